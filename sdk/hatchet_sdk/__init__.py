@@ -1,0 +1,1 @@
+"""Write workflows as plain Python; hatchet-operator runs them on Kubernetes."""
