@@ -1,0 +1,70 @@
+"""What every part of a resource has in common: camelCase on the wire, immutable in memory."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+GROUP = "hatchet-operator.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+
+class ResourceModel(BaseModel):
+    """A part of a resource. Field descriptions are the CRD's; unknown fields are dropped, as the API server does."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", use_attribute_docstrings=False
+    )
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON form with absent fields left out; null is never written."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _parse_time(value: object) -> object:
+    # pydantic reads RFC 3339 itself; a naive time would compare with none of ours.
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value
+
+
+def _format_time(value: datetime) -> str:
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+Time = Annotated[
+    datetime,
+    BeforeValidator(_parse_time),
+    PlainSerializer(_format_time, return_type=str, when_used="json"),
+    Field(json_schema_extra={"type": "string", "format": "date-time"}),
+]
+"""A point in time, RFC 3339 in UTC with microseconds (a Kubernetes MicroTime)."""
+
+
+class ObjectMeta(ResourceModel):
+    """What we read of an object's metadata."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = "0"
+    generation: int = 0
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Condition(ResourceModel):
+    """One aspect of an object's state, in the form that ``kubectl wait`` and ``kubectl describe`` know."""
+
+    type: Annotated[str, Field(description="Name of the aspect, PascalCase.", max_length=63)]
+    status: Annotated[
+        str, Field(description="True, False or Unknown.", json_schema_extra={"enum": ["True", "False", "Unknown"]})
+    ]
+    reason: Annotated[str, Field(description="Why, as one PascalCase word.", max_length=63)] = ""
+    message: Annotated[str, Field(description="Why, as a sentence.", max_length=32768)] = ""
+    last_transition_time: Annotated[Time | None, Field(description="When the status last changed.")] = None
+    observed_generation: Annotated[int | None, Field(description="The generation this was decided for.")] = None

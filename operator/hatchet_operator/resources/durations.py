@@ -1,0 +1,51 @@
+"""Durations as Kubernetes and Hatchet write them: Go's "30s", "5m", "1h30m", "250ms"."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, PlainSerializer
+
+PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_WHOLE = re.compile(PATTERN)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = timedelta(days=3650)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a Go duration of at most ten years.
+
+    Raises:
+        ValueError: The text is none; the message says what was expected.
+    """
+    if not _WHOLE.match(text):
+        raise ValueError(f'"{text}" is not a duration; expected a number and a unit, as in "30s", "5m" or "1h30m"')
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f'"{text}" is longer than ten years; expected at most "87600h"')
+    return timedelta(seconds=seconds)
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration in the largest units that are exact: 90 s is "1m30s"."""
+    milliseconds = round(duration.total_seconds() * 1000)
+    text = ""
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, milliseconds = divmod(milliseconds, size)
+        if count:
+            text += f"{count}{unit}"
+    return text or "0s"
+
+
+def _to_timedelta(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_to_timedelta),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    Field(json_schema_extra={"type": "string", "pattern": PATTERN, "maxLength": 64}),
+]
+"""A timedelta whose JSON form is a Go duration."""

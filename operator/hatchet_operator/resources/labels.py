@@ -1,0 +1,13 @@
+"""Label and annotation keys. Labels hold UIDs or names of at most 63 characters and are set when an object is made."""
+
+from hatchet_operator.resources.base import GROUP
+
+ROOT_UID = f"{GROUP}/root-uid"
+PARENT_UID = f"{GROUP}/parent-uid"
+WORKFLOW = f"{GROUP}/workflow"
+POOL = f"{GROUP}/pool"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "hatchet-operator"
+
+REGISTRATION = f"{GROUP}/registration"
+"""Annotation of a worker's Pod: the registration, as JSON text, so that a new operator knows its workers."""

@@ -1,0 +1,17 @@
+"""How large things may be. A WorkflowRun must stay well below etcd's 1.5 MiB, and a fan-out multiplies everything."""
+
+MAX_INPUT_BYTES = 256 * 1024
+MAX_OUTPUT_BYTES = 256 * 1024
+MAX_ERROR_BYTES = 16 * 1024
+MAX_OBJECT_BYTES = 1024 * 1024
+MAX_BULK_ITEMS = 1000
+
+
+def cut_error(text: str) -> str:
+    """Cut an error to 16 KiB of UTF-8, keeping its end too: that is where a traceback says what went wrong."""
+    data = text.encode("utf-8", "replace")
+    if len(data) <= MAX_ERROR_BYTES:
+        return data.decode("utf-8")
+    mark = f"\n… {len(data) - MAX_ERROR_BYTES} bytes cut …\n"
+    half = (MAX_ERROR_BYTES - len(mark.encode())) // 2
+    return data[:half].decode("utf-8", "ignore") + mark + data[-half:].decode("utf-8", "ignore")

@@ -1,0 +1,81 @@
+"""Phases, condition types and reasons: the words that ``kubectl get`` and ``kubectl describe`` show."""
+
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a run or a step stands. Pending -> Running -> Succeeded | Failed | Cancelled; the last three are final."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
+
+
+class OnParentClose(StrEnum):
+    """What becomes of a child when its parent succeeds or fails. Cancelling a parent always cancels its children."""
+
+    ABANDON = "Abandon"
+    CANCEL = "Cancel"
+
+
+class ScheduleTimeoutCounts(StrEnum):
+    """What the schedule timeout measures."""
+
+    WORKER = "Worker"
+    QUEUE = "Queue"
+
+
+class ConditionType(StrEnum):
+    """Condition types of the three kinds."""
+
+    FINISHED = "Finished"
+    SUCCEEDED = "Succeeded"
+    WORKFLOW_MISSING = "WorkflowMissing"
+    REGISTERED = "Registered"  # a Workflow has a definition
+    VALID = "Valid"  # a Workflow's or WorkerPool's spec makes sense
+    AVAILABLE = "Available"  # a WorkerPool has its workers
+
+
+class Reason(StrEnum):
+    """Why something is as it is."""
+
+    COMPLETED = "Completed"
+    STEP_FAILED = "StepFailed"
+    TIMED_OUT = "TimedOut"
+    SCHEDULING_TIMED_OUT = "SchedulingTimedOut"
+    WORKER_LOST = "WorkerLost"
+    CANCEL_REQUESTED = "CancelRequested"
+    PARENT_CANCELLED = "ParentCancelled"
+    PARENT_CLOSED = "ParentClosed"
+    CANCELLED_BY_STEP = "CancelledByStep"
+    PREVIOUS_STEP_FAILED = "PreviousStepFailed"
+    WORKFLOW_MISSING = "WorkflowMissing"
+    WORKFLOW_SUSPENDED = "WorkflowSuspended"
+    INVALID_INPUT = "InvalidInput"
+    OUTPUT_TOO_LARGE = "OutputTooLarge"
+    STATUS_REFUSED = "StatusRefused"
+    BACKING_OFF = "BackingOff"
+    RUNNING = "Running"
+    WAITING_FOR_WORKER = "WaitingForWorker"
+    # Workflow and WorkerPool
+    REGISTERED = "Registered"
+    NOT_REGISTERED = "NotRegistered"
+    NAME_TAKEN = "NameTaken"
+    UNKNOWN_STEP = "UnknownStep"
+    INVALID_SPEC = "InvalidSpec"
+    VALID = "Valid"
+    AVAILABLE = "Available"
+    PODS_MISSING = "PodsMissing"
+    PODS_FAILING = "PodsFailing"
+    # Events
+    SPAWN_INPUT_DIFFERS = "SpawnInputDiffers"
+    POOL_CONFLICT = "PoolConflict"

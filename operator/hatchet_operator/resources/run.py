@@ -1,0 +1,109 @@
+"""WorkflowRun: one execution of a workflow, child or not. Its object in etcd is the truth about the run."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from hatchet_operator.resources.base import Condition, ObjectMeta, ResourceModel, Time
+from hatchet_operator.resources.durations import Duration
+from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.reasons import OnParentClose, Phase
+
+
+class ParentRef(ResourceModel):
+    """Which step of which run spawned this one, and as which child."""
+
+    name: Annotated[str, Field(description="Name of the parent run.", max_length=253)]
+    uid: Annotated[str, Field(description="UID of the parent run.", max_length=64)]
+    step: Annotated[str, Field(description="The step that spawned this run.", max_length=253)]
+    key: Annotated[str | None, Field(description="The spawn key, if one was given.", max_length=65536)] = None
+    index: Annotated[int, Field(description="Position among the spawns of the step's attempt, from -1.", ge=-1)]
+
+
+class RunSpec(ResourceModel):
+    """What is to be executed. Immutable, but for `cancelled`, `execution`, `priority` and `ttl`."""
+
+    workflow: Annotated[str, Field(description="Object name of the Workflow.", max_length=63, min_length=1)]
+    input: Annotated[dict[str, Any] | None, Field(description="Input for the steps, for people who write YAML.")] = None
+    input_json: Annotated[
+        str | None, Field(description="Input as the text of a JSON object, as programs write it.", max_length=262144)
+    ] = None
+    priority: Annotated[int | None, Field(ge=1, le=3, description="3 goes first, 1 is the default.")] = None
+    additional_metadata: Annotated[
+        dict[str, Any] | None, Field(description="Free key-value pairs, handed to the steps and down to children.")
+    ] = None
+    parent: Annotated[ParentRef | None, Field(description="Set by the operator on runs that a step spawned.")] = None
+    cancelled: Annotated[bool, Field(description="Set to true to cancel the run and its children.")] = False
+    ttl: Annotated[
+        Duration | None, Field(description="How long the run is kept after it finished; root runs only.")
+    ] = None
+    execution: Annotated[int, Field(ge=0, description="Raise it to execute a finished run once more.")] = 0
+    execution_requested_by: Annotated[
+        str | None, Field(description="The parent's attempt that asked for this execution.", max_length=64)
+    ] = None
+    on_parent_close: Annotated[
+        OnParentClose, Field(description="What becomes of this run when its parent succeeds or fails.")
+    ] = OnParentClose.ABANDON
+
+
+class StepStatus(ResourceModel):
+    """Where one step stands."""
+
+    phase: Annotated[Phase, Field(description="Where the step stands.")] = Phase.PENDING
+    attempt: Annotated[int, Field(ge=0, description="Number of the current or last attempt, from 0.")] = 0
+    losses: Annotated[int, Field(ge=0, description="How many workers died under this step.")] = 0
+    dispatch: Annotated[int, Field(ge=0, description="Raised when an attempt must be given out anew.")] = 0
+    worker: Annotated[
+        str | None, Field(description="The worker pod, or worker, that has or had it.", max_length=253)
+    ] = None
+    started_at: Annotated[Time | None, Field(description="When the attempt was given to the worker.")] = None
+    finished_at: Annotated[Time | None, Field(description="When the step became final.")] = None
+    retry_at: Annotated[Time | None, Field(description="When the next attempt may start.")] = None
+    reason: Annotated[str | None, Field(description="Why it failed or was cancelled.", max_length=63)] = None
+    error: Annotated[str | None, Field(description="Error text of the last failed attempt.", max_length=20000)] = None
+    output: Annotated[str | None, Field(description="What the step returned, as JSON text.", max_length=262144)] = None
+
+
+class ChildCounts(ResourceModel):
+    """How many children a run has, by phase."""
+
+    total: Annotated[int, Field(ge=0, description="All children.")] = 0
+    succeeded: Annotated[int, Field(ge=0, description="Children that succeeded.")] = 0
+    failed: Annotated[int, Field(ge=0, description="Children that failed.")] = 0
+    cancelled: Annotated[int, Field(ge=0, description="Children that were cancelled.")] = 0
+    summary: Annotated[str, Field(description='Finished and all children, as in "7/10".', max_length=32)] = ""
+
+
+class RunStatus(ResourceModel):
+    """Where a run stands; written whole, by the operator alone."""
+
+    phase: Annotated[Phase, Field(description="Where the run stands.")] = Phase.PENDING
+    reason: Annotated[str | None, Field(description="Why, as one word.", max_length=63)] = None
+    message: Annotated[str | None, Field(description="Why, as a sentence.", max_length=4096)] = None
+    execution: Annotated[int, Field(ge=0, description="The execution that this status describes.")] = 0
+    started_at: Annotated[Time | None, Field(description="When the first step was given to a worker.")] = None
+    finished_at: Annotated[Time | None, Field(description="When the run became final.")] = None
+    duration: Annotated[str | None, Field(description="From start to finish.", max_length=32)] = None
+    definition: Annotated[
+        str | None, Field(description="The ControllerRevision whose graph is executed.", max_length=63)
+    ] = None
+    steps: Annotated[
+        dict[str, StepStatus], Field(description="The steps by name.", json_schema_extra={"maxProperties": 257})
+    ] = {}
+    children: Annotated[ChildCounts | None, Field(description="The children that this run spawned.")] = None
+    conditions: Annotated[
+        tuple[Condition, ...], Field(description="Finished, Succeeded, WorkflowMissing.", max_length=16)
+    ] = ()
+    observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
+
+
+class WorkflowRun(ResourceModel):
+    """One execution of a workflow. Children of a run are WorkflowRuns too, owned by it."""
+
+    metadata: ObjectMeta
+    spec: Annotated[RunSpec, Field(description="What is to be executed.")]
+    status: Annotated[RunStatus, Field(description="Where it stands.")] = RunStatus()
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(self.metadata.namespace, self.metadata.name)

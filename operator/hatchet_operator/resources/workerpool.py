@@ -1,0 +1,51 @@
+"""WorkerPool: pods of one template that the operator keeps running for the workflows that their code registers."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from hatchet_operator.resources.base import Condition, ObjectMeta, ResourceModel
+
+
+class TemplateMeta(ResourceModel):
+    """Labels and annotations for the pool's pods."""
+
+    labels: Annotated[dict[str, str], Field(description="Labels for the pods.")] = {}
+    annotations: Annotated[dict[str, str], Field(description="Annotations for the pods.")] = {}
+
+
+class PodTemplate(ResourceModel):
+    """What the pods of the pool are made from."""
+
+    metadata: Annotated[TemplateMeta, Field(description="Labels and annotations for the pods.")] = TemplateMeta()
+    spec: Annotated[dict[str, Any], Field(description="A Pod's spec; the first container is the worker.")]
+
+
+class PoolSpec(ResourceModel):
+    """What a person wants of the pool."""
+
+    template: Annotated[PodTemplate, Field(description="The pod that is made for each replica.")]
+    slots: Annotated[
+        int | None, Field(ge=1, le=10000, description="Attempts at a time per pod; absent: what the worker asks for.")
+    ] = None
+    min_replicas: Annotated[int, Field(ge=0, le=1000, description="How many pods are kept.")] = 1
+
+
+class PoolStatus(ResourceModel):
+    """What the operator sees of the pool."""
+
+    replicas: Annotated[int, Field(ge=0, description="Pods of the pool.")] = 0
+    ready_replicas: Annotated[int, Field(ge=0, description="Pods whose worker is connected.")] = 0
+    selector: Annotated[
+        str, Field(description="Label selector of the pods, for the scale subresource.", max_length=253)
+    ] = ""
+    conditions: Annotated[tuple[Condition, ...], Field(description="Available and Valid.", max_length=16)] = ()
+    observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
+
+
+class WorkerPool(ResourceModel):
+    """Pods of one template, kept running by the operator, whose workers take attempts."""
+
+    metadata: ObjectMeta
+    spec: Annotated[PoolSpec, Field(description="What a person wants of the pool.")]
+    status: Annotated[PoolStatus, Field(description="What the operator sees of the pool.")] = PoolStatus()

@@ -1,0 +1,106 @@
+"""Workflow: the definition of a workflow. A person owns `spec`, registration by a worker owns `status.definition`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from hatchet_operator.resources.base import Condition, ObjectMeta, ResourceModel
+from hatchet_operator.resources.durations import Duration
+from hatchet_operator.resources.reasons import ScheduleTimeoutCounts
+
+Name = Annotated[str, Field(max_length=253, min_length=1)]
+
+
+class StepDefinition(ResourceModel):
+    """One node of a workflow's graph, as a worker registered it."""
+
+    name: Annotated[Name, Field(description="Name of the step, unique within the workflow.")]
+    action: Annotated[str, Field(description="What a worker must offer to take this step.", max_length=512)]
+    parents: Annotated[tuple[Name, ...], Field(description="Steps that must succeed first.", max_length=256)] = ()
+    timeout: Annotated[Duration, Field(description='How long one attempt may run, as in "30s" or "5m".')]
+    retries: Annotated[int, Field(ge=0, description="Attempts after the first one.")] = 0
+    backoff_factor: Annotated[
+        float | None, Field(ge=1, description="Attempt n+1 starts after factor^n seconds; absent: at once.")
+    ] = None
+    backoff_max_seconds: Annotated[int | None, Field(ge=0, description="The longest wait between attempts.")] = None
+
+
+class WorkflowDefinition(ResourceModel):
+    """What a worker registered: the steps and their order."""
+
+    name: Annotated[Name, Field(description="Exact name of the workflow, as code spells it.")]
+    description: Annotated[str, Field(description="What the workflow is for.", max_length=4096)] = ""
+    version: Annotated[str, Field(description="Version that the author gave.", max_length=253)] = ""
+    steps: Annotated[tuple[StepDefinition, ...], Field(description="The steps of the graph.", max_length=256)]
+    on_failure: Annotated[
+        StepDefinition | None, Field(description="A step that runs once when the run has failed.")
+    ] = None
+    schedule_timeout: Annotated[
+        Duration, Field(description="How long a step may wait while no connected worker could take it.")
+    ]
+    default_priority: Annotated[int | None, Field(ge=1, le=3, description="Priority of runs that set none.")] = None
+
+
+class StepOverrides(ResourceModel):
+    """What a person changes about a step; each absent field leaves what the worker registered."""
+
+    timeout: Annotated[Duration | None, Field(description='How long one attempt may run, as in "30s".')] = None
+    retries: Annotated[int | None, Field(ge=0, description="Attempts after the first one.")] = None
+    backoff_factor: Annotated[float | None, Field(ge=1, description="Attempt n+1 starts after factor^n seconds.")] = (
+        None
+    )
+    backoff_max_seconds: Annotated[int | None, Field(ge=0, description="The longest wait between attempts.")] = None
+
+
+class WorkflowSpec(ResourceModel):
+    """What a person set. All optional: an empty spec leaves everything to the code that registers the workflow."""
+
+    name: Annotated[
+        str | None,
+        Field(description="Exact name of the workflow; absent: metadata.name.", max_length=253, min_length=1),
+    ] = None
+    pool: Annotated[
+        str | None, Field(description="The WorkerPool whose workers may register and run it.", max_length=63)
+    ] = None
+    steps: Annotated[
+        dict[str, StepOverrides], Field(description="Overrides by step name.", json_schema_extra={"maxProperties": 256})
+    ] = {}
+    schedule_timeout: Annotated[
+        Duration | None, Field(description="How long a step may wait while no connected worker could take it.")
+    ] = None
+    schedule_timeout_counts: Annotated[
+        ScheduleTimeoutCounts,
+        Field(description="Worker: only time without a worker that could take the step. Queue: all time in the queue."),
+    ] = ScheduleTimeoutCounts.WORKER
+    priority: Annotated[int | None, Field(ge=1, le=3, description="Priority of runs that set none; 3 goes first.")] = (
+        None
+    )
+    ttl: Annotated[Duration | None, Field(description="How long finished root runs are kept; absent: 24h.")] = None
+    suspended: Annotated[bool, Field(description="No step is started while this is true; running ones finish.")] = False
+
+
+class WorkflowStatus(ResourceModel):
+    """What the operator knows of a workflow."""
+
+    definition: Annotated[WorkflowDefinition | None, Field(description="What a worker registered.")] = None
+    revision: Annotated[
+        str | None, Field(description="The ControllerRevision that keeps the definition.", max_length=63)
+    ] = None
+    pool: Annotated[str | None, Field(description="The pool whose worker registered it.", max_length=63)] = None
+    conditions: Annotated[tuple[Condition, ...], Field(description="Registered and Valid.", max_length=16)] = ()
+    observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
+
+
+class Workflow(ResourceModel):
+    """The definition of a workflow. Workers register it; a person may set overrides in its spec."""
+
+    metadata: ObjectMeta
+    spec: Annotated[WorkflowSpec, Field(description="What a person set; all optional.")] = WorkflowSpec()
+    status: Annotated[WorkflowStatus, Field(description="What workers registered.")] = WorkflowStatus()
+
+    @property
+    def exact_name(self) -> str:
+        """The name that code uses: spec.name, or else what a worker registered, or else the object's name."""
+        if self.spec.name:
+            return self.spec.name
+        return self.status.definition.name if self.status.definition else self.metadata.name
