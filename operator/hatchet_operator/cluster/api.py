@@ -1,0 +1,303 @@
+"""One HTTP session to the API server, raw JSON in and out, errors as our own types.
+
+Typed clients cost up to 1.5 ms of CPU a call, this 0.25; the API server's writes are the budget of everything, so
+the number of writes under way is bounded here, and a 429 is waited out for as long as the server asked.
+"""
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import orjson
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+
+from hatchet_operator.cluster.kinds import Resource
+from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Refused, Transient
+
+Json = dict[str, Any]
+Params = Mapping[str, str]
+T = TypeVar("T")
+
+_CHUNK = 500
+_ANSWER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where the API server is, and how to prove who we are.
+
+    Attributes:
+        server: Base URL, as in "https://10.0.0.1:443".
+        token: Bearer token.
+        token_file: File with a bearer token that is rotated; read again once a minute.
+        ssl_context: For https.
+        namespace: The namespace that the kubeconfig or the Pod names.
+    """
+
+    server: str
+    token: str | None = None
+    token_file: Path | None = None
+    ssl_context: ssl.SSLContext | None = None
+    namespace: str = "default"
+
+
+class Api:
+    """The API server, for this process."""
+
+    def __init__(self, endpoint: Endpoint, *, user_agent: str = "hatchet-operator", max_writes: int = 32) -> None:
+        self.endpoint = endpoint
+        self.writes: Counter[tuple[str, str]] = Counter()
+        self._user_agent = user_agent
+        self._writing = asyncio.Semaphore(max_writes)
+        self._session: aiohttp.ClientSession | None = None
+        self._token = endpoint.token
+        self._token_read_at = float("-inf")
+
+    async def start(self) -> None:
+        ssl_context = self.endpoint.ssl_context
+        self._session = aiohttp.ClientSession(
+            base_url=self.endpoint.server.rstrip("/"),
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=60, ssl=ssl_context if ssl_context is not None else True
+            ),
+            headers={"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"},
+            timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, connect=5),
+            trust_env=False,
+            auto_decompress=False,
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Json:
+        return await self._request("GET", resource.path(namespace, name))
+
+    async def list_all(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> tuple[list[Json], str]:
+        """Read all objects, in chunks of one consistent snapshot.
+
+        Returns:
+            The objects and the resourceVersion from which a watch misses nothing.
+        """
+        params = _selectors(label_selector, field_selector) | {"limit": str(_CHUNK)}
+        items: list[Json] = []
+        while True:
+            page = await self._request("GET", resource.path(namespace), params=params)
+            items += page["items"]
+            if not (token := page["metadata"].get("continue")):
+                return items, page["metadata"]["resourceVersion"]
+            params["continue"] = token
+
+    async def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
+        return await self._write("POST", resource, resource.path(namespace), body)
+
+    async def replace(
+        self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str | None = None
+    ) -> Json:
+        return await self._write("PUT", resource, resource.path(namespace, name, subresource), body)
+
+    async def patch(
+        self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str | None = None
+    ) -> Json:
+        """Apply a JSON merge patch (RFC 7386)."""
+        path = resource.path(namespace, name, subresource)
+        return await self._write("PATCH", resource, path, body, content_type="application/merge-patch+json")
+
+    async def delete(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str | None = None,
+        grace_seconds: int | None = None,
+        propagation: str = "Background",
+    ) -> None:
+        body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
+        await self._write("DELETE", resource, resource.path(namespace, name), body)
+
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        timeout_seconds: int = 300,
+        silence_seconds: float = 75,
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """Yield (type, object) until the server closes the stream; BOOKMARK events are yielded too.
+
+        Raises:
+            Gone: The resourceVersion is too old.
+            Transient: The connection broke, or was silent for longer than bookmarks take to come.
+        """
+        params = _selectors(label_selector, field_selector) | {
+            "watch": "true",
+            "resourceVersion": resource_version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(timeout_seconds),
+        }
+        timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=silence_seconds)
+        try:
+            async with self._open("GET", resource.path(namespace), params=params, timeout=timeout) as response:
+                if response.status != HTTPStatus.OK:
+                    raise _error(response.status, await response.read(), response.headers)
+                rest = b""
+                # not readline(): it refuses lines over its buffer's limit, and objects may be larger
+                async for chunk in response.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        if not line:
+                            continue
+                        event = orjson.loads(line)
+                        if event["type"] == "ERROR":
+                            status = event["object"]
+                            raise _error(status.get("code", 500), line, {}, message=status.get("message", ""))
+                        yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+            raise Transient(f"watch of {resource.plural}: {error!r}") from error
+
+    async def until_answered(
+        self, call: Callable[[], Awaitable[T]], *, on_retry: Callable[[ApiError], None] | None = None
+    ) -> T:
+        """Repeat a call that is safe to repeat until the server gives a definite answer."""
+
+        def before_sleep(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            if on_retry is not None and isinstance(error, ApiError):
+                on_retry(error)
+
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(Transient),
+            wait=wait_exponential_jitter(initial=0.05, max=5, jitter=0.2),
+            before_sleep=before_sleep,
+            reraise=True,
+        ):
+            with attempt:
+                return await call()
+        raise AssertionError("AsyncRetrying ends by returning or raising")
+
+    async def _write(
+        self, method: str, resource: Resource, path: str, body: Json, *, content_type: str = "application/json"
+    ) -> Json:
+        data = orjson.dumps(body)
+        async with self._writing:
+            while True:
+                self.writes[method, path.rsplit("/", 1)[-1] if path.endswith("/status") else resource.plural] += 1
+                try:
+                    return await self._request(method, path, data=data, content_type=content_type)
+                except Transient as error:
+                    if error.status != HTTPStatus.TOO_MANY_REQUESTS or error.retry_after is None:
+                        raise
+                    await asyncio.sleep(error.retry_after)  # the server says that it did nothing, and when to come
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        data: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        try:
+            async with self._open(method, path, params=params, data=data, content_type=content_type) as response:
+                answer = await response.read()
+                if response.status >= HTTPStatus.BAD_REQUEST:
+                    raise _error(response.status, answer, response.headers)
+                result: Json = orjson.loads(answer)
+                return result
+        except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+            raise Transient(f"{method} {self.endpoint.server}{path}: {error!r}") from error
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        data: bytes | None = None,
+        content_type: str = "application/json",
+        timeout: aiohttp.ClientTimeout | None = None,  # aiohttp's own, not ours
+    ) -> "aiohttp.client._RequestContextManager":
+        if self._session is None:
+            raise RuntimeError("Api is used before start()")
+        headers = {"Content-Type": content_type} if data is not None else {}
+        if token := self._current_token():
+            headers["Authorization"] = f"Bearer {token}"
+        return self._session.request(
+            method, path, params=params, data=data, headers=headers, timeout=timeout or self._session.timeout
+        )
+
+    def _current_token(self) -> str | None:
+        if self.endpoint.token_file is None:
+            return self._token
+        now = asyncio.get_running_loop().time()
+        if now - self._token_read_at > 60:
+            self._token, self._token_read_at = self.endpoint.token_file.read_text().strip(), now
+        return self._token
+
+
+def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
+    selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {key: value for key, value in selectors.items() if value}
+
+
+def _error(status: int, answer: bytes, headers: Mapping[str, str], *, message: str = "") -> ApiError:
+    """Turn a Status answer into the error that says what may be done about it."""
+    reason = ""
+    if not message:
+        try:
+            body = orjson.loads(answer)
+            message, reason = body.get("message", ""), body.get("reason", "")
+        except orjson.JSONDecodeError:
+            message = answer[:500].decode("utf-8", "replace")
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            return NotFound(message, status=status)
+        case HTTPStatus.CONFLICT if reason == "AlreadyExists":
+            return AlreadyExists(message, status=status)
+        case HTTPStatus.CONFLICT:
+            return Conflict(message, status=status)
+        case HTTPStatus.GONE:
+            return Gone(message, status=status)
+        case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.UNAUTHORIZED | HTTPStatus.REQUEST_TIMEOUT:
+            # 401: a token that was rotated this minute; the next try reads it anew
+            after = headers.get("Retry-After", "")
+            return Transient(message, status=status, retry_after=float(after) if after.isdigit() else None)
+        case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            # etcd's own limit comes as a 500; repeating that one would go on for ever
+            kind = Refused if "too large" in message else Transient
+            return kind(message, status=status)
+        case _:
+            return Refused(message, status=status)

@@ -1,0 +1,122 @@
+"""Objects of one kind, as a stream of changes that never ends: list, watch, and a relist that diffs.
+
+The trap that this avoids: after a 410 an object may have been deleted without an event. A relist compares what the
+server has with what was handed on, and makes up the DELETED events that nobody sent.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+
+from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.kinds import Resource
+from hatchet_operator.errors import ApiError, Gone
+
+log = logging.getLogger(__name__)
+
+_YIELD_EVERY = 200
+
+
+class Informer:
+    """Hands on every change of a kind's objects, in order, each object's newest state at least once.
+
+    Args:
+        api: Where from.
+        resource: Of which kind.
+        on_change: Called with ("ADDED" | "MODIFIED" | "DELETED", object); must not block.
+        on_relist: Called with the list's resourceVersion after a whole list was handed on.
+        namespace: Of one namespace; None: all.
+        label_selector: Only objects with these labels.
+        field_selector: Only objects with these fields.
+        silence_seconds: A watch that says nothing for so long is cut; bookmarks come about once a minute.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        resource: Resource,
+        *,
+        on_change: Callable[[str, Json], None],
+        on_relist: Callable[[str], None] | None = None,
+        namespace: str | None = None,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        silence_seconds: float = 75,
+    ) -> None:
+        self._api = api
+        self._resource = resource
+        self._on_change = on_change
+        self._on_relist = on_relist
+        self._namespace = namespace
+        self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
+        self._silence_seconds = silence_seconds
+        self._known: dict[str, Json] = {}  # uid -> what a DELETED event needs: metadata
+        self.synced = asyncio.Event()
+        self.relists = 0
+        self.last_event_at = 0.0
+
+    async def run(self) -> None:
+        """Go on for ever; errors lead to another try, with backoff."""
+        version: str | None = None
+        failures = 0
+        while True:
+            try:
+                if version is None:
+                    version = await self._relist()
+                async for kind, obj in self._watch(version):
+                    failures = 0
+                    version = obj["metadata"]["resourceVersion"]
+                    self._hand_on(kind, obj)
+            except Gone:
+                version = None
+            except ApiError as error:
+                failures += 1
+                log.warning(
+                    "watch interrupted", extra={"resource": self._resource.plural, "error": str(error), "try": failures}
+                )
+                # S311: jitter, so that restarted operators do not come all at once
+                await asyncio.sleep(min(0.05 * 2**failures, 10) * random.uniform(0.5, 1))  # noqa: S311
+
+    async def _watch(self, version: str) -> AsyncIterator[tuple[str, Json]]:
+        reconnect_every = random.randint(280, 320)  # noqa: S311  # spreads the reconnects of many watches
+        events = 0
+        async for event in self._api.watch(
+            self._resource,
+            self._namespace,
+            resource_version=version,
+            timeout_seconds=reconnect_every,
+            silence_seconds=self._silence_seconds,
+            **self._selectors,
+        ):
+            yield event
+            events += 1
+            if events % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)  # a long burst must not delay heartbeats and results
+
+    def _hand_on(self, kind: str, obj: Json) -> None:
+        self.last_event_at = asyncio.get_running_loop().time()
+        if kind == "BOOKMARK":
+            return
+        uid = obj["metadata"]["uid"]
+        if kind == "DELETED":
+            self._known.pop(uid, None)
+        else:
+            self._known[uid] = {"metadata": {k: obj["metadata"].get(k) for k in ("name", "namespace", "uid")}}
+        self._on_change(kind, obj)
+
+    async def _relist(self) -> str:
+        items, version = await self._api.list_all(self._resource, self._namespace, **self._selectors)
+        present = {item["metadata"]["uid"] for item in items}
+        # deletions first: a name may be taken by a new object already
+        for uid in [uid for uid in self._known if uid not in present]:
+            self._hand_on("DELETED", self._known[uid])
+        for count, item in enumerate(items):
+            self._hand_on("MODIFIED" if item["metadata"]["uid"] in self._known else "ADDED", item)
+            if count % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        self.relists += 1
+        if self._on_relist is not None:
+            self._on_relist(version)
+        self.synced.set()
+        return version

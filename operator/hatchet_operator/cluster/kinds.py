@@ -1,0 +1,47 @@
+"""The kinds of objects that the operator reads or writes, and where the API server has them."""
+
+from dataclasses import dataclass
+
+from hatchet_operator.resources.base import GROUP, VERSION
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resource:
+    """One kind: ``Resource(group="", version="v1", plural="pods", kind="Pod")``."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """Return the URL path of a collection, an object or a subresource of it."""
+        parts = [f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"]
+        if namespace and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        parts += [part for part in (name, subresource) if part]
+        return "/".join(parts)
+
+
+WORKFLOWS = Resource(group=GROUP, version=VERSION, plural="workflows", kind="Workflow")
+RUNS = Resource(group=GROUP, version=VERSION, plural="workflowruns", kind="WorkflowRun")
+POOLS = Resource(group=GROUP, version=VERSION, plural="workerpools", kind="WorkerPool")
+PODS = Resource(group="", version="v1", plural="pods", kind="Pod")
+SECRETS = Resource(group="", version="v1", plural="secrets", kind="Secret")
+CONFIG_MAPS = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")
+EVENTS = Resource(group="", version="v1", plural="events", kind="Event")
+REVISIONS = Resource(group="apps", version="v1", plural="controllerrevisions", kind="ControllerRevision")
+LEASES = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
+CRDS = Resource(
+    group="apiextensions.k8s.io",
+    version="v1",
+    plural="customresourcedefinitions",
+    kind="CustomResourceDefinition",
+    namespaced=False,
+)

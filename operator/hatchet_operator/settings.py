@@ -1,0 +1,43 @@
+"""What can be configured, with its default. Every value is also an option or environment variable of ``run``."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of one operator process.
+
+    Attributes:
+        namespace: The one namespace to serve; None: all of the cluster.
+        grpc_host: Address to listen on for workers.
+        grpc_port: Port to listen on; 0: a free one.
+        grpc_advertise: "host:port" that worker pods connect to; None: where the server listens.
+        token_key: Secret that pool tokens are signed with; None: kept in the Secret ``hatchet-operator-tokens``.
+        operator_namespace: Where the operator keeps its own Secret.
+        max_writes: API writes under way at a time.
+        running_after: Attempts longer than this have ``Running`` written to their run.
+        worker_silent: A worker without heartbeat for this long is dead.
+        rejoin: After a start, how long workers that are known have to say what they hold.
+        max_losses: A step fails after this many of its workers died.
+        cancel_grace: How long a timed-out attempt with retries left may still complete.
+        run_ttl: How long finished root runs are kept, unless the run or its workflow says otherwise.
+        children_every: Children counts of a parent are written at most this often.
+        metrics_port: Port for /metrics, /livez and /readyz; None: not served; 0: a free one.
+    """
+
+    namespace: str | None = None
+    grpc_host: str = "127.0.0.1"
+    grpc_port: int = 0
+    grpc_advertise: str | None = None
+    token_key: str | None = None
+    operator_namespace: str = "default"
+    max_writes: int = 32
+    running_after: timedelta = timedelta(seconds=1)
+    worker_silent: timedelta = timedelta(seconds=30)
+    rejoin: timedelta = timedelta(seconds=30)
+    max_losses: int = 3
+    cancel_grace: timedelta = timedelta(seconds=1)
+    run_ttl: timedelta = timedelta(hours=24)
+    children_every: timedelta = timedelta(seconds=1)
+    metrics_port: int | None = None
