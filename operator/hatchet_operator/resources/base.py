@@ -58,7 +58,7 @@ class ObjectMeta(ResourceModel):
 
 
 class Condition(ResourceModel):
-    """One aspect of an object's state, in the form that ``kubectl wait`` and ``kubectl describe`` know."""
+    """One aspect of an object's state, in the form that `kubectl wait` and `kubectl describe` know."""
 
     type: Annotated[str, Field(description="Name of the aspect, PascalCase.", max_length=63)]
     status: Annotated[
@@ -68,3 +68,13 @@ class Condition(ResourceModel):
     message: Annotated[str, Field(description="Why, as a sentence.", max_length=32768)] = ""
     last_transition_time: Annotated[Time | None, Field(description="When the status last changed.")] = None
     observed_generation: Annotated[int | None, Field(description="The generation this was decided for.")] = None
+
+
+Conditions = Annotated[
+    tuple[Condition, ...],
+    Field(
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    ),
+]
+"""At most one condition of each type."""

@@ -19,7 +19,7 @@ def parse_duration(text: str) -> timedelta:
     Raises:
         ValueError: The text is none; the message says what was expected.
     """
-    if not _WHOLE.match(text):
+    if not _WHOLE.fullmatch(text):
         raise ValueError(f'"{text}" is not a duration; expected a number and a unit, as in "30s", "5m" or "1h30m"')
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
     if seconds > _LONGEST.total_seconds():
@@ -46,6 +46,18 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_to_timedelta),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
-    Field(json_schema_extra={"type": "string", "pattern": PATTERN, "maxLength": 64}),
+    Field(
+        json_schema_extra={
+            "type": "string",
+            "pattern": PATTERN,
+            "maxLength": 64,
+            "x-kubernetes-validations": [
+                {
+                    "rule": "duration(self) <= duration('87600h')",
+                    "message": 'is longer than ten years; give at most "87600h"',
+                },
+            ],
+        }
+    ),
 ]
 """A timedelta whose JSON form is a Go duration."""

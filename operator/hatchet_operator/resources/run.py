@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from hatchet_operator.resources.base import Condition, ObjectMeta, ResourceModel, Time
+from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel, Time
 from hatchet_operator.resources.durations import Duration
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import OnParentClose, Phase
@@ -91,9 +91,7 @@ class RunStatus(ResourceModel):
         dict[str, StepStatus], Field(description="The steps by name.", json_schema_extra={"maxProperties": 257})
     ] = {}
     children: Annotated[ChildCounts | None, Field(description="The children that this run spawned.")] = None
-    conditions: Annotated[
-        tuple[Condition, ...], Field(description="Finished, Succeeded, WorkflowMissing.", max_length=16)
-    ] = ()
+    conditions: Annotated[Conditions, Field(description="Finished, Succeeded, WorkflowMissing.")] = ()
     observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
 
 

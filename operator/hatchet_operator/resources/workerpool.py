@@ -2,9 +2,37 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
-from hatchet_operator.resources.base import Condition, ObjectMeta, ResourceModel
+from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel
+
+
+def _has_containers(spec: dict[str, Any]) -> dict[str, Any]:
+    if not spec.get("containers"):
+        raise ValueError("a pod needs at least one container; the first one is the worker")
+    return spec
+
+
+PodSpec = Annotated[
+    dict[str, Any],
+    AfterValidator(_has_containers),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "required": ["containers"],
+            "properties": {
+                "containers": {
+                    "description": "The pod's containers; the first one is the worker.",
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                }
+            },
+            "x-kubernetes-preserve-unknown-fields": True,
+        }
+    ),
+]
+"""The spec of a Pod, of which only this much is known here; the API server judges the rest when a pod is made."""
 
 
 class TemplateMeta(ResourceModel):
@@ -18,7 +46,7 @@ class PodTemplate(ResourceModel):
     """What the pods of the pool are made from."""
 
     metadata: Annotated[TemplateMeta, Field(description="Labels and annotations for the pods.")] = TemplateMeta()
-    spec: Annotated[dict[str, Any], Field(description="A Pod's spec; the first container is the worker.")]
+    spec: Annotated[PodSpec, Field(description="A Pod's spec; the first container is the worker.")]
 
 
 class PoolSpec(ResourceModel):
@@ -39,7 +67,7 @@ class PoolStatus(ResourceModel):
     selector: Annotated[
         str, Field(description="Label selector of the pods, for the scale subresource.", max_length=253)
     ] = ""
-    conditions: Annotated[tuple[Condition, ...], Field(description="Available and Valid.", max_length=16)] = ()
+    conditions: Annotated[Conditions, Field(description="Available and Valid.")] = ()
     observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
 
 

@@ -4,10 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hatchet_operator.resources.base import Condition, ObjectMeta, ResourceModel
+from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel
 from hatchet_operator.resources.durations import Duration
 from hatchet_operator.resources.reasons import ScheduleTimeoutCounts
 
+MAX_INT32 = 2**31 - 1  # what the workers' protocol can carry
 Name = Annotated[str, Field(max_length=253, min_length=1)]
 
 
@@ -18,11 +19,13 @@ class StepDefinition(ResourceModel):
     action: Annotated[str, Field(description="What a worker must offer to take this step.", max_length=512)]
     parents: Annotated[tuple[Name, ...], Field(description="Steps that must succeed first.", max_length=256)] = ()
     timeout: Annotated[Duration, Field(description='How long one attempt may run, as in "30s" or "5m".')]
-    retries: Annotated[int, Field(ge=0, description="Attempts after the first one.")] = 0
+    retries: Annotated[int, Field(ge=0, le=MAX_INT32, description="Attempts after the first one.")] = 0
     backoff_factor: Annotated[
         float | None, Field(ge=1, description="Attempt n+1 starts after factor^n seconds; absent: at once.")
     ] = None
-    backoff_max_seconds: Annotated[int | None, Field(ge=0, description="The longest wait between attempts.")] = None
+    backoff_max_seconds: Annotated[
+        int | None, Field(ge=0, le=MAX_INT32, description="The longest wait between attempts.")
+    ] = None
 
 
 class WorkflowDefinition(ResourceModel):
@@ -45,11 +48,13 @@ class StepOverrides(ResourceModel):
     """What a person changes about a step; each absent field leaves what the worker registered."""
 
     timeout: Annotated[Duration | None, Field(description='How long one attempt may run, as in "30s".')] = None
-    retries: Annotated[int | None, Field(ge=0, description="Attempts after the first one.")] = None
+    retries: Annotated[int | None, Field(ge=0, le=MAX_INT32, description="Attempts after the first one.")] = None
     backoff_factor: Annotated[float | None, Field(ge=1, description="Attempt n+1 starts after factor^n seconds.")] = (
         None
     )
-    backoff_max_seconds: Annotated[int | None, Field(ge=0, description="The longest wait between attempts.")] = None
+    backoff_max_seconds: Annotated[
+        int | None, Field(ge=0, le=MAX_INT32, description="The longest wait between attempts.")
+    ] = None
 
 
 class WorkflowSpec(ResourceModel):
@@ -87,7 +92,7 @@ class WorkflowStatus(ResourceModel):
         str | None, Field(description="The ControllerRevision that keeps the definition.", max_length=63)
     ] = None
     pool: Annotated[str | None, Field(description="The pool whose worker registered it.", max_length=63)] = None
-    conditions: Annotated[tuple[Condition, ...], Field(description="Registered and Valid.", max_length=16)] = ()
+    conditions: Annotated[Conditions, Field(description="Registered and Valid.")] = ()
     observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
 
 
