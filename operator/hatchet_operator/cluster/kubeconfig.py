@@ -1,0 +1,82 @@
+"""How to reach the API server: out of a kubeconfig, or out of the Pod that this process runs in.
+
+The reading is the official library's, exec plugins included; it is imported late, as it costs a quarter of a second.
+"""
+
+import base64
+import os
+import ssl
+from pathlib import Path
+
+import yaml
+
+from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.errors import ConfigurationError
+
+_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+def find_endpoint(kubeconfig: Path | None) -> Endpoint:
+    """Return the endpoint of the given kubeconfig; None: of this Pod's service account, else of $KUBECONFIG.
+
+    Raises:
+        ConfigurationError: There is none, or it makes no sense.
+    """
+    if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ and (_IN_CLUSTER / "token").exists():
+        return _in_cluster_endpoint()
+    return _read_kubeconfig(kubeconfig)
+
+
+def write_kubeconfig(path: Path, *, server: str, token: str, ca_pem: bytes | None, name: str) -> None:
+    """Write a file that makes kubectl and client libraries the bearer of a token; only its owner can read it."""
+    cluster: dict[str, str] = {"server": server}
+    if ca_pem is not None:
+        cluster["certificate-authority-data"] = base64.b64encode(ca_pem).decode()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": {"token": token}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
+        "current-context": name,
+    }
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        yaml.safe_dump(config, file, sort_keys=False)
+
+
+def _in_cluster_endpoint() -> Endpoint:
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return Endpoint(
+        server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        token_file=_IN_CLUSTER / "token",
+        ssl_context=ssl.create_default_context(cafile=_IN_CLUSTER / "ca.crt"),
+        namespace=(_IN_CLUSTER / "namespace").read_text().strip(),
+    )
+
+
+def _read_kubeconfig(path: Path | None) -> Endpoint:
+    from kubernetes import config
+    from kubernetes.client import Configuration
+
+    file = str(path) if path else None
+    shown = file or os.environ.get("KUBECONFIG", "~/.kube/config")
+    read = Configuration()
+    try:
+        config.load_kube_config(file, client_configuration=read)  # type: ignore[no-untyped-call]  # the library's
+        _, current = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]  # the library's
+    except (config.ConfigException, OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"kubeconfig {shown}: {error}; choose another one with --kubeconfig") from error
+    context = None
+    if read.host.startswith("https"):
+        context = ssl.create_default_context(cafile=read.ssl_ca_cert)
+        if not read.verify_ssl:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if read.cert_file:
+            context.load_cert_chain(read.cert_file, read.key_file)
+    bearer: str = read.get_api_key_with_prefix("BearerToken") or ""
+    return Endpoint(
+        server=read.host,
+        token=bearer.removeprefix("Bearer ") or None,
+        ssl_context=context,
+        namespace=current["context"].get("namespace") or "default",
+    )
