@@ -1,1 +1,60 @@
-"""Write workflows as plain Python; hatchet-operator runs them on Kubernetes."""
+"""Write workflows as plain Python; hatchet-operator runs them on Kubernetes.
+
+This module is the whole public API; `hatchet_sdk.errors` draws the tree of what can go wrong.
+"""
+
+from hatchet_sdk._client.config import ClientConfig
+from hatchet_sdk._client.options import (
+    ChildTriggerWorkflowOptions,
+    ChildWorkflowRunDict,
+    TriggerWorkflowOptions,
+    WorkflowRunDict,
+)
+from hatchet_sdk._client.run_ref import WorkflowRunRef
+from hatchet_sdk._hatchet import Hatchet
+from hatchet_sdk._runner.context import Context
+from hatchet_sdk._runner.worker import Worker
+from hatchet_sdk.errors import (
+    AccessDenied,
+    AttemptCancelled,
+    AttemptSuperseded,
+    HatchetError,
+    InvalidDefinition,
+    InvalidRequest,
+    NonRetryableError,
+    NotConfigured,
+    OperatorUnavailable,
+    RequestRefused,
+    SpawnConflict,
+    WorkflowNotFound,
+    WorkflowRunCancelled,
+    WorkflowRunDeleted,
+    WorkflowRunFailed,
+)
+
+__all__ = [
+    "AccessDenied",
+    "AttemptCancelled",
+    "AttemptSuperseded",
+    "ChildTriggerWorkflowOptions",
+    "ChildWorkflowRunDict",
+    "ClientConfig",
+    "Context",
+    "Hatchet",
+    "HatchetError",
+    "InvalidDefinition",
+    "InvalidRequest",
+    "NonRetryableError",
+    "NotConfigured",
+    "OperatorUnavailable",
+    "RequestRefused",
+    "SpawnConflict",
+    "TriggerWorkflowOptions",
+    "Worker",
+    "WorkflowNotFound",
+    "WorkflowRunCancelled",
+    "WorkflowRunDeleted",
+    "WorkflowRunDict",
+    "WorkflowRunFailed",
+    "WorkflowRunRef",
+]

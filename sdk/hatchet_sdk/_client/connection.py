@@ -1,0 +1,176 @@
+"""The gRPC channel, and the rule of what is repeated: whatever says nothing about the request itself.
+
+Everything here runs in the I/O thread's loop.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+from grpc import StatusCode
+
+from hatchet_sdk._client.config import Endpoint
+from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
+from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
+from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
+from hatchet_sdk.errors import (
+    AccessDenied,
+    HatchetError,
+    InvalidRequest,
+    NotConfigured,
+    OperatorUnavailable,
+    RequestRefused,
+)
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+CALL_SECONDS = 30.0  # how long one try may take; the operator may hold a call while the API server is away
+_FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.05, 5.0
+_COMPLAINT_SECONDS = 5.0
+
+TRANSIENT = frozenset(
+    {
+        StatusCode.UNAVAILABLE,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.RESOURCE_EXHAUSTED,
+        StatusCode.ABORTED,
+        StatusCode.CANCELLED,  # a server that stops; our own cancelling raises CancelledError instead
+        StatusCode.UNKNOWN,
+        StatusCode.INTERNAL,
+    }
+)
+
+_REFUSALS: Mapping[StatusCode, type[RequestRefused]] = {
+    StatusCode.UNAUTHENTICATED: AccessDenied,
+    StatusCode.PERMISSION_DENIED: AccessDenied,
+    StatusCode.INVALID_ARGUMENT: InvalidRequest,
+}
+
+_CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 60_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.enable_retries", 0),  # repeating is decided here
+    # Reconnect about as eagerly as calls are repeated, or a restarted operator would be found seconds late.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+)
+
+log = logging.getLogger("hatchet_sdk")
+
+
+def delay_after(tries: int) -> float:
+    """Return the seconds to wait after so many failures: doubling, with jitter so that a crowd spreads out."""
+    longest = min(_LAST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0 ** min(tries, 10))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+
+def delays() -> Iterator[float]:
+    """Yield the waits between repeated tries, for ever."""
+    return map(delay_after, itertools.count())
+
+
+def refusal(
+    code: StatusCode, message: str | None, kinds: Mapping[StatusCode, type[RequestRefused]] = _REFUSALS
+) -> RequestRefused:
+    """Turn a definite answer into an error."""
+    kind = kinds.get(code) or _REFUSALS.get(code, RequestRefused)
+    return kind(message or f"the operator refused the request ({code.name})")
+
+
+class Connection:
+    """The channel to one operator, with the stubs of its services."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.address = endpoint.address
+        self.metadata = (("authorization", f"bearer {endpoint.token}"),) if endpoint.token else ()
+        channel = _open_channel(endpoint)
+        self.dispatcher = DispatcherStub(channel)
+        self.workflows = WorkflowServiceStub(channel)
+        self.events = EventsServiceStub(channel)
+        self._complain_again_at = 0.0
+
+    async def call(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        *,
+        patience_seconds: float | None = None,
+    ) -> Response:
+        """Call until answered.
+
+        Args:
+            method: A stub's method.
+            request: Its request; must be harmless to repeat.
+            patience_seconds: When to give up; None: never.
+
+        Raises:
+            RequestRefused: The operator said no.
+            OperatorUnavailable: Patience ran out.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = None if patience_seconds is None else loop.time() + patience_seconds
+        for delay in delays():
+            try:
+                return await self.call_once(method, request)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in TRANSIENT:
+                    raise refusal(error.code(), error.details()) from None
+                if give_up_at is not None and loop.time() + delay > give_up_at:
+                    raise self.unavailable(error.details()) from None
+                self.complain(error.details())
+            await asyncio.sleep(delay)
+        raise AssertionError("delays end never")
+
+    async def call_once(
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request
+    ) -> Response:
+        """Call once; raises what gRPC raises."""
+        return await method(request, metadata=self.metadata, timeout=CALL_SECONDS)
+
+    def complain(self, reason: str | None) -> None:
+        """Log that the operator does not answer, at most once every few seconds whoever notices."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._complain_again_at:
+            self._complain_again_at = now + _COMPLAINT_SECONDS
+            log.warning("hatchet-operator at %s does not answer, trying again: %s", self.address, reason)
+
+    def unavailable(self, reason: str | None) -> HatchetError:
+        """Make the error of somebody whose patience ran out."""
+        return OperatorUnavailable(f"hatchet-operator at {self.address} does not answer: {reason}")
+
+
+def _open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
+    options: list[tuple[str, int | str]] = list(_CHANNEL_OPTIONS)
+    if endpoint.tls_strategy == "none":
+        return grpc.aio.insecure_channel(endpoint.address, options=options)
+    if endpoint.tls.tls_server_name:
+        options.append(("grpc.ssl_target_name_override", endpoint.tls.tls_server_name))
+    mutual = endpoint.tls_strategy == "mtls"
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=_pem(endpoint.tls.tls_root_ca_file, "tls_root_ca_file"),
+        private_key=_pem(endpoint.tls.tls_key_file, "tls_key_file", needed=mutual) if mutual else None,
+        certificate_chain=_pem(endpoint.tls.tls_cert_file, "tls_cert_file", needed=mutual) if mutual else None,
+    )
+    return grpc.aio.secure_channel(endpoint.address, credentials, options=options)
+
+
+def _pem(path: str | None, name: str, *, needed: bool = False) -> bytes | None:
+    variable = f"HATCHET_CLIENT_{name.upper()}"
+    if not path:
+        if needed:
+            raise NotConfigured(f"TLS strategy mtls needs {variable} (or ClientConfig({name}=...))")
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise NotConfigured(f"{variable} names a file that cannot be read: {error}") from None

@@ -1,0 +1,98 @@
+"""The one background thread in which this process speaks gRPC.
+
+grpc.aio wants a single event loop per process, and user code may block its own loop as long as it likes without
+stopping heartbeats. So every call has one asynchronous body in the loop here and hands back a
+`concurrent.futures.Future`: sync callers block on it, async callers wrap it.
+"""
+
+import asyncio
+import atexit
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_EXIT_SECONDS = 2.0
+_only: "IoThread | None" = None
+_lock = threading.Lock()
+
+
+class IoThread:
+    """A daemon thread that runs an event loop until the process ends."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="hatchet-io", daemon=True)
+        self._thread.start()
+        atexit.register(self._stop)
+
+    def submit(self, body: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Run ``body`` in the loop; cancelling the future cancels it."""
+        return asyncio.run_coroutine_threadsafe(body, self.loop)
+
+    def _stop(self) -> None:
+        """End what is open before the interpreter goes, so that nothing complains about a loop that vanished."""
+
+        async def cancel_all() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            if others:
+                await asyncio.wait(others, timeout=_EXIT_SECONDS)
+            self.loop.call_soon(self.loop.stop)
+
+        self.submit(cancel_all())
+        self._thread.join(2 * _EXIT_SECONDS)
+
+
+def io_thread() -> IoThread:
+    """Return the process's I/O thread, started at the first need."""
+    global _only
+    with _lock:
+        if _only is None:
+            _only = IoThread()
+        return _only
+
+
+class Mailbox(Generic[T]):
+    """Hands items from any thread to the I/O loop: many items, one wake-up, in order."""
+
+    def __init__(self, io: IoThread, deliver: Callable[[list[T]], None]) -> None:
+        self._loop = io.loop
+        self._deliver = deliver
+        self._items: deque[T] = deque()
+        self._woken = False
+
+    def put(self, *items: T) -> None:
+        """Hand over at once."""
+        self._items.extend(items)
+        self._wake()
+
+    def put_with_others(self, *items: T) -> None:
+        """Hand over after the caller's event loop has let its other tasks put theirs."""
+        self._items.extend(items)
+        asyncio.get_running_loop().call_soon(self._wake)
+
+    def _wake(self) -> None:
+        if self._items and not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        self._woken = False  # before emptying: whoever puts from now on wakes again
+        items = [self._items.popleft() for _ in range(len(self._items))]
+        if items:
+            self._deliver(items)
+
+
+def settle(future: "Future[T]", result: "T | BaseException") -> None:
+    """Give a future its result or error, unless nobody waits for it any more."""
+    if future.done() or not future.set_running_or_notify_cancel():
+        return
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,236 @@
+"""What a step knows about its run and may ask for while it runs."""
+
+import asyncio
+import itertools
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from hatchet_sdk._client.admin import all_of, settled
+from hatchet_sdk._client.options import ChildTriggerWorkflowOptions, ChildWorkflowRunDict, SpawningAttempt
+from hatchet_sdk._client.run_ref import WorkflowRunRef
+from hatchet_sdk.errors import AttemptCancelled
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from hatchet_sdk._client.client import Client
+
+log = logging.getLogger("hatchet_sdk.step")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assignment:
+    """One attempt of a step, as the operator gave it out."""
+
+    workflow_run_id: str
+    task_run_external_id: str
+    step: str
+    action_id: str
+    job_id: str
+    retry_count: int
+    payload: str
+    additional_metadata: str
+    child_index: int
+    child_key: str
+    parent_workflow_run_id: str
+
+
+class Context:
+    """The second argument of a step. One per attempt; usable from any thread of it."""
+
+    def __init__(self, assignment: Assignment, client: "Client") -> None:
+        self.aio = ContextAio(self)
+        self._assignment = assignment
+        self._client = client
+        self._next_index = itertools.count(-1)  # as Hatchet counts; one counter for every kind of spawn
+        self._cancelled = False
+        self._cancelled_by_step = False
+
+    @cached_property
+    def _payload(self) -> Mapping[str, Any]:
+        read: Mapping[str, Any] = json.loads(self._assignment.payload or "{}")
+        return read
+
+    @cached_property
+    def _as_parent(self) -> SpawningAttempt:
+        return SpawningAttempt(
+            workflow_run_id=self._assignment.workflow_run_id,
+            task_run_external_id=self._assignment.task_run_external_id,
+            additional_metadata=self.additional_metadata(),
+            is_current=lambda: not self._cancelled,
+        )
+
+    @property
+    def step_run_id(self) -> str:
+        """The id of this attempt."""
+        return self._assignment.task_run_external_id
+
+    @property
+    def exit_flag(self) -> bool:
+        """Whether the step should stop: it was cancelled, or timed out."""
+        return self._cancelled
+
+    def done(self) -> bool:
+        """Tell whether the step should stop; same as `exit_flag`."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Cancel this step from within: when it returns or raises, it ends as cancelled."""
+        self._cancelled = self._cancelled_by_step = True
+
+    def workflow_run_id(self) -> str:
+        return self._assignment.workflow_run_id
+
+    def workflow_input(self) -> dict[str, Any]:
+        read: dict[str, Any] = self._payload.get("input") or {}
+        return read
+
+    def step_output(self, step: str) -> dict[str, Any]:
+        """Return what an earlier step of this run returned.
+
+        Raises:
+            ValueError: There is no output of that step.
+        """
+        outputs: Mapping[str, dict[str, Any]] = self._payload.get("parents") or {}
+        try:
+            return outputs[step.lower()]
+        except KeyError:
+            there = ", ".join(sorted(outputs)) or "none"
+            raise ValueError(
+                f'step "{self._assignment.step}" has no output of step "{step}" (there are: {there}); '
+                "name it in parents=[...], and let it return a mapping"
+            ) from None
+
+    def step_run_errors(self) -> dict[str, str]:
+        """Return the errors of the run's failed steps by step name; for on-failure steps."""
+        read: dict[str, str] = self._payload.get("step_run_errors") or {}
+        return read
+
+    def retry_count(self) -> int:
+        """Return 0 in the first attempt."""
+        return self._assignment.retry_count
+
+    def additional_metadata(self) -> dict[str, Any]:
+        read = json.loads(self._assignment.additional_metadata or "{}")
+        return read if isinstance(read, dict) else {}
+
+    def child_index(self) -> int:
+        """Return the position among the parent's spawns; 0 in a root run."""
+        return self._assignment.child_index
+
+    def child_key(self) -> str:
+        """Return the key that the parent gave; "" without one."""
+        return self._assignment.child_key
+
+    def parent_workflow_run_id(self) -> str:
+        """Return the parent's id; "" in a root run."""
+        return self._assignment.parent_workflow_run_id
+
+    def log(self, message: object) -> None:
+        """Write one line to this process's log and to the operator's; the latter at best effort."""
+        log.info("%s %s: %s", self.workflow_run_id(), self._assignment.step, message)
+        self._client.put_log(self.step_run_id, str(message), self.retry_count())
+
+    def refresh_timeout(self, increment_by: str) -> None:
+        """Put this attempt's deadline off, e.g. by "10s"; blocks until the operator agreed."""
+        self._client.refresh_timeout(self.step_run_id, increment_by).result()
+
+    def release_slot(self) -> None:
+        """Let the worker take another attempt beside this one; blocks until the operator agreed."""
+        self._client.release_slot(self.step_run_id).result()
+
+    def spawn_workflow(
+        self,
+        workflow_name: str,
+        input: Mapping[str, object] | None = None,
+        key: str | None = None,
+        options: ChildTriggerWorkflowOptions | None = None,
+    ) -> WorkflowRunRef:
+        """Start a child run and block until the operator has it.
+
+        A retried attempt that spawns again with the same key, or without one at the same place in the order of its
+        spawns, gets the child that is already there, whatever became of it. In an async step use ``aio``: this blocks
+        its event loop.
+
+        Args:
+            workflow_name: The child's workflow.
+            input: A JSON object of at most 256 KiB.
+            key: What names the child within this step; any text but the empty one.
+            options: See `ChildTriggerWorkflowOptions`.
+
+        Raises:
+            TypeError, ValueError: Input or key cannot be sent; nothing was.
+            WorkflowNotFound: There is no such workflow.
+            SpawnConflict: ``on_conflict`` is "fail", and the child that is there differs.
+            AttemptSuperseded, AttemptCancelled: This attempt may not spawn any more.
+        """
+        (answer,) = self._spawn([_child(workflow_name, input, key, options)], with_others=False)
+        return WorkflowRunRef(answer.result(), self._client)
+
+    def spawn_workflows(self, child_workflow_runs: Sequence[ChildWorkflowRunDict]) -> list[WorkflowRunRef]:
+        """Start many child runs at once; raises the first error after all are answered."""
+        return self._refs(self._spawn(child_workflow_runs, with_others=False))
+
+    def _spawn(self, children: Sequence[ChildWorkflowRunDict], *, with_others: bool) -> "list[Future[str]]":
+        if self._cancelled:
+            raise AttemptCancelled(f'step "{self._assignment.step}" was cancelled and spawns nothing more')
+        triggers = [
+            self._client.prepare_spawn(
+                child["workflow_name"],
+                child["input"],
+                key=child.get("key"),
+                index=index,
+                options=child.get("options"),
+                parent=self._as_parent,
+            )
+            # Before anything that may fail or be repeated: the place in the code is the identity.
+            for child, index in [(child, next(self._next_index)) for child in children]
+        ]
+        return self._client.trigger(triggers, with_others=with_others)
+
+    def _refs(self, answers: "Sequence[Future[str]]") -> list[WorkflowRunRef]:
+        return [WorkflowRunRef(run_id, self._client) for run_id in all_of(answers)]
+
+
+class ContextAio:
+    """`Context`'s calls for async steps; spawns awaited together travel together."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def spawn_workflow(
+        self,
+        workflow_name: str,
+        input: Mapping[str, object] | None = None,
+        key: str | None = None,
+        options: ChildTriggerWorkflowOptions | None = None,
+    ) -> WorkflowRunRef:
+        """Start a child run and wait until the operator has it; see `Context.spawn_workflow`."""
+        (answer,) = self._context._spawn([_child(workflow_name, input, key, options)], with_others=True)
+        return WorkflowRunRef(await asyncio.wrap_future(answer), self._context._client)
+
+    async def spawn_workflows(self, child_workflow_runs: Sequence[ChildWorkflowRunDict]) -> list[WorkflowRunRef]:
+        """Start many child runs at once; see `Context.spawn_workflows`."""
+        answers = self._context._spawn(child_workflow_runs, with_others=True)
+        await settled(answers)
+        return self._context._refs(answers)
+
+    async def refresh_timeout(self, increment_by: str) -> None:
+        """Put this attempt's deadline off; see `Context.refresh_timeout`."""
+        context = self._context
+        await asyncio.wrap_future(context._client.refresh_timeout(context.step_run_id, increment_by))
+
+    async def release_slot(self) -> None:
+        """Let the worker take another attempt beside this one."""
+        context = self._context
+        await asyncio.wrap_future(context._client.release_slot(context.step_run_id))
+
+
+def _child(
+    name: str, input: Mapping[str, object] | None, key: str | None, options: ChildTriggerWorkflowOptions | None
+) -> ChildWorkflowRunDict:
+    return {"workflow_name": name, "input": {} if input is None else input, "key": key, "options": options}

@@ -1,0 +1,185 @@
+"""What a decorated class says, read once and checked: after this a workflow makes sense or was refused."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from hatchet_sdk.errors import InvalidDefinition
+
+StepFunction = Callable[..., Any]
+
+_OPTIONS, _DEFINITION = "_hatchet_step", "_hatchet_workflow"
+_DURATION = re.compile(r"(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What the decorator of a step says."""
+
+    name: str
+    timeout: str
+    parents: tuple[str, ...] = ()
+    retries: int
+    backoff_factor: float | None
+    backoff_max_seconds: int | None
+    on_failure: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step of a workflow; its name is lower-case, as on the wire."""
+
+    name: str
+    function: StepFunction
+    parents: tuple[str, ...]
+    options: StepOptions
+
+    @property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowDefinition:
+    """A workflow as its class declares it; names are without namespace."""
+
+    name: str
+    version: str
+    schedule_timeout: str
+    default_priority: int | None
+    steps: tuple[Step, ...]
+    on_failure: Step | None
+
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        return (*self.steps, self.on_failure) if self.on_failure else self.steps
+
+
+def mark_step(function: StepFunction, options: StepOptions) -> None:
+    """Remember what the decorator said; it is read when the class is complete."""
+    setattr(function, _OPTIONS, options)
+
+
+def mark_workflow(cls: type, definition: WorkflowDefinition) -> None:
+    setattr(cls, _DEFINITION, definition)
+
+
+def definition_of(workflow: object) -> WorkflowDefinition:
+    """Find the definition of a workflow object.
+
+    Raises:
+        TypeError: It is no instance of a class decorated with ``@hatchet.workflow()``.
+    """
+    if isinstance(workflow, type):
+        raise TypeError(f"register_workflow({workflow.__name__}) got the class (expected an instance: add parentheses)")
+    found = vars(type(workflow)).get(_DEFINITION)
+    if not isinstance(found, WorkflowDefinition):
+        raise TypeError(
+            f"{type(workflow).__name__} is no workflow: its class is not decorated with @hatchet.workflow()"
+        )
+    return found
+
+
+def define_workflow(
+    cls: type, *, name: str, version: str, timeout: str, schedule_timeout: str, default_priority: int | None
+) -> WorkflowDefinition:
+    """Read a class whose steps are marked.
+
+    Raises:
+        InvalidDefinition: What it says is impossible; the message names workflow and step.
+    """
+    name = name or cls.__name__
+    where = f'workflow "{name}"'
+    _check_text(name, where)
+    _check_duration(timeout, f"{where}: timeout")
+    _check_duration(schedule_timeout, f"{where}: schedule_timeout")
+    found = [_read_step(function, options, where) for function, options in _marked_functions(cls)]
+    steps = tuple(step for step in found if not step.options.on_failure)
+    on_failure = [step for step in found if step.options.on_failure]
+    if not steps:
+        raise InvalidDefinition(f"{where} has no steps (expected at least one method decorated with @hatchet.step())")
+    if len(on_failure) > 1:
+        raise InvalidDefinition(f"{where} has {len(on_failure)} on-failure steps (expected at most one)")
+    _check_names(found, where)
+    _check_graph(steps, where)
+    return WorkflowDefinition(
+        name=name,
+        version=version,
+        schedule_timeout=schedule_timeout,
+        default_priority=None if default_priority is None else min(max(default_priority, 1), 3),
+        steps=steps,
+        on_failure=on_failure[0] if on_failure else None,
+    )
+
+
+def _marked_functions(cls: type) -> Iterable[tuple[StepFunction, StepOptions]]:
+    """Yield the steps of a class in the order of their definition, inherited ones first, overridden ones once."""
+    found: dict[str, tuple[StepFunction, StepOptions]] = {}
+    for base in reversed(cls.__mro__):
+        for attribute, value in vars(base).items():
+            if isinstance(options := getattr(value, _OPTIONS, None), StepOptions):
+                found[attribute] = (value, options)
+            else:
+                found.pop(attribute, None)
+    return found.values()
+
+
+def _read_step(function: StepFunction, options: StepOptions, where: str) -> Step:
+    name = options.name or function.__name__
+    where = f'{where}, step "{name}"'
+    _check_text(name, where)
+    _check_duration(options.timeout, f"{where}: timeout")
+    if options.retries < 0:
+        raise InvalidDefinition(f"{where}: retries is {options.retries} (expected 0 or more)")
+    if options.backoff_factor is not None and options.backoff_factor <= 0:
+        raise InvalidDefinition(f"{where}: backoff_factor is {options.backoff_factor} (expected more than 0)")
+    if options.backoff_max_seconds is not None and options.backoff_max_seconds <= 0:
+        raise InvalidDefinition(f"{where}: backoff_max_seconds is {options.backoff_max_seconds} (expected more than 0)")
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        raise InvalidDefinition(
+            f"{where} takes {inspect.signature(function)} (expected self and one argument, the context)"
+        ) from None
+    parents = tuple(parent.lower() for parent in options.parents)
+    return Step(name=name.lower(), function=function, parents=parents, options=options)
+
+
+def _check_text(name: str, where: str) -> None:
+    if not name.strip():
+        raise InvalidDefinition(f"{where}: the name is empty")
+
+
+def _check_duration(text: str, what: str) -> None:
+    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+        raise InvalidDefinition(f'{what} is {text!r} (expected a duration like "30s", "5m" or "1h30m")')
+    if not re.search("[1-9]", text):
+        raise InvalidDefinition(f"{what} is {text!r} (expected more than zero)")
+
+
+def _check_names(steps: list[Step], where: str) -> None:
+    first: dict[str, Step] = {}
+    for step in steps:
+        if (other := first.setdefault(step.name, step)) is not step:
+            raise InvalidDefinition(
+                f'{where}: two steps are named "{step.name}": '
+                f"{other.function.__qualname__} and {step.function.__qualname__} (names are compared in lower case)"
+            )
+
+
+def _check_graph(steps: tuple[Step, ...], where: str) -> None:
+    names = {step.name for step in steps}
+    for step in steps:
+        for parent in step.parents:
+            if parent not in names:
+                raise InvalidDefinition(
+                    f'{where}, step "{step.name}" names parent "{parent}", which is not defined '
+                    f"(defined: {', '.join(sorted(names))})"
+                )
+    try:
+        TopologicalSorter({step.name: step.parents for step in steps}).prepare()
+    except CycleError as error:
+        raise InvalidDefinition(f"{where}: steps wait for each other: {' -> '.join(reversed(error.args[1]))}") from None

@@ -1,0 +1,49 @@
+"""Workflows as the operator wants them registered; names as in Hatchet's protocol."""
+
+from hatchet_sdk._runner.definition import Step, WorkflowDefinition
+from hatchet_sdk.contracts.workflows_pb2 import (
+    DAG,
+    CreateWorkflowJobOpts,
+    CreateWorkflowStepOpts,
+    CreateWorkflowVersionOpts,
+    PutWorkflowRequest,
+)
+
+
+def action_id(workflow: WorkflowDefinition, step: Step, *, prefix: str) -> str:
+    """Name what a worker can do; workers and attempts meet by it."""
+    return f"{prefix}{workflow.name.lower()}:{step.name}"
+
+
+def put_workflow_request(workflow: WorkflowDefinition, *, prefix: str) -> PutWorkflowRequest:
+    name = prefix + workflow.name
+    opts = CreateWorkflowVersionOpts(
+        name=name,
+        version=workflow.version,
+        kind=DAG,
+        schedule_timeout=workflow.schedule_timeout,
+        default_priority=workflow.default_priority,
+        jobs=[_job(name, workflow, workflow.steps, prefix)],
+    )
+    if workflow.on_failure is not None:
+        opts.on_failure_job.CopyFrom(_job(f"{name}-on-failure", workflow, (workflow.on_failure,), prefix))
+    return PutWorkflowRequest(opts=opts)
+
+
+def _job(name: str, workflow: WorkflowDefinition, steps: tuple[Step, ...], prefix: str) -> CreateWorkflowJobOpts:
+    return CreateWorkflowJobOpts(
+        name=name,
+        steps=[
+            CreateWorkflowStepOpts(
+                readable_id=step.name,
+                action=action_id(workflow, step, prefix=prefix),
+                timeout=step.options.timeout,
+                inputs="{}",
+                parents=step.parents,
+                retries=step.options.retries,
+                backoff_factor=step.options.backoff_factor,
+                backoff_max_seconds=step.options.backoff_max_seconds,
+            )
+            for step in steps
+        ],
+    )

@@ -1,0 +1,437 @@
+"""A worker's conversation with the operator: register, take attempts, report how they ended, stay known.
+
+    register ──► listen ──► stream lost: listen again, saying what is held
+       ▲           │
+       └───────────┴── NOT_FOUND (the operator forgot this worker): register again under the same id
+
+Everything here runs in the I/O thread's loop. An attempt stays *held* from its assignment until its outcome is
+acknowledged, across any number of streams; an id that is held or was just done is never run a second time.
+"""
+
+import asyncio
+import os
+import platform
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import grpc.aio
+from grpc import StatusCode
+
+from hatchet_sdk._client.client import Client
+from hatchet_sdk._client.connection import delay_after, delays, log
+from hatchet_sdk._client.io_thread import Mailbox
+from hatchet_sdk._runner.context import Assignment, Context
+from hatchet_sdk._runner.definition import Step, WorkflowDefinition
+from hatchet_sdk._runner.execution import Attempt, Ending, Execution, Outcome
+from hatchet_sdk._runner.registration import action_id, put_workflow_request
+from hatchet_sdk.contracts.dispatcher_pb2 import (
+    CANCEL_STEP_RUN,
+    PYTHON,
+    START_STEP_RUN,
+    STEP_EVENT_TYPE_CANCELLED,
+    STEP_EVENT_TYPE_COMPLETED,
+    STEP_EVENT_TYPE_FAILED,
+    AssignedAction,
+    BatchActionEvent,
+    BatchActionEventItem,
+    HeartbeatRequest,
+    HeldAttempt,
+    RuntimeInfo,
+    StepActionEvent,
+    StepActionEventType,
+    WorkerLabels,
+    WorkerListenRequest,
+    WorkerRegisterRequest,
+    WorkerUnsubscribeRequest,
+)
+from hatchet_sdk.errors import HatchetError
+
+HEARTBEAT_SECONDS = 4.0
+HEARTBEAT_TIMEOUT_SECONDS = 5.0
+LOST_HEARTBEATS = 3  # after so many the stream is taken for dead, whatever TCP believes
+MAX_REPORT_BYTES = 3 * 1024 * 1024
+REMEMBERED_BYTES = 8 * 1024 * 1024
+UNSUBSCRIBE_SECONDS = 5.0
+FLUSH_SECONDS = 1.0
+_LASTED_SECONDS = 5.0
+
+Ended = tuple[Attempt, Outcome | None]
+Report = tuple[Attempt, Outcome]
+
+_EVENT_TYPES: Mapping[Ending, "StepActionEventType.ValueType"] = {
+    Ending.COMPLETED: STEP_EVENT_TYPE_COMPLETED,
+    Ending.FAILED: STEP_EVENT_TYPE_FAILED,
+    Ending.CANCELLED: STEP_EVENT_TYPE_CANCELLED,
+}
+# What no repetition can change: the operator read the report and does not want it.
+_REFUSED_REPORT = frozenset({StatusCode.INVALID_ARGUMENT, StatusCode.FAILED_PRECONDITION, StatusCode.OUT_OF_RANGE})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """Who the worker says it is."""
+
+    name: str
+    max_runs: int | None
+    labels: Mapping[str, str | int]
+
+
+class Session:
+    """One worker's life with the operator, from registration to the last acknowledged result."""
+
+    def __init__(
+        self,
+        client: Client,
+        options: WorkerOptions,
+        workflows: Sequence[tuple[WorkflowDefinition, object]],
+        step_loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._client = client
+        self._connection = client.connection
+        self._options = options
+        self._definitions = [definition for definition, _ in workflows]
+        self._steps: dict[str, tuple[Step, object]] = {
+            action_id(definition, step, prefix=client.endpoint.prefix): (step, workflow)
+            for definition, workflow in workflows
+            for step in definition.all_steps
+        }
+        ended: Mailbox[Ended] = Mailbox(client.io, self._take_outcomes)
+        self._execution = Execution(step_loop, lambda attempt, outcome: ended.put((attempt, outcome)))
+        self._held: dict[str, Attempt] = {}
+        self._done = RecentOutcomes()
+        self._reports: set[asyncio.Task[None]] = set()
+        self._worker_id = ""
+        self._is_known = False
+        self._stream: grpc.aio.UnaryStreamCall[WorkerListenRequest, AssignedAction] | None = None
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until stopped and idle.
+
+        Raises:
+            HatchetError: The operator refused the registration.
+        """
+        listening = asyncio.create_task(self._stay_connected())
+        beating = asyncio.create_task(self._keep_beating())
+        stopping = asyncio.create_task(self._stop_when_asked())
+        tasks = (listening, beating, stopping)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Take nothing new, finish what is held."""
+        self._stopping.set()
+
+    async def _stop_when_asked(self) -> None:
+        await self._stopping.wait()
+        log.info("worker %s stops: finishing %d attempts", self._options.name, len(self._unfinished()))
+        await self._unsubscribe()
+        while self._unfinished() or self._reports:
+            self._changed.clear()
+            await self._changed.wait()
+        await asyncio.wait([asyncio.create_task(self._client.logs.flush())], timeout=FLUSH_SECONDS)
+
+    def _unfinished(self) -> list[Attempt]:
+        """Return what is worth waiting for; a cancelled step that does not end is not."""
+        return [attempt for attempt in self._held.values() if attempt.cancelled_at is None]
+
+    async def _unsubscribe(self) -> None:
+        if not self._worker_id:
+            return
+        request = WorkerUnsubscribeRequest(worker_id=self._worker_id)
+        try:
+            await self._connection.call(
+                self._connection.dispatcher.Unsubscribe, request, patience_seconds=UNSUBSCRIBE_SECONDS
+            )
+        except HatchetError as error:
+            log.warning("worker %s could not sign off: %s", self._options.name, error)
+
+    # Registration
+
+    async def _register(self) -> None:
+        prefix = self._client.endpoint.prefix
+        versions = [
+            await self._connection.call(
+                self._connection.workflows.PutWorkflow, put_workflow_request(definition, prefix=prefix)
+            )
+            for definition in self._definitions
+        ]
+        request = WorkerRegisterRequest(
+            worker_name=prefix + self._options.name,
+            actions=self._steps,
+            services=["default"],
+            slots=self._options.max_runs,
+            labels={name: _label(value) for name, value in self._options.labels.items()},
+            runtime_info=RuntimeInfo(
+                language=PYTHON, language_version=platform.python_version(), os=platform.system().lower()
+            ),
+            pod_name=os.environ.get("HATCHET_POD_NAME") or None,
+            pod_uid=os.environ.get("HATCHET_POD_UID") or None,
+            workflow_version_ids=[version.id for version in versions],
+            worker_id=self._worker_id or None,
+        )
+        answer = await self._connection.call(self._connection.dispatcher.Register, request)
+        self._worker_id = answer.worker_id
+        self._is_known = True
+        log.info("worker %s registered at %s as %s", self._options.name, self._connection.address, self._worker_id)
+
+    async def _register_again(self) -> None:
+        """Register once more; having attempts to finish, this worker does not give up where a new one would."""
+        for delay in delays():
+            try:
+                await self._register()
+                break
+            except HatchetError as error:
+                log.error("worker %s was refused, trying again: %s", self._options.name, error)
+            await asyncio.sleep(delay)
+
+    async def _keep_beating(self) -> None:
+        lost = 0
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            if not self._is_known:
+                continue
+            beat = HeartbeatRequest(worker_id=self._worker_id)
+            beat.heartbeat_at.GetCurrentTime()
+            try:
+                await self._connection.dispatcher.Heartbeat(
+                    beat, metadata=self._connection.metadata, timeout=HEARTBEAT_TIMEOUT_SECONDS
+                )
+                lost = 0
+            except grpc.aio.AioRpcError as error:
+                lost += 1
+                log.debug("heartbeat %d not taken: %s", lost, error.details())
+                self._is_known = error.code() is not StatusCode.NOT_FOUND
+                if (lost >= LOST_HEARTBEATS or not self._is_known) and self._stream is not None:
+                    lost = 0
+                    self._stream.cancel()
+
+    # Taking attempts
+
+    async def _stay_connected(self) -> None:
+        await self._register()
+        clock = asyncio.get_running_loop().time
+        tries = 0
+        while True:
+            if not self._is_known:
+                await self._register_again()
+            opened_at = clock()
+            reason: str | None = "the stream ended"
+            try:
+                await self._listen()
+                if self._stopping.is_set():  # the answer to our signing off
+                    await asyncio.Event().wait()
+            except grpc.aio.AioRpcError as error:
+                reason = error.details()
+                self._is_known = self._is_known and error.code() is not StatusCode.NOT_FOUND
+            tries = 0 if clock() - opened_at > _LASTED_SECONDS else tries + 1
+            if self._is_known:
+                self._connection.complain(reason)
+            await asyncio.sleep(delay_after(tries))
+
+    async def _listen(self) -> None:
+        request = WorkerListenRequest(worker_id=self._worker_id, reports_held=True)
+        for attempt in self._held.values():
+            held = HeldAttempt(
+                workflow_run_id=attempt.assignment.workflow_run_id,
+                task_run_external_id=attempt.id,
+                task_name=attempt.assignment.step,
+            )
+            held.started_at.FromMilliseconds(int(attempt.started_at * 1000))
+            request.held.append(held)
+        self._stream = self._connection.dispatcher.ListenV2(request, metadata=self._connection.metadata)
+        if self._stopping.is_set():
+            await self._unsubscribe()  # a stream opened anew would invite new attempts
+        try:
+            async for action in self._stream:
+                self._act(action)
+        except asyncio.CancelledError:
+            # Raised too when our heartbeat cancels the stream; only a cancelled task passes it on.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+        finally:
+            self._stream = None
+
+    def _act(self, action: AssignedAction) -> None:
+        held = self._held.get(action.task_run_external_id)
+        if action.action_type == CANCEL_STEP_RUN:
+            if held is not None:
+                self._execution.cancel(held)
+                self._changed.set()
+        elif action.action_type != START_STEP_RUN:
+            log.warning("action %s is of a kind this SDK does not know: %s", action.action_id, action.action_type)
+        elif held is not None:
+            log.debug("attempt %s is here already", held.id)
+        elif (known := self._done.get(action.task_run_external_id)) is not None:
+            self._report([known])
+        else:
+            self._start(action)
+
+    def _start(self, action: AssignedAction) -> None:
+        assignment = _assignment(action)
+        found = self._steps.get(action.action_id)
+        if found is None:
+            log.error("action %s was never registered by this worker", action.action_id)
+            return
+        step, workflow = found
+        context = Context(assignment, self._client)
+        attempt = Attempt(assignment=assignment, step=step, workflow=workflow, context=context)
+        self._held[attempt.id] = attempt
+        self._execution.start(attempt)
+
+    # Reporting how they ended
+
+    def _take_outcomes(self, ended: list[Ended]) -> None:
+        told: dict[tuple[str, Ending], list[Report]] = defaultdict(list)
+        for attempt, outcome in ended:
+            if outcome is None:
+                self._held.pop(attempt.id, None)
+            else:
+                told[attempt.assignment.action_id, outcome.ending].append((attempt, outcome))
+        for reports in told.values():
+            for batch in _batches(reports):
+                self._report(batch)
+        self._changed.set()
+
+    def _report(self, reports: list[Report]) -> None:
+        task = asyncio.create_task(self._deliver(reports))
+        self._reports.add(task)
+        task.add_done_callback(self._delivered)
+
+    def _delivered(self, task: "asyncio.Task[None]") -> None:
+        self._reports.discard(task)
+        self._changed.set()
+        if not task.cancelled():
+            task.result()
+
+    async def _deliver(self, reports: list[Report]) -> None:
+        """Send outcomes until acknowledged: a result is not lost because the operator is away."""
+        for delay in delays():
+            try:
+                await self._send(reports)
+                break
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _REFUSED_REPORT:
+                    self._connection.complain(error.details())
+                elif len(reports) > 1:  # one of them is bad; each gets an answer of its own
+                    for report in reports:
+                        self._report([report])
+                    return
+                else:
+                    reports = _after_refusal(reports[0], error)
+            if not reports:
+                break
+            await asyncio.sleep(delay)
+        for attempt, outcome in reports:
+            self._held.pop(attempt.id, None)
+            self._done.add(attempt, outcome)
+
+    async def _send(self, reports: list[Report]) -> None:
+        dispatcher = self._connection.dispatcher
+        attempt, outcome = reports[0]
+        if len(reports) == 1:
+            event = StepActionEvent(
+                worker_id=self._worker_id,
+                job_id=attempt.assignment.job_id,
+                task_run_external_id=attempt.id,
+                action_id=attempt.assignment.action_id,
+                event_type=_EVENT_TYPES[outcome.ending],
+                event_payload=outcome.payload,
+                retry_count=attempt.assignment.retry_count,
+                should_not_retry=outcome.should_not_retry or None,
+            )
+            event.event_timestamp.GetCurrentTime()
+            await self._connection.call_once(dispatcher.SendStepActionEvent, event)
+            return
+        batch = BatchActionEvent(
+            worker_id=self._worker_id,
+            job_id=attempt.assignment.job_id,
+            action_id=attempt.assignment.action_id,
+            event_type=_EVENT_TYPES[outcome.ending],
+            items=[
+                BatchActionEventItem(
+                    task_run_external_id=attempt.id,
+                    event_payload=outcome.payload,
+                    retry_count=attempt.assignment.retry_count,
+                    should_not_retry=outcome.should_not_retry or None,
+                )
+                for attempt, outcome in reports
+            ],
+        )
+        batch.event_timestamp.GetCurrentTime()
+        await self._connection.call_once(dispatcher.SendBatchActionEvent, batch)
+
+
+class RecentOutcomes:
+    """Outcomes that were acknowledged a short while ago, for the case that an assignment arrives twice."""
+
+    def __init__(self) -> None:
+        self._reports: OrderedDict[str, Report] = OrderedDict()
+        self._bytes = 0
+
+    def add(self, attempt: Attempt, outcome: Outcome) -> None:
+        if attempt.id not in self._reports:
+            self._reports[attempt.id] = (attempt, outcome)
+            self._bytes += _size(outcome)
+        while self._bytes > REMEMBERED_BYTES:
+            _, (_, oldest) = self._reports.popitem(last=False)
+            self._bytes -= _size(oldest)
+
+    def get(self, task_run_external_id: str) -> Report | None:
+        return self._reports.get(task_run_external_id)
+
+
+def _size(outcome: Outcome) -> int:
+    return len(outcome.payload) + 2048  # an entry's own weight, so that empty outcomes are bounded too
+
+
+def _batches(reports: list[Report]) -> list[list[Report]]:
+    batches: list[list[Report]] = [[]]
+    size = 0
+    for report in reports:
+        weight = len(report[1].payload.encode()) + 256
+        if size + weight > MAX_REPORT_BYTES:
+            batches.append([])
+            size = 0
+        size += weight
+        batches[-1].append(report)
+    return batches
+
+
+def _after_refusal(report: Report, error: grpc.aio.AioRpcError) -> list[Report]:
+    """Decide what is still worth telling about an attempt whose report was refused for good."""
+    attempt, outcome = report
+    run = attempt.assignment.workflow_run_id
+    log.error("the report of step %s of run %s was refused: %s", attempt.step.name, run, error.details())
+    if outcome.ending is Ending.COMPLETED and error.code() is StatusCode.INVALID_ARGUMENT:
+        return [(attempt, Outcome(Ending.FAILED, f"the operator refused the output: {error.details()}"))]
+    return []
+
+
+def _label(value: str | int) -> WorkerLabels:
+    return WorkerLabels(int_value=value) if isinstance(value, int) else WorkerLabels(str_value=value)
+
+
+def _assignment(action: AssignedAction) -> Assignment:
+    return Assignment(
+        workflow_run_id=action.workflow_run_id,
+        task_run_external_id=action.task_run_external_id,
+        step=action.task_name,
+        action_id=action.action_id,
+        job_id=action.job_id,
+        retry_count=action.retry_count,
+        payload=action.action_payload,
+        additional_metadata=action.additional_metadata,
+        child_index=action.child_workflow_index,
+        child_key=action.child_workflow_key,
+        parent_workflow_run_id=action.parent_workflow_run_id,
+    )

@@ -1,0 +1,68 @@
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hatchet_sdk import ClientConfig, Hatchet
+
+from tests.unit.sdk.fake_operator import FakeOperator, eventually
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def operator() -> Iterator[FakeOperator]:
+    fake = FakeOperator()  # type: ignore[abstract]  # what is missing answers UNIMPLEMENTED
+    fake.start()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def hatchet(operator: FakeOperator) -> Hatchet:
+    return Hatchet(config=ClientConfig(host_port=operator.address, token="secret", tls_strategy="none"))
+
+
+@pytest.fixture
+def working(hatchet: Hatchet, operator: FakeOperator) -> Iterator[Callable[..., None]]:
+    """Start a worker in a thread of this process with the given workflows; it is stopped at the end."""
+    stops: list[Callable[[], None]] = []
+
+    def start(*registered: object, **options: object) -> None:
+        worker = hatchet.worker("tester", **options)  # type: ignore[arg-type]
+        for workflow in registered:
+            worker.register_workflow(workflow)
+        thread = threading.Thread(target=worker.start)
+        thread.start()
+        stops.append(worker.stop)
+        stops.append(lambda: thread.join(10))
+        eventually(lambda: operator.streams)
+
+    yield start
+    for stop in stops:
+        stop()
+
+
+@contextmanager
+def worker_process(script: Path, operator: FakeOperator) -> Iterator[subprocess.Popen[str]]:
+    """Run a worker program; it is killed in the end if it did not exit."""
+    environment = {
+        **os.environ,
+        "HATCHET_CLIENT_HOST_PORT": operator.address,
+        "HATCHET_CLIENT_TOKEN": "secret",
+        "HATCHET_CLIENT_TLS_STRATEGY": "none",
+        "HATCHET_POD_NAME": "pod-1",
+        "HATCHET_POD_UID": "uid-1",
+    }
+    with subprocess.Popen(
+        [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
