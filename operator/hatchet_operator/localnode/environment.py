@@ -24,13 +24,17 @@ class BadEnvironment(Exception):
     """A variable refers to something that is not there; the message says which variable and what."""
 
 
+def inherited_environment() -> dict[str, str]:
+    """Return the little that commands see of this process's environment, unless a node is told otherwise."""
+    return {name: os.environ[name] for name in INHERITED if name in os.environ}
+
+
 async def resolve_environment(api: Api, pod: Json, container: Json, *, node: str) -> dict[str, str]:
-    """Return everything that the container's command sees.
+    """Return the container's own variables.
 
     Raises:
         BadEnvironment: A Secret, ConfigMap, key or field is not there.
     """
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     own: dict[str, str] = {}
     data = _reader(api, pod["metadata"]["namespace"])
     for source in container.get("envFrom", []):
@@ -46,7 +50,7 @@ async def resolve_environment(api: Api, pod: Json, container: Json, *, node: str
             raise BadEnvironment(f"env {name}: {error}") from error
         if resolved is not None:
             own[name] = resolved
-    return inherited | own
+    return own
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:

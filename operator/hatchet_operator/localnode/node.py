@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.errors import ApiError
+from hatchet_operator.localnode.environment import inherited_environment
 from hatchet_operator.localnode.runner import PodRunner
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class LocalNode:
         name: Name of the node, as in a pod's ``spec.nodeName``.
         namespace: Pods of one namespace; None: all.
         takes_unbound: Also take pods that have no node yet, as no scheduler runs beside this one.
+        inherited: What commands see besides their containers' variables; None: the little that they need to run.
         stop_seconds: The longest that a command gets to end when the node stops.
         on_output: Called with each line that a container writes.
     """
@@ -41,12 +43,14 @@ class LocalNode:
         name: str = "local",
         namespace: str | None = None,
         takes_unbound: bool = True,
+        inherited: Mapping[str, str] | None = None,
         stop_seconds: float = 5.0,
         on_output: OutputHandler | None = None,
     ) -> None:
         self._api = api
         self._name = name
         self._takes_unbound = takes_unbound
+        self._inherited = inherited_environment() if inherited is None else inherited
         self._stop_seconds = stop_seconds
         self._on_output = on_output
         self._logs = state_directory / "logs"
@@ -98,6 +102,7 @@ class LocalNode:
             self._api,
             pod,
             node=self._name,
+            inherited=self._inherited,
             logs=self._logs,
             stop_seconds=self._stop_seconds,
             on_line=(lambda line: handler(name, line)) if handler else None,

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import shlex
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hatchet_operator.cluster.api import Api, Json
@@ -35,6 +35,7 @@ class PodRunner:
         api: Where the pod is.
         pod: The pod, as first seen.
         node: Name of the node.
+        inherited: What the command sees besides the container's own variables.
         logs: Directory for the container's log.
         stop_seconds: The longest that a command gets to end when the node stops.
         on_line: Called with each line of the container's output.
@@ -46,6 +47,7 @@ class PodRunner:
         pod: Json,
         *,
         node: str,
+        inherited: Mapping[str, str],
         logs: Path,
         stop_seconds: float,
         on_line: Callable[[str], None] | None = None,
@@ -55,6 +57,7 @@ class PodRunner:
         self._pod = pod
         self._namespace, self._name, self._uid = metadata["namespace"], metadata["name"], metadata["uid"]
         self._node = node
+        self._inherited = inherited
         self._container: Json = pod["spec"]["containers"][0]
         self._log = logs / f"{self._namespace}_{self._name}_{self._uid}.log"
         self._on_line = on_line
@@ -144,17 +147,17 @@ class PodRunner:
         return None
 
     async def _start(self) -> Process:
-        environment = await self._api.until_answered(
+        own = await self._api.until_answered(
             lambda: resolve_environment(self._api, self._pod, self._container, node=self._node)
         )
         words = [*self._container.get("command", []), *self._container.get("args", [])]
         if not self._container.get("command"):
             raise CannotStart(f'container "{self._record.name}" has no command, and a local node has no images to ask')
-        command = [expand(word, environment) for word in words]
+        command = [expand(word, own) for word in words]
         directory = self._container.get("workingDir")
         process = await Process.start(
             command,
-            environment=environment,
+            environment={**self._inherited, **own},
             directory=Path(directory) if directory else None,
             log=self._log,
             on_line=self._on_line,
