@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 GROUP = "hatchet-operator.dev"
@@ -23,11 +23,9 @@ class ResourceModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _parse_time(value: object) -> object:
-    # pydantic reads RFC 3339 itself; a naive time would compare with none of ours.
-    if isinstance(value, datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=UTC)
-    return value
+def _with_zone(value: datetime) -> datetime:
+    # A naive time would compare with none of ours.
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def _format_time(value: datetime) -> str:
@@ -36,7 +34,7 @@ def _format_time(value: datetime) -> str:
 
 Time = Annotated[
     datetime,
-    BeforeValidator(_parse_time),
+    AfterValidator(_with_zone),
     PlainSerializer(_format_time, return_type=str, when_used="json"),
     Field(json_schema_extra={"type": "string", "format": "date-time"}),
 ]

@@ -24,7 +24,7 @@ from hatchet_operator.resources.workflow import Workflow
 Json = dict[str, Any]
 
 _HEADER = "# Generated from hatchet_operator.resources; do not edit. `make generate` writes it anew.\n"
-_ANYTHING = {"x-kubernetes-preserve-unknown-fields": True}
+_INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 
 def load_crds() -> list[Json]:
@@ -274,10 +274,10 @@ class _Structural:
                     result[keyword] = {name: self.convert(sub, f"{path}.{name}") for name, sub in value.items()}
                 case "items":
                     result[keyword] = self.convert(value, f"{path}[]")
-                case "additionalProperties" if value is True:
-                    result[keyword] = _ANYTHING
                 case "additionalProperties":
-                    result[keyword] = self.convert(value, f"{path}{{}}")
+                    result[keyword] = self.convert({} if value is True else value, f"{path}{{}}")
+                case "const":
+                    result["enum"] = [value]
                 case "exclusiveMinimum" | "exclusiveMaximum":  # a number in JSON schema, a flag in Kubernetes'
                     result |= {keyword.replace("exclusiveM", "m"): value, keyword: True}
                 case "format" if value == "duration":  # ISO 8601 to pydantic, ours is Go's: the pattern says so
@@ -288,6 +288,8 @@ class _Structural:
                     result[keyword] = value
                 case _:
                     raise TypeError(f"{path}: no structural schema has {keyword!r}; give the field another type")
+        if "type" not in result and "x-kubernetes-int-or-string" not in result:
+            result |= {"x-kubernetes-preserve-unknown-fields": True, "nullable": True}  # null is a value like another
         result |= self._default(schema.get("default"), result)
         return {keyword: result[keyword] for keyword in sorted(result, key=_KEYWORDS.index)}
 
@@ -297,7 +299,9 @@ class _Structural:
         if reference := siblings.pop("$ref", None):
             return self._resolve(self._definitions[reference.removeprefix("#/$defs/")], path) | siblings
         if alternatives := siblings.pop("anyOf", None):
-            [*choices] = [choice for choice in alternatives if choice != {"type": "null"}]
+            choices = [choice for choice in alternatives if choice != {"type": "null"}]
+            if choices == _INT_OR_STRING:
+                return {"x-kubernetes-int-or-string": True} | siblings
             if len(choices) != 1:
                 raise TypeError(f"{path}: a structural schema has no alternatives; give the field one type")
             return self._resolve(choices[0], path) | siblings
@@ -315,8 +319,13 @@ class _Structural:
 # What a structural schema may say, in the order in which people want to read it.
 _KEYWORDS = [
     *("description", "type", "format", "enum", "pattern", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"),
-    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "default"),
-    *("x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "nullable", "default"),
+    *(
+        "x-kubernetes-int-or-string",
+        "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-list-type",
+        "x-kubernetes-list-map-keys",
+    ),
     *("x-kubernetes-validations", "required", "properties", "additionalProperties", "items"),
 ]
 

@@ -14,7 +14,7 @@ _LONGEST = timedelta(days=3650)
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a Go duration of at most ten years.
+    """Read a Go duration of at most ten years, to the millisecond.
 
     Raises:
         ValueError: The text is none; the message says what was expected.
@@ -24,7 +24,7 @@ def parse_duration(text: str) -> timedelta:
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
     if seconds > _LONGEST.total_seconds():
         raise ValueError(f'"{text}" is longer than ten years; expected at most "87600h"')
-    return timedelta(seconds=seconds)
+    return timedelta(milliseconds=round(seconds * 1000))
 
 
 def format_duration(duration: timedelta) -> str:

@@ -1,0 +1,377 @@
+"""Our own kinds as a server enforces them: defaults, limits, rules, and what a person reads who breaks one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hatchet_operator.resources.base import API_VERSION
+
+from tests.conformance.kubectl import Kubectl
+from tests.kube.client import CRDS, Api, Json, Kind
+
+WORKFLOWS = Kind(api_version=API_VERSION, kind="Workflow", plural="workflows")
+RUNS = Kind(api_version=API_VERSION, kind="WorkflowRun", plural="workflowruns")
+POOLS = Kind(api_version=API_VERSION, kind="WorkerPool", plural="workerpools")
+
+PARENT = {"name": "p", "uid": "u", "step": "s", "index": 0}
+
+
+def make_run(name: str = "a", /, **spec: Any) -> Json:
+    return RUNS.make(name, spec={"workflow": "etl"} | spec)
+
+
+def make_pool(name: str = "a", /, **spec: Any) -> Json:
+    return POOLS.make(name, spec={"template": {"spec": {"containers": [{"name": "worker"}]}}} | spec)
+
+
+def make_workflow(name: str = "a", /, **spec: Any) -> Json:
+    return WORKFLOWS.make(name, spec=spec)
+
+
+@pytest.mark.parametrize("kind", [WORKFLOWS, RUNS, POOLS], ids=lambda kind: kind.kind)
+async def test_the_crd_is_established_and_structural(api: Api, kind: Kind) -> None:
+    crd = (await api.get(CRDS, f"{kind.plural}.hatchet-operator.dev")).ok()
+    conditions = {condition["type"]: condition["status"] for condition in crd["status"]["conditions"]}
+    assert conditions == {"NamesAccepted": "True", "Established": "True"}
+
+
+# --- defaults ---
+
+
+async def test_defaults_of_a_run(api: Api) -> None:
+    run = (await api.create(RUNS, make_run())).ok(201)
+    assert run["spec"] == {"workflow": "etl", "cancelled": False, "execution": 0, "onParentClose": "Abandon"}
+
+
+async def test_a_run_is_pending_before_anybody_wrote_its_status(api: Api) -> None:
+    (await api.create(RUNS, make_run())).ok(201)
+    assert (await api.get(RUNS, "a")).ok()["status"] == {"phase": "Pending", "execution": 0}
+    assert await api.names(RUNS, fieldSelector="status.phase=Pending") == ["a"]
+    assert await api.names(RUNS, fieldSelector="status.phase=Running") == []
+
+
+async def test_a_run_is_found_by_phase_and_workflow(api: Api) -> None:
+    (await api.create(RUNS, make_run("a"))).ok(201)
+    (await api.create(RUNS, make_run("b", workflow="other"))).ok(201)
+    (await api.merge_patch(RUNS, "a", {"status": {"phase": "Succeeded"}}, "status")).ok()
+    assert await api.names(RUNS, fieldSelector="status.phase=Succeeded") == ["a"]
+    assert await api.names(RUNS, fieldSelector="spec.workflow=other,status.phase=Pending") == ["b"]
+
+
+async def test_defaults_of_a_workflow_without_spec(api: Api) -> None:
+    workflow = (await api.create(WORKFLOWS, WORKFLOWS.make("a"))).ok(201)
+    assert workflow["spec"] == {"scheduleTimeoutCounts": "Worker", "suspended": False}
+    assert "status" not in workflow
+
+
+async def test_a_pool_keeps_one_pod_unless_told_otherwise_and_scales(api: Api) -> None:
+    pool = (await api.create(POOLS, make_pool())).ok(201)
+    assert pool["spec"]["minReplicas"] == 1
+    assert (await api.get(POOLS, "a")).ok()["status"] == {"replicas": 0, "readyReplicas": 0}
+    (await api.merge_patch(POOLS, "a", {"spec": {"replicas": 3}}, "scale")).ok()
+    assert (await api.get(POOLS, "a")).ok()["spec"]["minReplicas"] == 3
+
+
+async def test_free_form_fields_are_kept_as_they_are(api: Api) -> None:
+    free: Json = {"list": [1, {"deep": None}], "none": None, "text": "x", "nested": {"a": {"b": 1.5}}}
+    run = (await api.create(RUNS, make_run(input=free, additionalMetadata=free))).ok(201)
+    assert (run["spec"]["input"], run["spec"]["additionalMetadata"]) == (free, free)
+    template = {
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"nodeSelector": {"x": "y"}, "containers": [{"name": "w", "env": [{"name": "A", "value": "1"}]}]},
+    }
+    assert (await api.create(POOLS, make_pool(template=template))).ok(201)["spec"]["template"] == template
+
+
+# --- what is refused when an object is made ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "want"),
+    [
+        pytest.param(RUNS, RUNS.make("a"), "spec: Required value", id="a run without spec"),
+        pytest.param(RUNS, RUNS.make("a", spec={}), "spec.workflow: Required value", id="a run without workflow"),
+        pytest.param(RUNS, make_run(workflow=""), "spec.workflow in body should be at least 1 chars", id="no name"),
+        pytest.param(RUNS, make_run(workflow="x" * 64), "spec.workflow: Too long", id="a workflow's name of 64"),
+        pytest.param(RUNS, make_run(input=5), 'spec.input in body must be of type object: "integer"', id="input 5"),
+        pytest.param(RUNS, make_run(inputJson="x" * 262145), "spec.inputJson: Too long", id="input above 256 KiB"),
+        pytest.param(
+            RUNS,
+            make_run(input={}, inputJson="{}"),
+            "spec.inputJson: Invalid value: input and inputJson are both set, but a run has one input; "
+            "keep input (an object) or inputJson (the text of one)",
+            id="two inputs",
+        ),
+        pytest.param(
+            RUNS, make_run(priority=4), "spec.priority in body should be less than or equal to 3", id="priority 4"
+        ),
+        pytest.param(
+            RUNS,
+            make_run(execution=-1),
+            "spec.execution in body should be greater than or equal to 0",
+            id="execution -1",
+        ),
+        pytest.param(
+            RUNS,
+            make_run(onParentClose="Explode"),
+            'spec.onParentClose: Unsupported value: "Explode": supported values: "Abandon", "Cancel"',
+            id="an unknown onParentClose",
+        ),
+        pytest.param(RUNS, make_run(ttl="5 days"), "spec.ttl in body should match", id="a ttl that is no duration"),
+        pytest.param(
+            RUNS,
+            make_run(ttl="87601h"),
+            'is longer than ten years; give at most "87600h"',
+            id="a ttl of more than ten years",
+        ),
+        pytest.param(RUNS, make_run(parent={"name": "p"}), "spec.parent.uid: Required value", id="half a parent"),
+        pytest.param(
+            RUNS,
+            make_run(parent=PARENT | {"key": ""}),
+            "spec.parent.key: Invalid value: parent.key is empty; give it at least one character, "
+            "or leave it out for a child that its index names",
+            id="an empty key",
+        ),
+        pytest.param(
+            RUNS,
+            make_run(executionRequestedBy="x"),
+            "spec.executionRequestedBy: Invalid value: executionRequestedBy is set on a run without parent, "
+            "but it names an attempt of the parent; leave it out and raise execution",
+            id="an execution requested by no parent",
+        ),
+        pytest.param(WORKFLOWS, make_workflow("x" * 64), "metadata.name: Too long", id="a workflow's name is a label"),
+        pytest.param(POOLS, make_pool("x" * 64), "metadata.name: Too long", id="a pool's name is a label"),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow(scheduleTimeoutCounts="Both"),
+            'spec.scheduleTimeoutCounts: Unsupported value: "Both": supported values: "Worker", "Queue"',
+            id="an unknown scheduleTimeoutCounts",
+        ),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow(steps={"load": {"timeout": "soon"}}),
+            "spec.steps.load.timeout in body should match",
+            id="a step's timeout that is no duration",
+        ),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow(steps={"load": {"retries": 2**31}}),
+            "spec.steps.load.retries in body should be less than or equal to 2147483647",
+            id="more retries than the protocol can say",
+        ),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow(steps={f"s{n}": {} for n in range(257)}),
+            "spec.steps: Too many: 257: must have at most 256 items",
+            id="too many steps",
+        ),
+        pytest.param(
+            POOLS,
+            make_pool(template={"spec": {}}),
+            "spec.template.spec.containers: Required value",
+            id="a pod without containers",
+        ),
+        pytest.param(
+            POOLS,
+            make_pool(template={"spec": {"containers": []}}),
+            "spec.template.spec.containers in body should have at least 1 items",
+            id="a pod with an empty list of containers",
+        ),
+        pytest.param(
+            POOLS, make_pool(slots=0), "spec.slots in body should be greater than or equal to 1", id="0 slots"
+        ),
+        pytest.param(
+            POOLS,
+            make_pool(minReplicas=1001),
+            "spec.minReplicas in body should be less than or equal to 1000",
+            id="a thousand and one pods",
+        ),
+    ],
+)
+async def test_nonsense_is_refused_with_words_that_help(api: Api, kind: Kind, body: Json, want: str) -> None:
+    assert want in (await api.create(kind, body)).refused(422, "Invalid")["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        pytest.param(RUNS, make_run(input={"a": 1}, priority=3, ttl="87600h"), id="a run with an object as input"),
+        pytest.param(RUNS, make_run(inputJson='{"a": 1}', ttl="1h30m"), id="a run with a text as input"),
+        pytest.param(RUNS, make_run(parent=PARENT | {"index": -1}), id="a child with index -1"),
+        pytest.param(RUNS, make_run(parent=PARENT | {"key": "\0" * 65536}), id="a child with a long key"),
+        pytest.param(RUNS, make_run(parent=PARENT, executionRequestedBy="x", execution=1), id="a child executed again"),
+        pytest.param(RUNS, make_run("x" * 253, workflow="x" * 63), id="a run with the longest names"),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow("x" * 63, name="My Flow", pool="p", steps={"Load it": {"timeout": "1.5h", "retries": 3}}),
+            id="a workflow with overrides",
+        ),
+        pytest.param(POOLS, make_pool("x" * 63, slots=100, minReplicas=0), id="a pool without pods"),
+    ],
+)
+async def test_sense_is_accepted(api: Api, kind: Kind, body: Json) -> None:
+    (await api.create(kind, body)).ok(201)
+
+
+# --- what is refused when an object changes ---
+
+
+def fixed(field: str, instead: str = "create another WorkflowRun instead") -> str:
+    return (
+        f"spec.{field}: Forbidden: {field} is fixed once the object exists: "
+        f"it can be neither changed, added nor removed; {instead}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "patch", "want"),
+    [
+        pytest.param({}, {"workflow": "b"}, fixed("workflow"), id="another workflow"),
+        pytest.param({"input": {"a": 1}}, {"input": {"a": 2}}, fixed("input"), id="a value"),
+        pytest.param({"input": {"a": 1}}, {"input": {"b": 2}}, fixed("input"), id="a key"),
+        pytest.param(
+            {"input": {"a": 1}},
+            {"input": {"a": None, "b": 1}},
+            fixed("input"),
+            id="one key for another",
+        ),
+        pytest.param(
+            {"input": {"a": {"b": [1]}}},
+            {"input": {"a": {"b": [1, 2]}}},
+            fixed("input"),
+            id="deep in the input",
+        ),
+        pytest.param({"input": {}}, {"input": None}, fixed("input"), id="input removed"),
+        pytest.param({}, {"input": {}}, fixed("input"), id="input added"),
+        pytest.param(
+            {"inputJson": "{}"},
+            {"inputJson": "[]"},
+            fixed("inputJson"),
+            id="another inputJson",
+        ),
+        pytest.param(
+            {"inputJson": "{}"},
+            {"inputJson": None},
+            fixed("inputJson"),
+            id="inputJson gone",
+        ),
+        pytest.param(
+            {},
+            {"parent": PARENT},
+            fixed("parent", "only the operator sets it, when a step spawns the run"),
+            id="a parent for a root run",
+        ),
+        pytest.param({"parent": PARENT}, {"parent": None}, fixed("parent", ""), id="an orphan"),
+        pytest.param({"parent": PARENT}, {"parent": {"uid": "v"}}, fixed("parent", ""), id="another parent"),
+        pytest.param(
+            {"cancelled": True},
+            {"cancelled": False},
+            "spec.cancelled: Forbidden: cancelled cannot go back to false: a cancelled run stays cancelled; "
+            "create another WorkflowRun instead",
+            id="a cancel taken back",
+        ),
+        pytest.param({"cancelled": True}, {"cancelled": None}, "spec.cancelled: Forbidden", id="a cancel removed"),
+        pytest.param(
+            {"execution": 2},
+            {"execution": 1},
+            "spec.execution: Invalid value: execution is lower than it was, but it counts executions and only goes up; "
+            "to execute the run once more, raise it by one",
+            id="fewer executions",
+        ),
+    ],
+)
+async def test_a_run_keeps_what_it_is(api: Api, before: Json, patch: Json, want: str) -> None:
+    (await api.create(RUNS, make_run(**before))).ok(201)
+    message = (await api.merge_patch(RUNS, "a", {"spec": patch})).refused(422, "Invalid")["message"]
+    assert want in message
+
+
+async def test_a_run_may_be_cancelled_and_executed_again(api: Api) -> None:
+    (await api.create(RUNS, make_run(input={"a": None}, inputJson=None, parent=PARENT))).ok(201)
+    for patch in (
+        {"execution": 1, "executionRequestedBy": "x"},
+        {"execution": 5},
+        {"priority": 3, "ttl": "1h", "onParentClose": "Cancel"},
+        {"cancelled": True},
+        {"cancelled": True, "priority": None},
+    ):
+        (await api.merge_patch(RUNS, "a", {"spec": patch})).ok()
+
+
+async def test_a_status_written_without_spec_is_not_taken_for_a_change(api: Api) -> None:
+    run = (await api.create(RUNS, make_run(input={"a": 1}))).ok(201)
+    status = {"phase": "Running", "steps": {"load": {"phase": "Running"}}}
+    bare = RUNS.make("a", metadata=run["metadata"], status=status)
+    written = (await api.put(RUNS, bare, "status")).ok()
+    assert written["spec"] == run["spec"]
+    assert written["status"]["steps"]["load"] == {"phase": "Running", "attempt": 0, "losses": 0, "dispatch": 0}
+
+
+@pytest.mark.parametrize(
+    ("status", "want"),
+    [
+        pytest.param({"phase": "Happy"}, 'status.phase: Unsupported value: "Happy"', id="an unknown phase"),
+        pytest.param(
+            {"steps": {"a": {"output": "x" * 262145}}}, "status.steps.a.output: Too long", id="output above 256 KiB"
+        ),
+        pytest.param(
+            {"conditions": [{"type": "A", "status": "True"}, {"type": "A", "status": "False"}]},
+            'status.conditions[1]: Duplicate value: {"type":"A"}',
+            id="a condition twice",
+        ),
+        pytest.param(
+            {"conditions": [{"type": "A", "status": "Maybe"}]},
+            'status.conditions[0].status: Unsupported value: "Maybe"',
+            id="a condition that is neither true nor false",
+        ),
+    ],
+)
+async def test_a_status_that_makes_no_sense_is_refused(api: Api, status: Json, want: str) -> None:
+    (await api.create(RUNS, make_run())).ok(201)
+    refusal = (await api.merge_patch(RUNS, "a", {"status": status}, "status")).refused(422, "Invalid")
+    assert want in refusal["message"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param({"name": "Etl"}, {"name": "ETL"}, id="changed"),
+        pytest.param({}, {"name": "Etl"}, id="added"),
+        pytest.param({"name": "Etl"}, {"name": None}, id="removed"),
+    ],
+)
+async def test_the_exact_name_of_a_workflow_is_fixed(api: Api, before: Json, after: Json) -> None:
+    (await api.create(WORKFLOWS, make_workflow(**before))).ok(201)
+    message = (await api.merge_patch(WORKFLOWS, "a", {"spec": after})).refused(422, "Invalid")["message"]
+    assert fixed("name", "to rename the workflow, create another Workflow and delete this one") in message
+
+
+async def test_the_rest_of_a_workflow_may_change(api: Api) -> None:
+    (await api.create(WORKFLOWS, make_workflow(name="Etl"))).ok(201)
+    (await api.merge_patch(WORKFLOWS, "a", {"spec": {"suspended": True, "ttl": "1h", "pool": "p"}})).ok()
+
+
+# --- what people see ---
+
+
+async def test_kubectl_shows_the_story_of_a_run(api: Api, kubectl: Kubectl) -> None:
+    (await api.create(RUNS, make_run(parent=PARENT))).ok(201)
+    status = {"phase": "Failed", "reason": "StepFailed", "duration": "4.2s", "children": {"summary": "7/10"}}
+    (await api.merge_patch(RUNS, "a", {"status": status}, "status")).ok()
+    headings, row = (await kubectl("get", "wfr")).table()
+    assert headings == ["NAME", "WORKFLOW", "PHASE", "CHILDREN", "PARENT", "DURATION", "AGE"]
+    assert row[:6] == ["a", "etl", "Failed", "7/10", "p", "4.2s"]
+    assert "StepFailed" in (await kubectl("get", "wfr", "-o", "wide")).ok()
+
+
+async def test_one_category_holds_all_three_kinds(api: Api, kubectl: Kubectl) -> None:
+    (await api.create(RUNS, make_run())).ok(201)
+    (await api.create(POOLS, make_pool())).ok(201)
+    (await api.create(WORKFLOWS, make_workflow())).ok(201)
+    names = (await kubectl("get", "hatchet", "-o", "name")).ok().split()
+    assert sorted(names) == [f"{kind}.hatchet-operator.dev/a" for kind in ("workerpool", "workflow", "workflowrun")]
+
+
+async def test_kubectl_explains_a_field(kubectl: Kubectl) -> None:
+    assert "What becomes of this run when its parent" in (await kubectl("explain", "wfr.spec.onParentClose")).ok()

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import contextlib
+from datetime import timedelta
+
+import pytest
+from hatchet_operator.resources.durations import PATTERN, format_duration, parse_duration
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+TEN_YEARS_MS = 87600 * 3600 * 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("30s", timedelta(seconds=30)),
+        ("5m", timedelta(minutes=5)),
+        ("1h30m", timedelta(minutes=90)),
+        ("250ms", timedelta(milliseconds=250)),
+        ("1.5h", timedelta(minutes=90)),
+        ("0s", timedelta(0)),
+        ("87600h", timedelta(hours=87600)),
+        ("30m1h", timedelta(minutes=90)),  # Go takes any order
+        ("0.0004s", timedelta(0)),
+    ],
+)
+def test_reading(text: str, want: timedelta) -> None:
+    assert parse_duration(text) == want
+
+
+@pytest.mark.parametrize(
+    "text", ["", "30", "s", "-5s", "5 s", "5d", "1h-", "PT5M", "30s\n", "٣s", "1.s", ".5s", "1e3s"]
+)
+def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match=r'is not a duration; expected .*"30s"'):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["87601h", "87600h1ms", "9" * 400 + "h"])
+def test_more_than_ten_years_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="longer than ten years"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("duration", "want"),
+    [
+        (timedelta(0), "0s"),
+        (timedelta(seconds=90), "1m30s"),
+        (timedelta(hours=24), "24h"),
+        (timedelta(seconds=3600.25), "1h250ms"),
+    ],
+)
+def test_writing(duration: timedelta, want: str) -> None:
+    assert format_duration(duration) == want
+
+
+@given(st.integers(0, TEN_YEARS_MS))
+@example(TEN_YEARS_MS)
+def test_what_was_written_reads_the_same(milliseconds: int) -> None:
+    duration = timedelta(milliseconds=milliseconds)
+    assert parse_duration(format_duration(duration)) == duration
+
+
+@given(st.text() | st.from_regex(PATTERN))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert parse_duration(text) >= timedelta(0)
