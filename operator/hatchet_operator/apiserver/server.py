@@ -170,10 +170,10 @@ class ApiServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query_text = request.raw_path.partition("?")
         try:
-            if path.startswith("/_"):
-                return await self._control(request, path, parse_query(query_text))
             if self._token is not None and not self._is_authorized(request, path):
                 raise status.unauthorized()
+            if path.startswith("/_"):
+                return await self._control(request, path, parse_query(query_text))
             target = parse_target(path)
             if target is None:
                 return self._answer_about_server(request, path)
