@@ -3,7 +3,6 @@
 The reading is the official library's, exec plugins included; it is imported late, as it costs a quarter of a second.
 """
 
-import base64
 import os
 import ssl
 from pathlib import Path
@@ -25,23 +24,6 @@ def find_endpoint(kubeconfig: Path | None) -> Endpoint:
     if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ and (_IN_CLUSTER / "token").exists():
         return _in_cluster_endpoint()
     return _read_kubeconfig(kubeconfig)
-
-
-def write_kubeconfig(path: Path, *, server: str, token: str, ca_pem: bytes | None, name: str) -> None:
-    """Write a file that makes kubectl and client libraries the bearer of a token; only its owner can read it."""
-    cluster: dict[str, str] = {"server": server}
-    if ca_pem is not None:
-        cluster["certificate-authority-data"] = base64.b64encode(ca_pem).decode()
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": name, "cluster": cluster}],
-        "users": [{"name": name, "user": {"token": token}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
-        "current-context": name,
-    }
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        yaml.safe_dump(config, file, sort_keys=False)
 
 
 def _in_cluster_endpoint() -> Endpoint:

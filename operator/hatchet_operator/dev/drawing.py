@@ -1,4 +1,4 @@
-"""A tree of runs as lines for a terminal: a line per run, one per step where there are several, a bar for many children."""
+"""A tree of runs as lines for a terminal: one per run, one per step where there are several, a bar for many runs."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
