@@ -1,7 +1,7 @@
 """A real etcd and kube-apiserver as child processes: what tests and benchmarks run against where no cluster is at hand.
 
-There is no kubelet and no scheduler: a pod is an object and nothing more. Controllers are off too, since tests of the API are
-easier to read when nothing else writes; `RealApi.start_controllers` adds those that one test needs.
+There is no kubelet and no scheduler: a pod is an object and nothing more. Controllers are off too, since tests of an
+API are easier to read when nothing else writes; `RealApi.start_controllers` adds those that one test needs.
 
 The trap: the garbage collector learns of new CRDs only every 30 seconds, so start it after they are installed.
 """
@@ -9,6 +9,8 @@ The trap: the garbage collector learns of new CRDs only every 30 seconds, so sta
 from __future__ import annotations
 
 import atexit
+import base64
+import json
 import os
 import secrets
 import shutil
@@ -26,7 +28,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import trustme
 import yaml
@@ -40,11 +42,11 @@ _START_SECONDS = 90.0  # three seconds on a quiet machine; CI machines are not q
 _STOP_SECONDS = 10.0
 
 
-class BinariesMissing(Exception):
+class BinariesMissingError(Exception):
     """No Kubernetes binaries here; the message says what to set."""
 
 
-class ServerFailed(Exception):
+class ServerFailedError(Exception):
     """A process ended or did not become ready; the message ends with its log."""
 
 
@@ -76,14 +78,14 @@ def find_binaries() -> Path:
     """Return the folder that holds etcd, kube-apiserver, kube-controller-manager and kubectl.
 
     Raises:
-        BinariesMissing: The variable is unset, or the folder lacks one of them.
+        BinariesMissingError: The variable is unset, or the folder lacks one of them.
     """
     folder = os.environ.get(BINARIES_VARIABLE)
     if not folder:
-        raise BinariesMissing(f"set {BINARIES_VARIABLE} to a folder with {', '.join(BINARIES)} to run this")
+        raise BinariesMissingError(f"set {BINARIES_VARIABLE} to a folder with {', '.join(BINARIES)} to run this")
     missing = [name for name in BINARIES if not os.access(Path(folder, name), os.X_OK)]
     if missing:
-        raise BinariesMissing(f"{BINARIES_VARIABLE}={folder} has no executable {', '.join(missing)}")
+        raise BinariesMissingError(f"{BINARIES_VARIABLE}={folder} has no executable {', '.join(missing)}")
     return Path(folder)
 
 
@@ -114,6 +116,7 @@ class RealApi:
         self._api_server_args = tuple(api_server_args)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._endpoint: ApiEndpoint | None = None
+        self._etcd_url = ""
 
     def __enter__(self) -> Self:
         self.start()
@@ -125,7 +128,7 @@ class RealApi:
     @property
     def endpoint(self) -> ApiEndpoint:
         if self._endpoint is None:
-            raise ServerFailed("the API server is not started")
+            raise ServerFailedError("the API server is not started")
         return self._endpoint
 
     @property
@@ -158,14 +161,14 @@ class RealApi:
         """Start both and return once the API server is ready (about 5 s).
 
         Raises:
-            ServerFailed: One of them ended, or was not ready in time.
+            ServerFailedError: One of them ended, or was not ready in time.
         """
         atexit.register(self.stop)
         try:
             client_port, peer_port, api_port = _free_ports(3)
-            etcd_url = f"http://127.0.0.1:{client_port}"
-            self._start_etcd(etcd_url, f"http://127.0.0.1:{peer_port}")
-            self._endpoint = self._start_api_server(etcd_url, api_port)
+            self._etcd_url = f"http://127.0.0.1:{client_port}"
+            self._start_etcd(self._etcd_url, f"http://127.0.0.1:{peer_port}")
+            self._endpoint = self._start_api_server(self._etcd_url, api_port)
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -176,7 +179,7 @@ class RealApi:
         atexit.unregister(self.stop)
         while self._processes:
             _, process = self._processes.popitem()
-            _end(process)
+            end(process)
         self._endpoint = None
         if self._owns_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -197,6 +200,11 @@ class RealApi:
             "--secure-port=0",
             *args,
         )
+
+    def forget_history(self) -> None:
+        """Have etcd forget old versions: whoever asks for one is told that it expired."""
+        revision = self._etcd("kv/range", key=_base64(b"\0"))["header"]["revision"]
+        self._etcd("kv/compaction", revision=revision, physical=True)
 
     def request_counts(self) -> Counter[RequestKind]:
         """Return how many requests of each kind the API server has answered since it started."""
@@ -270,7 +278,7 @@ class RealApi:
     def _spawn(self, name: str, *args: str) -> None:
         with (self.directory / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [*_die_with_parent(), str(self._binaries / name), *args],
+                [*die_with_parent(), str(self._binaries / name), *args],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -282,13 +290,13 @@ class RealApi:
         while True:
             for name, process in self._processes.items():
                 if process.poll() is not None:
-                    raise ServerFailed(f"{name} ended with {process.returncode}:\n{self._log_tail(name)}")
+                    raise ServerFailedError(f"{name} ended with {process.returncode}:\n{self._log_tail(name)}")
             try:
                 self._get("/readyz")
             except (OSError, urllib.error.URLError) as error:
                 if time.monotonic() > deadline:
                     log = self._log_tail("kube-apiserver")
-                    raise ServerFailed(f"not ready within {_START_SECONDS:.0f} s: {error}\n{log}") from error
+                    raise ServerFailedError(f"not ready within {_START_SECONDS:.0f} s: {error}\n{log}") from error
                 time.sleep(0.1)
             else:
                 return
@@ -297,6 +305,12 @@ class RealApi:
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.token}"})
         with urllib.request.urlopen(request, timeout=10, context=self.endpoint.ssl_context()) as response:
             return str(response.read(), "utf-8")
+
+    def _etcd(self, call: str, **fields: object) -> dict[str, Any]:
+        request = urllib.request.Request(f"{self._etcd_url}/v3/{call}", data=json.dumps(fields).encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=10) as response:
+            answer: dict[str, Any] = json.load(response)
+        return answer
 
     def _log_tail(self, name: str) -> str:
         return "\n".join((self.directory / f"{name}.log").read_text(errors="replace").splitlines()[-20:])
@@ -318,6 +332,10 @@ def write_kubeconfig(endpoint: ApiEndpoint) -> None:
     endpoint.kubeconfig.write_text(yaml.safe_dump(config))
 
 
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
 def _make_private_key() -> bytes:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(
@@ -325,13 +343,13 @@ def _make_private_key() -> bytes:
     )
 
 
-def _die_with_parent() -> list[str]:
+def die_with_parent() -> list[str]:
     """Return a command prefix that has the kernel kill the child when this process is killed."""
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(_STOP_SECONDS)

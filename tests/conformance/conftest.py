@@ -1,0 +1,76 @@
+"""Both API servers, behind one fixture: every test of this folder runs as ``[embedded]`` and as ``[real]``."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conformance.kubectl import Kubectl
+from tests.conformance.widgets import WIDGETS_CRD
+from tests.kube.client import CRDS, NAMESPACES, Api
+from tests.kube.embedded_api import EmbeddedApi
+from tests.kube.eventually import eventually
+from tests.kube.real_api import BinariesMissingError, RealApi, find_binaries
+
+Server = EmbeddedApi | RealApi
+CRD_FILES = [WIDGETS_CRD, *sorted((Path(__file__).parents[2] / "crds").glob("*.yaml"))]
+
+
+@pytest.fixture(scope="session", params=["embedded", "real"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp(f"{request.param}-api")
+    if request.param == "embedded":
+        running: Server = EmbeddedApi(directory)
+    else:
+        try:
+            running = RealApi(directory, unsafe_no_fsync=True)
+        except BinariesMissingError as missing:
+            pytest.skip(str(missing))
+    with running:
+        asyncio.run(_install_crds(running))
+        yield running
+
+
+async def _install_crds(server: Server) -> None:
+    async with Api.connect(server.endpoint, "default") as api:
+        for file in CRD_FILES:
+            crd = yaml.safe_load(file.read_text())
+            (await api.create(CRDS, crd)).ok()
+        for file in CRD_FILES:
+            crd = yaml.safe_load(file.read_text())
+            path = f"/apis/{crd['spec']['group']}/{crd['spec']['versions'][0]['name']}/{crd['spec']['names']['plural']}"
+
+            async def is_served(path: str = path) -> bool:
+                return (await api.call("GET", path)).status == 200
+
+            await eventually(is_served)
+
+
+@pytest.fixture
+async def api(server: Server) -> AsyncIterator[Api]:
+    """An administrator in a namespace of this test's own."""
+    async with Api.connect(server.endpoint, f"test-{secrets.token_hex(4)}") as api:
+        (await api.create(NAMESPACES, NAMESPACES.make(api.namespace))).ok(201)
+        yield api
+
+
+@pytest.fixture
+async def collected(server: Server, api: Api) -> Api:
+    """The same, on a server that collects garbage and empties deleted namespaces."""
+    if isinstance(server, RealApi):
+        server.start_controllers()
+    return api
+
+
+@pytest.fixture
+def kubectl(server: Server, api: Api, tmp_path: Path) -> Kubectl:
+    try:
+        binary = find_binaries() / "kubectl"
+    except BinariesMissingError as missing:
+        pytest.skip(str(missing))
+    return Kubectl(binary, kubeconfig=server.kubeconfig, namespace=api.namespace, home=tmp_path)
