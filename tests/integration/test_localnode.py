@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import psutil
 import pytest
+from hatchet_operator.apiserver.server import ApiServer
+from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.kinds import CONFIG_MAPS, PODS, SECRETS
+from hatchet_operator.errors import NotFound
+from hatchet_operator.localnode import LOG_PATH_ANNOTATION, LocalNode
 from hatchet_operator.localnode.environment import expand
 from hatchet_operator.localnode.process import CannotStart, Process
 from hatchet_operator.localnode.status import next_back_off, should_restart
+
+from tests.kube.eventually import eventually
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
@@ -100,9 +111,9 @@ class TestProcess:
 
     async def test_ending_asks_first(self, tmp_path: Path) -> None:
         program = """
-            import signal, sys, time
+            import os, signal, sys, time
             def leave(*_):
-                print("bye", flush=True)
+                os.write(1, b"bye")
                 sys.exit(3)
             signal.signal(signal.SIGTERM, leave)
             print("up", flush=True)
@@ -187,3 +198,270 @@ def test_back_off_doubles_up_to_half_a_minute_and_forgets_after_a_good_run() -> 
         waits.append(current)
     assert waits == [1, 2, 4, 8, 16, 30, 30]
     assert next_back_off(current, ran_seconds=61) == 1
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with ApiServer() as url, Api(Endpoint(server=url)) as api:
+        yield Cluster(api, tmp_path)
+
+
+class Cluster:
+    """An API server in memory, and nodes for it."""
+
+    def __init__(self, api: Api, directory: Path) -> None:
+        self.api = api
+        self.directory = directory
+        self.lines: list[tuple[str, str]] = []
+
+    @asynccontextmanager
+    async def node(self, name: str = "local", *, takes_unbound: bool = True) -> AsyncIterator[LocalNode]:
+        stop = asyncio.Event()
+        node = LocalNode(
+            self.api,
+            state_directory=self.directory,
+            name=name,
+            takes_unbound=takes_unbound,
+            stop_seconds=0.5,
+            on_output=lambda pod, line: self.lines.append((pod, line)),
+        )
+        running = asyncio.create_task(node.run(stop))
+        try:
+            yield node
+        finally:
+            stop.set()
+            await running
+
+    async def create_pod(self, program: str, *, name: str = "pod", policy: str = "Always", **container: Any) -> Json:
+        command = [sys.executable, "-u", "-c", textwrap.dedent(program)]
+        return await self.api.create(
+            PODS,
+            "default",
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "labels": {"app": "x"}},
+                "spec": {
+                    "restartPolicy": policy,
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [{"name": "main", "image": "none", "command": command} | container],
+                },
+            },
+        )
+
+    async def until(self, holds: Callable[[Json], bool], *, name: str = "pod", within_seconds: float = 20) -> Json:
+        try:
+            async with asyncio.timeout(within_seconds):
+                while not holds(pod := await self.api.get(PODS, "default", name)):  # noqa: ASYNC110  # a poll
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            pytest.fail(f"never: {json.dumps(pod['status'], indent=1)}")
+        return pod
+
+    async def is_gone(self, name: str = "pod") -> bool:
+        try:
+            await self.api.get(PODS, "default", name)
+        except NotFound:
+            return True
+        return False
+
+
+def container_of(pod: Json) -> Json:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or [{"state": {}}]
+    return dict(statuses[0])
+
+
+def is_running(pod: Json) -> bool:
+    return "running" in container_of(pod)["state"]
+
+
+def in_phase(*phases: str) -> Callable[[Json], bool]:
+    return lambda pod: pod["status"].get("phase") in phases
+
+
+SLEEP = "import os, time; print(os.getpid()); time.sleep(600)"
+
+
+class TestPods:
+    async def test_a_running_pod_looks_as_a_kubelet_would_show_it(self, cluster: Cluster) -> None:
+        async with cluster.node():
+            await cluster.create_pod(SLEEP)
+            pod = await cluster.until(is_running)
+            status = pod["status"]
+            assert pod["spec"]["nodeName"] == "local"
+            assert (status["phase"], status["podIP"]) == ("Running", "127.0.0.1")
+            assert {one["type"] for one in status["conditions"] if one["status"] == "True"} == {
+                *("PodScheduled", "Initialized", "ContainersReady", "Ready")
+            }
+            container = container_of(pod)
+            assert (container["ready"], container["restartCount"]) == (True, 0)
+            assert container["containerID"].startswith("local://")
+
+    @pytest.mark.parametrize(
+        ("policy", "exit_code", "want"),
+        [("Never", 0, "Succeeded"), ("Never", 3, "Failed"), ("OnFailure", 0, "Succeeded")],
+    )
+    async def test_a_pod_that_is_not_started_again_is_final(
+        self, policy: str, exit_code: int, want: str, cluster: Cluster
+    ) -> None:
+        async with cluster.node():
+            await cluster.create_pod(f"print('last words'); raise SystemExit({exit_code})", policy=policy)
+            pod = await cluster.until(in_phase("Succeeded", "Failed"))
+            terminated = container_of(pod)["state"]["terminated"]
+            assert (pod["status"]["phase"], terminated["exitCode"]) == (want, exit_code)
+            assert terminated.get("message") == ("last words" if exit_code else None)
+            assert "signal" not in terminated
+        pod = await cluster.until(in_phase("Succeeded", "Failed"))
+        assert pod["status"]["phase"] == want
+
+    async def test_a_crashing_container_is_started_again_with_its_last_words_kept(self, cluster: Cluster) -> None:
+        async with cluster.node():
+            await cluster.create_pod("import os; print('no'); os.kill(os.getpid(), 9)")
+            pod = await cluster.until(lambda pod: "waiting" in container_of(pod)["state"])
+            container = container_of(pod)
+            assert container["state"]["waiting"] == {
+                "reason": "CrashLoopBackOff",
+                "message": 'container "main" ended (signal SIGKILL) and is started again after a pause',
+            }
+            last = container["lastState"]["terminated"]
+            assert (last["exitCode"], last["signal"], last["message"]) == (137, 9, "no")
+            await cluster.until(lambda pod: container_of(pod)["restartCount"] == 1)
+
+    async def test_a_deleted_pod_ends_in_order_and_disappears(self, cluster: Cluster) -> None:
+        program = """
+            import os, signal, sys, time
+            signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"bye"), sys.exit(0)))
+            print("up")
+            time.sleep(600)
+        """
+        async with cluster.node():
+            await cluster.create_pod(program)
+            await until(lambda: ("pod", "up") in cluster.lines)
+            await cluster.api.delete(PODS, "default", "pod")
+            await eventually(cluster.is_gone)
+            assert cluster.lines == [("pod", "up"), ("pod", "bye")]
+
+    async def test_a_deleted_pod_that_does_not_listen_is_killed_after_its_grace_period(self, cluster: Cluster) -> None:
+        async with cluster.node():
+            await cluster.create_pod("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP)
+            await until(lambda: len(cluster.lines) == 1)
+            await cluster.api.delete(PODS, "default", "pod")
+            await eventually(cluster.is_gone)
+            assert gone(int(cluster.lines[0][1]))
+
+    async def test_a_stopping_node_leaves_no_process_and_says_so(self, cluster: Cluster) -> None:
+        async with cluster.node():
+            await cluster.create_pod(FAMILY)
+            await until(lambda: len(cluster.lines) == 1)
+        assert all(gone(int(pid)) for pid in cluster.lines[0][1].split())
+        pod = await cluster.until(in_phase("Failed"))
+        assert pod["status"]["reason"] == "Terminated"
+
+    async def test_a_node_that_comes_back_starts_again_what_died_with_it(self, cluster: Cluster) -> None:
+        async with cluster.node():
+            await cluster.create_pod(SLEEP)
+            running = await cluster.until(is_running)
+        # As if the node had been killed: nobody wrote that the container is gone.
+        await cluster.api.patch(PODS, "default", "pod", {"status": running["status"]}, subresource="status")
+        async with cluster.node(takes_unbound=False):
+            pod = await cluster.until(lambda pod: container_of(pod)["restartCount"] == 1 and is_running(pod))
+            assert container_of(pod)["containerID"] != container_of(running)["containerID"]
+
+    async def test_unbound_pods_wait_for_a_scheduler_when_told_so(self, cluster: Cluster) -> None:
+        async with cluster.node("picky", takes_unbound=False), cluster.node("willing") as willing:
+            await willing.synced.wait()
+            await cluster.create_pod(SLEEP)
+            pod = await cluster.until(is_running)
+            assert pod["spec"]["nodeName"] == "willing"
+
+    @pytest.mark.parametrize(
+        ("container", "want"),
+        [
+            pytest.param(
+                {"command": ["/no/such"]},
+                {"reason": "CreateContainerError", "message": "No such file or directory: /no/such"},
+                id="a missing executable",
+            ),
+            pytest.param(
+                {"command": None},
+                {
+                    "reason": "CreateContainerError",
+                    "message": 'container "main" has no command, and a local node has no images to ask',
+                },
+                id="no command",
+            ),
+            pytest.param(
+                {"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]},
+                {"reason": "CreateContainerConfigError", "message": 'env X: Secret "s" is not there'},
+                id="a missing secret",
+            ),
+        ],
+    )
+    async def test_what_cannot_start_says_why_in_its_status(
+        self, container: Json, want: Json, cluster: Cluster
+    ) -> None:
+        async with cluster.node():
+            await cluster.create_pod(SLEEP, **container)
+            pod = await cluster.until(lambda pod: bool(container_of(pod)["state"].get("waiting")))
+            assert container_of(pod)["state"]["waiting"] == want
+            assert pod["status"]["phase"] == "Pending"
+
+    async def test_the_environment_is_resolved(self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NOBODYS", "business")
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "c2VjcmV0"}}
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": "config"}}
+        await cluster.api.create(SECRETS, "default", secret)
+        await cluster.api.create(CONFIG_MAPS, "default", config)
+        fields = {
+            "NAME": "metadata.name",
+            "UID": "metadata.uid",
+            "LABEL": "metadata.labels['app']",
+            "NODE": "spec.nodeName",
+            "IP": "status.podIP",
+        }
+        env = [
+            {"name": "PLAIN", "value": "a"},
+            {"name": "EXPANDED", "value": "$(PLAIN)b"},
+            {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+            {"name": "CONFIG", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}},
+            {"name": "NONE", "valueFrom": {"secretKeyRef": {"name": "s", "key": "no", "optional": True}}},
+            *({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()),
+        ]
+        program = "import json, os, sys; print(json.dumps([dict(os.environ), os.getcwd(), sys.argv[1:]]))"
+        async with cluster.node():
+            pod = await cluster.create_pod(
+                program,
+                policy="Never",
+                env=env,
+                envFrom=[{"prefix": "P_", "configMapRef": {"name": "c"}}],
+                args=["$(SECRET)"],
+                workingDir=str(cluster.directory),
+            )
+            await cluster.until(in_phase("Succeeded", "Failed"))
+            seen, directory, arguments = json.loads(cluster.lines[0][1])
+            assert (directory, arguments) == (str(cluster.directory), ["secret"])
+            assert seen["PATH"] == os.environ["PATH"]
+            assert "NOBODYS" not in seen
+            want = {
+                "PLAIN": "a",
+                "EXPANDED": "ab",
+                "SECRET": "secret",
+                "CONFIG": "config",
+                "P_k": "config",
+                "NAME": "pod",
+                "UID": pod["metadata"]["uid"],
+                "LABEL": "x",
+                "NODE": "local",
+                "IP": "127.0.0.1",
+            }
+            assert {name: seen.get(name) for name in want} == want
+
+    async def test_the_log_is_where_the_api_server_looks_for_it(self, cluster: Cluster) -> None:
+        async with cluster.node():
+            await cluster.create_pod("print('one'); print('two')", policy="Never")
+            pod = await cluster.until(in_phase("Succeeded"))
+            path = pod["metadata"]["annotations"][LOG_PATH_ANNOTATION]
+            assert Path(path).read_text() == "one\ntwo\n"  # noqa: ASYNC240  # two lines
+            url = f"{cluster.api.endpoint.server}/api/v1/namespaces/default/pods/pod/log"
+            async with aiohttp.ClientSession() as session, session.get(url) as response:
+                assert await response.text() == "one\ntwo\n"

@@ -199,7 +199,7 @@ class Api:
 
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(Transient),
-            wait=wait_exponential_jitter(initial=0.05, max=5, jitter=0.2),
+            wait=wait_exponential_jitter(multiplier=0.05, max=5, jitter=0.2),
             before_sleep=before_sleep,
             reraise=True,
         ):

@@ -37,12 +37,12 @@ async def resolve_environment(api: Api, pod: Json, container: Json, *, node: str
     """
     own: dict[str, str] = {}
     data = _reader(api, pod["metadata"]["namespace"])
-    for source in container.get("envFrom", []):
+    for source in container.get("envFrom") or ():
         for kind in ("secretRef", "configMapRef"):
             if reference := source.get(kind):
                 for key, value in (await data(kind, reference) or {}).items():
                     own[source.get("prefix", "") + key] = value
-    for variable in container.get("env", []):
+    for variable in container.get("env") or ():
         name = variable["name"]
         try:
             resolved = await _resolve(variable, pod, own, data, node)

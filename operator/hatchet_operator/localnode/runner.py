@@ -150,7 +150,7 @@ class PodRunner:
         own = await self._api.until_answered(
             lambda: resolve_environment(self._api, self._pod, self._container, node=self._node)
         )
-        words = [*self._container.get("command", []), *self._container.get("args", [])]
+        words = [*(self._container.get("command") or ()), *(self._container.get("args") or ())]
         if not self._container.get("command"):
             raise CannotStart(f'container "{self._record.name}" has no command, and a local node has no images to ask')
         command = [expand(word, own) for word in words]
@@ -175,11 +175,14 @@ class PodRunner:
             await asyncio.wait([ended, deleted], return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 await process.end(self._grace_seconds)
-            return await ended
         finally:
             deleted.cancel()
             if not ended.done():
-                self._record = self._record.with_end(await process.end(min(self._grace_seconds, self._stop_seconds)))
+                await process.end(min(self._grace_seconds, self._stop_seconds))
+            how = await ended
+            self._record = self._record.with_end(how)
+            log.info("container ended", extra=self._fields | {"how": how.how})
+        return how
 
     async def _write_status(self, phase: str) -> None:
         await self._write({"status": self._record.to_status(phase)}, subresource="status")

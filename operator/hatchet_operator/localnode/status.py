@@ -93,8 +93,7 @@ class ContainerRecord:
                     "ready": running,
                     "started": running,
                     "restartCount": self.restarts,
-                    # null takes away what an earlier merge left
-                    "state": {kind: self.state.get(kind) for kind in ("waiting", "running", "terminated")},
+                    "state": self.state,  # a merge patch replaces lists whole, so nothing older shines through
                     "lastState": self.last_state,
                 }
             ],
