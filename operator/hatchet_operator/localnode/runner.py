@@ -62,6 +62,7 @@ class PodRunner:
         self._log = logs / f"{self._namespace}_{self._name}_{self._uid}.log"
         self._on_line = on_line
         self._record = resume_record(pod)
+        self._is_final = False
         self._deleted = asyncio.Event()
         self._grace_seconds: float = _grace_seconds(pod)
         self._stop_seconds = stop_seconds
@@ -95,7 +96,7 @@ class PodRunner:
 
     async def mark_stopped(self) -> None:
         """Write that the node ended the pod, as a kubelet does when its machine is shut down."""
-        if self._record.container_id:
+        if self._record.container_id and not self._is_final:
             status = self._record.to_status("Failed")
             status |= {"reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."}
             with contextlib.suppress(NotFound, Conflict):
@@ -120,7 +121,7 @@ class PodRunner:
         policy = self._pod["spec"].get("restartPolicy", "Always")
         left_over = self._record.state.get("terminated")  # from an earlier process of this node
         if left_over and not should_restart(policy, left_over["exitCode"]):
-            return await self._write_status("Failed")
+            return await self._write_final("Failed")
         await self._write({"metadata": {"annotations": {LOG_PATH_ANNOTATION: str(self._log)}}})
         back_off: float | None = None
         now = asyncio.get_running_loop().time
@@ -137,7 +138,7 @@ class PodRunner:
                 if self._deleted.is_set():
                     return None
                 if not should_restart(policy, ended.exit_code):
-                    return await self._write_status("Succeeded" if ended.exit_code == 0 else "Failed")
+                    return await self._write_final("Succeeded" if ended.exit_code == 0 else "Failed")
                 why = f'container "{self._record.name}" ended ({ended.how}) and is started again after a pause'
                 self._record = self._record.waiting_for_start("CrashLoopBackOff", why)
             await self._write_status("Running" if self._record.container_id else "Pending")
@@ -183,6 +184,10 @@ class PodRunner:
             self._record = self._record.with_end(how)
             log.info("container ended", extra=self._fields | {"how": how.how})
         return how
+
+    async def _write_final(self, phase: str) -> None:
+        self._is_final = True
+        await self._write_status(phase)
 
     async def _write_status(self, phase: str) -> None:
         await self._write({"status": self._record.to_status(phase)}, subresource="status")
