@@ -132,3 +132,19 @@ async def test_only_one_of_many_writers_of_the_same_version_wins(api: Api) -> No
     writes = [created | {"spec": created["spec"] | {"size": size}} for size in range(10, 16)]
     answers = await asyncio.gather(*(api.put(WIDGETS, write) for write in writes))
     assert sorted(answer.status for answer in answers) == [200, 409, 409, 409, 409, 409]
+
+
+async def test_read_and_write_again_after_a_conflict_loses_no_update(api: Api) -> None:
+    (await api.create(WIDGETS, make_widget("a", size=0))).ok()
+
+    async def add_one() -> None:
+        while True:
+            widget = (await api.get(WIDGETS, "a")).ok()
+            widget["spec"]["size"] += 1
+            answer = await api.put(WIDGETS, widget)
+            if answer.status == 200:
+                return
+            answer.refused(409, "Conflict")
+
+    await asyncio.gather(*(add_one() for _ in range(12)))
+    assert (await api.get(WIDGETS, "a")).ok()["spec"]["size"] == 12

@@ -200,3 +200,27 @@ async def test_pods_can_be_watched_by_label_across_namespaces(api: Api) -> None:
         (await api.delete(PODS, "a", gracePeriodSeconds=0)).ok()
         assert (await watch.next()).type == "ADDED"
         assert (await watch.until("DELETED")).name == "a"
+
+
+async def test_a_list_in_chunks_and_the_watch_after_it_miss_nothing_and_repeat_nothing(api: Api) -> None:
+    names = [f"w{number:03}" for number in range(60)]
+    for name in names[:20]:
+        (await api.create(WIDGETS, make_widget(name))).ok()
+
+    async def go_on_creating() -> None:
+        for name in names[20:]:
+            (await api.create(WIDGETS, make_widget(name))).ok()
+
+    creating = asyncio.create_task(go_on_creating())
+    listed: list[str] = []
+    page: dict[str, str] = {}
+    while True:
+        body = (await api.list_all(WIDGETS, limit=7, **page)).ok()
+        listed += [item["metadata"]["name"] for item in body["items"]]
+        if not body["metadata"].get("continue"):
+            break
+        page = {"continue": body["metadata"]["continue"]}
+    async with api.watch(WIDGETS, resourceVersion=body["metadata"]["resourceVersion"]) as watch:
+        told = await watch.take(len(names) - len(listed))
+    await creating
+    assert listed + [name for _, name in told] == names

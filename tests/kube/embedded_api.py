@@ -9,7 +9,6 @@ import atexit
 import json
 import secrets
 import shutil
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -107,8 +106,9 @@ class EmbeddedApi:
 
     def forget_history(self) -> None:
         """Have the server forget old versions: whoever asks for one is told that it expired."""
-        request = urllib.request.Request(self.url + "/_compact", method="POST")
-        context: ssl.SSLContext | None = self.endpoint.ssl_context()
+        headers = {"Authorization": f"Bearer {self.token}"}
+        request = urllib.request.Request(self.url + "/_compact", method="POST", headers=headers)
+        context = self.endpoint.ssl_context()
         with urllib.request.urlopen(request, timeout=10, context=context):
             pass
 
