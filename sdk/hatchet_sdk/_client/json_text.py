@@ -45,11 +45,8 @@ def encode_object(value: object, *, what: str, expected: str = "a mapping") -> s
         raise TypeError(f"{what} is {_described(value)} (expected {expected})")
     try:
         text = json.dumps(plain, allow_nan=False, default=_plain, ensure_ascii=False, separators=(",", ":"))
-    except RecursionError:
-        raise ValueError(f"{what} is nested too deeply for JSON") from None
-    except (TypeError, ValueError) as error:
-        _refuse_at(plain, what, inside=())
-        raise type(error)(f"{what} has no JSON form: {error}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _refusal(plain, what) or type(error)(f"{what} has no JSON form: {error}") from None
     try:
         size = len(text.encode())
     except UnicodeEncodeError:  # half of a surrogate pair: JSON can say it, UTF-8 cannot
@@ -66,7 +63,7 @@ def encode_object(value: object, *, what: str, expected: str = "a mapping") -> s
 def _plain(value: object) -> object:
     """Turn what we accept beside json's own types into those."""
     if isinstance(value, Mapping):
-        return dict(value)
+        return value if isinstance(value, dict) else dict(value)
     if isinstance(value, type):
         raise TypeError
     if dataclasses.is_dataclass(value):
@@ -74,6 +71,17 @@ def _plain(value: object) -> object:
     if isinstance(value, SupportsModelDump):
         return value.model_dump(mode="json")
     raise TypeError
+
+
+def _refusal(value: object, what: str) -> Exception | None:
+    """Find the first thing in ``value`` that has no JSON form."""
+    try:
+        _refuse_at(value, what, inside=())
+    except RecursionError:
+        return ValueError(f"{what} is nested too deeply for JSON")
+    except (TypeError, ValueError) as error:
+        return error
+    return None
 
 
 def _refuse_at(value: object, path: str, *, inside: tuple[int, ...]) -> None:

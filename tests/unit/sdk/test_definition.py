@@ -1,0 +1,159 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hatchet_sdk import Context, Hatchet, InvalidDefinition
+from hatchet_sdk._runner.definition import definition_of
+from hatchet_sdk._runner.registration import put_workflow_request
+
+hatchet = Hatchet()
+
+
+async def noop(self: object, context: Context) -> None:
+    return None
+
+
+def make_step(name: str = "", **options: Any) -> Any:
+    def step(self: object, context: Context) -> None:
+        return None
+
+    return hatchet.step(name or "step", **options)(step)
+
+
+def make_workflow(*steps: Any, **options: Any) -> type:
+    made = type("Made", (), {f"attribute_{index}": step for index, step in enumerate(steps)})
+    return hatchet.workflow(**options)(made)
+
+
+def test_a_workflow_is_registered_as_in_hatchets_protocol() -> None:
+    @hatchet.workflow(version="v7", schedule_timeout="10m", default_priority=9)
+    class Order:
+        @hatchet.step(timeout="30s", retries=3, backoff_factor=2.0, backoff_max_seconds=60)
+        async def Fetch(self, context: Context) -> None: ...  # noqa: N802
+
+        @hatchet.step(name="Ship", parents=["Fetch"])
+        def send(self, context: Context) -> None: ...
+
+        @hatchet.on_failure_step()
+        def Sorry(self, context: Context) -> None: ...  # noqa: N802
+
+    opts = put_workflow_request(definition_of(Order()), prefix="team_").opts
+    assert (opts.name, opts.version, opts.schedule_timeout, opts.default_priority) == ("team_Order", "v7", "10m", 3)
+    (job,) = opts.jobs
+    assert job.name == "team_Order"
+    fetch, ship = job.steps
+    assert (fetch.readable_id, fetch.action, fetch.timeout, fetch.inputs) == ("fetch", "team_order:fetch", "30s", "{}")
+    assert (fetch.retries, fetch.backoff_factor, fetch.backoff_max_seconds) == (3, 2.0, 60)
+    assert (ship.readable_id, ship.action, ship.timeout, list(ship.parents)) == (
+        "ship",
+        "team_order:ship",
+        "60s",
+        ["fetch"],
+    )
+    assert not ship.HasField("backoff_factor")
+    assert opts.on_failure_job.name == "team_Order-on-failure"
+    assert [step.action for step in opts.on_failure_job.steps] == ["team_order:sorry"]
+
+
+def test_steps_are_inherited_and_overridden() -> None:
+    class Base:
+        @hatchet.step()
+        def first(self, context: Context) -> None: ...
+
+        @hatchet.step()
+        def second(self, context: Context) -> None: ...
+
+    @hatchet.workflow()
+    class Derived(Base):
+        @hatchet.step(timeout="5m")
+        def second(self, context: Context) -> None: ...
+
+    steps = definition_of(Derived()).steps
+    assert [(step.name, step.options.timeout) for step in steps] == [("first", "60s"), ("second", "5m")]
+
+
+@pytest.mark.parametrize(
+    ("make", "want"),
+    [
+        pytest.param(lambda: make_workflow(), 'workflow "Made" has no steps (expected at least one', id="no steps"),
+        pytest.param(
+            lambda: make_workflow(make_step("Load"), make_step("load")),
+            'workflow "Made": two steps are named "load"',
+            id="two steps with one name",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("load"), make_step("transform", parents=["extract"])),
+            'workflow "Made", step "transform" names parent "extract", which is not defined (defined: load, transform)',
+            id="an unknown parent",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("a", parents=["b"]), make_step("b", parents=["a"])),
+            'workflow "Made": steps wait for each other: ',
+            id="a cycle",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("a", parents=["a"])), "wait for each other: a -> a", id="waits for itself"
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("a", timeout="5x")),
+            'workflow "Made", step "a": timeout is \'5x\' (expected a duration like "30s", "5m" or "1h30m")',
+            id="a timeout that is no duration",
+        ),
+        pytest.param(lambda: make_workflow(make_step(timeout="0s")), "(expected more than zero)", id="no time at all"),
+        pytest.param(
+            lambda: make_workflow(make_step(), schedule_timeout="soon"),
+            "workflow \"Made\": schedule_timeout is 'soon'",
+            id="a schedule timeout that is no duration",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("a", retries=-1)),
+            'workflow "Made", step "a": retries is -1 (expected 0 or more)',
+            id="negative retries",
+        ),
+        pytest.param(lambda: make_workflow(make_step(" ")), "the name is empty", id="an empty step name"),
+        pytest.param(lambda: make_workflow(make_step(), name=" "), "the name is empty", id="an empty workflow name"),
+        pytest.param(
+            lambda: make_workflow(hatchet.step("a")(lambda self: None)),  # type: ignore[type-var]
+            'workflow "Made", step "a" takes (self) (expected self and one argument, the context)',
+            id="a step without context",
+        ),
+        pytest.param(
+            lambda: make_workflow(
+                make_step(), hatchet.on_failure_step("x")(noop), hatchet.on_failure_step("y")(_copy(noop))
+            ),
+            "has 2 on-failure steps (expected at most one)",
+            id="two on-failure steps",
+        ),
+    ],
+)
+def test_nonsense_is_refused(make: Callable[[], object], want: str) -> None:
+    with pytest.raises(InvalidDefinition) as refused:
+        make()
+    assert want in str(refused.value)
+
+
+def _copy(function: Any) -> Any:
+    async def copied(self: object, context: Context) -> None:
+        await function(self, context)
+
+    return copied
+
+
+def test_only_workflow_instances_are_registered_and_each_name_once() -> None:
+    worker = hatchet.worker("w")
+    made = make_workflow(make_step(), name="Made")
+    with pytest.raises(TypeError, match=r"got the class \(expected an instance: add parentheses\)"):
+        worker.register_workflow(made)
+    with pytest.raises(TypeError, match="object is no workflow"):
+        worker.register_workflow(object())
+    worker.register_workflow(made())
+    with pytest.raises(InvalidDefinition, match='worker "w" has workflow "Made" already; "MADE" is the same name'):
+        worker.register_workflow(make_workflow(make_step(), name="MADE")())
+    with pytest.raises(InvalidDefinition, match="no workflows"):
+        hatchet.worker("idle").start()
+
+
+@pytest.mark.parametrize("max_runs", [0, -1])
+def test_a_worker_takes_at_least_one_attempt(max_runs: int) -> None:
+    with pytest.raises(ValueError, match=f"max_runs is {max_runs}"):
+        hatchet.worker("w", max_runs=max_runs)

@@ -1,0 +1,117 @@
+"""How a run's end reaches whoever waits for it, across lost streams."""
+
+import asyncio
+
+import grpc
+import pytest
+from hatchet_sdk import AccessDenied, Hatchet, WorkflowRunCancelled, WorkflowRunDeleted, WorkflowRunFailed
+
+from tests.unit.sdk.fake_operator import FakeOperator, Run, eventually
+
+
+def make_run(id_: str, **fields: object) -> Run:
+    return Run(id_, None, **fields)  # type: ignore[arg-type]
+
+
+async def test_the_result_is_each_steps_output(hatchet: Hatchet, operator: FakeOperator) -> None:
+    outputs = {"a": '{"n":1}', "quiet": "", "b": '{"t":"é"}'}
+    operator.runs["r"] = make_run("r", phase="Succeeded", outputs=outputs)
+    ref = hatchet.admin.get_workflow_run("r")
+    assert await ref.result() == {"a": {"n": 1}, "b": {"t": "é"}}
+    assert await asyncio.to_thread(ref.sync_result) == {"a": {"n": 1}, "b": {"t": "é"}}
+    assert repr(ref) == "WorkflowRunRef('r')"
+
+
+@pytest.mark.parametrize(
+    ("phase", "errors", "kind", "want"),
+    [
+        pytest.param("Failed", {"a": "TIMED_OUT"}, WorkflowRunFailed, "Workflow Errors: ['TIMED_OUT']", id="failed"),
+        pytest.param(
+            "Failed",
+            {"a": "it's\nbad", "b": "x"},
+            WorkflowRunFailed,
+            """Workflow Errors: ["it's\\nbad", 'x']""",
+            id="two steps failed",
+        ),
+        pytest.param("", {"a": "x"}, WorkflowRunFailed, "Workflow Errors: ['x']", id="an operator without phases"),
+        pytest.param(
+            "Failed", {}, WorkflowRunFailed, "Workflow Errors: ['run r ended as Failed']", id="failed without a word"
+        ),
+        pytest.param("Cancelled", {"a": "c"}, WorkflowRunCancelled, "Workflow Errors: ['c']", id="cancelled"),
+        pytest.param("Deleted", {}, WorkflowRunDeleted, "run r was deleted", id="deleted"),
+    ],
+)
+async def test_every_other_end_is_raised(
+    phase: str,
+    errors: dict[str, str],
+    kind: type[WorkflowRunFailed],
+    want: str,
+    hatchet: Hatchet,
+    operator: FakeOperator,
+) -> None:
+    operator.runs["r"] = make_run("r", phase=phase or "Succeeded", errors=errors)
+    with pytest.raises(WorkflowRunFailed) as failed:
+        await hatchet.admin.get_workflow_run("r").result()
+    assert type(failed.value) is kind
+    assert str(failed.value) == want
+    assert failed.value.workflow_run_id == "r"
+    assert failed.value.errors == errors
+
+
+async def test_many_waiters_share_one_stream_and_one_subscription(hatchet: Hatchet, operator: FakeOperator) -> None:
+    for id_ in ("r", "s"):
+        operator.runs[id_] = make_run(id_)
+    waiting = [
+        asyncio.ensure_future(hatchet.admin.get_workflow_run(id_).result()) for id_ in ("r", "s") for _ in range(5)
+    ]
+    await asyncio.to_thread(eventually, lambda: len(operator.requests("subscribed")) == 2)
+    await asyncio.to_thread(_end, operator, "r", "s")
+    await asyncio.gather(*waiting)
+    assert sorted(operator.requests("subscribed")) == ["r", "s"]
+    assert len(operator.requests("SubscribeToWorkflowRuns")) == 1
+
+
+def _end(operator: FakeOperator, *ids: str) -> None:
+    async def end() -> None:
+        async with operator._ended:
+            for id_ in ids:
+                operator.runs[id_].phase = "Succeeded"
+            operator._ended.notify_all()
+
+    from hatchet_sdk._client.io_thread import io_thread
+
+    io_thread().submit(end()).result(5)
+
+
+async def test_waiting_outlives_restarts_and_asks_again_for_what_is_open(
+    hatchet: Hatchet, operator: FakeOperator
+) -> None:
+    for id_ in ("r", "s", "gone"):
+        operator.runs[id_] = make_run(id_)
+    refs = {id_: asyncio.ensure_future(hatchet.admin.get_workflow_run(id_).result()) for id_ in operator.runs}
+    await asyncio.to_thread(eventually, lambda: len(operator.requests("subscribed")) == 3)
+    await asyncio.to_thread(_end, operator, "r")
+    await refs["r"]
+    refs["gone"].cancel()
+    await asyncio.to_thread(operator.stop)
+    operator.calls.clear()
+    operator.faults["SubscribeToWorkflowRuns"] = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN]
+    await asyncio.to_thread(operator.start)
+    await asyncio.to_thread(eventually, lambda: operator.requests("subscribed"))
+    await asyncio.to_thread(_end, operator, "s")
+    await refs["s"]
+    assert operator.requests("subscribed") == ["s"]
+
+
+async def test_without_access_waiting_ends(hatchet: Hatchet, operator: FakeOperator) -> None:
+    operator.faults["SubscribeToWorkflowRuns"] = [grpc.StatusCode.UNAUTHENTICATED]
+    with pytest.raises(AccessDenied):
+        await hatchet.admin.get_workflow_run("r").result()
+    with pytest.raises(WorkflowRunDeleted):  # the next one asks again
+        await hatchet.admin.get_workflow_run("r").result()
+
+
+def test_a_sync_wait_may_have_an_end(hatchet: Hatchet, operator: FakeOperator) -> None:
+    operator.runs["r"] = make_run("r")
+    with pytest.raises(TimeoutError, match=r"run r did not end within 0\.05 seconds"):
+        hatchet.admin.get_workflow_run("r").sync_result(timeout=0.05)
