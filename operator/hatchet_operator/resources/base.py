@@ -41,6 +41,13 @@ Time = Annotated[
 """A point in time, RFC 3339 in UTC with microseconds (a Kubernetes MicroTime)."""
 
 
+class OwnerReference(ResourceModel):
+    """Which object owns another."""
+
+    uid: str
+    controller: bool = False
+
+
 class ObjectMeta(ResourceModel):
     """What we read of an object's metadata."""
 
@@ -53,6 +60,7 @@ class ObjectMeta(ResourceModel):
     deletion_timestamp: Time | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
 
 
 class Condition(ResourceModel):

@@ -4,6 +4,7 @@ Every function is pure: equal arguments give equal names, which is what makes a 
 """
 
 import hashlib
+import json
 import re
 import uuid
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ class ObjectRef:
 
 
 def _digest(*parts: str) -> str:
-    # surrogatepass: a key may be any text that Python can hold, lone surrogates too
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    # As JSON, parts can't run into each other whatever they hold, and lone surrogates have a form too.
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _readable(text: str) -> str:

@@ -1,0 +1,88 @@
+"""Kubernetes Events: what a person should see in ``kubectl describe``. None on the happy path.
+
+Best effort, and bounded: the same thing about the same object is said once a minute, and an API server that has other
+troubles is not bothered with repeats.
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import Protocol
+
+from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.kinds import EVENTS
+from hatchet_operator.errors import ApiError
+from hatchet_operator.resources.base import API_VERSION, ObjectMeta
+
+log = logging.getLogger(__name__)
+
+_QUIET_SECONDS = 60.0
+_REMEMBERED = 5_000
+_MESSAGE_BYTES = 1024  # the API server's own limit for core/v1 events
+
+
+class Subject(Protocol):
+    """An object of ours."""
+
+    @property
+    def metadata(self) -> ObjectMeta: ...
+
+
+class EventRecorder:
+    """Says what happened to an object, where its author looks."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._said: dict[tuple[str, str, str], float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def warn(self, subject: Subject, reason: str, message: str) -> None:
+        self._say(subject, "Warning", reason, message)
+
+    def inform(self, subject: Subject, reason: str, message: str) -> None:
+        self._say(subject, "Normal", reason, message)
+
+    def _say(self, subject: Subject, kind: str, reason: str, message: str) -> None:
+        now = asyncio.get_running_loop().time()
+        key = (subject.metadata.uid, reason, message)
+        if now - self._said.get(key, float("-inf")) < _QUIET_SECONDS:
+            return
+        if len(self._said) >= _REMEMBERED:
+            self._said.clear()
+        self._said[key] = now
+        task = asyncio.get_running_loop().create_task(self._create(_event(subject, kind, reason, message)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _create(self, event: Json) -> None:
+        try:
+            await self._api.create(EVENTS, event["metadata"]["namespace"], event)
+        except ApiError as error:
+            log.warning("event not recorded", extra={"reason": event["reason"], "error": str(error)})
+
+    async def stop(self) -> None:
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _event(subject: Subject, kind: str, reason: str, message: str) -> Json:
+    metadata = subject.metadata
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": EVENTS.api_version,
+        "kind": EVENTS.kind,
+        "metadata": {"generateName": f"{metadata.name[:50]}-", "namespace": metadata.namespace},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": type(subject).__name__,
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": metadata.uid,
+        },
+        "type": kind,
+        "reason": reason,
+        "message": message.encode()[:_MESSAGE_BYTES].decode("utf-8", "ignore"),
+        "source": {"component": "hatchet-operator"},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }

@@ -1,0 +1,111 @@
+"""What every call goes through: who calls, and errors as gRPC statuses."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hatchet_operator.errors import (
+    InvalidRequest,
+    NotPermitted,
+    RequestError,
+    SpawnConflict,
+    StaleAttempt,
+    UnknownObject,
+)
+from hatchet_operator.identity import Caller, verify_token
+
+T = TypeVar("T")
+
+_BEARER = "bearer "
+
+_STATUS: dict[type[RequestError], grpc.StatusCode] = {
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    UnknownObject: grpc.StatusCode.NOT_FOUND,
+    StaleAttempt: grpc.StatusCode.FAILED_PRECONDITION,
+    SpawnConflict: grpc.StatusCode.ALREADY_EXISTS,
+    NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
+}
+
+
+class Context(Protocol):
+    """The part of a gRPC call's context that is used."""
+
+    def invocation_metadata(self) -> Any: ...
+    async def abort(self, code: grpc.StatusCode, details: str = "") -> None: ...
+
+
+class Servicer(Protocol):
+    """A servicer that knows the operator's key."""
+
+    @property
+    def token_key(self) -> str: ...
+
+
+def status_of(error: RequestError) -> grpc.StatusCode:
+    return _STATUS[type(error)]
+
+
+def find_caller(context: Context, key: str) -> Caller | None:
+    """Read who calls out of ``authorization: bearer <token>``."""
+    for name, value in context.invocation_metadata() or ():
+        if name == "authorization" and isinstance(value, str) and value.lower().startswith(_BEARER):
+            return verify_token(value[len(_BEARER) :], key=key)
+    return None
+
+
+async def _caller(servicer: Servicer, context: Context) -> Caller:
+    caller = find_caller(context, servicer.token_key)
+    if caller is None:
+        await context.abort(
+            grpc.StatusCode.UNAUTHENTICATED,
+            "no valid token: set HATCHET_CLIENT_TOKEN to the one in the Secret <pool>-token of the pool's namespace",
+        )
+    assert caller is not None, "abort raises"
+    return caller
+
+
+S = TypeVar("S", bound=Servicer)
+Request = TypeVar("Request")
+
+
+def unary(
+    method: Callable[[S, Request, Caller], Awaitable[T]],
+) -> Callable[[S, Request, Any], Awaitable[T]]:
+    """Make a gRPC handler of a method that takes a request and its caller."""
+
+    @wraps(method)
+    async def handler(servicer: S, request: Request, context: Any) -> T:
+        caller = await _caller(servicer, context)
+        try:
+            return await method(servicer, request, caller)
+        except RequestError as error:
+            await context.abort(status_of(error), str(error))
+            raise AssertionError("abort raises") from error
+
+    return handler
+
+
+def streaming(
+    method: Callable[[S, Request, Caller], AsyncIterator[T]],
+) -> Callable[[S, Request, Any], AsyncIterator[T]]:
+    """Make a gRPC handler of an async generator that takes a request (or a stream of them) and its caller."""
+
+    @wraps(method)
+    async def handler(servicer: S, request: Request, context: Any) -> AsyncIterator[T]:
+        caller = await _caller(servicer, context)
+        try:
+            async for item in method(servicer, request, caller):
+                yield item
+        except RequestError as error:
+            await context.abort(status_of(error), str(error))
+
+    return handler
+
+
+def now_stamp() -> Timestamp:
+    stamp = Timestamp()
+    stamp.GetCurrentTime()
+    return stamp

@@ -1,0 +1,269 @@
+"""The operator's engine: its parts, wired together, and the steps of its start."""
+
+import asyncio
+import base64
+import secrets
+from datetime import UTC, datetime, timedelta
+
+import orjson
+
+from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.events import EventRecorder
+from hatchet_operator.cluster.informer import Informer
+from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS
+from hatchet_operator.decisions.observed import Outcome, Report
+from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.engine.pools import Pools
+from hatchet_operator.engine.records import Attempt, RunStore
+from hatchet_operator.engine.registry import Registry
+from hatchet_operator.engine.results import Results
+from hatchet_operator.engine.runs import Runs
+from hatchet_operator.engine.spawning import Spawning
+from hatchet_operator.engine.workflows import Workflows
+from hatchet_operator.errors import AlreadyExists, ConfigurationError
+from hatchet_operator.resources import labels
+from hatchet_operator.resources.limits import MAX_OUTPUT_BYTES
+from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.settings import Settings
+
+_KEY_SECRET = "hatchet-operator-tokens"  # noqa: S105  # the name of an object
+
+
+class Engine:
+    """Everything that the operator knows and does, but for kopf and gRPC."""
+
+    def __init__(self, api: Api, settings: Settings, *, token_key: str) -> None:
+        self.settings = settings
+        self.token_key = token_key
+        self.metrics = Metrics()
+        self.events = EventRecorder(api)
+        self.store = RunStore()
+        self.workflows = Workflows(api, events=self.events)
+        self.runs = Runs(
+            api,
+            store=self.store,
+            workflows=self.workflows,
+            events=self.events,
+            metrics=self.metrics,
+            settings=settings,
+            clock=lambda: datetime.now(UTC),
+        )
+        self.results = Results(
+            api, self.store, observe=self.runs.observe, slot_freed=lambda attempt: self._slot_freed(attempt.id)
+        )
+        self.spawning = Spawning(
+            api,
+            store=self.store,
+            runs=self.runs,
+            workflows=self.workflows,
+            events=self.events,
+            metrics=self.metrics,
+        )
+        self.pools = Pools(api, events=self.events, token_key=token_key, connected_pods=self._connected_pods)
+        self.registry = Registry(
+            api,
+            store=self.store,
+            runs=self.runs,
+            results=self.results,
+            metrics=self.metrics,
+            settings=settings,
+            slots_of_pool=self.pools.slots_of,
+            on_change=self.pools.changed,
+        )
+        self.workflows.on_change = self._workflow_changed
+        self.workflows.pool_exists = self._pool_is_there
+        self.workflows.revisions_in_use = self._revisions_in_use
+        self._api = api
+        namespace = settings.namespace
+        self.run_informer = Informer(api, RUNS, on_change=self.runs.observe, namespace=namespace)
+        self.pod_informer = Informer(
+            api, PODS, on_change=self._observe_pod, namespace=namespace, label_selector=labels.POOL
+        )
+        self._informing: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Read everything there is; afterwards workers may be let in.
+
+        Workflows first, since a run without its workflow would be said to wait for it; Pods before runs, since what
+        the workers that are known may hold must not be given out.
+        """
+        await self.resync()
+        for informer in (self.pod_informer, self.run_informer):
+            self._informing.append(asyncio.create_task(informer.run()))
+            await informer.synced.wait()
+
+    def admit_workers(self, grpc_address: str) -> None:
+        """The gRPC server listens: make pods, and wait for what known workers hold."""
+        self.pools.grpc_address = grpc_address
+        self.pools.active = True
+        for pool in self.pools.known():
+            self.pools.changed(pool)
+        self.registry.begin_rejoin()
+
+    async def resync(self) -> None:
+        """Compare what is known of Workflows and WorkerPools with what is there.
+
+        kopf forgets deletions that happen while it can't watch; after each of its relists this finds them.
+        """
+        for resource, keeper in ((WORKFLOWS, self.workflows), (POOLS, self.pools)):
+            items, _ = await self._api.until_answered(
+                lambda resource=resource: self._api.list_all(resource, self.settings.namespace)  # type: ignore[misc]
+            )
+            present = {ObjectRef(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
+            for item in items:
+                keeper.observe("MODIFIED", item)
+            for ref in keeper.known():
+                if ref not in present:
+                    keeper.forget(ref)
+
+    async def stop(self) -> None:
+        for task in self._informing:
+            task.cancel()
+        await asyncio.gather(*self._informing, return_exceptions=True)
+        self.registry.stop()
+        await self.pools.stop()
+        await self.workflows.stop()
+        await self.runs.stop()
+        await self.events.stop()
+
+    # --- What workers say of attempts
+
+    def attempt(self, namespace: str, attempt_id: str) -> Attempt | None:
+        """Return an attempt that is in the queue or out, if it is the caller's to speak of."""
+        attempt = self.runs.attempts.get(attempt_id)
+        return attempt if attempt is not None and attempt.ref.namespace == namespace else None
+
+    async def report(
+        self,
+        namespace: str,
+        attempt_id: str,
+        outcome: Outcome,
+        *,
+        run_uid: str | None = None,
+        payload: str = "",
+        may_retry: bool = True,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        """Take in how an attempt ended, and return when it is written down (or does not matter any more)."""
+        known = self.runs.attempts.get(attempt_id)
+        record = self.store.by_uid(run_uid) if run_uid else None
+        if any(found is not None and found.ref.namespace != namespace for found in (known, record)):
+            return  # not the caller's to speak of; as for any attempt that is not there
+        now = datetime.now(UTC)
+        report = Report(
+            attempt_id=attempt_id,
+            outcome=outcome,
+            at=now,
+            output=payload or None if outcome is Outcome.COMPLETED else None,
+            error=payload if outcome is Outcome.FAILED else None,
+            may_retry=may_retry,
+            retry_after=retry_after,
+        )
+        if outcome is Outcome.COMPLETED and (problem := self._output_problem(attempt_id, payload)) is not None:
+            report = Report(attempt_id=attempt_id, outcome=Outcome.FAILED, at=now, error=problem)
+        acknowledged = self.runs.report(attempt_id, report, run_uid=run_uid)
+        if acknowledged is not None:
+            await acknowledged
+
+    def _output_problem(self, attempt_id: str, payload: str) -> str | None:
+        if not payload:
+            return None
+        attempt = self.runs.attempts.get(attempt_id)
+        step = f'step "{attempt.step.name}"' if attempt else "the step"
+        size = len(payload.encode())
+        if size > MAX_OUTPUT_BYTES:
+            return (
+                f"{step} returned {size} bytes of JSON; at most {MAX_OUTPUT_BYTES} bytes ({MAX_OUTPUT_BYTES // 1024} "
+                "KiB) are kept: store large data elsewhere and return where it is"
+            )
+        try:
+            value = orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            return f"{step} returned something that is not JSON ({error}); expected a mapping or None"
+        if not isinstance(value, dict):
+            return f"{step} returned a JSON {type(value).__name__}; expected a mapping or None"
+        record = self.store.get(attempt.ref) if attempt else None
+        if record is not None and size > (room := self.runs.room_for_output(record)):
+            return (
+                f"{step} returned {size} bytes of JSON, but run {record.ref} has room for {max(room, 0)} bytes only: "
+                "a run with its input and all outputs may have 1 MiB"
+            )
+        return None
+
+    def refresh_timeout(self, namespace: str, attempt_id: str, by: timedelta) -> datetime | None:
+        """Let an attempt run longer; None: it is not the current one."""
+        attempt = self.attempt(namespace, attempt_id)
+        if attempt is None or attempt.deadline is None:
+            return None
+        attempt.deadline += by
+        return attempt.deadline
+
+    def release_slot(self, namespace: str, attempt_id: str) -> None:
+        attempt = self.attempt(namespace, attempt_id)
+        if attempt is not None:
+            attempt.change_slot(lambda: setattr(attempt, "released", True))
+            self._slot_freed(attempt_id)
+
+    # --- Wiring
+
+    def _slot_freed(self, attempt_id: str) -> None:
+        attempt = self.runs.attempts.get(attempt_id)
+        if attempt is not None and attempt.worker is not None:
+            self.runs.queue.fill(attempt.worker)
+
+    def _observe_pod(self, kind: str, pod: Json) -> None:
+        self.registry.observe_pod(kind, pod)
+        self.pools.observe_pod(kind, pod)
+
+    def _connected_pods(self, pool: ObjectRef) -> set[str]:
+        return {
+            worker.pod_uid
+            for worker in self.registry.workers_of_pool(pool)
+            if worker.pod_uid is not None and worker.is_connected
+        }
+
+    def _pool_is_there(self, pool: ObjectRef) -> bool:
+        return pool in self.pools or any(worker.is_connected for worker in self.registry.workers_of_pool(pool))
+
+    def _revisions_in_use(self, workflow: ObjectRef) -> set[str]:
+        return {
+            record.run.status.definition or record.graph.revision
+            if record.graph
+            else record.run.status.definition or ""
+            for record in self.store
+            if not record.is_final
+            and (record.ref.namespace, record.run.spec.workflow) == (workflow.namespace, workflow.name)
+        }
+
+    def _workflow_changed(self, workflow: ObjectRef) -> None:
+        for record in self.store:
+            mine = (record.ref.namespace, record.run.spec.workflow) == (workflow.namespace, workflow.name)
+            if mine and not record.is_final:
+                self.runs.reconcile(record)
+
+
+async def find_token_key(api: Api, settings: Settings) -> str:
+    """Return the key that pool tokens are signed with: a setting, or kept in a Secret made at the first start."""
+    if settings.token_key:
+        return settings.token_key
+    namespace = settings.operator_namespace
+    body: Json = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": _KEY_SECRET, "namespace": namespace, "labels": {labels.MANAGED_BY: labels.MANAGER}},
+        "stringData": {"key": secrets.token_hex(32)},
+    }
+    try:
+        secret = await api.until_answered(lambda: api.create(SECRETS, namespace, body))
+    except AlreadyExists:
+        secret = await api.until_answered(lambda: api.get(SECRETS, namespace, _KEY_SECRET))
+    return _decode(secret)
+
+
+def _decode(secret: Json) -> str:
+    try:
+        return base64.b64decode(secret["data"]["key"]).decode()
+    except (KeyError, ValueError) as error:
+        raise ConfigurationError(
+            f'Secret "{_KEY_SECRET}" has no readable "key"; delete it to have a new one made'
+        ) from error

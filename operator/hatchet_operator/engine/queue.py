@@ -1,0 +1,123 @@
+"""Attempts that wait for a slot, and who gets which.
+
+A queue holds the attempts of one action of one pool. An attempt goes to a worker as soon as both are there; within a
+queue the higher priority goes first, then the older. A worker whose steps mostly wait for children takes no more runs
+without a parent, since these would spawn yet more, but always takes children: they are what the others wait for.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from hatchet_operator.decisions.observed import Wait
+from hatchet_operator.decisions.scheduling import choose_worker
+from hatchet_operator.engine.records import Attempt
+from hatchet_operator.engine.workers import Worker
+
+QueueKey = tuple[str, str | None, str]
+"""Namespace, pool, action."""
+
+_Heap = list[tuple[int, int, Attempt]]
+
+
+@dataclass(slots=True)
+class _Queue:
+    roots: _Heap = field(default_factory=list)
+    children: _Heap = field(default_factory=list)
+    workers: set[Worker] = field(default_factory=set)
+    unserved_since: datetime | None = None
+    waiting: int = 0
+
+
+class AttemptQueue:
+    """All queues of the operator.
+
+    Args:
+        assign: Called with an attempt and the worker that gets it.
+        unserved: Called with the attempts that no connected worker could take any more.
+    """
+
+    def __init__(self, *, assign: Callable[[Attempt, Worker], None], unserved: Callable[[list[Attempt]], None]) -> None:
+        self._assign = assign
+        self._unserved = unserved
+        self._queues: dict[QueueKey, _Queue] = {}
+        self._numbers = itertools.count()
+
+    def add(self, attempt: Attempt, now: datetime) -> None:
+        """Give the attempt to a worker at once, or keep it until one is free."""
+        queue = self._queue(_key(attempt))
+        if not queue.waiting:
+            free = [worker for worker in queue.workers if worker.can_take(attempt)]
+            if free:
+                self._assign(attempt, choose_worker(free, revision=attempt.graph.revision))
+                return
+        heap = queue.roots if attempt.is_root else queue.children
+        heapq.heappush(heap, (-attempt.priority, next(self._numbers), attempt))
+        queue.waiting += 1
+        if not queue.workers and queue.unserved_since is None:
+            queue.unserved_since = now
+
+    def withdraw(self, attempt: Attempt) -> None:
+        """Take back an attempt that waits."""
+        if not attempt.withdrawn and attempt.worker is None:
+            attempt.withdrawn = True
+            self._queue(_key(attempt)).waiting -= 1
+
+    def wait_of(self, attempt: Attempt) -> Wait:
+        queue = self._queue(_key(attempt))
+        return Wait(queued_at=attempt.queued_at, unserved_since=queue.unserved_since)
+
+    def depth(self) -> dict[QueueKey, int]:
+        return {key: queue.waiting for key, queue in self._queues.items() if queue.waiting}
+
+    def connect(self, worker: Worker) -> None:
+        """A worker is ready to take attempts."""
+        for key in worker.queue_keys:
+            queue = self._queue(key)
+            queue.workers.add(worker)
+            queue.unserved_since = None
+        self.fill(worker)
+
+    def disconnect(self, worker: Worker, now: datetime) -> None:
+        """A worker takes no attempts any more."""
+        for key in worker.queue_keys:
+            queue = self._queue(key)
+            queue.workers.discard(worker)
+            if not queue.workers and queue.waiting and queue.unserved_since is None:
+                queue.unserved_since = now
+                self._unserved(list(_in_heaps(queue)))
+
+    def fill(self, worker: Worker) -> None:
+        """Give a worker what it has slots for, the most urgent first, over all of its actions."""
+        while worker.is_connected:
+            best: tuple[tuple[int, int], _Queue, _Heap] | None = None
+            for key in worker.queue_keys:
+                queue = self._queues.get(key)
+                if queue is None or not queue.waiting:
+                    continue
+                for heap in (queue.roots, queue.children):
+                    while heap and heap[0][2].withdrawn:
+                        heapq.heappop(heap)
+                    if heap and worker.can_take(heap[0][2]) and (best is None or heap[0][:2] < best[0]):
+                        best = (heap[0][:2], queue, heap)
+            if best is None:
+                return
+            _, queue, heap = best
+            attempt = heapq.heappop(heap)[2]
+            queue.waiting -= 1
+            self._assign(attempt, worker)
+
+    def _queue(self, key: QueueKey) -> _Queue:
+        return self._queues.setdefault(key, _Queue())
+
+
+def _key(attempt: Attempt) -> QueueKey:
+    return attempt.ref.namespace, attempt.graph.pool, attempt.step.action
+
+
+def _in_heaps(queue: _Queue) -> Iterator[Attempt]:
+    for _, _, attempt in (*queue.roots, *queue.children):
+        if not attempt.withdrawn:
+            yield attempt

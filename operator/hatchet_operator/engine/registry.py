@@ -1,0 +1,408 @@
+"""The workers that the operator knows: registered, listening, silent, dead.
+
+Register ─► known ─ListenV2─► connected ─stream closed─► known
+              │                   │
+              └──── Pod or container ended, silent for 30 s, or replaced in its Pod ────► dead: its attempts are lost
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.kinds import PODS
+from hatchet_operator.decisions.observed import Outcome, Report
+from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.engine.records import RunRecord, RunStore
+from hatchet_operator.engine.results import Results
+from hatchet_operator.engine.runs import Runs
+from hatchet_operator.engine.workers import (
+    DEFAULT_SLOTS,
+    CancelCommand,
+    Registration,
+    StartCommand,
+    Worker,
+    WorkerStream,
+)
+from hatchet_operator.errors import NotFound, Refused, UnknownObject
+from hatchet_operator.resources import labels
+from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistrationRequest:
+    """What a worker says when it registers."""
+
+    name: str
+    actions: tuple[str, ...]
+    slots: int | None = None
+    revisions: tuple[str, ...] = ()
+    pod_name: str | None = None
+    pod_uid: str | None = None
+    worker_id: str | None = None  # it was registered before, with an operator that knows no more of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """An attempt that a worker says it has."""
+
+    run: str
+    attempt_id: str
+    step: str
+    started_at: datetime
+
+
+class Registry:
+    """All workers, by id and by Pod."""
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        store: RunStore,
+        runs: Runs,
+        results: Results,
+        metrics: Metrics,
+        settings: Settings,
+        slots_of_pool: Callable[[ObjectRef], int | None],
+        on_change: Callable[[ObjectRef], None],
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._runs = runs
+        self._results = results
+        self._metrics = metrics
+        self._settings = settings
+        self._slots_of_pool = slots_of_pool
+        self._on_change = on_change
+        self._workers: dict[str, Worker] = {}
+        self._by_pod: dict[str, set[Worker]] = {}
+        self._pods: dict[str, Json] = {}
+        self._rejoin: asyncio.TimerHandle | None = None
+
+    def workers_of_pool(self, pool: ObjectRef) -> list[Worker]:
+        return [
+            worker
+            for worker in self._workers.values()
+            if (worker.namespace, worker.registration.pool) == (pool.namespace, pool.name)
+        ]
+
+    # --- Registration
+
+    async def register(self, namespace: str, pool: str, request: RegistrationRequest) -> Worker:
+        """Make a worker known; when it lives in a Pod of its pool, keep the registration there first."""
+        pod = self._pods.get(request.pod_uid or "")
+        registration = Registration(
+            worker_id=request.worker_id or str(uuid.uuid4()),
+            name=request.name,
+            pool=pool,
+            actions=request.actions,
+            slots=self._slots_of_pool(ObjectRef(namespace, pool)) or request.slots or DEFAULT_SLOTS,
+            revisions=request.revisions,
+            registered_at=datetime.now(UTC),
+        )
+        if request.pod_uid and pod is None and request.pod_name:
+            pod = await self._find_pod(namespace, request.pod_name, request.pod_uid)
+        if pod is not None and pod["metadata"].get("labels", {}).get(labels.POOL) != pool:
+            pod = None  # somebody else's Pod says nothing about this worker
+        if pod is not None:
+            before = [worker.registration.registered_at for worker in self._by_pod.get(request.pod_uid or "", ())]
+            registration = registration.model_copy(update={"container_after": max(before, default=None)})
+            if not await self._keep_on_pod(pod, registration):
+                pod = None
+        worker = self._add(namespace, registration, pod)
+        if pod is not None:
+            for other in list(self._by_pod.get(pod["metadata"]["uid"], ())):
+                if other is not worker and other.registration.name == registration.name:
+                    self._bury(other, "its container was restarted")
+        log.info("worker registered", extra={"worker": worker.id, "pool": f"{namespace}/{pool}", "slots": worker.slots})
+        return worker
+
+    async def _find_pod(self, namespace: str, name: str, uid: str) -> Json | None:
+        """The Pod may be newer than our watch."""
+        try:
+            pod = await self._api.until_answered(lambda: self._api.get(PODS, namespace, name))
+        except (NotFound, Refused):
+            return None
+        return pod if pod["metadata"]["uid"] == uid else None
+
+    async def _keep_on_pod(self, pod: Json, registration: Registration) -> bool:
+        metadata = pod["metadata"]
+        text = registration.model_dump_json(by_alias=True, exclude_none=True)
+        patch = {"metadata": {"uid": metadata["uid"], "annotations": {labels.REGISTRATION: text}}}
+        try:
+            await self._api.until_answered(
+                lambda: self._api.patch(PODS, metadata["namespace"], metadata["name"], patch)
+            )
+        except (NotFound, Refused) as error:
+            log.warning("registration not kept", extra={"pod": metadata["name"], "error": str(error)})
+            return False
+        return True
+
+    def _add(self, namespace: str, registration: Registration, pod: Json | None, *, reported: bool = True) -> Worker:
+        old = self._workers.get(registration.worker_id)
+        if old is not None:
+            self._disconnect(old)
+        worker = Worker(
+            namespace=namespace,
+            registration=registration,
+            slots=registration.slots,
+            reported=reported,
+            pod=ObjectRef(pod["metadata"]["namespace"], pod["metadata"]["name"]) if pod else None,
+            pod_uid=pod["metadata"]["uid"] if pod else None,
+            out=old.out if old else {},
+            occupied=old.occupied if old else 0,
+        )
+        for attempt in worker.out.values():
+            attempt.worker = worker
+        if old is not None:
+            self._remove(old)
+        self._workers[worker.id] = worker
+        if worker.pod_uid is not None:
+            self._by_pod.setdefault(worker.pod_uid, set()).add(worker)
+        self._seen(worker)
+        return worker
+
+    def _remove(self, worker: Worker) -> None:
+        worker.dead = True
+        if worker.silence is not None:
+            worker.silence.cancel()
+        self._workers.pop(worker.id, None)
+        if worker.pod_uid is not None and (others := self._by_pod.get(worker.pod_uid)) is not None:
+            others.discard(worker)
+            if not others:
+                del self._by_pod[worker.pod_uid]
+
+    # --- Streams
+
+    def get(self, namespace: str, worker_id: str) -> Worker:
+        """Return a worker that may speak.
+
+        Raises:
+            UnknownObject: There is none; it should register again.
+        """
+        worker = self._workers.get(worker_id)
+        if worker is None or worker.namespace != namespace:
+            raise UnknownObject(f'worker "{worker_id}" is not known (any more); register again')
+        return worker
+
+    def listen(self, namespace: str, worker_id: str, held: list[Held] | None) -> tuple[Worker, WorkerStream]:
+        """Open a worker's stream, and bring its view and ours together.
+
+        Args:
+            namespace: Where the caller is.
+            worker_id: Who listens.
+            held: What it has; None: it does not say.
+        """
+        worker = self.get(namespace, worker_id)
+        self._disconnect(worker)
+        stream = worker.stream = WorkerStream()
+        self._seen(worker)
+        self._metrics.workers.inc()
+        if held is not None:
+            self._adopt(worker, held)
+        for attempt in list(worker.out.values()):
+            # What was given out on a stream that broke may never have arrived; a worker knows what it has already.
+            lost_on_the_way = held is not None and attempt.id not in {item.attempt_id for item in held}
+            if lost_on_the_way or not attempt.sent:
+                stream.put(StartCommand(attempt))
+        worker.reported = True
+        self._runs.queue.connect(worker)
+        self._release_hold_when_all_reported()
+        self._on_change(ObjectRef(namespace, worker.registration.pool))
+        return worker, stream
+
+    def _adopt(self, worker: Worker, held: list[Held]) -> None:
+        for item in held:
+            record = self._store.get(ObjectRef(worker.namespace, item.run))
+            step = self._runs.step_of(record, item.attempt_id) if record else None
+            attempt = self._runs.attempts.get(item.attempt_id)
+            if record is None or step is None or (attempt is not None and attempt.worker not in (None, worker)):
+                worker.send(CancelCommand(attempt_id=item.attempt_id, run=item.run, step=item.step, retry_count=0))
+                continue
+            if attempt is not None and attempt.worker is worker:
+                continue
+            if attempt is not None:
+                self._runs.queue.withdraw(attempt)
+                attempt.withdrawn = True
+            else:
+                attempt = self._runs.make_attempt(record, step, item.attempt_id, datetime.now(UTC))
+            attempt.sent = True
+            self._runs.give(attempt, worker, started_at=_started_at(record, step, item))
+            self._results.resume_waiting(record)
+            self._runs.reconcile(record)
+
+    def left(self, worker: Worker, stream: WorkerStream) -> None:
+        """A stream ended; that alone proves nothing about the worker."""
+        if worker.stream is stream:
+            self._disconnect(worker)
+            self._on_change(ObjectRef(worker.namespace, worker.registration.pool))
+
+    def drain(self, namespace: str, worker_id: str) -> None:
+        """The worker takes nothing new; what it has, it finishes."""
+        worker = self.get(namespace, worker_id)
+        worker.draining = True
+        self._runs.queue.disconnect(worker, datetime.now(UTC))
+
+    def heartbeat(self, namespace: str, worker_id: str) -> None:
+        self._seen(self.get(namespace, worker_id))
+
+    def _disconnect(self, worker: Worker) -> None:
+        if worker.stream is None:
+            return
+        worker.stream.close()
+        worker.stream = None
+        self._metrics.workers.dec()
+        self._runs.queue.disconnect(worker, datetime.now(UTC))
+
+    # --- Death
+
+    def _seen(self, worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        worker.last_seen = loop.time()
+        if worker.silence is None:
+            worker.silence = loop.call_later(self._settings.worker_silent.total_seconds(), self._check_silence, worker)
+
+    def _check_silence(self, worker: Worker) -> None:
+        if worker.dead:
+            return
+        loop = asyncio.get_running_loop()
+        limit = self._settings.worker_silent.total_seconds()
+        silent_for = loop.time() - worker.last_seen
+        if silent_for >= limit:
+            self._bury(worker, f"it was silent for {silent_for:.0f} seconds")
+        else:
+            worker.silence = loop.call_later(limit - silent_for, self._check_silence, worker)
+
+    def _bury(self, worker: Worker, why: str) -> None:
+        """Declare a worker dead: what it had is given out anew, once that is written down."""
+        if worker.dead:
+            return
+        self._disconnect(worker)
+        self._remove(worker)
+        lost = list(worker.out.values())
+        if lost or not worker.draining:
+            self._metrics.losses.inc()
+            log.warning("worker lost", extra={"worker": worker.shown_name, "why": why, "attempts": len(lost)})
+        now = datetime.now(UTC)
+        for attempt in lost:
+            self._runs.report(attempt.id, Report(attempt_id=attempt.id, outcome=Outcome.LOST, at=now, error=why))
+        self._release_hold_when_all_reported()
+        self._on_change(ObjectRef(worker.namespace, worker.registration.pool))
+
+    def observe_pod(self, kind: str, pod: Json) -> None:
+        """A worker dies with its Pod, and with its container."""
+        uid = pod["metadata"]["uid"]
+        if kind == "DELETED":
+            self._pods.pop(uid, None)
+        else:
+            self._pods[uid] = pod
+            self._know_from_annotation(pod)
+        phase = pod.get("status", {}).get("phase")
+        for worker in list(self._by_pod.get(uid, ())):
+            if kind == "DELETED":
+                self._bury(worker, "its Pod was deleted")
+            elif phase in ("Failed", "Succeeded"):
+                self._bury(worker, f"its Pod ended as {phase}")
+            elif (why := _container_ended(worker, pod)) is not None:
+                self._bury(worker, why)
+
+    def _know_from_annotation(self, pod: Json) -> None:
+        """After a start, the workers are those that registered with an operator before."""
+        text = pod["metadata"].get("annotations", {}).get(labels.REGISTRATION)
+        if not self._runs.holding or text is None or pod["metadata"]["uid"] in self._by_pod:
+            return
+        try:
+            registration = Registration.model_validate_json(text)
+        except ValueError as error:
+            log.warning("registration is not understood", extra={"pod": pod["metadata"]["name"], "error": str(error)})
+            return
+        self._add(pod["metadata"]["namespace"], registration, pod, reported=False)
+
+    # --- After a start
+
+    def begin_rejoin(self) -> None:
+        """Runs and Pods are known: wait until each known worker has said what it holds, is dead, or time is up."""
+        loop = asyncio.get_running_loop()
+        self._rejoin = loop.call_later(self._settings.rejoin.total_seconds(), self._end_rejoin)
+        self._release_hold_when_all_reported()
+
+    def _release_hold_when_all_reported(self) -> None:
+        if self._rejoin is None or not all(worker.reported for worker in self._workers.values()):
+            return
+        if self._runs.holding and self._somebody_unknown_runs_a_step():
+            return
+        self._rejoin.cancel()
+        self._rejoin = None
+        self._runs.release_hold(somebody_is_missing=False)
+
+    def _somebody_unknown_runs_a_step(self) -> bool:
+        """A step that was written down as running, and that none of the known workers claimed: one outside a Pod."""
+        return any(_has_unclaimed_step(record) for record in self._store if record.may_be_out)
+
+    def _end_rejoin(self) -> None:
+        self._rejoin = None
+        missing = [worker.shown_name for worker in self._workers.values() if not worker.reported]
+        if missing:
+            log.warning("workers did not come back", extra={"workers": missing})
+        self._runs.release_hold(somebody_is_missing=True)
+
+    def stop(self) -> None:
+        if self._rejoin is not None:
+            self._rejoin.cancel()
+        for worker in self._workers.values():
+            if worker.silence is not None:
+                worker.silence.cancel()
+            if worker.stream is not None:
+                worker.stream.close()
+
+
+def _has_unclaimed_step(record: RunRecord) -> bool:
+    return any(
+        state.worker is not None and state.phase == "Running" and name not in record.attempts
+        for name, state in record.run.status.steps.items()
+    )
+
+
+def _started_at(record: RunRecord, step: str, item: Held) -> datetime:
+    """What was written down counts; else what the worker says, within reason: its clock is not ours."""
+    state = record.run.status.steps.get(step)
+    if state is not None and state.phase == "Running" and state.started_at is not None:
+        return state.started_at
+    now = datetime.now(UTC)
+    return min(max(item.started_at, now - timedelta(days=1)), now)
+
+
+def _container_ended(worker: Worker, pod: Json) -> str | None:
+    """Say how the container that the worker lives in ended, or None.
+
+    Container states that began before ``container_after`` are about an earlier process of the same Pod: a Pod's
+    status comes late, and a worker that just registered must not die of its predecessor's end.
+    """
+    statuses: list[dict[str, Any]] = pod.get("status", {}).get("containerStatuses") or []
+    if not statuses:
+        return None
+    status = statuses[0]
+    running = status.get("state", {}).get("running")
+    if running is None:
+        if worker.container is None:
+            return None
+        ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated") or {}
+        return f"its container ended (exit code {ended.get('exitCode', 'unknown')}, {ended.get('reason', 'no reason')})"
+    began = running.get("startedAt", "")
+    after = worker.registration.container_after
+    if after is not None and began and datetime.fromisoformat(began) < after.replace(microsecond=0):
+        return None
+    container = (status.get("restartCount", 0), began)
+    if worker.container is None:
+        worker.container = container
+    elif worker.container != container:
+        return "its container was restarted"
+    return None

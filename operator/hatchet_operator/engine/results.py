@@ -1,0 +1,148 @@
+"""Who awaits which run.
+
+A stream asks for runs by name and gets each one's end once, at once if it is over already. Whoever awaits a run that
+is not there, or is deleted meanwhile, is told so: nobody waits for ever. While the step that spawned a run has it
+awaited, the step occupies no slot, so that parents cannot starve their children.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from hatchet_operator.cluster.api import Api
+from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.decisions.results import StepResult, run_results
+from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
+from hatchet_operator.errors import NotFound
+from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.reasons import Phase
+
+DELETED = "Deleted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
+    """How a run ended: its phase, or Deleted."""
+
+    run: str
+    phase: str
+    steps: list[StepResult]
+
+
+class ResultStream:
+    """The runs that one client awaits."""
+
+    def __init__(self, results: "Results", namespace: str) -> None:
+        self._results = results
+        self._namespace = namespace
+        self._ready: asyncio.Queue[RunResult] = asyncio.Queue()
+        self._awaited: set[RunRecord] = set()
+        self._looking: set[asyncio.Task[None]] = set()
+
+    def add(self, name: str) -> None:
+        """Await one more run."""
+        ref = ObjectRef(self._namespace, name)
+        record = self._results.store.get(ref)
+        if record is None:
+            task = asyncio.get_running_loop().create_task(self._look_up(ref))
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
+        elif record.is_final:
+            self._ready.put_nowait(_result(record))
+        else:
+            record.awaited_by.add(self)
+            self._awaited.add(record)
+            self._results.begin_waiting(record)
+
+    async def _look_up(self, ref: ObjectRef) -> None:
+        """Our memory may be a moment behind; what counts is what the API server has."""
+        api = self._results.api
+        try:
+            obj = await api.until_answered(lambda: api.get(RUNS, ref.namespace, ref.name))
+        except NotFound:
+            self._ready.put_nowait(_deleted(ref.name))
+            return
+        self._results.observe("MODIFIED", obj)
+        if self._results.store.get(ref) is None:  # deleted between the two
+            self._ready.put_nowait(_deleted(ref.name))
+        else:
+            self.add(ref.name)
+
+    def finished(self, record: RunRecord) -> None:
+        self._end(record)
+        self._ready.put_nowait(_result(record))
+
+    def deleted(self, record: RunRecord) -> None:
+        self._end(record)
+        self._ready.put_nowait(_deleted(record.ref.name))
+
+    def _end(self, record: RunRecord) -> None:
+        record.awaited_by.discard(self)
+        self._awaited.discard(record)
+        self._results.end_waiting(record)
+
+    async def results(self) -> AsyncIterator[RunResult]:
+        while True:
+            yield await self._ready.get()
+
+    def close(self) -> None:
+        """The client went away, or asks anew on another stream."""
+        for task in self._looking:
+            task.cancel()
+        for record in list(self._awaited):
+            self._end(record)
+
+
+class Results:
+    """Opens streams, and tells the queue which steps wait for their own children."""
+
+    def __init__(
+        self,
+        api: Api,
+        store: RunStore,
+        *,
+        observe: Callable[[str, dict[str, object]], None],
+        slot_freed: Callable[[Attempt], None],
+    ) -> None:
+        self.api = api
+        self.store = store
+        self.observe = observe
+        self._slot_freed = slot_freed
+
+    def open(self, namespace: str) -> ResultStream:
+        return ResultStream(self, namespace)
+
+    def begin_waiting(self, child: RunRecord) -> None:
+        attempt = self._spawning_attempt(child)
+        if attempt is not None:
+            attempt.change_slot(lambda: attempt.awaits.add(child.ref))
+            self._slot_freed(attempt)
+
+    def end_waiting(self, child: RunRecord) -> None:
+        if child.awaited_by:
+            return
+        attempt = self._spawning_attempt(child)
+        if attempt is not None:
+            attempt.change_slot(lambda: attempt.awaits.discard(child.ref))
+
+    def resume_waiting(self, parent: RunRecord) -> None:
+        """A parent's attempt was found again after a restart; its children may be awaited already."""
+        for child in self.store.children_of(parent.uid):
+            if child.awaited_by and not child.is_final:
+                self.begin_waiting(child)
+
+    def _spawning_attempt(self, child: RunRecord) -> Attempt | None:
+        parent_ref = child.run.spec.parent
+        parent = self.store.by_uid(parent_ref.uid) if parent_ref else None
+        return parent.attempts.get(parent_ref.step) if parent and parent_ref else None
+
+
+def _result(record: RunRecord) -> RunResult:
+    on_failure = record.graph.on_failure.name if record.graph and record.graph.on_failure else None
+    phase: Phase = record.run.status.phase
+    return RunResult(run=record.ref.name, phase=phase.value, steps=run_results(record.run, on_failure=on_failure))
+
+
+def _deleted(name: str) -> RunResult:
+    steps = [StepResult(step="", attempt_id="", error=f"run {name} was deleted")]
+    return RunResult(run=name, phase=DELETED, steps=steps)

@@ -1,0 +1,515 @@
+"""One run: observe, decide, apply. The only writer of a WorkflowRun's status.
+
+    object changed, report came, attempt given out, timer fired, parent or workflow changed
+        └─► reconcile ─► plan_run (pure) ─┬─► status to write: one PUT at a time, then settle and reconcile again
+                                          └─► attempts wanted: queue new ones, cancel those no longer wanted
+
+Whatever follows from a status happens after it was written: a plan with a status starts nothing. A report stays with
+the record until the written status speaks of it; only then is the worker's call answered. So a conflict, a lost
+answer or a crash leads back to the same decision from what is really there.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+import orjson
+
+from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.events import EventRecorder
+from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.decisions.graph import Graph
+from hatchet_operator.decisions.observed import (
+    ObservedRun,
+    Outcome,
+    ParentState,
+    Policy,
+    Report,
+    WantedAttempt,
+    current_attempt_id,
+)
+from hatchet_operator.decisions.run_rules import plan_run
+from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.engine.queue import AttemptQueue
+from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
+from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker
+from hatchet_operator.engine.workflows import Workflows
+from hatchet_operator.errors import ApiError, Conflict, NotFound, Refused
+from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.limits import MAX_OBJECT_BYTES
+from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.reasons import Phase, Reason
+from hatchet_operator.resources.run import RunStatus, WorkflowRun
+from hatchet_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+class Runs:
+    """All runs of the operator, and what they have in flight."""
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        store: RunStore,
+        workflows: Workflows,
+        events: EventRecorder,
+        metrics: Metrics,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._workflows = workflows
+        self._events = events
+        self._metrics = metrics
+        self._clock = clock
+        self._policy = Policy(
+            running_after=settings.running_after,
+            cancel_grace=settings.cancel_grace,
+            max_losses=settings.max_losses,
+            children_every=settings.children_every,
+        )
+        self._run_ttl = settings.run_ttl
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.queue = AttemptQueue(assign=self._assign, unserved=self._reconcile_all)
+        self.attempts: dict[str, Attempt] = {}
+        self.holding = True  # after a start, until workers said what they hold
+
+    # --- What is observed
+
+    def observe(self, kind: str, obj: Json) -> None:
+        """Take in a watch event, or an object that a request returned."""
+        metadata = obj["metadata"]
+        ref = ObjectRef(metadata.get("namespace", ""), metadata["name"])
+        known = self._store.get(ref)
+        if kind == "DELETED":
+            if known is not None and known.uid == metadata["uid"]:
+                self._forget(known)
+            return
+        version = int(metadata["resourceVersion"])
+        if known is not None and known.uid == metadata["uid"] and version <= known.version:
+            return  # our own write, or an older event
+        if self._store.was_deleted(metadata["uid"]):
+            return
+        try:
+            run = WorkflowRun.model_validate(obj)
+        except ValueError as error:  # written under another version of the CRD; it must not stop the others
+            log.warning("run is not understood", extra={"run": str(ref), "error": str(error)})
+            return
+        if known is not None and known.uid != run.metadata.uid:
+            self._forget(known)  # deleted and made anew between two events
+        is_new = known is None or known.uid != run.metadata.uid
+        was_final = not is_new and known is not None and known.is_final
+        was_cancelled = not is_new and known is not None and known.run.spec.cancelled
+        if known is not None and known.run.status.execution != run.status.execution:
+            known.graph = None  # another execution begins with the definition of its own time
+        record = self._store.put(run)
+        if is_new and self.holding:
+            record.may_be_out = not record.is_final
+        self.reconcile(record)
+        if record.is_final and not was_final and not is_new:
+            self._metrics.finished.labels(phase=run.status.phase.value).inc()
+        if (record.is_final and not was_final) or (run.spec.cancelled and not was_cancelled):
+            self._ended(record)
+        if run.spec.parent is not None and (parent := self._store.by_uid(run.spec.parent.uid)) is not None:
+            self.reconcile(parent)  # its counts
+
+    def step_of(self, record: RunRecord, identity: str) -> str | None:
+        """Return the step whose current attempt this is, by the persisted status alone."""
+        if record.is_final or (graph := self._graph(record)) is None:
+            return None
+        steps = [step.name for step in graph.steps] + ([graph.on_failure.name] if graph.on_failure else [])
+        return next((name for name in steps if current_attempt_id(record.run, name) == identity), None)
+
+    # --- Decide and apply
+
+    def reconcile(self, record: RunRecord) -> None:
+        """Bring one run closer to its desired state."""
+        self._settle(record)
+        if record.writing or record.refused or record.gone.is_set():
+            return
+        if self._workflows.is_loading(record.run):
+            return  # its definition is being read; the workflow's observer comes back
+        now = self._clock()
+        plan = plan_run(self._observed(record), now)
+        self._recheck_at(record, plan.recheck_at, now)
+        if plan.status is not None:
+            self._start_writing(record, plan.status)
+            return
+        self._apply_wanted(record, plan.wanted, now)
+        for step in plan.tell_to_stop:
+            attempt = record.attempts[step]
+            attempt.cancel_sent_at = now
+            self._tell_cancel(attempt)
+        if record.is_final:
+            self._delete_when_expired(record, now)
+
+    def _observed(self, record: RunRecord) -> ObservedRun:
+        live, waits = {}, {}
+        for name, attempt in record.attempts.items():
+            if (out := attempt.live()) is not None:
+                live[name] = out
+            elif attempt.worker is None:
+                waits[name] = self.queue.wait_of(attempt)
+        tally = self._store.tally_of(record.uid)
+        if tally is not None and record.children_written_at is None:
+            record.children_written_at = self._clock()  # a parent that ends soon writes its counts then, and only then
+        return ObservedRun(
+            run=record.run,
+            graph=self._graph(record),
+            suspended=self._workflows.is_suspended(record.run),
+            policy=self._policy,
+            parent=self._parent_state(record),
+            live=live,
+            reports=record.reports,
+            waits=waits,
+            children=tally.counts() if tally else None,
+            children_written_at=record.children_written_at,
+        )
+
+    def _graph(self, record: RunRecord) -> Graph | None:
+        return record.graph or self._workflows.graph_of(record.run)
+
+    def _parent_state(self, record: RunRecord) -> ParentState | None:
+        parent_ref = record.run.spec.parent
+        parent = self._store.by_uid(parent_ref.uid) if parent_ref else None
+        if parent is None:
+            return None  # deleted: garbage collection removes the child
+        phase = parent.run.status.phase
+        return ParentState(
+            cancelled=parent.run.spec.cancelled or phase is Phase.CANCELLED,
+            closed=parent.is_final and phase is not Phase.CANCELLED,
+        )
+
+    def _apply_wanted(self, record: RunRecord, wanted: tuple[WantedAttempt, ...], now: datetime) -> None:
+        wanted_ids = {attempt.id for attempt in wanted}
+        for attempt in [attempt for attempt in record.attempts.values() if attempt.id not in wanted_ids]:
+            self._take_back(record, attempt)
+        if record.may_be_out and self.holding:
+            return  # a worker may have them; it says so when it listens
+        for want in wanted:
+            if want.step.name not in record.attempts:
+                self._enqueue(record, want, now)
+
+    def _enqueue(self, record: RunRecord, want: WantedAttempt, now: datetime) -> None:
+        attempt = self.make_attempt(record, want.step.name, want.id, now)
+        self.queue.add(attempt, now)
+
+    def make_attempt(self, record: RunRecord, step: str, identity: str, now: datetime) -> Attempt:
+        """Keep a new attempt, neither queued nor out yet."""
+        graph = record.graph = self._graph(record)
+        definition = graph.step(step) if graph else None
+        assert graph is not None
+        assert definition is not None, "an attempt is wanted of a step of the graph"
+        state = record.run.status.steps.get(step)
+        attempt = Attempt(
+            id=identity,
+            ref=record.ref,
+            step=definition,
+            number=state.attempt if state else 0,
+            graph=graph,
+            priority=record.run.spec.priority or graph.priority,
+            is_root=record.run.spec.parent is None,
+            queued_at=now,
+        )
+        record.attempts[step] = attempt
+        self.attempts[identity] = attempt
+        return attempt
+
+    def _assign(self, attempt: Attempt, worker: Worker) -> None:
+        now = self._clock()
+        self.give(attempt, worker, started_at=now)
+        self._metrics.start_delay.observe((now - attempt.queued_at).total_seconds())
+        worker.send(StartCommand(attempt))
+
+    def give(self, attempt: Attempt, worker: Worker, *, started_at: datetime) -> None:
+        """Note that a worker has an attempt, and have its timeout watched."""
+        attempt.started_at, attempt.deadline = started_at, started_at + attempt.step.timeout
+        worker.take(attempt)
+        record = self._store.get(attempt.ref)
+        if record is not None:
+            # not reconcile(): this may be called from one, and only time will tell
+            self._recheck_at(record, started_at + min(self._policy.running_after, attempt.step.timeout), self._clock())
+
+    def _take_back(self, record: RunRecord, attempt: Attempt) -> None:
+        """An attempt that is not wanted any more: out of the queue, or told to stop."""
+        record.attempts.pop(attempt.step.name, None)
+        self.attempts.pop(attempt.id, None)
+        worker = attempt.worker
+        if worker is None:
+            self.queue.withdraw(attempt)
+        elif attempt.id in worker.out:
+            self._tell_cancel(attempt)
+            worker.leave(attempt)
+            self.queue.fill(worker)
+
+    def _tell_cancel(self, attempt: Attempt) -> None:
+        if attempt.worker is not None:
+            attempt.worker.send(
+                CancelCommand(
+                    attempt_id=attempt.id, run=attempt.ref.name, step=attempt.step.name, retry_count=attempt.number
+                )
+            )
+
+    def release_hold(self, *, somebody_is_missing: bool) -> None:
+        """Give out what waited for workers to say what they hold.
+
+        Args:
+            somebody_is_missing: A worker that was known said nothing; steps that nobody claims may be on it, so they
+                go out under another id.
+        """
+        self.holding = False
+        for record in self._store:
+            if not record.may_be_out:
+                continue
+            record.may_be_out = False
+            if somebody_is_missing and (graph := self._graph(record)) is not None:
+                now = self._clock()
+                for step in graph.steps:
+                    if step.name not in record.attempts:
+                        identity = current_attempt_id(record.run, step.name)
+                        unknown = Report(attempt_id=identity, outcome=Outcome.UNKNOWN, at=now)
+                        record.reports.setdefault(step.name, unknown)
+            self.reconcile(record)
+
+    # --- Reports of workers
+
+    def report(self, identity: str, report: Report, *, run_uid: str | None = None) -> asyncio.Future[None] | None:
+        """Take in how an attempt ended.
+
+        Returns:
+            Done when the run's status speaks of it; None: nobody waits for this attempt (any more).
+        """
+        attempt = self.attempts.get(identity)
+        record = self._store.get(attempt.ref) if attempt else self._store.by_uid(run_uid) if run_uid else None
+        if record is None:
+            return None
+        step = attempt.step.name if attempt else self.step_of(record, identity)
+        if step is None:
+            return None
+        acknowledged = asyncio.get_running_loop().create_future()
+        record.acks.setdefault(identity, []).append(acknowledged)
+        record.reports.setdefault(step, report)
+        if attempt is not None:
+            self._ended_on_worker(attempt)
+        self.reconcile(record)
+        return acknowledged
+
+    def _ended_on_worker(self, attempt: Attempt) -> None:
+        if attempt.worker is None:
+            self.queue.withdraw(attempt)
+        elif attempt.id in attempt.worker.out:
+            attempt.worker.leave(attempt)
+            self.queue.fill(attempt.worker)
+
+    def _settle(self, record: RunRecord) -> None:
+        """Answer the calls whose report the persisted status speaks of, or makes void."""
+        for step, report in list(record.reports.items()):
+            state = record.run.status.steps.get(step)
+            step_is_final = state is not None and state.phase.is_final
+            if not (record.is_final or step_is_final or current_attempt_id(record.run, step) != report.attempt_id):
+                continue
+            del record.reports[step]
+            attempt = record.attempts.get(step)
+            if attempt is not None and attempt.id == report.attempt_id:
+                del record.attempts[step]
+                self.attempts.pop(attempt.id, None)
+            self._acknowledge(record, report.attempt_id)
+
+    def _acknowledge(self, record: RunRecord, identity: str) -> None:
+        for future in record.acks.pop(identity, ()):
+            if not future.done():
+                future.set_result(None)
+
+    # --- Writing
+
+    def _start_writing(self, record: RunRecord, status: RunStatus) -> None:
+        record.writing = True
+        if status.children is not None:
+            record.children_written_at = self._clock()
+        task = asyncio.get_running_loop().create_task(self._write(record, status))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _write(self, record: RunRecord, status: RunStatus) -> None:
+        answer: Json | None
+        try:
+            answer = await self._put_status(record, status)
+        except Conflict:
+            answer = await self._read_again(record)
+        except NotFound:
+            answer = None
+        except Refused as error:
+            answer = await self._write_refusal(record, error)
+        record.writing = False
+        if answer is None:
+            self._forget(record)
+            return
+        self.observe("MODIFIED", answer)
+        self.reconcile(record)  # also where the answer told nothing new: what came while it was written waits
+
+    async def _put_status(self, record: RunRecord, status: RunStatus) -> Json:
+        body = _status_body(record, status)
+        return await self._api.until_answered(
+            lambda: self._api.replace(RUNS, record.ref.namespace, record.ref.name, body, subresource="status")
+        )
+
+    async def _read_again(self, record: RunRecord) -> Json | None:
+        """After a conflict: whoever wrote before us is right; decide again from there."""
+        self._metrics.conflicts.inc()
+        try:
+            fresh = await self._api.until_answered(lambda: self._api.get(RUNS, record.ref.namespace, record.ref.name))
+        except NotFound:
+            return None
+        return fresh if fresh["metadata"]["uid"] == record.uid else None
+
+    async def _write_refusal(self, record: RunRecord, error: ApiError) -> Json | None:
+        """The server will never take this status: say so in a small one, and never repeat the large one."""
+        log.error("status refused", extra={"run": str(record.ref), "error": error.message[:1000]})
+        small = RunStatus(
+            phase=Phase.FAILED,
+            reason=Reason.STATUS_REFUSED,
+            message=f"the API server refused the run's status: {error.message[:1000]}",
+            execution=record.run.status.execution,
+            finished_at=self._clock(),
+        )
+        try:
+            return await self._put_status(record, small)
+        except Conflict:
+            return await self._read_again(record)
+        except NotFound:
+            return None
+        except Refused as again:
+            record.refused = True
+            self._events.warn(record.run, Reason.STATUS_REFUSED, again.message)
+            for identity in list(record.acks):
+                self._acknowledge(record, identity)
+            return {"metadata": {**_metadata(record), "resourceVersion": str(record.version)}}
+
+    def object_size(self, record: RunRecord) -> int:
+        """Bytes of the run as JSON, roughly: what counts against the limit of a whole object."""
+        spec = record.run.spec
+        texts = [
+            spec.input_json or "",
+            *(text for s in record.run.status.steps.values() for text in (s.output, s.error) if text),
+        ]
+        return sum(len(text.encode()) for text in texts) + len(orjson.dumps(spec.input)) + 4096
+
+    def room_for_output(self, record: RunRecord) -> int:
+        return MAX_OBJECT_BYTES - self.object_size(record)
+
+    # --- Ends
+
+    def _ended(self, record: RunRecord) -> None:
+        """A run became final, or was asked to: tell those who await it, and its family."""
+        if record.is_final:
+            for stream in list(record.awaited_by):
+                stream.finished(record)
+        for child in self._store.children_of(record.uid):
+            self.reconcile(child)
+        self._reconcile_root(record)
+
+    def _reconcile_root(self, record: RunRecord) -> None:
+        """A tree may have become final as a whole: its root is deleted when its time is over."""
+        while (parent := record.run.spec.parent) is not None:
+            above = self._store.by_uid(parent.uid)
+            if above is None or not above.is_final:
+                return
+            record = above
+        if record.is_final:
+            self.reconcile(record)
+
+    def _forget(self, record: RunRecord) -> None:
+        """The object is gone: so are its attempts, and nobody may wait for it."""
+        if record.gone.is_set():
+            return
+        self._store.drop(record)
+        if record.recheck is not None:
+            record.recheck.cancel()
+        for attempt in list(record.attempts.values()):
+            self._take_back(record, attempt)
+        record.reports.clear()
+        for identity in list(record.acks):
+            self._acknowledge(record, identity)
+        record.gone.set()
+        for stream in list(record.awaited_by):
+            stream.deleted(record)
+        parent = record.run.spec.parent
+        if parent is not None and (above := self._store.by_uid(parent.uid)) is not None:
+            self.reconcile(above)
+
+    def _delete_when_expired(self, record: RunRecord, now: datetime) -> None:
+        """Delete a finished root run whose time is over and whose whole tree is final; children go with it."""
+        finished = record.run.status.finished_at
+        if record.run.spec.parent is not None or finished is None or record.run.metadata.deletion_timestamp:
+            return
+        ttl = record.run.spec.ttl
+        if ttl is None:
+            ttl = self._workflows.ttl_of(record.run) or self._run_ttl
+        expires = finished + ttl
+        if now < expires:
+            self._recheck_at(record, expires, now)
+        elif self._tree_is_final(record):
+            task = asyncio.get_running_loop().create_task(self._delete(record))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _tree_is_final(self, record: RunRecord) -> bool:
+        return record.is_final and all(self._tree_is_final(child) for child in self._store.children_of(record.uid))
+
+    async def _delete(self, record: RunRecord) -> None:
+        try:
+            await self._api.until_answered(
+                lambda: self._api.delete(RUNS, record.ref.namespace, record.ref.name, uid=record.uid)
+            )
+        except (NotFound, Conflict):
+            return  # somebody else deleted it
+        log.info("finished run deleted after its ttl", extra={"run": str(record.ref)})
+
+    # --- Time
+
+    def _recheck_at(self, record: RunRecord, when: datetime | None, now: datetime) -> None:
+        """Have the run reconciled at a point in time; an earlier one that is already set stays."""
+        if when is None:
+            return
+        loop = asyncio.get_running_loop()
+        at = loop.time() + max((when - now).total_seconds(), 0.0)
+        if record.recheck is not None and not record.recheck.cancelled() and record.recheck.when() > loop.time():
+            if record.recheck.when() <= at:
+                return
+            record.recheck.cancel()
+        record.recheck = loop.call_at(at, self._recheck, record)
+
+    def _recheck(self, record: RunRecord) -> None:
+        record.recheck = None
+        self.reconcile(record)
+
+    def _reconcile_all(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            if (record := self._store.get(attempt.ref)) is not None:
+                self.reconcile(record)
+
+    async def stop(self) -> None:
+        """Drop what is in flight; it is found again in the objects."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _metadata(record: RunRecord) -> Json:
+    return {"name": record.ref.name, "namespace": record.ref.namespace, "uid": record.uid}
+
+
+def _status_body(record: RunRecord, status: RunStatus) -> Json:
+    """A whole status, without the spec: uid and resourceVersion are the fence against whoever wrote meanwhile."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "WorkflowRun",
+        "metadata": {**_metadata(record), "resourceVersion": record.run.metadata.resource_version},
+        "status": status.to_wire(),
+    }

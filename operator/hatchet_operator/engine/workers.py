@@ -1,0 +1,135 @@
+"""Workers: who registered, what they have, and when they are dead.
+
+A closed stream alone proves nothing. A worker in a Pod is dead when its Pod or its container is; any worker is dead
+when it was silent for `worker_silent`. Its registration is kept on its Pod, so that a new operator knows it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from hatchet_operator.engine.records import Attempt
+from hatchet_operator.resources.base import ResourceModel, Time
+from hatchet_operator.resources.names import ObjectRef
+
+DEFAULT_SLOTS = 100
+_WAITING_PER_SLOT = 10
+
+
+class Registration(ResourceModel):
+    """What a worker said of itself; kept as an annotation of its Pod."""
+
+    worker_id: str
+    name: str
+    pool: str
+    actions: tuple[str, ...]
+    slots: int = DEFAULT_SLOTS
+    revisions: tuple[str, ...] = ()
+    registered_at: Time
+    container_after: Time | None = None  # container states that began before this belong to an earlier worker
+
+
+@dataclass(frozen=True, slots=True)
+class StartCommand:
+    """Execute this attempt."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelCommand:
+    """Stop this attempt."""
+
+    attempt_id: str
+    run: str
+    step: str
+    retry_count: int
+
+
+Command = StartCommand | CancelCommand
+
+
+class WorkerStream:
+    """What one ListenV2 call sends: commands, until a newer call or the worker's end closes it."""
+
+    def __init__(self) -> None:
+        self._commands: asyncio.Queue[Command | None] = asyncio.Queue()
+
+    def put(self, command: Command) -> None:
+        self._commands.put_nowait(command)
+
+    def close(self) -> None:
+        self._commands.put_nowait(None)
+
+    async def commands(self) -> AsyncIterator[Command]:
+        while (command := await self._commands.get()) is not None:
+            yield command
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Worker:
+    """A registered worker."""
+
+    namespace: str
+    registration: Registration
+    pod: ObjectRef | None = None
+    pod_uid: str | None = None
+    slots: int
+    stream: WorkerStream | None = None
+    draining: bool = False
+    reported: bool = True  # it said what it holds, or was never asked
+    out: dict[str, Attempt] = field(default_factory=dict)
+    occupied: int = 0  # how many of `out` occupy a slot
+    last_seen: float = 0.0  # the loop's clock
+    container: tuple[int, str] | None = None  # restart count and start of the container that it lives in
+    silence: asyncio.TimerHandle | None = None
+    dead: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.registration.worker_id
+
+    @property
+    def shown_name(self) -> str:
+        return self.pod.name if self.pod else self.registration.name
+
+    @property
+    def revisions(self) -> frozenset[str]:
+        return frozenset(self.registration.revisions)
+
+    @property
+    def queue_keys(self) -> list[tuple[str, str | None, str]]:
+        return [(self.namespace, self.registration.pool, action) for action in self.registration.actions]
+
+    @property
+    def is_connected(self) -> bool:
+        return self.stream is not None and not self.draining and not self.dead
+
+    @property
+    def waiting(self) -> int:
+        """Attempts that occupy no slot: they await children, or gave their slot back."""
+        return len(self.out) - self.occupied
+
+    @property
+    def free_slots(self) -> int:
+        return self.slots - self.occupied
+
+    def can_take(self, attempt: Attempt) -> bool:
+        if self.free_slots <= 0:
+            return False
+        return not attempt.is_root or self.waiting < self.slots * _WAITING_PER_SLOT
+
+    def take(self, attempt: Attempt) -> None:
+        attempt.worker = self
+        self.out[attempt.id] = attempt
+        self.occupied += attempt.occupies_slot
+
+    def leave(self, attempt: Attempt) -> None:
+        """The attempt ended here, one way or another."""
+        if self.out.pop(attempt.id, None) is not None:
+            self.occupied -= attempt.occupies_slot
+
+    def send(self, command: Command) -> None:
+        """Hand a command to the open stream; without one, the worker learns of it when it listens again."""
+        if self.stream is not None:
+            self.stream.put(command)

@@ -1,0 +1,379 @@
+"""Workflows: registration by workers, and the graph that a run executes.
+
+Registering writes three things, in this order: the ControllerRevision that keeps the definition, the Workflow object,
+its status. A crash in between repeats the registration, which finds what is there. It is in effect before it is
+answered. Revisions are not owned by the Workflow: deleting a Workflow leaves its unfinished runs running.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import orjson
+
+from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.events import EventRecorder
+from hatchet_operator.cluster.kinds import REVISIONS, WORKFLOWS
+from hatchet_operator.decisions.graph import (
+    Graph,
+    InvalidDefinitionError,
+    check_definition,
+    effective_graph,
+    unknown_overrides,
+)
+from hatchet_operator.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, Refused
+from hatchet_operator.resources import labels
+from hatchet_operator.resources.base import API_VERSION, Condition
+from hatchet_operator.resources.names import ObjectRef, revision_name, workflow_object_name
+from hatchet_operator.resources.reasons import ConditionType, Reason
+from hatchet_operator.resources.run import WorkflowRun
+from hatchet_operator.resources.workflow import Workflow, WorkflowDefinition, WorkflowSpec, WorkflowStatus
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class WorkflowRecord:
+    """One Workflow: the newest object and the graph that new runs of it execute."""
+
+    workflow: Workflow
+    version: int
+    graph: Graph | None = None
+
+
+@dataclass(slots=True)
+class _Revisions:
+    """Definitions of runs in flight that are no longer the current one."""
+
+    graphs: dict[ObjectRef, Graph] = field(default_factory=dict)
+    loading: dict[ObjectRef, asyncio.Task[None]] = field(default_factory=dict)
+    missing: set[ObjectRef] = field(default_factory=set)
+
+
+class Workflows:
+    """All workflows of the operator."""
+
+    def __init__(self, api: Api, *, events: EventRecorder) -> None:
+        self._api = api
+        self._events = events
+        self._records: dict[ObjectRef, WorkflowRecord] = {}
+        self._revisions = _Revisions()
+        self._locks: dict[ObjectRef, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.on_change: Callable[[ObjectRef], None] = lambda ref: None
+        self.pool_exists: Callable[[ObjectRef], bool] = lambda ref: False
+        self.revisions_in_use: Callable[[ObjectRef], set[str]] = lambda ref: set()
+
+    # --- What runs ask
+
+    def __contains__(self, ref: ObjectRef) -> bool:
+        record = self._records.get(ref)
+        return record is not None and record.graph is not None
+
+    def get(self, ref: ObjectRef) -> Workflow | None:
+        record = self._records.get(ref)
+        return record.workflow if record else None
+
+    def graph_of(self, run: WorkflowRun) -> Graph | None:
+        """The graph that a run executes: of the definition it began with, or else of the current one."""
+        ref = ObjectRef(run.metadata.namespace, run.spec.workflow)
+        record = self._records.get(ref)
+        current = record.graph if record else None
+        pinned = run.status.definition
+        if pinned is None or (current is not None and current.revision == pinned):
+            return current
+        return self._revisions.graphs.get(ObjectRef(run.metadata.namespace, pinned), current)
+
+    def is_loading(self, run: WorkflowRun) -> bool:
+        """Whether the definition that a run began with has to be read first; reading it begins here."""
+        pinned = run.status.definition
+        if pinned is None or run.status.phase.is_final:
+            return False
+        record = self._records.get(ObjectRef(run.metadata.namespace, run.spec.workflow))
+        if record is not None and record.graph is not None and record.graph.revision == pinned:
+            return False
+        ref = ObjectRef(run.metadata.namespace, pinned)
+        if ref in self._revisions.graphs or ref in self._revisions.missing:
+            return False
+        if ref not in self._revisions.loading:
+            task = asyncio.get_running_loop().create_task(self._load(ref, run.spec.workflow))
+            self._revisions.loading[ref] = task
+        return True
+
+    def is_suspended(self, run: WorkflowRun) -> bool:
+        workflow = self.get(ObjectRef(run.metadata.namespace, run.spec.workflow))
+        return workflow is not None and workflow.spec.suspended
+
+    def ttl_of(self, run: WorkflowRun) -> timedelta | None:
+        workflow = self.get(ObjectRef(run.metadata.namespace, run.spec.workflow))
+        return workflow.spec.ttl if workflow else None
+
+    # --- What is observed
+
+    def observe(self, kind: str, obj: Json) -> None:
+        """Take in a Workflow as the API server has it."""
+        metadata = obj["metadata"]
+        ref = ObjectRef(metadata.get("namespace", ""), metadata["name"])
+        known = self._records.get(ref)
+        if kind == "DELETED":
+            if known is not None and known.workflow.metadata.uid == metadata["uid"]:
+                del self._records[ref]
+                self.on_change(ref)
+            return
+        version = int(metadata["resourceVersion"])
+        if known is not None and known.workflow.metadata.uid == metadata["uid"] and version <= known.version:
+            return
+        try:
+            workflow = Workflow.model_validate(obj)
+        except ValueError as error:
+            # A status that somebody edited by hand; registration writes it anew.
+            log.warning("workflow is not understood", extra={"workflow": str(ref), "error": str(error)})
+            workflow = Workflow.model_validate({**obj, "status": {}})
+        record = self._records[ref] = WorkflowRecord(workflow=workflow, version=version)
+        self._compile(record)
+        self.on_change(ref)
+
+    def known(self) -> list[ObjectRef]:
+        return list(self._records)
+
+    def forget(self, ref: ObjectRef) -> None:
+        """It is not there any more."""
+        if self._records.pop(ref, None) is not None:
+            self.on_change(ref)
+
+    def _compile(self, record: WorkflowRecord) -> None:
+        workflow = record.workflow
+        definition, revision = workflow.status.definition, workflow.status.revision
+        if definition is None or revision is None:
+            return
+        pool = workflow.spec.pool or workflow.status.pool
+        try:
+            record.graph = effective_graph(
+                workflow.metadata.name, workflow.spec, definition, revision=revision, pool=pool
+            )
+        except InvalidDefinitionError as error:
+            log.warning("definition is no graph", extra={"workflow": workflow.metadata.name, "error": str(error)})
+
+    async def reconcile(self, ref: ObjectRef) -> None:
+        """Write the conditions that a person should see of their spec."""
+        async with self._lock(ref):
+            record = self._records.get(ref)
+            if record is None:
+                return
+            wanted = _conditions(record.workflow, datetime.now(UTC))
+            if wanted != record.workflow.status.conditions:
+                for condition in wanted:
+                    if condition.type == ConditionType.VALID and condition.status == "False":
+                        self._events.warn(record.workflow, condition.reason, condition.message)
+                await self._put_status(ref, lambda status: status)
+
+    # --- Registration
+
+    async def register(self, namespace: str, pool: str, definition: WorkflowDefinition) -> str:
+        """Put a definition into effect, for a worker of ``pool``.
+
+        Returns:
+            The name of its revision.
+
+        Raises:
+            InvalidRequest: It is no graph, or the workflow belongs to another name or pool.
+        """
+        try:
+            check_definition(definition)
+            name = workflow_object_name(definition.name)
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from error
+        ref = ObjectRef(namespace, name)
+        text = orjson.dumps(definition.to_wire()).decode()
+        revision = revision_name(name, text)
+        async with self._lock(ref):
+            record = self._records.get(ref)
+            if record is not None:
+                self._check_owner(record.workflow, definition, pool)
+            await self._create_revision(ref, revision, definition)
+            if record is None:
+                await self._create_workflow(ref, definition, pool)
+
+            def registered(status: WorkflowStatus) -> WorkflowStatus:
+                return status.model_copy(update={"definition": definition, "revision": revision, "pool": pool})
+
+            await self._put_status(ref, registered)
+        task = asyncio.get_running_loop().create_task(self._delete_unused_revisions(ref))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return revision
+
+    def _check_owner(self, workflow: Workflow, definition: WorkflowDefinition, pool: str) -> None:
+        name = workflow.metadata.name
+        # A Workflow that nobody registered yet and whose spec names nothing takes the first exact name that fits.
+        exact = workflow.spec.name or (workflow.status.definition.name if workflow.status.definition else None)
+        if exact is not None and exact != definition.name:
+            raise InvalidRequest(
+                f'workflows "{exact}" and "{definition.name}" would both be the Workflow object '
+                f'"{workflow.metadata.namespace}/{name}"; rename one of them'
+            )
+        owner = workflow.spec.pool or workflow.status.pool
+        if owner is None or owner == pool:
+            return
+        if workflow.spec.pool is None and not self.pool_exists(ObjectRef(workflow.metadata.namespace, owner)):
+            return  # its pool is gone, so another may take it over
+        message = (
+            f'workflow "{definition.name}" belongs to pool "{owner}", so pool "{pool}" may not register it; '
+            f"rename the workflow, or set spec.pool of Workflow {workflow.metadata.namespace}/{name} to the pool "
+            "that should have it"
+        )
+        self._events.warn(workflow, Reason.POOL_CONFLICT, message)
+        raise InvalidRequest(message)
+
+    async def _create_revision(self, workflow: ObjectRef, name: str, definition: WorkflowDefinition) -> None:
+        body: Json = {
+            "apiVersion": REVISIONS.api_version,
+            "kind": REVISIONS.kind,
+            "metadata": {
+                "name": name,
+                "namespace": workflow.namespace,
+                "labels": {labels.WORKFLOW: workflow.name, labels.MANAGED_BY: labels.MANAGER},
+            },
+            "revision": 1,  # required by the API; the order of definitions means nothing to us
+            "data": {"definition": definition.to_wire()},
+        }
+        try:
+            await self._api.until_answered(lambda: self._api.create(REVISIONS, workflow.namespace, body))
+        except AlreadyExists:
+            return  # its name is the hash of what is in it
+
+    async def _create_workflow(self, ref: ObjectRef, definition: WorkflowDefinition, pool: str) -> None:
+        body: Json = {
+            "apiVersion": API_VERSION,
+            "kind": WORKFLOWS.kind,
+            "metadata": {"name": ref.name, "namespace": ref.namespace},
+            "spec": {} if ref.name == definition.name else {"name": definition.name},
+        }
+        try:
+            created = await self._api.until_answered(lambda: self._api.create(WORKFLOWS, ref.namespace, body))
+        except AlreadyExists:
+            created = await self._api.until_answered(lambda: self._api.get(WORKFLOWS, ref.namespace, ref.name))
+            self._check_owner(Workflow.model_validate(created), definition, pool)
+        except Refused as error:
+            raise InvalidRequest(f'workflow "{definition.name}" was refused: {error.message}') from error
+        self.observe("MODIFIED", created)
+
+    async def _put_status(self, ref: ObjectRef, change: Callable[[WorkflowStatus], WorkflowStatus]) -> None:
+        """Write a changed status, from the newest object; nothing if nothing changes."""
+        while True:
+            record = self._records.get(ref)
+            if record is None:
+                return  # deleted meanwhile
+            workflow = record.workflow
+            status = change(workflow.status)
+            changed = workflow.model_copy(update={"status": status})
+            conditions = _conditions(changed, datetime.now(UTC))
+            status = status.model_copy(
+                update={"conditions": conditions, "observed_generation": workflow.metadata.generation or None}
+            )
+            if status == workflow.status:
+                return
+            body: Json = {
+                "apiVersion": API_VERSION,
+                "kind": WORKFLOWS.kind,
+                "metadata": {
+                    "name": ref.name,
+                    "namespace": ref.namespace,
+                    "uid": workflow.metadata.uid,
+                    "resourceVersion": workflow.metadata.resource_version,
+                },
+                "status": status.to_wire(),
+            }
+            try:
+                answer = await self._api.until_answered(
+                    lambda body=body: self._api.replace(WORKFLOWS, ref.namespace, ref.name, body, subresource="status")  # type: ignore[misc]
+                )
+            except Conflict:
+                answer = await self._api.until_answered(lambda: self._api.get(WORKFLOWS, ref.namespace, ref.name))
+                self.observe("MODIFIED", answer)
+                continue
+            except NotFound:
+                return
+            except Refused as error:
+                raise InvalidRequest(f'the definition of workflow "{ref.name}" was refused: {error.message}') from error
+            self.observe("MODIFIED", answer)
+            return
+
+    # --- Revisions
+
+    async def _load(self, ref: ObjectRef, workflow: str) -> None:
+        """Read the definition that a run began with."""
+        try:
+            obj = await self._api.until_answered(lambda: self._api.get(REVISIONS, ref.namespace, ref.name))
+            definition = WorkflowDefinition.model_validate(obj["data"]["definition"])
+            record = self._records.get(ObjectRef(ref.namespace, workflow))
+            spec = record.workflow.spec if record else WorkflowSpec()
+            pool = (spec.pool or record.workflow.status.pool) if record else None
+            self._revisions.graphs[ref] = effective_graph(workflow, spec, definition, revision=ref.name, pool=pool)
+        except (NotFound, ValueError, KeyError) as error:
+            log.warning(
+                "revision is missing, the current definition is used", extra={"revision": str(ref), "error": str(error)}
+            )
+            self._revisions.missing.add(ref)
+        finally:
+            self._revisions.loading.pop(ref, None)
+        self.on_change(ObjectRef(ref.namespace, workflow))
+
+    async def _delete_unused_revisions(self, workflow: ObjectRef) -> None:
+        """Delete definitions that are neither current nor executed by any unfinished run."""
+        selector = f"{labels.WORKFLOW}={workflow.name},{labels.MANAGED_BY}={labels.MANAGER}"
+        items, _ = await self._api.until_answered(
+            lambda: self._api.list_all(REVISIONS, workflow.namespace, label_selector=selector)
+        )
+        current = self.get(workflow)
+        needed = self.revisions_in_use(workflow) | {current.status.revision or "" if current else ""}
+        for item in items:
+            name = item["metadata"]["name"]
+            if name in needed:
+                continue
+            try:
+                await self._api.until_answered(lambda name=name: self._api.delete(REVISIONS, workflow.namespace, name))  # type: ignore[misc]
+            except NotFound:
+                continue
+            self._revisions.graphs.pop(ObjectRef(workflow.namespace, name), None)
+
+    def _lock(self, ref: ObjectRef) -> asyncio.Lock:
+        return self._locks.setdefault(ref, asyncio.Lock())
+
+    async def stop(self) -> None:
+        tasks = [*self._tasks, *self._revisions.loading.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _conditions(workflow: Workflow, now: datetime) -> tuple[Condition, ...]:
+    """Registered and Valid, as they should be; a condition that stays as it was keeps its time."""
+    status = workflow.status
+    if status.definition is None:
+        registered = ("False", Reason.NOT_REGISTERED, "no worker has registered this workflow yet")
+    else:
+        registered = ("True", Reason.REGISTERED, f'registered by pool "{status.pool}"')
+    valid = ("True", Reason.VALID, "")
+    if status.definition is not None and (unknown := unknown_overrides(workflow.spec, status.definition)):
+        known = ", ".join(step.name for step in status.definition.steps)
+        message = f"spec.steps overrides {', '.join(unknown)}, which the workflow does not have (it has: {known})"
+        valid = ("False", Reason.UNKNOWN_STEP, message)
+    old = {condition.type: condition for condition in status.conditions}
+    conditions = []
+    for kind, (value, reason, message) in ((ConditionType.REGISTERED, registered), (ConditionType.VALID, valid)):
+        before = old.get(kind)
+        stays = before is not None and before.status == value
+        conditions.append(
+            Condition(
+                type=kind,
+                status=value,
+                reason=reason,
+                message=message,
+                last_transition_time=before.last_transition_time if stays and before else now,
+                observed_generation=workflow.metadata.generation or None,
+            )
+        )
+    return tuple(conditions)
