@@ -1,0 +1,74 @@
+# Every command of the project. Python 3.11 and make are all that a machine needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# the two distributions, then what only development needs; a stamp file says what is installed
+DEMO_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit test-integration test-conformance lint format generate verify constraints benchmark clean
+
+help: ## Show this help
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+demo: $(DEMO_STAMP) ## Run the fan-out example: API server, operator and worker on this machine, no cluster
+	$(BIN)/hatchet-operator dev examples/fanout/worker.py --run Parent
+
+test: $(DEV_STAMP) verify lint ## Everything that can be checked on this machine
+	$(BIN)/python -m pytest tests/unit -n 2
+	$(BIN)/python -m pytest tests/conformance tests/integration
+
+test-unit: $(DEV_STAMP) ## Tests without processes or servers of ours
+	$(BIN)/python -m pytest tests/unit -n 2
+
+test-integration: $(DEV_STAMP) ## Operator, embedded API server, gRPC and workers as real processes
+	$(BIN)/python -m pytest tests/integration
+
+test-conformance: $(DEV_STAMP) ## Embedded API server against the real one (HATCHET_TEST_KUBE_BIN says where that is)
+	$(BIN)/python -m pytest tests/conformance
+
+lint: $(DEV_STAMP) ## Format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP) ## Rewrite the sources in our format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+PROTOS := $(wildcard sdk/hatchet_sdk/contracts/*.proto)
+generate: $(DEV_STAMP) ## Write stubs and CRDs anew
+	$(BIN)/python -m grpc_tools.protoc -I sdk --python_out=sdk --grpc_python_out=sdk \
+	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --mypy_out=quiet:sdk --mypy_grpc_out=quiet:sdk $(PROTOS)
+	$(BIN)/python -m hatchet_operator.resources.crds crds/
+
+verify: generate ## Fail if a generated file is not what its source makes
+	@git diff --exit-code --stat -- crds sdk/hatchet_sdk/contracts || \
+	  { echo 'error: generated files were stale; commit what "make generate" wrote'; exit 1; }
+
+benchmark: $(DEMO_STAMP) ## Fan-outs of 10, 100 and 1000 against the embedded server (and a real one, see benchmarks/README.md)
+	$(BIN)/python -m benchmarks.fanout
+
+constraints: ## Pin anew what is installed in the virtual environment
+	@{ echo '# Every dependency that an installation of this repository may pull in, pinned. Written by "make constraints".'; \
+	  $(BIN)/pip freeze --exclude-editable | grep -v -i '^hatchet' | LC_ALL=C sort -f; } > constraints.txt
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
+
+$(DEMO_STAMP): $(VENV)/bin/python constraints.txt operator/pyproject.toml sdk/pyproject.toml
+	@echo 'installing into $(VENV) (once) …' >&2
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e sdk -e operator
+	@touch $@
+
+$(DEV_STAMP): $(DEMO_STAMP) requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
+	@touch $@
