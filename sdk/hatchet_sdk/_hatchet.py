@@ -10,6 +10,7 @@ from hatchet_sdk._client.json_text import JsonObject
 from hatchet_sdk._runner.context import Context
 from hatchet_sdk._runner.definition import StepOptions, define_workflow, mark_step, mark_workflow
 from hatchet_sdk._runner.worker import Worker
+from hatchet_sdk.errors import InvalidDefinition
 
 if TYPE_CHECKING:
     from hatchet_sdk._client.client import Client
@@ -59,6 +60,8 @@ class Hatchet:
             InvalidDefinition: What the class says is impossible.
         """
 
+        _refuse_without_parentheses(name, "workflow")
+
         def declare(cls: WorkflowClass) -> WorkflowClass:
             definition = define_workflow(
                 cls,
@@ -93,6 +96,7 @@ class Hatchet:
             backoff_factor: The n-th retry waits this to the power of n seconds; None: it does not wait.
             backoff_max_seconds: The longest such wait.
         """
+        _refuse_without_parentheses(name, "step")
         options = StepOptions(
             name=name,
             timeout=timeout or "60s",
@@ -113,6 +117,7 @@ class Hatchet:
         backoff_max_seconds: int | None = None,
     ) -> Callable[[StepMethod], StepMethod]:
         """Declare the step that runs after a run failed; `Context.step_run_errors` tells it why."""
+        _refuse_without_parentheses(name, "on_failure_step")
         options = StepOptions(
             name=name,
             timeout=timeout or "60s",
@@ -140,6 +145,11 @@ class Hatchet:
             if self._connected is None:
                 self._connected = Client(self._config)
             return self._connected
+
+
+def _refuse_without_parentheses(name: object, decorator: str) -> None:
+    if not isinstance(name, str):
+        raise InvalidDefinition(f"@hatchet.{decorator} got {name!r} for a name (write @hatchet.{decorator}() instead)")
 
 
 def _marking(options: StepOptions) -> Callable[[StepMethod], StepMethod]:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 MAX_BYTES = 256 * 1024  # of one input or output; the operator's limit
 
@@ -19,7 +19,7 @@ class SupportsModelDump(Protocol):
 class DataclassInstance(Protocol):
     """An instance of any dataclass."""
 
-    __dataclass_fields__: Any
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 JsonObject: TypeAlias = Mapping[str, object] | SupportsModelDump | DataclassInstance

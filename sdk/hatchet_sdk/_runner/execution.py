@@ -132,7 +132,7 @@ def _of_error(attempt: Attempt, error: BaseException) -> Outcome | None:
         return None
     if attempt.context._cancelled_by_step:
         return Outcome(Ending.CANCELLED)
-    text = f"{_message(error) or type(error).__name__}\n{_user_traceback(error)}"
+    text = f"{_sendable(_message(error) or type(error).__name__, MAX_ERROR_BYTES // 4)}\n{_user_traceback(error)}"
     return Outcome(Ending.FAILED, _sendable(text), should_not_retry=isinstance(error, NonRetryableError))
 
 
@@ -156,10 +156,10 @@ def _user_traceback(error: BaseException) -> str:
     return "".join(shown.format())
 
 
-def _sendable(text: str) -> str:
+def _sendable(text: str, max_bytes: int = MAX_ERROR_BYTES) -> str:
     """Make text fit: no lone surrogates, and of a long one the beginning and the end."""
     data = text.encode("utf-8", "backslashreplace")
-    if len(data) > MAX_ERROR_BYTES:
-        half = MAX_ERROR_BYTES // 2 - 50
+    if len(data) > max_bytes:
+        half = max_bytes // 2 - 50
         data = data[:half] + f"\n… {len(data) - 2 * half} bytes cut …\n".encode() + data[-half:]
     return data.decode("utf-8", "ignore")

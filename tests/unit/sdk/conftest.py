@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hatchet_sdk import ClientConfig, Hatchet
 
+from hatchet_sdk import ClientConfig, Hatchet
 from tests.unit.sdk.fake_operator import FakeOperator, eventually
 
 ROOT = Path(__file__).parents[3]

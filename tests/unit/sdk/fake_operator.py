@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+
 from hatchet_sdk._client.io_thread import io_thread
 from hatchet_sdk.contracts import dispatcher_pb2 as dispatcher
 from hatchet_sdk.contracts import events_pb2 as events

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from hatchet_sdk import ClientConfig, Hatchet, NotConfigured
 from hatchet_sdk._client.config import endpoint_of
 

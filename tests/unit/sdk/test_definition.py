@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from hatchet_sdk import Context, Hatchet, InvalidDefinition
 from hatchet_sdk._runner.definition import definition_of
 from hatchet_sdk._runner.registration import put_workflow_request
@@ -151,6 +152,12 @@ def test_only_workflow_instances_are_registered_and_each_name_once() -> None:
         worker.register_workflow(make_workflow(make_step(), name="MADE")())
     with pytest.raises(InvalidDefinition, match="no workflows"):
         hatchet.worker("idle").start()
+
+
+@pytest.mark.parametrize("decorator", ["workflow", "step", "on_failure_step"])
+def test_a_decorator_without_parentheses_says_so(decorator: str) -> None:
+    with pytest.raises(InvalidDefinition, match=rf"write @hatchet\.{decorator}\(\) instead"):
+        getattr(hatchet, decorator)(noop)
 
 
 @pytest.mark.parametrize("max_runs", [0, -1])

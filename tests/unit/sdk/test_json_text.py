@@ -4,10 +4,11 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hatchet_sdk._client.json_text import MAX_BYTES, encode_object
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+
+from hatchet_sdk._client.json_text import MAX_BYTES, encode_object
 
 
 class Model(BaseModel):

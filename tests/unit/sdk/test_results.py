@@ -4,8 +4,8 @@ import asyncio
 
 import grpc
 import pytest
-from hatchet_sdk import AccessDenied, Hatchet, WorkflowRunCancelled, WorkflowRunDeleted, WorkflowRunFailed
 
+from hatchet_sdk import AccessDenied, Hatchet, WorkflowRunCancelled, WorkflowRunDeleted, WorkflowRunFailed
 from tests.unit.sdk.fake_operator import FakeOperator, Run, eventually
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from hatchet_sdk import (
     AccessDenied,
     AttemptCancelled,
@@ -24,7 +25,6 @@ from hatchet_sdk import (
 from hatchet_sdk._client import client as client_module
 from hatchet_sdk._client import triggers
 from hatchet_sdk._runner.context import Assignment
-
 from tests.unit.sdk.fake_operator import FakeOperator, eventually
 
 

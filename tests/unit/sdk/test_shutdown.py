@@ -1,0 +1,95 @@
+"""Signals, with real worker processes."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.unit.sdk.conftest import worker_process
+from tests.unit.sdk.fake_operator import FakeOperator, eventually
+
+PROGRAM = """
+import asyncio, time
+from hatchet_sdk import Context, Hatchet
+
+hatchet = Hatchet()
+
+@hatchet.workflow()
+class W:
+    @hatchet.step()
+    async def s(self, context: Context):
+        context.log("started")
+        %s
+        return {"finished": True}
+
+worker = hatchet.worker("w")
+worker.register_workflow(W())
+worker.start()
+print("start returned", flush=True)
+"""
+
+
+def write_program(folder: Path, body: str) -> Path:
+    script = folder / "worker.py"
+    script.write_text(PROGRAM % body)
+    return script
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("body", ["await asyncio.sleep(0.5)", "time.sleep(0.5)"], ids=["awaiting", "blocking"])
+def test_a_signal_lets_the_worker_finish(
+    body: str, number: signal.Signals, tmp_path: Path, operator: FakeOperator
+) -> None:
+    with worker_process(write_program(tmp_path, body), operator) as process:
+        eventually(lambda: operator.streams)
+        (registered,) = operator.workers.values()
+        assert (registered.pod_name, registered.pod_uid) == ("pod-1", "uid-1")
+        run = operator.run("W")
+        eventually(lambda: operator.requests("PutLog"))
+        process.send_signal(number)
+        eventually(lambda: operator.requests("Unsubscribe"))
+        assert operator.finished(run).outputs == {"s": '{"finished":true}'}
+        stdout, stderr = process.communicate(timeout=10)
+    assert process.returncode == 0, stderr
+    assert stdout == "start returned\n"
+    assert "Traceback" not in stderr
+    names = [name for name, _ in operator.calls]
+    assert names.index("Unsubscribe") < names.index("SendStepActionEvent")
+
+
+def test_a_result_is_delivered_though_the_operator_restarts_during_the_shutdown(
+    tmp_path: Path, operator: FakeOperator
+) -> None:
+    with worker_process(write_program(tmp_path, "await asyncio.sleep(0.7)"), operator) as process:
+        eventually(lambda: operator.streams)
+        run = operator.run("W")
+        eventually(lambda: operator.requests("PutLog"))
+        process.send_signal(signal.SIGTERM)
+        eventually(lambda: operator.requests("Unsubscribe"))
+        operator.stop()
+        operator.start()
+        assert operator.finished(run).phase == "Succeeded"
+        process.communicate(timeout=15)
+    assert process.returncode == 0
+
+
+def test_a_second_signal_ends_the_process_at_once(tmp_path: Path, operator: FakeOperator) -> None:
+    with worker_process(write_program(tmp_path, "time.sleep(60)"), operator) as process:
+        eventually(lambda: operator.streams)
+        operator.run("W")
+        eventually(lambda: operator.requests("PutLog"))
+        process.send_signal(signal.SIGINT)
+        eventually(lambda: operator.requests("Unsubscribe"))
+        asked_at = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 128 + signal.SIGINT
+        assert time.monotonic() - asked_at < 2
+
+
+def test_user_code_that_blocks_its_loop_does_not_stop_heartbeats(tmp_path: Path, operator: FakeOperator) -> None:
+    with worker_process(write_program(tmp_path, "time.sleep(60)"), operator):
+        eventually(lambda: operator.streams)
+        operator.run("W")
+        eventually(lambda: operator.requests("PutLog"))
+        eventually(lambda: operator.requests("Heartbeat"))
