@@ -92,7 +92,8 @@ def find_binaries() -> Path:
 class RealApi:
     """An etcd and a kube-apiserver on free loopback ports, with a throw-away data directory.
 
-    Both end with `stop`, with the ``with`` block, at exit of this process, and (on Linux) when it is killed.
+    Both end with `stop`, with the ``with`` block, at exit of this process, and (on Linux) when it is killed; then also
+    when the thread that called `start` ends, so call it from one that stays.
 
     Args:
         directory: Holds data, certificates and logs; ``None`` makes a temporary one, removed by `stop`.
