@@ -1,2 +1,11 @@
+"""``hatchet-operator`` and ``python -m hatchet_operator``."""
+
+from hatchet_operator.cli import app
+
+
 def main() -> None:
-    raise SystemExit("not yet")
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""``hatchet-operator dev``: the operator without a cluster, for one file with workflows.
+
+command.py        from options to exit code: signals, the state directory, errors
+local_cluster.py  API server, operator and node in this process
+view.py           what the cluster holds now, kept fresh by watching
+worker_pool.py    the pool whose pods run the file
+one_run.py        --run: one run, drawn while it goes, its result on stdout
+staying_up.py     without --run: reload, show output, say how to start runs
+screen.py         what is on the terminal
+tree.py           runs as a tree; pure
+drawing.py        the tree as lines; pure
+"""

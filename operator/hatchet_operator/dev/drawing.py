@@ -1,7 +1,7 @@
 """A tree of runs as lines for a terminal: one per run, one per step where there are several, a bar for many runs."""
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from textwrap import indent
 
 from rich.console import Group, RenderableType
@@ -10,7 +10,7 @@ from rich.tree import Tree
 
 from hatchet_operator.dev.tree import Failure, RunNode, count_phases, duration, failed_step, format_elapsed
 from hatchet_operator.resources.reasons import Phase
-from hatchet_operator.resources.run import StepStatus
+from hatchet_operator.resources.run import StepStatus, WorkflowRun
 
 MAX_SIBLINGS = 20
 """More children than this of one step and workflow are drawn as one line."""
@@ -41,6 +41,12 @@ def draw_tree(root: RunNode, *, now: datetime) -> RenderableType:
     tree = Tree(_run_line(root, now), guide_style="dim")
     _add_below(tree, root, now)
     return tree
+
+
+def draw_run(run: WorkflowRun, *, names: Mapping[str, str]) -> RenderableType:
+    """Draw a finished run alone, as one line; names are the exact ones of workflows by object name."""
+    name = run.spec.workflow
+    return _run_line(RunNode(run=run, workflow=names.get(name, name)), datetime.now(UTC))
 
 
 def draw_failure(failure: Failure) -> RenderableType:

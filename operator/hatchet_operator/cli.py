@@ -1,0 +1,115 @@
+"""The command line. Each command imports what it needs when it runs, so that ``--help`` is quick."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="hatchet-operator",
+    help="Dynamic, durable Python workflows on Kubernetes, with nothing but Kubernetes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+class OutputFormat(StrEnum):
+    """What ``dev`` writes."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogFormat(StrEnum):
+    """How ``run`` writes its log."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """From which severity on ``run`` writes its log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@app.command()
+def dev(
+    worker: Annotated[Path, typer.Argument(help="Python file that starts a worker.", show_default=False)],
+    run: Annotated[str | None, typer.Option(help="Run this workflow once, print its result, and exit.")] = None,
+    input_text: Annotated[str, typer.Option("--input", help="Input of the run, a JSON object.")] = "{}",
+    workers: Annotated[int, typer.Option(min=1, max=100, help="Processes that run the file.")] = 1,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port for workers and Python clients; 0: a free one.")
+    ] = 0,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Write the kubeconfig here.", show_default="a temporary file", dir_okay=False)
+    ] = None,
+    output: Annotated[
+        OutputFormat, typer.Option(help="json: nothing but the result on stdout, and errors.")
+    ] = OutputFormat.TEXT,
+) -> None:
+    """Run workflows without a cluster: operator, API server and workers on this machine.
+
+    Without --run it stays up, reloads the worker when its code changes, and says how to start runs.
+    """
+    from hatchet_operator.dev.command import DevOptions, run_dev
+
+    options = DevOptions(
+        worker=worker,
+        run=run,
+        input_text=input_text,
+        workers=workers,
+        port=port,
+        kubeconfig=kubeconfig,
+        output=output.value,
+    )
+    raise typer.Exit(run_dev(options))
+
+
+@app.command()
+def run(
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="How to reach the cluster.", show_default="this Pod's account, or $KUBECONFIG")
+    ] = None,
+    namespace: Annotated[str | None, typer.Option(help="Serve one namespace.", show_default="all")] = None,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for workers.")] = 7070,
+    log_level: Annotated[LogLevel, typer.Option(help="Log from this severity on.")] = LogLevel.INFO,
+    log_format: Annotated[LogFormat, typer.Option(help="How log lines look.")] = LogFormat.TEXT,
+) -> None:
+    """Run the operator, in a cluster or against a kubeconfig."""
+    from hatchet_operator.serve import serve
+
+    raise typer.Exit(
+        serve(
+            kubeconfig=kubeconfig,
+            namespace=namespace,
+            grpc_port=grpc_port,
+            log_level=log_level.value,
+            log_format=log_format.value,
+        )
+    )
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def apiserver(context: typer.Context) -> None:
+    """Run the embedded API server alone, in memory; --help lists its options."""
+    from hatchet_operator.apiserver.__main__ import main as serve_api
+
+    sys.argv = ["hatchet-operator apiserver", *context.args]
+    serve_api()
+
+
+@app.command()
+def crds() -> None:
+    """Print the CustomResourceDefinitions as YAML, for kubectl apply -f -."""
+    from hatchet_operator.resources.crds import load_crds, render_crd
+
+    sys.stdout.write("---\n".join(render_crd(crd) for crd in load_crds()))

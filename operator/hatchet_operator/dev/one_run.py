@@ -1,0 +1,153 @@
+"""``--run``: start one run, draw it while it goes, put its result on stdout."""
+
+import asyncio
+import difflib
+import json
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from hatchet_operator.cluster.api import Json
+from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
+from hatchet_operator.dev.drawing import draw_failure, draw_tree
+from hatchet_operator.dev.errors import DevError
+from hatchet_operator.dev.local_cluster import LocalCluster
+from hatchet_operator.dev.output import WorkerOutput
+from hatchet_operator.dev.screen import Screen
+from hatchet_operator.dev.tree import RunNode, find_failure, result
+from hatchet_operator.dev.view import View, WorkerPod
+from hatchet_operator.dev.worker_pool import NAMESPACE
+from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.reasons import Phase
+from hatchet_operator.resources.workflow import Workflow
+
+_HINT_SECONDS = 10.0
+
+
+async def run_once(
+    cluster: LocalCluster, workflow_name: str, input_text: str, *, worker: str, output: WorkerOutput, screen: Screen
+) -> None:
+    """Run a workflow to its end and print what its steps returned.
+
+    Raises:
+        DevError: The worker failed before it registered, there is no such workflow, or the run did not succeed.
+    """
+    screen.show_status(f"starting {worker}")
+    workflow = await _wait_for_workflow(cluster, workflow_name, worker=worker, output=output, screen=screen)
+    output.let_through()
+    run = await cluster.api.create(RUNS, NAMESPACE, make_run(workflow.metadata.name, input_text))
+    root_uid: str = run["metadata"]["uid"]
+    screen.show(lambda: _draw(cluster.view, root_uid))
+    root = await _wait_for_end(cluster.view, root_uid, run["metadata"]["name"])
+    screen.show(Text)
+    screen.print(draw_tree(root, now=datetime.now(UTC)))
+    _finish(root, screen)
+
+
+def make_run(workflow: str, input_text: str) -> Json:
+    """Return a WorkflowRun of the workflow with this object name."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "WorkflowRun",
+        "metadata": {"generateName": f"{workflow}-"},
+        "spec": {"workflow": workflow, "inputJson": input_text},
+    }
+
+
+async def _wait_for_workflow(
+    cluster: LocalCluster, name: str, *, worker: str, output: WorkerOutput, screen: Screen
+) -> Workflow:
+    view = cluster.view
+    hint_at = asyncio.get_running_loop().time() + _HINT_SECONDS
+    while True:
+        if found := _find(name, view.registered_workflows()):
+            return found
+        pods = list(view.pods.values())
+        if failed := next((pod for pod in pods if pod.trouble), None):
+            raise worker_failed(failed, worker, output)
+        if any(pod.is_registered for pod in pods):
+            # Workflows are registered before their worker is, but another watch may show them a moment later.
+            listed, _ = await cluster.api.list_all(WORKFLOWS, NAMESPACE)
+            workflows = [Workflow.model_validate(item) for item in listed]
+            if found := _find(name, workflows):
+                return found
+            raise _unknown_workflow(name, worker, sorted(workflow.exact_name for workflow in workflows))
+        await view.change(within_seconds=1)
+        if asyncio.get_running_loop().time() > hint_at:
+            screen.show_status(f"{worker} runs, but has not registered yet; does it call worker.start()?")
+
+
+def worker_failed(pod: WorkerPod, worker: str, output: WorkerOutput) -> DevError:
+    """Return the error for a worker that ended, or could not start, before it registered."""
+    details = output.of(pod.name)
+    if pod.last_exit_code is None:
+        return DevError(f"{worker} could not be started: {pod.trouble}", details=details)
+    if pod.last_exit_code == 0:
+        return DevError(
+            f"{worker} ended without registering a workflow; call worker.start() at its end, as in\n"
+            '           if __name__ == "__main__":\n'
+            "               main()",
+            details=details,
+        )
+    how = f"exit code {pod.last_exit_code}"
+    return DevError(f"{worker} failed before it registered a workflow ({how})", details=details)
+
+
+def _find(name: str, workflows: Iterable[Workflow]) -> Workflow | None:
+    for workflow in workflows:
+        if workflow.status.definition is not None and name in (workflow.exact_name, workflow.metadata.name):
+            return workflow
+    return None
+
+
+def _unknown_workflow(name: str, worker: str, known: list[str]) -> DevError:
+    if not known:
+        return DevError(f"{worker} registers no workflow; call worker.register_workflow(…) in it", exit_code=2)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    guess = f'; did you mean "{close[0]}"?' if close else ""
+    return DevError(f'{worker} has no workflow "{name}" (it registers: {", ".join(known)}){guess}', exit_code=2)
+
+
+async def _wait_for_end(view: View, root_uid: str, name: str) -> RunNode:
+    has_been_seen = False
+    while True:
+        root = view.runs.get(root_uid)
+        if root is not None and root.status.phase.is_final:
+            tree = view.tree(root_uid)
+            assert tree is not None, "its root is there"
+            return tree
+        if root is None and has_been_seen:
+            raise DevError(f"run {name} was deleted before it ended")
+        has_been_seen = root is not None
+        await view.change()
+
+
+def _draw(view: View, root_uid: str) -> RenderableType:
+    tree = view.tree(root_uid)
+    return Text() if tree is None else draw_tree(tree, now=datetime.now(UTC))
+
+
+def _finish(root: RunNode, screen: Screen) -> None:
+    match root.phase:
+        case Phase.SUCCEEDED:
+            print_json(result(root))
+        case Phase.CANCELLED:
+            why = root.run.status.message
+            raise DevError(f"run {root.label} was cancelled" + (f": {why}" if why else ""))
+        case _:
+            failure = find_failure(root)
+            screen.print("", draw_failure(failure), "")
+            where = f"step {failure.step} of {failure.node.workflow} {failure.node.label}"
+            words = f"run {root.label} failed" + (f" in {where}" if failure.step else f": {failure.error}")
+            # A quiet screen has not shown the traceback.
+            raise DevError(words, details=failure.error if screen.console.quiet and failure.step else "")
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Write a result to stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,61 @@
+"""What is on the terminal (stderr): lines that stay, and below them one thing that lives."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+_FRAMES_PER_SECOND = 10
+
+
+class Screen:
+    """Draws on a terminal; where there is none, only the lines that stay are written.
+
+    Args:
+        quiet: Write nothing at all; the result on stdout and the error are not this one's.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._is_live = self.console.is_terminal and not quiet
+        self._draw: Callable[[], RenderableType] = Text
+
+    def show(self, draw: Callable[[], RenderableType]) -> None:
+        """Let this be the thing that lives; it is drawn again ten times a second."""
+        self._draw = draw
+
+    def show_status(self, words: str) -> None:
+        """Let a spinner with these words be the thing that lives."""
+        spinner = Spinner("dots", Text(words, "dim"), style="cyan")
+        self._draw = lambda: spinner
+
+    def print(self, *lines: RenderableType) -> None:
+        """Write something that stays."""
+        for line in lines:
+            self.console.print(line)
+
+    @asynccontextmanager
+    async def live(self) -> AsyncIterator[None]:
+        """Draw the thing that lives while the block runs, and take it away at its end."""
+        if not self._is_live:
+            yield
+            return
+        # No thread of rich's: it would read objects that the event loop is changing.
+        with Live(console=self.console, auto_refresh=False, transient=True) as live:
+            drawing = asyncio.create_task(self._keep_drawing(live))
+            try:
+                yield
+            finally:
+                drawing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await drawing
+                live.update(Text(), refresh=True)
+
+    async def _keep_drawing(self, live: Live) -> None:
+        while True:
+            live.update(self._draw(), refresh=True)
+            await asyncio.sleep(1 / _FRAMES_PER_SECOND)
