@@ -1,6 +1,6 @@
 """The API server as a process of its own, for tests that kill its clients and for benchmarks.
 
-Prints one JSON line, ``{"url": …, "pid": …}``, when it serves; ends by SIGTERM or SIGINT.
+Prints one JSON line, ``{"url": …, "pid": …, "ca": <PEM or null>}``, when it serves; ends by SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 lets the system choose")
     parser.add_argument("--crds", type=Path, action="append", default=[], help="folder of CRD files to load first")
     parser.add_argument("--ready-file", type=Path, help="receives the same JSON line")
-    parser.add_argument("--token", help="bearer token that clients must present")
+    parser.add_argument("--token", help="bearer token that clients must present (kubectl sends one over TLS only)")
     parser.add_argument("--tls", action="store_true", help="serve https with a certificate made at start")
     parser.add_argument("--kubeconfig", type=Path, help="write a kubeconfig for this server here")
     parser.add_argument("--history-size", type=int, default=10_000, help="changes kept per resource for watches")
@@ -50,10 +50,10 @@ async def _serve(arguments: argparse.Namespace) -> None:
         server.load_definitions(folder)
     certificate = make_loopback_certificate() if arguments.tls else None
     url = await server.start(arguments.host, arguments.port, certificate.context if certificate else None)
+    ca_pem = certificate.ca_pem if certificate else None
     if arguments.kubeconfig:
-        ca_pem = certificate.ca_pem if certificate else None
         write_kubeconfig(arguments.kubeconfig, server=url, token=arguments.token, ca_pem=ca_pem)
-    line = json.dumps({"url": url, "pid": os.getpid()})
+    line = json.dumps({"url": url, "pid": os.getpid(), "ca": ca_pem.decode() if ca_pem else None})
     if arguments.ready_file:
         # Renamed into place: whoever polls for the file never reads half of it.
         partial = arguments.ready_file.with_suffix(".partial")

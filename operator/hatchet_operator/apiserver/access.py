@@ -72,7 +72,7 @@ def review_token(review: Object, authenticate: Authenticator | None) -> Object:
     user = authenticate(str(spec.get("token", "")), audiences) if authenticate is not None else None
     status: Object
     if user is None:
-        status = {"user": {}, "error": "[invalid bearer token]"}
+        status = {"user": {}, "error": "invalid bearer token"}
     else:
         status = {"authenticated": True, "user": dict(user)}
         if audiences:

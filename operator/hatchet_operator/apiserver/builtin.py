@@ -8,11 +8,12 @@ and grace period, a secret's ``stringData``, the life of a namespace. Whoever ne
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 from collections.abc import Callable
 from typing import Any
 
-from hatchet_operator.apiserver import status
+from hatchet_operator.apiserver import events, status
 from hatchet_operator.apiserver.crds import complete_definition, definition_errors
 from hatchet_operator.apiserver.kinds import Kind, Kinds
 from hatchet_operator.apiserver.selectors import field_reader
@@ -73,6 +74,7 @@ _EVENT_COLUMNS = (
     Column(name="Name", cell=NAME.cell, format="name", priority=1),
 )
 _EVENT_FIELDS = _readers(
+    "involvedObject.apiVersion",
     "involvedObject.kind",
     "involvedObject.namespace",
     "involvedObject.name",
@@ -155,6 +157,12 @@ def make_built_in_kinds() -> Kinds:
                 plural="events",
                 short_names=("ev",),
                 columns=_EVENT_COLUMNS,
+                stored_in="events",
+                to_storage=events.to_core,
+                from_storage=events.from_core,
+                selectable={
+                    name.replace("involvedObject", "regarding"): reader for name, reader in _EVENT_FIELDS.items()
+                },
             ),
             Kind(
                 group="authentication.k8s.io",
@@ -178,6 +186,7 @@ def make_built_in_kinds() -> Kinds:
     )
 
 
+GROUPS = frozenset({"", "apps", "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io", "authentication.k8s.io"})
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 HAS_GENERATION = frozenset({"pods", "services", "endpointslices.discovery.k8s.io", DEFINITIONS})
 UNCONDITIONAL_UPDATE_REFUSED = frozenset({"leases.coordination.k8s.io", DEFINITIONS})
@@ -206,6 +215,10 @@ def creation_errors(kind: Kind, obj: Object) -> list[FieldError]:
     """Say what is wrong with a new object of a built-in kind."""
     if kind.resource == DEFINITIONS:
         return definition_errors(obj)
+    if kind.resource == "leases.coordination.k8s.io":
+        return _lease_errors(obj)
+    if kind.collection == "events":
+        return _event_errors(obj)
     if kind.resource == "pods" and not obj.get("spec", {}).get("containers"):
         return [status.required("spec.containers")]
     return []
@@ -215,6 +228,8 @@ def update_errors(kind: Kind, new: Object, old: Object) -> list[FieldError]:
     """Say which change of a built-in kind is not allowed."""
     if kind.resource == DEFINITIONS:
         return definition_errors(new)
+    if kind.resource == "leases.coordination.k8s.io":
+        return _lease_errors(new)
     if kind.resource == "pods" and _fixed_pod_spec(new) != _fixed_pod_spec(old):
         return [
             status.forbidden_field(
@@ -233,6 +248,21 @@ def update_errors(kind: Kind, new: Object, old: Object) -> list[FieldError]:
     if kind.resource == "controllerrevisions.apps" and new.get("data") != old.get("data"):
         return [status.invalid("data", "object", "field is immutable")]
     return []
+
+
+def _lease_errors(lease: Object) -> list[FieldError]:
+    seconds = lease.get("spec", {}).get("leaseDurationSeconds")
+    if seconds is None or seconds > 0:
+        return []
+    return [status.invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0")]
+
+
+def _event_errors(event: Object) -> list[FieldError]:
+    about = event.get("involvedObject", {}).get("namespace", "")
+    # An event about a cluster-wide object is kept in the default namespace.
+    if about == event["metadata"]["namespace"] or (not about and event["metadata"]["namespace"] == "default"):
+        return []
+    return [status.invalid("involvedObject.namespace", about, "does not match event.namespace")]
 
 
 _CHANGEABLE_IN_POD_SPEC = ("activeDeadlineSeconds", "tolerations", "nodeName", "terminationGracePeriodSeconds")
@@ -296,6 +326,13 @@ def _decode_string_data(secret: Object, _now: str) -> None:
     if texts:
         coded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
         secret["data"] = {**(secret.get("data") or {}), **coded}
+    for key, value in (secret.get("data") or {}).items():
+        try:
+            base64.b64decode(value, validate=True)
+        except (binascii.Error, TypeError, ValueError) as error:
+            raise status.bad_request(
+                f'Secret in version "v1" cannot be handled as a Secret: data[{key}]: {error}'
+            ) from error
     secret.setdefault("type", "Opaque")
 
 

@@ -19,6 +19,7 @@ import cel
 from cel.stdlib import STDLIB_FUNCTIONS
 
 from hatchet_operator.apiserver.status import (
+    OMITTED,
     FieldError,
     duplicate,
     forbidden_field,
@@ -90,9 +91,8 @@ _ERROR_OF_REASON: dict[str, Callable[[str, object, str], FieldError]] = {
 class Rules:
     """The rules of one schema node."""
 
-    def __init__(self, declared: Sequence[dict[str, Any]], *, self_type: str) -> None:
+    def __init__(self, declared: Sequence[dict[str, Any]]) -> None:
         self._rules = [_compile_rule(rule) for rule in declared]
-        self._self_type = self_type
         self._escaped = any("__" in rule.source for rule in self._rules)
         self._functions = {
             name: _FUNCTIONS[name]
@@ -121,21 +121,23 @@ class Rules:
         if old is not None:
             variables["oldSelf"] = variables["self"] if unchanged else self._escape(old)
         context = cel.Context(variables=variables, functions=self._functions or None)
-        errors = (self._check_rule(rule, context, path) for rule in applicable)
+        shown = OMITTED if isinstance(value, dict | list) else value
+        errors = (self._check_rule(rule, context, path, shown) for rule in applicable)
         return [error for error in errors if error is not None]
 
-    def _check_rule(self, rule: _Rule, context: cel.Context, path: str) -> FieldError | None:
+    def _check_rule(self, rule: _Rule, context: cel.Context, path: str, shown: object) -> FieldError | None:
         try:
             holds = rule.program.execute(context)
         except (RuntimeError, ValueError, TypeError, KeyError, OverflowError, IndexError, AttributeError) as error:
             why = f"no such key: {error.args[0]}" if isinstance(error, KeyError) else str(error)
-            return invalid(path, self._self_type, f"{why} evaluating rule: {rule.message}")
+            return invalid(path or "<nil>", shown, f"{why} evaluating rule: {rule.message}")
         if holds is True:
             return None
         message = rule.message
         if rule.message_program is not None:
             message = _computed_message(rule.message_program, context) or message
-        return _ERROR_OF_REASON[rule.reason](path + rule.field_path, self._self_type, message)
+        field = (path + rule.field_path).removeprefix(".") or "<nil>"
+        return _ERROR_OF_REASON[rule.reason](field, OMITTED if rule.field_path else shown, message)
 
     def _escape(self, value: Any) -> Any:
         return _with_escaped_keys(value) if self._escaped else value

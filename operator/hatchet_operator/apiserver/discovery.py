@@ -95,7 +95,7 @@ def _resources(kind: Kind) -> list[Object]:
             "namespaced": kind.namespaced,
             "kind": response["kind"],
             "verbs": verbs,
-            **({"group": response["group"], "version": response["version"]} if name == "scale" else {}),
+            **({"group": response["group"], "version": response["version"]} if name in ("scale", "token") else {}),
         }
         for name, response, verbs in _subresources(kind)
     ]
@@ -112,6 +112,9 @@ def _subresources(kind: Kind) -> list[tuple[str, Object, list[str]]]:
     if kind.resource == "pods":
         found.append(("binding", {"group": "", "version": "v1", "kind": "Binding"}, ["create"]))
         found.append(("log", own, ["get"]))
+    if kind.resource == "serviceaccounts":
+        request = {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}
+        found.append(("token", request, ["create"]))
     return found
 
 

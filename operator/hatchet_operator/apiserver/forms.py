@@ -30,7 +30,9 @@ class JsonForm:
 
     def _dump(self, obj: Object) -> bytes:
         # All versions of a CRD share one storage; without conversion they differ in this field only.
-        if obj.get("apiVersion") != self._kind.api_version:
+        if self._kind.from_storage is not None:
+            obj = self._kind.from_storage(obj)
+        elif obj.get("apiVersion") != self._kind.api_version:
             obj = {**obj, "apiVersion": self._kind.api_version}
         return orjson.dumps(obj)
 

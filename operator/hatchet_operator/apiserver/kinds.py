@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,10 @@ class Kind:
     """``None`` for built-in kinds, whose fields are taken as they come."""
     openapi: Object | None = None
     is_custom: bool = False
+    stored_in: str = ""
+    """Collection of a kind that is another form of the objects of another one; empty for all others."""
+    to_storage: Callable[[Object], Object] | None = None
+    from_storage: Callable[[Object], Object] | None = None
 
     @property
     def api_version(self) -> str:
@@ -54,6 +58,10 @@ class Kind:
     def resource(self) -> str:
         """Name of the collection: ``pods``, ``workflowruns.hatchet-operator.dev``."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def collection(self) -> str:
+        return self.stored_in or self.resource
 
     @property
     def list_kind(self) -> str:

@@ -149,8 +149,8 @@ def _label_errors(key: str, value: Any) -> list[FieldError]:
 
 def _owner_errors(owners: Any) -> list[FieldError]:
     errors = [
-        status.invalid(f"metadata.ownerReferences.{field}", "", "must not be empty")
-        for owner in owners
+        status.required(f"metadata.ownerReferences[{index}].{field}", "must not be empty")
+        for index, owner in enumerate(owners)
         for field in ("apiVersion", "kind", "name", "uid")
         if not owner.get(field)
     ]
@@ -166,6 +166,15 @@ def _owner_errors(owners: Any) -> list[FieldError]:
             )
         )
     return errors
+
+
+def immutable_errors(given: Object, old: Object) -> list[FieldError]:
+    """Refuse a write that names another value of what only the server sets; leaving it out is fine."""
+    return [
+        status.invalid(f"metadata.{key}", given[key], "field is immutable")
+        for key in ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
+        if given.get(key) is not None and given[key] != old.get(key)
+    ]
 
 
 def finalizer_errors(new: Object, old: Object) -> list[FieldError]:

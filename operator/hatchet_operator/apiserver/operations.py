@@ -10,19 +10,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from hatchet_operator.apiserver import builtin, patches, status
 from hatchet_operator.apiserver.kinds import Kind, Kinds
 from hatchet_operator.apiserver.metadata import (
     changed_metadata,
     finalizer_errors,
+    immutable_errors,
     metadata_errors,
     new_metadata,
     timestamp,
 )
-from hatchet_operator.apiserver.store import Collection, Store, Stored
+from hatchet_operator.apiserver.store import Store, Stored
 
 Object = dict[str, Any]
 
+_MAX_OBJECT_BYTES = 1536 * 1024
+"""What etcd takes as one value."""
+_MAX_MESSAGE_BYTES = 2 * 1024 * 1024
+"""What the real server's etcd client sends at all."""
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 DEFINITION_CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
@@ -68,7 +75,7 @@ class Operations:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def get(self, kind: Kind, namespace: str, name: str) -> Stored:
-        found = self._store.collection(kind.resource).find(namespace, name)
+        found = self._store.collection(kind.collection).find(namespace, name)
         if found is None:
             raise status.not_found(kind.group, kind.plural, name)
         return found
@@ -78,10 +85,12 @@ class Operations:
     def create(self, kind: Kind, namespace: str, body: Any, options: WriteOptions) -> Stored:
         """Create an object; the name comes from its metadata, or is made from ``generateName``."""
         obj = self._parsed(kind, body)
+        if kind.to_storage is not None:
+            obj = kind.to_storage(obj)
         given = obj["metadata"]
         self._check_namespace(kind, given, namespace)
         if given.get("resourceVersion"):
-            raise status.bad_request("resourceVersion should not be set on objects to be created")
+            raise status.ApiError(500, "", "resourceVersion should not be set on objects to be created")
         now = timestamp()
         with_generation = kind.is_custom or kind.resource in builtin.HAS_GENERATION
         metadata = obj["metadata"] = new_metadata(kind, given, namespace, now, with_generation=with_generation)
@@ -90,7 +99,7 @@ class Operations:
         name = metadata.get("name", "")
         if kind.schema is not None:
             self._report_pruned(kind.schema.shape(obj), options)
-            errors = metadata_errors(kind, metadata, creating=True) + kind.schema.check(obj, None)
+            errors = kind.schema.check(obj, None, metadata_errors(kind, metadata, creating=True))
         else:
             errors = metadata_errors(kind, metadata, creating=True)
             if not errors:
@@ -98,28 +107,38 @@ class Operations:
                 errors = builtin.creation_errors(kind, obj)
         if errors:
             raise status.unprocessable(kind.group, kind.kind, name, errors)
-        collection = self._store.collection(kind.resource)
+        collection = self._store.collection(kind.collection)
         if collection.find(namespace, name) is not None:
             raise status.already_exists(kind.group, kind.plural, name)
         if kind.namespaced:
             self._require_namespace(kind, namespace, name)
         if options.dry_run:
             return Stored(obj, self._store.version)
+        _check_size(obj)
         return self._store.put(collection, obj, None)
 
     def _parsed(self, kind: Kind, body: Any) -> Object:
         if not isinstance(body, dict):
-            raise status.bad_request("the object provided is unrecognized (must be of type Object)")
+            raise status.bad_request(
+                f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; "
+                "json parse error: the body is not an object"
+            )
         if not kind.is_custom:
             body.setdefault("apiVersion", kind.api_version)
             body.setdefault("kind", kind.kind)
         if not body.get("kind"):
-            raise status.bad_request("Object 'Kind' is missing in the body of the request")
+            raise status.bad_request(
+                f"the object provided is unrecognized (must be of type {kind.kind}): Object 'Kind' is missing"
+            )
         if body.get("apiVersion") != kind.api_version:
             raise status.bad_request(
-                f"the API version in the data ({body.get('apiVersion')}) does not match the expected API version "
+                f"the API version in the data ({body.get('apiVersion') or ''}) does not match the expected API version "
                 f"({kind.api_version})"
             )
+        if body["kind"] != kind.kind and kind.is_custom:
+            wrong = status.invalid("kind", body["kind"], f"must be {kind.kind}")
+            name = (body.get("metadata") or {}).get("name", "")
+            raise status.unprocessable(kind.group, body["kind"], name, [wrong])
         if body["kind"] != kind.kind:
             raise status.bad_request(
                 f'{body["kind"]} in version "{kind.version}" cannot be handled as a {kind.kind}: kinds do not match'
@@ -180,7 +199,7 @@ class Operations:
                 else "the name of the object (<unknown>) does not match the name on the URL "
                 f"({name}): name must be provided"
             )
-        current = self._store.collection(kind.resource).find(namespace, name)
+        current = self._store.collection(kind.collection).find(namespace, name)
         if current is None:
             if kind.resource in builtin.CREATE_ON_UPDATE and not subresource:
                 return self.create(kind, namespace, new, options)
@@ -189,9 +208,13 @@ class Operations:
             must = status.FieldError(
                 "FieldValueInvalid",
                 "metadata.resourceVersion",
-                "Invalid value: 0x0: must be specified for an update",
+                "Invalid value: 0: must be specified for an update",
             )
             raise status.unprocessable(kind.group, kind.kind, name, [must])
+        given_uid, known = new["metadata"].get("uid"), current.obj["metadata"]
+        if given_uid and given_uid != known["uid"]:
+            why = f"Precondition failed: UID in precondition: {given_uid}, UID in object meta: {known['uid']}"
+            raise status.conflict(kind.group, kind.plural, known["name"], why)
         return self._write(kind, current, new, options, subresource)
 
     def _must_name_version(self, kind: Kind) -> bool:
@@ -199,18 +222,20 @@ class Operations:
 
     def _write(self, kind: Kind, current: Stored, new: Object, options: WriteOptions, subresource: str) -> Stored:
         old = current.obj
-        self._check_preconditions(kind, new["metadata"], old["metadata"])
-        now = timestamp()
+        self._check_version(kind, new["metadata"], old["metadata"])
+        if kind.to_storage is not None:
+            new = kind.to_storage(new)
+        errors = [] if subresource else immutable_errors(new["metadata"], old["metadata"])
         new = (
             self._with_status(kind, new, old, options) if subresource else self._without_status(kind, new, old, options)
         )
-        errors = finalizer_errors(new["metadata"], old["metadata"])
+        errors += finalizer_errors(new["metadata"], old["metadata"])
         if new["metadata"] is not old["metadata"]:
             errors += metadata_errors(kind, new["metadata"], creating=False)
         if kind.schema is not None:
-            errors += kind.schema.check(new, old)
+            errors = kind.schema.check(new, old, errors)
         else:
-            builtin.prepare_update(kind, new, old, now)
+            builtin.prepare_update(kind, new, old, timestamp())
             errors += builtin.update_errors(kind, new, old)
         if errors:
             raise status.unprocessable(kind.group, kind.kind, old["metadata"]["name"], errors)
@@ -221,15 +246,14 @@ class Operations:
             new["metadata"]["generation"] = old["metadata"]["generation"] + 1
         if options.dry_run:
             return Stored(new, current.version)
-        collection = self._store.collection(kind.resource)
-        stored = self._store.put(collection, new, current)
-        return self._removed_if_done(kind, collection, stored)
+        _check_size(new)
+        collection = self._store.collection(kind.collection)
+        if _is_done(kind, new):
+            return self._store.remove(collection, current, new)
+        return self._store.put(collection, new, current)
 
-    def _check_preconditions(self, kind: Kind, given: Object, known: Object) -> None:
-        uid, version = given.get("uid"), given.get("resourceVersion")
-        if uid and uid != known["uid"]:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {known['uid']}"
-            raise status.conflict(kind.group, kind.plural, known["name"], why)
+    def _check_version(self, kind: Kind, given: Object, known: Object) -> None:
+        version = given.get("resourceVersion")
         if version and version != known["resourceVersion"]:
             raise status.conflict(kind.group, kind.plural, known["name"])
 
@@ -259,18 +283,6 @@ class Operations:
             self._report_pruned(kind.schema.shape(new), options)
         return new
 
-    def _removed_if_done(self, kind: Kind, collection: Collection, stored: Stored) -> Stored:
-        """Remove an object that was only kept by its finalizers, once the last of them is gone."""
-        metadata = stored.obj["metadata"]
-        if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
-            return stored
-        if metadata.get("deletionGracePeriodSeconds"):
-            return stored
-        if kind.resource == "namespaces" and stored.obj.get("spec", {}).get("finalizers"):
-            return stored
-        self._store.remove(collection, stored)
-        return stored
-
     # --- patch ------------------------------------------------------------------------------------------------------
 
     def patch(
@@ -290,13 +302,14 @@ class Operations:
         if media_type == patches.APPLY_PATCH:
             return self._apply(kind, namespace, name, patch, options, subresource)
         current = self.get(kind, namespace, name)
-        patched = _PATCHERS[media_type](current.obj, patch)
+        patched = _PATCHERS[media_type](_as_served(kind, current), patch)
         return self._write_patched(kind, current, patched, options, subresource), False
 
     def _write_patched(
         self, kind: Kind, current: Stored, patched: Any, options: WriteOptions, subresource: str
     ) -> Stored:
         new = self._parsed(kind, _own_copy(patched))
+        self._check_namespace(kind, new["metadata"], current.obj["metadata"].get("namespace", ""))
         name = current.obj["metadata"]["name"]
         if new["metadata"].get("name") != name:
             raise status.bad_request(
@@ -316,7 +329,7 @@ class Operations:
             raise status.bad_request(
                 f"the name of the object ({wanted['metadata']['name']}) does not match the name on the URL ({name})"
             )
-        current = self._store.collection(kind.resource).find(namespace, name)
+        current = self._store.collection(kind.collection).find(namespace, name)
         if current is None:
             if subresource:
                 raise status.not_found(kind.group, kind.plural, name)
@@ -324,7 +337,7 @@ class Operations:
         else:
             memory = (current.uid, f"{options.field_manager}/{subresource}")
             schema = kind.openapi if kind.is_custom else None
-            merged = patches.apply(current.obj, wanted, self._applied.get(memory), schema)
+            merged = patches.apply(_as_served(kind, current), wanted, self._applied.get(memory), schema)
             stored, created = self._write_patched(kind, current, merged, options, subresource), False
         if not options.dry_run:
             self._applied[stored.uid, f"{options.field_manager}/{subresource}"] = wanted
@@ -337,6 +350,8 @@ class Operations:
         current = self.get(kind, namespace, name)
         self._check_delete_preconditions(kind, current.obj["metadata"], options)
         metadata = current.obj["metadata"]
+        if kind.resource == "namespaces" and name in _LASTING_NAMESPACES:
+            raise status.forbidden("", "namespaces", name, "this namespace may not be deleted")
         finalizers = _finalizers_after(metadata, options.propagation)
         if kind.resource == builtin.DEFINITIONS and self._store.collection(name).objects:
             finalizers = [*finalizers, DEFINITION_CLEANUP] if DEFINITION_CLEANUP not in finalizers else finalizers
@@ -345,13 +360,15 @@ class Operations:
         if not finalizers and not grace and not kept_by_namespace:
             if options.dry_run:
                 return Deletion(current, gone=True)
-            return Deletion(self._store.remove(self._store.collection(kind.resource), current), gone=True)
+            collection = self._store.collection(kind.collection)
+            final = _marked(current.obj, [], 0) if "deletionTimestamp" in metadata else None
+            return Deletion(self._store.remove(collection, current, final), gone=True)
         marked = _marked(current.obj, finalizers, grace)
         if kept_by_namespace:
             marked["status"] = {**marked.get("status", {}), "phase": "Terminating"}
         if options.dry_run or marked == current.obj:
             return Deletion(current, gone=False)
-        stored = self._store.put(self._store.collection(kind.resource), marked, current)
+        stored = self._store.put(self._store.collection(kind.collection), marked, current)
         return Deletion(stored, gone=False)
 
     def _check_delete_preconditions(self, kind: Kind, metadata: Object, options: DeleteOptions) -> None:
@@ -360,20 +377,23 @@ class Operations:
                 f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata['uid']}). "
                 "The object might have been deleted and then recreated"
             )
-            raise status.conflict(kind.group, kind.plural, metadata["name"], why)
+            raise status.conflict(kind.group, kind.kind, metadata["name"], why)
         if options.resource_version and options.resource_version != metadata["resourceVersion"]:
             why = (
                 f"the ResourceVersion in the precondition ({options.resource_version}) does not match the "
                 f"ResourceVersion in record ({metadata['resourceVersion']}). The object might have been modified"
             )
-            raise status.conflict(kind.group, kind.plural, metadata["name"], why)
+            raise status.conflict(kind.group, kind.kind, metadata["name"], why)
 
     def write_metadata(self, kind: Kind, stored: Stored, changed: Object) -> None:
         """Replace metadata fields (an empty value removes one); for the server's own loops, so nothing is validated."""
         metadata = {key: value for key, value in {**stored.obj["metadata"], **changed}.items() if value != []}
-        collection = self._store.collection(kind.resource)
-        written = self._store.put(collection, {**stored.obj, "metadata": metadata}, stored)
-        self._removed_if_done(kind, collection, written)
+        collection = self._store.collection(kind.collection)
+        changed = {**stored.obj, "metadata": metadata}
+        if _is_done(kind, changed):
+            self._store.remove(collection, stored, changed)
+        else:
+            self._store.put(collection, changed, stored)
 
     # --- subresources -----------------------------------------------------------------------------------------------
 
@@ -388,7 +408,7 @@ class Operations:
         scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": timestamp(), "lastProbeTime": None}
         known = [one for one in pod.get("status", {}).get("conditions") or () if one.get("type") != "PodScheduled"]
         pod["status"] = {**pod.get("status", {}), "conditions": [*known, scheduled]}
-        self._store.put(self._store.collection(kind.resource), pod, current)
+        self._store.put(self._store.collection(kind.collection), pod, current)
 
     def scale_of(self, kind: Kind, stored: Stored) -> Object:
         """Make the Scale object of a custom resource."""
@@ -413,7 +433,7 @@ class Operations:
         """Write ``spec.replicas`` of a Scale back to where the custom resource keeps it."""
         assert kind.scale is not None
         current = self.get(kind, namespace, name)
-        self._check_preconditions(kind, scale.get("metadata") or {}, current.obj["metadata"])
+        self._check_version(kind, scale.get("metadata") or {}, current.obj["metadata"])
         replicas = (scale.get("spec") or {}).get("replicas", 0)
         if not isinstance(replicas, int) or replicas < 0:
             wrong = status.invalid("spec.replicas", replicas, "should be a non-negative integer")
@@ -429,6 +449,32 @@ _PATCHERS: Mapping[str, Callable[[Object, Any], Any]] = {
     patches.MERGE_PATCH: patches.merge_patch,
     patches.STRATEGIC_PATCH: patches.strategic_merge,
 }
+
+
+def _check_size(obj: Object) -> None:
+    """Refuse what etcd would refuse."""
+    size = len(orjson.dumps(obj))
+    if size > _MAX_MESSAGE_BYTES:
+        raise status.ApiError(500, "", f"trying to send message larger than max ({size} vs. {_MAX_MESSAGE_BYTES})")
+    if size > _MAX_OBJECT_BYTES:
+        raise status.ApiError(500, "", "etcdserver: request is too large")
+
+
+_LASTING_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
+
+
+def _is_done(kind: Kind, obj: Object) -> bool:
+    """Tell whether an object that is being deleted has nothing left that keeps it."""
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    if metadata.get("deletionGracePeriodSeconds"):
+        return False
+    return kind.resource != "namespaces" or not obj.get("spec", {}).get("finalizers")
+
+
+def _as_served(kind: Kind, stored: Stored) -> Object:
+    return stored.obj if kind.from_storage is None else kind.from_storage(stored.obj)
 
 
 def _own_copy(value: Any) -> Any:

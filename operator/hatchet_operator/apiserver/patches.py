@@ -76,7 +76,7 @@ def json_patch(target: Object, operations: Any) -> Any:
         raise bad_request(f"invalid JSON patch: {error}") from error
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
         raise _does_not_apply(str(error)) from error
-    return patched
+    return dict(patched) if isinstance(patched, dict) else patched
 
 
 def _failed_path(operations: list[Any]) -> str:
@@ -99,7 +99,7 @@ def strategic_merge(target: Any, patch: Any, field: str = "") -> Any:
 def _strategic_object(target: Object, patch: Object) -> Object:
     directive = patch.get("$patch")
     if directive == "replace":
-        return _without_directives(patch)
+        return {key: _without_directives(value) for key, value in patch.items() if key != "$patch"}
     if directive == "delete":
         return {}
     retained = patch.get("$retainKeys")

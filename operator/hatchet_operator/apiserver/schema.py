@@ -47,12 +47,18 @@ class CompiledSchema:
     _check: Checker
     _rules: RuleChecker | None
 
-    def check(self, value: dict[str, Any], old: dict[str, Any] | None) -> list[FieldError]:
-        """Return what is wrong with ``value``; a mistake that ``old`` has already, unchanged, is let through."""
+    def check(
+        self, value: dict[str, Any], old: dict[str, Any] | None, known: list[FieldError] | None = None
+    ) -> list[FieldError]:
+        """Return what is wrong with ``value``, after the mistakes ``known`` already.
+
+        A mistake that ``old`` has already, unchanged, is let through.
+        """
         errors: list[FieldError] = []
         self._check(value, (), errors)
         if old is not None and errors:
             errors = _new_mistakes(errors, value, old)
+        errors = [*(known or ()), *errors]
         if self._rules is not None:
             if any(error.reason in status.BLOCKING_REASONS for error in errors):
                 errors.append(
@@ -102,7 +108,11 @@ def compile_schema(schema: Schema) -> CompiledSchema:
         **schema.get("properties", {}),
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
-        "metadata": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+        "metadata": {
+            **schema.get("properties", {}).get("metadata", {}),
+            "type": "object",
+            "x-kubernetes-preserve-unknown-fields": True,
+        },
     }
     root["type"] = "object"
     shaper = _shaper(root)
@@ -158,10 +168,9 @@ _EMBEDDED: dict[str, Schema] = {
 
 
 def _object_shaper(properties: dict[str, Schema], keeps_unknown: bool) -> Shaper:
-    defaults = [
-        (name, below["default"], _is_nullable(below)) for name, below in properties.items() if "default" in below
-    ]
+    defaults = [(name, below["default"]) for name, below in properties.items() if "default" in below]
     shapers = {name: shaper for name, below in properties.items() if (shaper := _shaper(below)) is not None}
+    never_null = frozenset(name for name, below in properties.items() if not _is_nullable(below))
     known = frozenset(properties)
 
     def shape(value: Any, path: Path, pruned: list[str]) -> None:
@@ -171,8 +180,11 @@ def _object_shaper(properties: dict[str, Schema], keeps_unknown: bool) -> Shaper
             for name in [name for name in value if name not in known]:
                 del value[name]
                 pruned.append(path_text((path, f".{name}")))
-        for name, default, nullable in defaults:
-            if name not in value or (value[name] is None and not nullable):
+        if None in value.values():
+            for name in [name for name, item in value.items() if item is None and name in never_null]:
+                del value[name]
+        for name, default in defaults:
+            if name not in value:
                 value[name] = _copied(default)
         for name, shaper in shapers.items():
             below = value.get(name)
@@ -197,15 +209,16 @@ def _list_shaper(items: Schema) -> Shaper | None:
 
 def _map_shaper(extra: Schema) -> Shaper | None:
     shaper = _shaper(extra)
-    if shaper is None and "default" not in extra:
-        return None
     default, nullable = extra.get("default", _MISSING), _is_nullable(extra)
 
     def shape(value: Any, path: Path, pruned: list[str]) -> None:
         if not isinstance(value, dict):
             return
-        for key, item in value.items():
-            if item is None and default is not _MISSING and not nullable:
+        for key, item in list(value.items()):
+            if item is None and not nullable:
+                if default is _MISSING:
+                    del value[key]
+                    continue
                 value[key] = item = _copied(default)
             if shaper is not None:
                 shaper(item, (path, f".{key}"), pruned)
@@ -384,9 +397,8 @@ def _number_checker(schema: Schema) -> Checker | None:
         if step is not None and value % step != 0:
             errors.append(status.invalid(where, value, f"{where} in body should be a multiple of {step}"))
         if bits is not None and not -(2**bits) <= value < 2**bits:
-            errors.append(
-                status.invalid(where, value, f"Checked value must be of type integer with format {schema['format']}")
-            )
+            message = f"Checked value must be of type integer with format {schema['format']} in {where}"
+            errors.append(status.invalid("<nil>", "", message))
 
     return check
 
@@ -405,7 +417,7 @@ def _array_checker(schema: Schema) -> Checker | None:
             errors.append(status.too_many(path_text(path), len(value), high))
         if len(value) < low:
             where = path_text(path)
-            errors.append(status.invalid(where, value, f"{where} in body should have at least {low} items"))
+            errors.append(status.invalid(where, len(value), f"{where} in body should have at least {low} items"))
         if item_checker is not None:
             for index, item in enumerate(value):
                 item_checker(item, (path, f"[{index}]"), errors)
@@ -413,7 +425,7 @@ def _array_checker(schema: Schema) -> Checker | None:
             seen: list[Any] = []
             for index, item in enumerate(value):
                 key = identity(item)
-                if key in seen:
+                if seen.count(key) == 1:
                     errors.append(status.duplicate(path_text((path, f"[{index}]")), key))
                 seen.append(key)
 
@@ -451,7 +463,7 @@ def _object_checker(schema: Schema) -> Checker | None:
             errors.append(status.too_many(path_text(path), len(value), high))
         if len(value) < low:
             where = path_text(path)
-            errors.append(status.invalid(where, value, f"{where} in body should have at least {low} properties"))
+            errors.append(status.invalid(where, len(value), f"{where} in body should have at least {low} properties"))
         if extra_checker is not None:
             for name, item in value.items():
                 extra_checker(item, (path, f".{name}"), errors)
@@ -474,24 +486,25 @@ def _logic_checker(schema: Schema) -> Checker | None:
     if not branches and refused is None:
         return None
 
-    def passing(word: str, value: Any, path: Path) -> int:
-        return sum(not _mistakes(branch, value, path) for branch in branches[word])
-
     def check(value: Any, path: Path, errors: list[FieldError]) -> None:
-        where = path_text(path)
         for branch in branches.get("allOf", ()):
             branch(value, path, errors)
-        if "anyOf" in branches and not passing("anyOf", value, path):
-            errors.append(status.invalid(where, value, f"{where} in body must validate at least one schema (anyOf)"))
-        if "oneOf" in branches and (count := passing("oneOf", value, path)) != 1:
-            found = "none valid" if count == 0 else f"{count} valid alternatives"
-            errors.append(
-                status.invalid(
-                    where, value, f"{where} in body must validate one and only one schema (oneOf). Found {found}"
-                )
-            )
+        for word, wanted in (("anyOf", "at least one schema"), ("oneOf", "one and only one schema")):
+            if word not in branches:
+                continue
+            mistakes = [_mistakes(branch, value, path) for branch in branches[word]]
+            passed = sum(not found for found in mistakes)
+            if passed and (word == "anyOf" or passed == 1):
+                continue
+            message = f'"{path_text(path)}" must validate {wanted} ({word})'
+            if word == "oneOf":
+                message += f". Found {passed} valid alternatives" if passed else ". Found none valid"
+            errors.append(status.invalid("<nil>", "", message))
+            if not passed:
+                closest: list[FieldError] = sorted(mistakes, key=len)[0]
+                errors.extend(closest)
         if refused is not None and not _mistakes(refused, value, path):
-            errors.append(status.invalid(where, value, f"{where} in body must not validate the schema (not)"))
+            errors.append(status.invalid("<nil>", "", f'"{path_text(path)}" must not validate the schema (not)'))
 
     return check
 
@@ -508,7 +521,7 @@ def _mistakes(checker: Checker, value: Any, path: Path) -> list[FieldError]:
 def _rule_checker(schema: Schema) -> RuleChecker | None:
     """Compile the CEL rules of a node and of everything below it; ``None`` if there are none."""
     declared = schema.get("x-kubernetes-validations")
-    own = Rules(declared, self_type=schema.get("type", "")) if declared else None
+    own = Rules(declared) if declared else None
     below = {
         name: checker
         for name, part in schema.get("properties", {}).items()
@@ -649,7 +662,7 @@ def _pattern_and_rules(schema: Schema, field: str) -> Iterator[FieldError]:
             yield status.invalid(f"{field}.pattern", schema["pattern"], f"must be a valid regular expression: {error}")
     for index, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
         try:
-            Rules([rule], self_type=schema.get("type", ""))
+            Rules([rule])
         except BadRule as error:
             yield status.invalid(
                 f"{field}.x-kubernetes-validations[{index}].rule", rule.get("rule"), f"compilation failed: {error}"

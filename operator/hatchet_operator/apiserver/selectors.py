@@ -77,10 +77,7 @@ def parse_fields(text: str | None, readers: Mapping[str, FieldReader]) -> Callab
         key, operator, value = _split_field(part)
         reader = readers.get(key)
         if reader is None:
-            raise bad_request(
-                f'Unable to find "{text}" that match label selector "", field selector "{part}": '
-                f"field label not supported: {key}"
-            )
+            raise bad_request(f"field label not supported: {key}")
         wanted.append((reader, value, operator != "!="))
 
     def selects(obj: Object) -> bool:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import bisect
 import hmac
 import random
+import re
 import ssl
 from collections import Counter
 from collections.abc import Iterable
@@ -24,7 +26,17 @@ import orjson
 import yaml
 from aiohttp import web
 
-from hatchet_operator.apiserver import access, builtin, crds, discovery, openapi, patches, pod_logs, status
+from hatchet_operator.apiserver import (
+    access,
+    builtin,
+    crds,
+    discovery,
+    openapi,
+    patches,
+    pod_logs,
+    protobuf_bodies,
+    status,
+)
 from hatchet_operator.apiserver.access import Authenticator
 from hatchet_operator.apiserver.faults import Fault, FaultInjector, RequestFacts
 from hatchet_operator.apiserver.forms import Form, JsonForm, choose_form
@@ -35,16 +47,17 @@ from hatchet_operator.apiserver.routing import Query, Target, flag, number, pars
 from hatchet_operator.apiserver.selectors import parse_fields, parse_labels
 from hatchet_operator.apiserver.status import ApiError
 from hatchet_operator.apiserver.store import Change, Collection, Store, Stored
+from hatchet_operator.apiserver.tokens import ServiceAccountTokens
 from hatchet_operator.apiserver.watching import Selects, Watch, error_line
 
 Object = dict[str, Any]
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 """What the real server reads of a request."""
-MAX_OBJECT_BYTES = 1536 * 1024
-"""What etcd takes as one value."""
 _JSON = "application/json"
 _WATCH_SECONDS = (1800, 3600)
+_JUST_AFTER = "\0"
+_PRESENT = -1
 _PATCH_TYPES = (
     patches.JSON_PATCH,
     patches.MERGE_PATCH,
@@ -62,7 +75,7 @@ class ApiServer:
 
     Args:
         token: The bearer token that clients must present; ``None`` lets everybody in.
-        authenticator: Answers TokenReviews; without one only tokens given to ``tokens`` are known.
+        authenticator: Answers TokenReviews about tokens that are neither in ``tokens`` nor of a service account.
         history_size: Changes kept per resource for watches to resume from.
         bookmark_seconds: Time between bookmarks on a quiet watch (a minute on the real server).
     """
@@ -83,6 +96,7 @@ class ApiServer:
         """Requests seen, by verb, resource, subresource and user agent."""
         self.tokens: dict[str, Object] = {}
         """Users by token, for TokenReview."""
+        self._account_tokens = ServiceAccountTokens(self.store)
         self._token = token
         self._authenticator = authenticator
         self._bookmark_seconds = bookmark_seconds
@@ -92,7 +106,7 @@ class ApiServer:
         self._watches: set[Watch] = set()
         self.store.observers.append(self._serve_definition)
         for kind in self.kinds:
-            self.store.collection(kind.resource)
+            self.store.collection(kind.collection)
         for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
             self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 
@@ -163,7 +177,7 @@ class ApiServer:
             return
         for kind in crds.kinds_of(crd):
             self.kinds.add(kind)
-            self.store.collection(kind.resource)
+            self.store.collection(kind.collection)
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -196,6 +210,8 @@ class ApiServer:
     async def _serve(self, request: web.BaseRequest, target: Target, query: Query) -> web.StreamResponse:
         kind = self.kinds.find(target.group, target.version, target.plural)
         if kind is None or (target.namespace is not None and not kind.namespaced):
+            if target.group in builtin.GROUPS:
+                raise status.no_such_resource()
             return _no_such_path()
         verb = _verb(request.method, target, query)
         facts = RequestFacts(
@@ -267,31 +283,42 @@ class ApiServer:
 
     def _list(self, request: web.BaseRequest, kind: Kind, target: Target, query: Query) -> web.Response:
         form = self._form(request, kind, query)
-        collection = self.store.collection(kind.resource)
+        collection = self.store.collection(kind.collection)
         items, metadata = self._page(collection, kind, target, query)
         return _raw(form.many(items, metadata))
 
     def _page(self, collection: Collection, kind: Kind, target: Target, query: Query) -> tuple[list[Stored], Object]:
         selects = self._selects(kind, query, target)
         limit = number(query, "limit") or 0
-        version, start = self._list_position(query)
-        snapshot = self.store.snapshot(collection, target.namespace, version)
+        version, after = self._list_position(query)
+        snapshot = self._snapshot(collection, target.namespace, version, after)
         shown = self.store.version if version is None else version
+        across = target.namespace is None and kind.namespaced
+        start = bisect.bisect_left(snapshot, after, key=lambda stored: _key(stored, across=across)) if after else 0
         items: list[Stored] = []
         for index in range(start, len(snapshot)):
             stored = snapshot[index]
             if selects is not None and not selects(stored.obj):
                 continue
             if limit and len(items) == limit:
-                metadata: Object = {"resourceVersion": str(shown), "continue": _continue_token(shown, index)}
+                token = _continue_token(shown, _key(items[-1], across=across))
+                metadata: Object = {"resourceVersion": str(shown), "continue": token}
                 if selects is None:
                     metadata["remainingItemCount"] = len(snapshot) - index
                 return items, metadata
             items.append(stored)
         return items, {"resourceVersion": str(shown)}
 
-    def _list_position(self, query: Query) -> tuple[int | None, int]:
-        """The version to list at (``None``: now) and the index to start from."""
+    def _snapshot(self, collection: Collection, namespace: str | None, version: int | None, after: str) -> list[Stored]:
+        try:
+            return self.store.snapshot(collection, namespace, version)
+        except ApiError as error:
+            if after:  # the client may go on in the present, knowing that the whole is no snapshot
+                error.continue_token = _continue_token(_PRESENT, after.removesuffix(_JUST_AFTER))
+            raise
+
+    def _list_position(self, query: Query) -> tuple[int | None, str]:
+        """The version to list at (``None``: now) and the key to start from."""
         token = query.get("continue")
         if token:
             if query.get("resourceVersion") not in (None, "", "0"):
@@ -300,10 +327,13 @@ class ApiServer:
         asked = _resource_version(query)
         exact = query.get("resourceVersionMatch") == "Exact"
         if query.get("resourceVersionMatch") and not query.get("resourceVersion"):
-            raise status.bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
+            refused = status.forbidden_field(
+                "resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"
+            )
+            raise status.unprocessable("meta.k8s.io", "ListOptions", "", [refused])
         if asked is not None and asked > self.store.version:
             raise status.future_version(asked, self.store.version)
-        return (asked if exact else None), 0
+        return (asked if exact else None), ""
 
     # --- writes -----------------------------------------------------------------------------------------------------
 
@@ -316,13 +346,16 @@ class ApiServer:
             node = (given.get("target") or {}).get("name", "")
             self.operations.bind_pod(kind, target.namespace or "", target.name, node)
             return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
+        if target.subresource == "token":
+            account = self.operations.get(kind, target.namespace or "", target.name)
+            return _json(self._account_tokens.issue(account, given), 201)
         if kind.plural == "tokenreviews":
             return _json(access.review_token(given, self._authenticate), 201)
         stored = self.operations.create(kind, target.namespace or "", given, options)
         return _raw(self._form(request, kind, query).one(stored), 201, options.warnings)
 
     def _authenticate(self, token: str, audiences: list[str]) -> Any:
-        known = self.tokens.get(token)
+        known = self.tokens.get(token) or self._account_tokens.authenticate(token, audiences)
         if known is not None or self._authenticator is None:
             return known
         return self._authenticator(token, audiences)
@@ -368,7 +401,7 @@ class ApiServer:
     def _delete_collection(
         self, request: web.BaseRequest, kind: Kind, target: Target, query: Query, body: bytes | None
     ) -> web.Response:
-        collection = self.store.collection(kind.resource)
+        collection = self.store.collection(kind.collection)
         items, metadata = self._page(collection, kind, target, query)
         options = _delete_options(query, body)
         deleted = [
@@ -401,7 +434,7 @@ class ApiServer:
 
     def _open_watch(self, request: web.BaseRequest, kind: Kind, target: Target, query: Query) -> tuple[Watch, bool]:
         """Make a watch with the lines it owes already; it is not ready if those say that it has failed."""
-        collection = self.store.collection(kind.resource)
+        collection = self.store.collection(kind.collection)
         selects = self._selects(kind, query, target)
         asked = _resource_version(query)
         initial = query.get("sendInitialEvents")
@@ -466,7 +499,7 @@ class ApiServer:
             await response.write(text)
 
         def is_running() -> bool:
-            now = self.store.collection(kind.resource).find(namespace, target.name)
+            now = self.store.collection(kind.collection).find(namespace, target.name)
             return now is not None and now.obj.get("status", {}).get("phase") not in ("Succeeded", "Failed")
 
         if flag(query, "follow"):
@@ -485,6 +518,8 @@ class ApiServer:
             return web.Response(text="ok")
         found: Object | None = None
         match parts:
+            case [""]:
+                found = {"paths": _ROOT_PATHS}
             case ["version"]:
                 found = discovery.VERSION
             case ["api" | "apis"] if discovery.wants_aggregated(accept):
@@ -541,6 +576,7 @@ class ApiServer:
 
 _HEALTH_PATHS = frozenset({"/readyz", "/livez", "/healthz"})
 _OPEN_PATHS = _HEALTH_PATHS | {"/version"}
+_ROOT_PATHS = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
 _ANSWERS_WITH_OBJECT = frozenset({"pods", "services", "serviceaccounts", "namespaces"})
 _SUBRESOURCE_VERBS = ("get", "update", "patch")
 
@@ -561,7 +597,7 @@ def _verb(method: str, target: Target, query: Query) -> str:
     if verb is None or (verb == "create" and target.name and not target.subresource):
         raise status.method_not_allowed()
     if verb != "create" and not target.name:
-        raise status.method_not_allowed()
+        raise status.bad_request("name must be provided")
     return verb
 
 
@@ -575,6 +611,8 @@ def _offers(kind: Kind, target: Target, verb: str) -> bool:
             return kind.scale is not None and verb in _SUBRESOURCE_VERBS
         case "binding":
             return kind.resource == "pods" and verb == "create"
+        case "token":
+            return kind.resource == "serviceaccounts" and verb == "create"
         case "log":
             return kind.resource == "pods" and verb == "get"
     return False
@@ -596,9 +634,25 @@ async def _read_body(request: web.BaseRequest) -> bytes:
 
 def _parse_json(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        parsed = orjson.loads(body)
+        # Rare, and a search of the text is all that it costs the others.
+        return _with_rounded_integers(parsed) if _LONG_INTEGER.search(body) else parsed
     except orjson.JSONDecodeError as error:
         raise status.bad_request(f"the body of the request is not JSON: {error}") from error
+
+
+_LONG_INTEGER = re.compile(rb"[0-9]{19}")
+
+
+def _with_rounded_integers(value: Any) -> Any:
+    """Turn integers beyond 64 bits into floats, as Go's decoder does with free-form fields."""
+    if isinstance(value, dict):
+        return {key: _with_rounded_integers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_rounded_integers(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        return float(value)
+    return value
 
 
 def _parse_yaml(body: bytes) -> Any:
@@ -613,6 +667,8 @@ def _parse_yaml(body: bytes) -> Any:
 def _parse_object(request: web.BaseRequest, body: bytes | None) -> Any:
     if request.content_type == "application/yaml":
         return _parse_yaml(body or b"")
+    if request.content_type == protobuf_bodies.MEDIA_TYPE:
+        return protobuf_bodies.decode(body or b"")
     if request.content_type not in (_JSON, "application/octet-stream", "text/plain"):
         raise status.unsupported_media_type((_JSON, "application/yaml"))
     return _parse_json(body or b"")
@@ -652,20 +708,30 @@ def _resource_version(query: Query) -> int | None:
     try:
         return int(text)
     except ValueError:
-        wrong = status.invalid("resourceVersion", text, "must be a whole number")
-        raise status.unprocessable("meta.k8s.io", "ListOptions", "", [wrong]) from None
+        wrong = status.invalid("resourceVersion", text, f'strconv.ParseUint: parsing "{text}": invalid syntax')
+        raise status.bad_request(f"invalid resource version: {wrong}") from None
 
 
-def _continue_token(version: int, index: int) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": index})).decode()
+def _key(stored: Stored, *, across: bool) -> str:
+    """Spell the part of an etcd key by which a list is ordered: with the namespace if the list spans all of them."""
+    metadata = stored.obj["metadata"]
+    name: str = metadata["name"]
+    return f"{metadata['namespace']}/{name}" if across else name
 
 
-def _parse_continue(token: str) -> tuple[int, int]:
+def _continue_token(version: int, last_key: str) -> str:
+    """Make a token of the real server's form, which clients are not meant to read, but tests do."""
+    position = {"v": "meta.k8s.io/v1", "rv": version, "start": last_key + _JUST_AFTER}
+    return base64.urlsafe_b64encode(orjson.dumps(position)).decode().rstrip("=")
+
+
+def _parse_continue(token: str) -> tuple[int | None, str]:
     try:
-        position = orjson.loads(base64.urlsafe_b64decode(token))
-        return int(position["rv"]), int(position["start"])
+        position = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        version, start = int(position["rv"]), str(position["start"])
     except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise status.bad_request("continue key is not valid: invalid token") from error
+        raise status.bad_request(f"invalid continue token: continue key is not valid: {error}") from error
+    return (None if version == _PRESENT else version), start
 
 
 def _raw(body: bytes, code: int = 200, warnings: Iterable[str] = (), *, content_type: str = _JSON) -> web.Response:

@@ -30,16 +30,18 @@ class ApiError(Exception):
         self.message = message
         self.details = details
         self.retry_after = retry_after
+        self.continue_token: str | None = None
 
     def body(self) -> dict[str, Any]:
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": {"continue": self.continue_token} if self.continue_token else {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
+        if self.reason:
+            status["reason"] = self.reason
         details = dict(self.details or {})
         if self.retry_after is not None:
             details["retryAfterSeconds"] = self.retry_after
@@ -71,8 +73,12 @@ def required(field: str, detail: str = "") -> FieldError:
     return FieldError("FieldValueRequired", field, _detailed("Required value", detail))
 
 
+OMITTED = object()
+"""In place of a value that the message shall not repeat, as the real server does for objects and lists."""
+
+
 def invalid(field: str, value: object, detail: str, reason: str = "FieldValueInvalid") -> FieldError:
-    return FieldError(reason, field, _detailed(f"Invalid value: {_quoted(value)}", detail))
+    return FieldError(reason, field, _detailed(_with_value("Invalid value", value), detail))
 
 
 def type_invalid(field: str, value: object, detail: str) -> FieldError:
@@ -84,7 +90,7 @@ def forbidden_field(field: str, detail: str) -> FieldError:
 
 
 def duplicate(field: str, value: object) -> FieldError:
-    return FieldError("FieldValueDuplicate", field, f"Duplicate value: {_quoted(value)}")
+    return FieldError("FieldValueDuplicate", field, _with_value("Duplicate value", value))
 
 
 def too_long(field: str, limit: int) -> FieldError:
@@ -102,7 +108,13 @@ def not_supported(field: str, value: object, supported: Iterable[object]) -> Fie
     )
 
 
+def _with_value(text: str, value: object) -> str:
+    return text if value is OMITTED else f"{text}: {_quoted(value)}"
+
+
 def _quoted(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -203,7 +215,7 @@ def future_version(asked: int, current: int) -> ApiError:
     return ApiError(
         504,
         "Timeout",
-        f"Too large resource version: {asked}, current: {current}",
+        f"Timeout: Too large resource version: {asked}, current: {current}",
         details={"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]},
         retry_after=1,
     )

@@ -73,7 +73,7 @@ class Collection:
 
     def ordered(self, namespace: str | None) -> list[Stored]:
         """List as etcd does, by namespace and name; ``None`` means every namespace."""
-        spaces = sorted(self.objects) if namespace is None else [namespace]
+        spaces = sorted(self.objects, key=lambda space: f"{space}/") if namespace is None else [namespace]
         return [found for space in spaces for _, found in sorted(self.objects.get(space, {}).items(), key=_by_name)]
 
 
@@ -139,11 +139,12 @@ class Store:
         self._publish(collection, Change(stored.version, stored, old))
         return stored
 
-    def remove(self, collection: Collection, old: Stored) -> Stored:
-        """Remove an object; returns its last state, with the version of the removal."""
+    def remove(self, collection: Collection, old: Stored, final: Object | None = None) -> Stored:
+        """Remove an object; returns its last state (``final``, if it changed with that) under a new version."""
         metadata = old.obj["metadata"]
         namespace, name = metadata.get("namespace", ""), metadata["name"]
-        last = self._stamp({**old.obj, "metadata": dict(metadata)})
+        state = final or old.obj
+        last = self._stamp({**state, "metadata": dict(state["metadata"])})
         del collection.objects[namespace][name]
         if not collection.objects[namespace]:
             del collection.objects[namespace]
@@ -207,8 +208,11 @@ class Store:
             return found
         if key[2] != self.version:
             raise expired(
-                "The provided continue parameter is too old to display a consistent list result. "
-                "You can start a new list without the continue parameter."
+                "The provided continue parameter is too old to display a consistent list result. You can start a new "
+                "list without the continue parameter, or use the continue token in this response to retrieve the "
+                "remainder of the results. Continuing with the provided token results in an inconsistent list - "
+                "objects that were created, modified, or deleted between the time the first chunk was returned and "
+                "now may show up in the list."
             )
         found = self._snapshots[key] = collection.ordered(namespace)
         if len(self._snapshots) > self._SNAPSHOTS:

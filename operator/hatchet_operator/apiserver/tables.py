@@ -194,7 +194,9 @@ def row(obj: Object, columns: tuple[Column, ...], *, include: str) -> Object:
     made: Object = {"cells": [column.cell(obj) for column in columns]}
     if include == "Object":
         made["object"] = obj
-    elif include != "None":
+    elif include == "None":
+        made["object"] = None
+    else:
         made["object"] = partial_metadata(obj)
     return made
 
