@@ -7,12 +7,11 @@ import random
 from collections.abc import Callable
 
 import kopf
-from prometheus_client import CollectorRegistry
-
 from hatchet_operator.cluster.api import Api, Endpoint
 from hatchet_operator.dispatcher.services import GrpcServer
 from hatchet_operator.engine.engine import Engine, find_token_key
 from hatchet_operator.handlers import make_registry
+from hatchet_operator.probes import Probes
 from hatchet_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,17 +36,17 @@ class Operator:
         self._install_signal_handlers = install_signal_handlers
         self.ready = asyncio.Event()
         self.grpc_address = ""
+        self.probes_port: int | None = None
         self.engine: Engine | None = None
-
-    @property
-    def metrics(self) -> CollectorRegistry | None:
-        return self.engine.metrics.registry if self.engine else None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; what is in flight then is found again in the objects."""
         async with Api(self._endpoint, max_writes=self._settings.max_writes) as api:
             engine = self.engine = Engine(api, self._settings, token_key=await find_token_key(api, self._settings))
             server = GrpcServer(engine)
+            probes = Probes(engine, self.ready)
+            if self._settings.metrics_port is not None:
+                self.probes_port = await probes.start(self._settings.grpc_host, self._settings.metrics_port)
             starting = asyncio.create_task(self._start(engine, server))
             kopf_task: asyncio.Task[None] | None = None
             try:
@@ -60,6 +59,7 @@ class Operator:
             finally:
                 starting.cancel()
                 await server.stop(_GRACE_SECONDS)
+                await probes.stop()
                 if kopf_task is not None:
                     await kopf_task
                 await engine.stop()

@@ -118,5 +118,6 @@ class Informer:
         self.relists += 1
         if self._on_relist is not None:
             self._on_relist(version)
+        self.last_event_at = asyncio.get_running_loop().time()
         self.synced.set()
         return version

@@ -345,7 +345,7 @@ class _Advance:
             for _, state in culprits
         )
         phase = Phase.CANCELLED if by_choice else Phase.FAILED
-        message = f'step "{name}" of attempt {state.attempt}: {_first_line(state.error)}'
+        message = f'step "{name}" (attempt {state.attempt}): {_in_one_line(state.error)}'
         reason = Reason(state.reason) if state.reason else Reason.STEP_FAILED
         return _final(self.seen, self.now, phase, reason, message, steps=self.steps, graph=self.graph)
 
@@ -447,8 +447,10 @@ def _condition(run: WorkflowRun, kind: ConditionType) -> Condition | None:
     return next((condition for condition in run.status.conditions if condition.type == kind), None)
 
 
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().split("\n", 1)[0][:500]
+def _in_one_line(error: str | None) -> str:
+    """Shorten an error for a table: a traceback says what it is about in its last line, other texts in the first."""
+    lines = (error or "").strip().splitlines() or [""]
+    return (lines[-1] if any(line.startswith("Traceback ") for line in lines) else lines[0])[:500]
 
 
 def _why_skipped(parents: list[StepStatus]) -> str:
