@@ -59,7 +59,6 @@ class Hatchet:
         Raises:
             InvalidDefinition: What the class says is impossible.
         """
-
         _refuse_without_parentheses(name, "workflow")
 
         def declare(cls: WorkflowClass) -> WorkflowClass:

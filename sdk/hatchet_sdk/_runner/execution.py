@@ -75,7 +75,11 @@ class Execution:
         else:
             name = f"{attempt.assignment.workflow_run_id}/{attempt.step.name}"
             # A thread each, no pool: the operator bounds them by slots and lets steps that wait for children go beside.
-            threading.Thread(target=self._run_sync, args=(attempt,), name=name, daemon=True).start()
+            thread = threading.Thread(target=self._run_sync, args=(attempt,), name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the machine has no thread left: this attempt's misfortune, not the worker's
+                self._ended(attempt, _of_error(attempt, error))
 
     def cancel(self, attempt: Attempt) -> None:
         """Set the exit flag; after the grace period end an async step. A thread cannot be ended: it is only told."""

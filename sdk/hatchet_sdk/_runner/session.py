@@ -51,6 +51,8 @@ HEARTBEAT_SECONDS = 4.0
 HEARTBEAT_TIMEOUT_SECONDS = 5.0
 LOST_HEARTBEATS = 3  # after so many the stream is taken for dead, whatever TCP believes
 MAX_REPORT_BYTES = 3 * 1024 * 1024
+PROMPT_REPORTS = 4  # while fewer are under way an outcome is sent at once,
+GATHER_SECONDS = 0.01  # else a moment later with others: a call costs the operator much more than an item in it
 REMEMBERED_BYTES = 8 * 1024 * 1024
 UNSUBSCRIBE_SECONDS = 5.0
 FLUSH_SECONDS = 1.0
@@ -100,6 +102,8 @@ class Session:
         self._execution = Execution(step_loop, lambda attempt, outcome: ended.put((attempt, outcome)))
         self._held: dict[str, Attempt] = {}
         self._done = RecentOutcomes()
+        self._to_report: list[Report] = []
+        self._gathering: asyncio.TimerHandle | None = None
         self._reports: set[asyncio.Task[None]] = set()
         self._worker_id = ""
         self._is_known = False
@@ -227,8 +231,7 @@ class Session:
             opened_at = clock()
             reason: str | None = "the stream ended"
             try:
-                await self._listen()
-                if self._stopping.is_set():  # the answer to our signing off
+                if await self._listen() and self._stopping.is_set():  # the answer to our signing off
                     await asyncio.Event().wait()
             except grpc.aio.AioRpcError as error:
                 reason = error.details()
@@ -238,7 +241,8 @@ class Session:
                 self._connection.complain(reason)
             await asyncio.sleep(delay_after(tries))
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> bool:
+        """Take actions until the stream ends; tell whether the operator ended it."""
         request = WorkerListenRequest(worker_id=self._worker_id, reports_held=True)
         for attempt in self._held.values():
             held = HeldAttempt(
@@ -254,10 +258,12 @@ class Session:
         try:
             async for action in self._stream:
                 self._act(action)
+            return True
         except asyncio.CancelledError:
             # Raised too when our heartbeat cancels the stream; only a cancelled task passes it on.
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
+            return False
         finally:
             self._stream = None
 
@@ -291,16 +297,28 @@ class Session:
     # Reporting how they ended
 
     def _take_outcomes(self, ended: list[Ended]) -> None:
-        told: dict[tuple[str, Ending], list[Report]] = defaultdict(list)
         for attempt, outcome in ended:
             if outcome is None:
                 self._held.pop(attempt.id, None)
+                self._changed.set()
             else:
-                told[attempt.assignment.action_id, outcome.ending].append((attempt, outcome))
-        for reports in told.values():
+                self._to_report.append((attempt, outcome))
+        if len(self._reports) < PROMPT_REPORTS:
+            self._report_gathered()
+        elif self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._report_gathered)
+
+    def _report_gathered(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        alike: dict[tuple[str, Ending], list[Report]] = defaultdict(list)
+        for attempt, outcome in self._to_report:
+            alike[attempt.assignment.action_id, outcome.ending].append((attempt, outcome))
+        self._to_report.clear()
+        for reports in alike.values():
             for batch in _batches(reports):
                 self._report(batch)
-        self._changed.set()
 
     def _report(self, reports: list[Report]) -> None:
         task = asyncio.create_task(self._deliver(reports))

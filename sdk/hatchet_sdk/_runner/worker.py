@@ -75,6 +75,7 @@ class Worker:
             asyncio.run(self._work(client))
         finally:
             restore()
+            self._stop_asked = False
 
     def stop(self) -> None:
         """Take nothing new, finish what runs, then let `start` return. From any thread or signal handler."""
