@@ -52,8 +52,9 @@ class Stream:
 class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceServicer):  # the rest is UNIMPLEMENTED
     """Registers, assigns, retries and answers; ``faults[method]`` is what the next calls of a method meet first."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.address = ""
+        self._credentials = credentials
         self.calls: list[tuple[str, Any]] = []
         self.metadata: list[dict[str, str | bytes]] = []
         self.faults: dict[str, list[Fault]] = defaultdict(list)
@@ -122,7 +123,11 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
         add_DispatcherServicer_to_server(self, self._server)
         add_WorkflowServiceServicer_to_server(self, self._server)
         add_EventsServiceServicer_to_server(self, self._server)
-        port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
+        address = self.address or "127.0.0.1:0"
+        if self._credentials is None:
+            port = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, self._credentials)
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
 
