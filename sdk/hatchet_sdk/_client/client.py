@@ -92,7 +92,7 @@ class Client:
     def put_log(self, task_run_external_id: str, message: str, retry_count: int) -> None:
         line = PutLogRequest(
             task_run_external_id=task_run_external_id,
-            message=message.encode("utf-8", "replace").decode(),
+            message=message,
             task_retry_count=retry_count,
         )
         line.created_at.GetCurrentTime()

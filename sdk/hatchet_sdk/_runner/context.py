@@ -132,8 +132,9 @@ class Context:
 
     def log(self, message: object) -> None:
         """Write one line to this process's log and to the operator's; the latter at best effort."""
-        log.info("%s %s: %s", self.workflow_run_id(), self._assignment.step, message)
-        self._client.put_log(self.step_run_id, str(message), self.retry_count())
+        text = str(message).encode("utf-8", "backslashreplace").decode()  # neither files nor gRPC take lone surrogates
+        log.info("%s %s: %s", self.workflow_run_id(), self._assignment.step, text)
+        self._client.put_log(self.step_run_id, text, self.retry_count())
 
     def refresh_timeout(self, increment_by: str) -> None:
         """Put this attempt's deadline off, e.g. by "10s"; blocks until the operator agreed."""

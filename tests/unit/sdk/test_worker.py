@@ -268,8 +268,9 @@ def test_calls_of_a_running_step(working: Working, operator: FakeOperator, caplo
         run = finish(operator)
     assert [request.increment_timeout_by for request in operator.requests("RefreshTimeout")] == ["10s", "5s"]
     assert {request.task_run_external_id for request in operator.requests("ReleaseSlot")} == {f"{run.id}.s/0"}
-    assert f"{run.id} s: half" in caplog.text
-    eventually(lambda: operator.requests("PutLog"))
+    want = "half \\ud800 way"
+    assert f"{run.id} s: {want}" in caplog.text
+    eventually(lambda: [line.message for line in operator.requests("PutLog")] == [want])
     assert run.phase == "Succeeded"
 
 
