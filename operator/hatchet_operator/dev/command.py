@@ -6,12 +6,14 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
+
+from rich.console import Console
+from rich.text import Text
 
 from hatchet_operator.dev.errors import DevError
 from hatchet_operator.dev.screen import Screen
@@ -53,12 +55,17 @@ def run_dev(options: DevOptions) -> int:
         logging.basicConfig(filename=directory / "operator.log", level=logging.INFO)
         return _run_until_signalled(options, worker, directory, kubeconfig, screen)
     except DevError as error:
-        if error.details:
-            sys.stderr.write(error.details.rstrip("\n") + "\n\n")
-        sys.stderr.write(f"error: {error.message}\n")
+        _print_error(error)
         return error.exit_code
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _print_error(error: DevError) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if error.details:
+        console.print(Text.from_ansi(error.details.rstrip("\n")), "")
+    console.print(Text.assemble(("error: ", "bold red"), error.message))
 
 
 def check_input(text: str) -> None:
@@ -102,6 +109,8 @@ def _kubeconfig_path(chosen: Path | None, directory: Path) -> Path:
 def _run_until_signalled(options: DevOptions, worker: Path, directory: Path, kubeconfig: Path, screen: Screen) -> int:
     import uvloop
 
+    # Pods are started from this process, where gRPC has threads: without this it warns at every fork.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     received: list[signal.Signals] = []
 
     async def main() -> None:

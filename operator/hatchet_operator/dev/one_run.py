@@ -26,6 +26,7 @@ from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.workflow import Workflow
 
 _HINT_SECONDS = 10.0
+_JSON_WIDTH = 88
 
 
 async def run_once(
@@ -44,6 +45,7 @@ async def run_once(
     screen.show(lambda: _draw(cluster.view, root_uid))
     root = await _wait_for_end(cluster.view, root_uid, run["metadata"]["name"])
     screen.show(Text)
+    output.hold_back()
     screen.print(draw_tree(root, now=datetime.now(UTC)))
     _finish(root, screen)
 
@@ -134,7 +136,8 @@ def _draw(view: View, root_uid: str) -> RenderableType:
 def _finish(root: RunNode, screen: Screen) -> None:
     match root.phase:
         case Phase.SUCCEEDED:
-            print_json(result(root))
+            sys.stdout.write(format_json(result(root)) + "\n")
+            sys.stdout.flush()
         case Phase.CANCELLED:
             why = root.run.status.message
             raise DevError(f"run {root.label} was cancelled" + (f": {why}" if why else ""))
@@ -147,7 +150,17 @@ def _finish(root: RunNode, screen: Screen) -> None:
             raise DevError(words, details=failure.error if screen.console.quiet and failure.step else "")
 
 
-def print_json(value: dict[str, Any]) -> None:
-    """Write a result to stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+def format_json(value: Any, indent: str = "") -> str:
+    """Write JSON for people: what fits into a line stays in one, the rest gets a line per entry."""
+    text = json.dumps(value, ensure_ascii=False)
+    if len(indent) + len(text) <= _JSON_WIDTH or not isinstance(value, dict | list) or not value:
+        return text
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        entries = [f"{json.dumps(k, ensure_ascii=False)}: {format_json(v, deeper)}" for k, v in value.items()]
+        opening, closing = "{", "}"
+    else:
+        entries = [format_json(entry, deeper) for entry in value]
+        opening, closing = "[", "]"
+    separator = f",\n{deeper}"
+    return f"{opening}\n{deeper}{separator.join(entries)}\n{indent}{closing}"

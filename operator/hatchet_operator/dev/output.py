@@ -1,5 +1,6 @@
 """What workers write: kept from the start, so that a failure can show it, and shown once it is wanted."""
 
+import re
 from collections import deque
 
 from rich.text import Text
@@ -7,6 +8,8 @@ from rich.text import Text
 from hatchet_operator.dev.screen import Screen
 
 _KEPT_LINES = 1000
+_ABOUT_ITSELF = re.compile(r" INFO hatchet_sdk: ")
+"""The SDK's own news: registered, stops. The screen says so already."""
 
 
 class WorkerOutput:
@@ -25,12 +28,16 @@ class WorkerOutput:
 
     def add(self, pod: str, line: str) -> None:
         self._lines.setdefault(pod, deque(maxlen=_KEPT_LINES)).append(line)
-        if not self._held_back:
+        if not self._held_back and not _ABOUT_ITSELF.search(line):
             self._show(pod, line)
 
     def let_through(self) -> None:
         """Show lines from now on."""
         self._held_back = False
+
+    def hold_back(self) -> None:
+        """Show no lines from now on."""
+        self._held_back = True
 
     def of(self, pod: str) -> str:
         """Return what a pod has written."""

@@ -10,6 +10,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 _FRAMES_PER_SECOND = 10
+_WIDTH_OF_FILES = 240  # a pipe has no width; nothing is cut there
 
 
 class Screen:
@@ -21,6 +22,8 @@ class Screen:
 
     def __init__(self, *, quiet: bool) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = _WIDTH_OF_FILES
         self._is_live = self.console.is_terminal and not quiet
         self._draw: Callable[[], RenderableType] = Text
 
@@ -36,7 +39,7 @@ class Screen:
     def print(self, *lines: RenderableType) -> None:
         """Write something that stays."""
         for line in lines:
-            self.console.print(line)
+            self.console.print(line, soft_wrap=isinstance(line, Text))
 
     @asynccontextmanager
     async def live(self) -> AsyncIterator[None]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import watchfiles
 import yaml
-from rich.padding import Padding
 from rich.text import Text
 
 from hatchet_operator.cluster.kinds import PODS, SECRETS
@@ -30,6 +29,7 @@ async def stay_up(
         reporter = _Reporter(cluster.view, shown, screen)
         await reporter.until_ready()
         screen.show(Text)
+        reporter.report_now()
         await _print_usage(cluster, shown=shown, directory=directory, kubeconfig=kubeconfig, screen=screen)
         await reporter.report()
 
@@ -50,10 +50,14 @@ class _Reporter:
             await self._view.change()
 
     async def report(self) -> None:
+        """Go on for ever."""
         while True:
-            self._report_workers()
-            self._report_runs()
+            self.report_now()
             await self._view.change()
+
+    def report_now(self) -> None:
+        self._report_workers()
+        self._report_runs()
 
     def _report_workers(self) -> None:
         for pod in self._view.pods.values():
@@ -109,17 +113,17 @@ async def _print_usage(cluster: LocalCluster, *, shown: str, directory: Path, ku
         f'print(Hatchet().admin.run_workflow("{example.exact_name}", {{}}).sync_result())'
     )
     lines = Text.assemble(
-        ("Start a run with kubectl\n", "bold"),
-        f"  export KUBECONFIG={shlex.quote(str(kubeconfig))}\n",
-        f"  kubectl create -f {shlex.quote(str(run_file))}\n",
-        "  kubectl get wfr --watch\n\n",
-        ("or with Python", "bold"),
-        ("  (sets HATCHET_CLIENT_TOKEN, HATCHET_CLIENT_HOST_PORT, HATCHET_CLIENT_TLS_STRATEGY)\n", "dim"),
-        f"  source {shlex.quote(str(environment))}\n",
-        f"  python -c {shlex.quote(one_liner)}\n\n",
-        ("A change of a .py file beside the worker's reloads it. Ctrl-C ends everything.", "dim"),
+        ("  Start a run with kubectl\n", "bold"),
+        f"    export KUBECONFIG={shlex.quote(str(kubeconfig))}\n",
+        f"    kubectl create -f {shlex.quote(str(run_file))}\n",
+        "    kubectl get wfr --watch\n\n",
+        ("  or with Python", "bold"),
+        ("  (HATCHET_CLIENT_TOKEN, HATCHET_CLIENT_HOST_PORT and HATCHET_CLIENT_TLS_STRATEGY are in the file)\n", "dim"),
+        f"    source {shlex.quote(str(environment))}\n",
+        f"    python -c {shlex.quote(one_liner)}\n\n",
+        ("  Saving a .py file beside the worker's reloads it. Ctrl-C ends everything.", "dim"),
     )
-    screen.print("", Padding(lines, (0, 0, 1, 2)))
+    screen.print("", lines, "")
 
 
 async def _client_environment(cluster: LocalCluster) -> str:

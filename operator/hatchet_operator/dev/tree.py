@@ -21,7 +21,9 @@ class RunNode:
 
     @property
     def phase(self) -> Phase:
-        return self.run.status.phase
+        """Where the run stands. `Running` is written late, to save a write for short runs; who spawned is running."""
+        phase = self.run.status.phase
+        return Phase.RUNNING if phase is Phase.PENDING and self.children else phase
 
     @property
     def label(self) -> str:
