@@ -14,7 +14,8 @@ OperatorError
     ├── UnknownObject        NOT_FOUND
     ├── StaleAttempt         FAILED_PRECONDITION
     ├── SpawnConflict        ALREADY_EXISTS
-    └── NotPermitted         PERMISSION_DENIED
+    ├── NotPermitted         PERMISSION_DENIED
+    └── NotReady             UNAVAILABLE
 """
 
 
@@ -88,3 +89,7 @@ class SpawnConflict(RequestError):
 
 class NotPermitted(RequestError):
     """The caller's token does not allow this."""
+
+
+class NotReady(RequestError):
+    """The operator can't answer yet; the caller should repeat."""

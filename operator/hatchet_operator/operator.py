@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 
 import kopf
+
 from hatchet_operator.cluster.api import Api, Endpoint
 from hatchet_operator.dispatcher.services import GrpcServer
 from hatchet_operator.engine.engine import Engine, find_token_key
@@ -16,7 +17,7 @@ from hatchet_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_GRACE_SECONDS = 2.0
+_GRACE_SECONDS = 0.5
 
 
 class Operator:
@@ -55,9 +56,13 @@ class Operator:
                     starting.result()
                     kopf_task = asyncio.create_task(self._keep_kopf_running(engine, stop))
                     self.ready.set()
-                    await stop.wait()
+                    watching = asyncio.create_task(engine.watch())
+                    await _first_of(watching, stop)
+                    if watching.done():
+                        watching.result()
             finally:
                 starting.cancel()
+                engine.registry.stop()  # streams never end by themselves
                 await server.stop(_GRACE_SECONDS)
                 await probes.stop()
                 if kopf_task is not None:

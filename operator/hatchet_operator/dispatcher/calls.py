@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hatchet_operator.errors import (
     InvalidRequest,
     NotPermitted,
+    NotReady,
     RequestError,
     SpawnConflict,
     StaleAttempt,
@@ -27,6 +28,7 @@ _STATUS: dict[type[RequestError], grpc.StatusCode] = {
     StaleAttempt: grpc.StatusCode.FAILED_PRECONDITION,
     SpawnConflict: grpc.StatusCode.ALREADY_EXISTS,
     NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
+    NotReady: grpc.StatusCode.UNAVAILABLE,
 }
 
 

@@ -91,6 +91,12 @@ class Engine:
         for informer in (self.pod_informer, self.run_informer):
             self._informing.append(asyncio.create_task(informer.run()))
             await informer.synced.wait()
+        self.runs.loading = False
+        await self.workflows.wait_until_loaded()
+
+    async def watch(self) -> None:
+        """Go on until a watch ends, which is an error of ours."""
+        await asyncio.gather(*self._informing)
 
     def admit_workers(self, grpc_address: str) -> None:
         """The gRPC server listens: make pods, and wait for what known workers hold."""

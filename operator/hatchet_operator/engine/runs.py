@@ -11,8 +11,9 @@ answer or a crash leads back to the same decision from what is really there.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
+from typing import Any
 
 import orjson
 
@@ -35,7 +36,7 @@ from hatchet_operator.engine.queue import AttemptQueue
 from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
 from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker
 from hatchet_operator.engine.workflows import Workflows
-from hatchet_operator.errors import ApiError, Conflict, NotFound, Refused
+from hatchet_operator.errors import ApiError, Conflict, NotFound, NotReady, Refused
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.limits import MAX_OBJECT_BYTES
 from hatchet_operator.resources.names import ObjectRef
@@ -78,6 +79,7 @@ class Runs:
         self._tasks: set[asyncio.Task[None]] = set()
         self.queue = AttemptQueue(assign=self._assign, unserved=self._reconcile_all)
         self.attempts: dict[str, Attempt] = {}
+        self.loading = True  # until all runs were read once
         self.holding = True  # after a start, until workers said what they hold
 
     # --- What is observed
@@ -109,7 +111,7 @@ class Runs:
         if known is not None and known.run.status.execution != run.status.execution:
             known.graph = None  # another execution begins with the definition of its own time
         record = self._store.put(run)
-        if is_new and self.holding:
+        if is_new and self.loading:
             record.may_be_out = not record.is_final
         self.reconcile(record)
         if record.is_final and not was_final and not is_new:
@@ -129,7 +131,21 @@ class Runs:
     # --- Decide and apply
 
     def reconcile(self, record: RunRecord) -> None:
-        """Bring one run closer to its desired state."""
+        """Bring one run closer to its desired state; one that can't be decided about does not stop the others."""
+        try:
+            self._reconcile(record)
+        except Exception as error:  # noqa: BLE001  # the boundary between runs; the error is shown, not hidden
+            self._poisoned(record, error)
+
+    def _poisoned(self, record: RunRecord, error: BaseException) -> None:
+        """Leave a run alone until its object changes, and say so where people look."""
+        record.refused, record.writing = True, False
+        for identity in list(record.acks):
+            self._acknowledge(record, identity)
+        log.error("run can't be reconciled", extra={"run": str(record.ref)}, exc_info=error)
+        self._events.warn(record.run, Reason.INTERNAL_ERROR, f"the operator can't go on with this run: {error!r}")
+
+    def _reconcile(self, record: RunRecord) -> None:
         self._settle(record)
         if record.writing or record.refused or record.gone.is_set():
             return
@@ -284,13 +300,16 @@ class Runs:
 
         Returns:
             Done when the run's status speaks of it; None: nobody waits for this attempt (any more).
+
+        Raises:
+            NotReady: Its worker has not said yet that it holds this attempt, from before a restart.
         """
         attempt = self.attempts.get(identity)
         record = self._store.get(attempt.ref) if attempt else self._store.by_uid(run_uid) if run_uid else None
-        if record is None:
-            return None
-        step = attempt.step.name if attempt else self.step_of(record, identity)
-        if step is None:
+        step = attempt.step.name if attempt else self.step_of(record, identity) if record else None
+        if record is None or step is None:
+            if self.holding:
+                raise NotReady("this operator has just started, and does not know all attempts yet; repeat the call")
             return None
         acknowledged = asyncio.get_running_loop().create_future()
         record.acks.setdefault(identity, []).append(acknowledged)
@@ -332,9 +351,18 @@ class Runs:
         record.writing = True
         if status.children is not None:
             record.children_written_at = self._clock()
-        task = asyncio.get_running_loop().create_task(self._write(record, status))
+        self._in_background(record, self._write(record, status))
+
+    def _in_background(self, record: RunRecord, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._poisoned(record, error)
+
+        task.add_done_callback(ended)
 
     async def _write(self, record: RunRecord, status: RunStatus) -> None:
         answer: Json | None
@@ -455,9 +483,7 @@ class Runs:
         if now < expires:
             self._recheck_at(record, expires, now)
         elif self._tree_is_final(record):
-            task = asyncio.get_running_loop().create_task(self._delete(record))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._in_background(record, self._delete(record))
 
     def _tree_is_final(self, record: RunRecord) -> bool:
         return record.is_final and all(self._tree_is_final(child) for child in self._store.children_of(record.uid))

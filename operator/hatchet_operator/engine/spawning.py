@@ -28,6 +28,7 @@ from hatchet_operator.errors import (
     Conflict,
     InvalidRequest,
     NotFound,
+    NotReady,
     Refused,
     SpawnConflict,
     StaleAttempt,
@@ -159,6 +160,8 @@ class Spawning:
         if parent.run.metadata.deletion_timestamp is not None:
             raise StaleAttempt(f'run "{child.run}" is being deleted, so its step can spawn nothing')
         step = attempt.step.name if attempt else self._runs.step_of(parent, child.attempt_id)
+        if step is None and self._workflows.is_loading(parent.run):
+            raise NotReady(f'the definition of run "{child.run}" is being read; repeat the call')
         if step is None or parent.is_final:
             raise StaleAttempt(
                 f'this attempt of a step of run "{child.run}" is over (it was cancelled, timed out or given to another '

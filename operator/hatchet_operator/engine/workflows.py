@@ -102,6 +102,11 @@ class Workflows:
             self._revisions.loading[ref] = task
         return True
 
+    async def wait_until_loaded(self) -> None:
+        """Return when no definition is being read."""
+        while self._revisions.loading:
+            await asyncio.wait(self._revisions.loading.values())
+
     def is_suspended(self, run: WorkflowRun) -> bool:
         workflow = self.get(ObjectRef(run.metadata.namespace, run.spec.workflow))
         return workflow is not None and workflow.spec.suspended

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     INVALID_INPUT = "InvalidInput"
     OUTPUT_TOO_LARGE = "OutputTooLarge"
     STATUS_REFUSED = "StatusRefused"
+    INTERNAL_ERROR = "InternalError"
     BACKING_OFF = "BackingOff"
     RUNNING = "Running"
     WAITING_FOR_WORKER = "WaitingForWorker"
