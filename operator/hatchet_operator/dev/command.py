@@ -75,7 +75,7 @@ def check_input(text: str) -> None:
         DevError: It is not; the message shows where.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         line = text.splitlines()[error.lineno - 1] if text else ""
         where = f"line {error.lineno}, column {error.colno}"
@@ -83,6 +83,10 @@ def check_input(text: str) -> None:
         raise DevError(f"--input is not JSON: {error.msg} at {where}\n{pointer}", exit_code=2) from error
     if not isinstance(value, dict):
         raise DevError("--input must be a JSON object, as in --input '{\"k\": 1}'", exit_code=2)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise DevError(f"--input is not JSON: {name} is not a JSON number", exit_code=2)
 
 
 def find_worker(path: Path) -> Path:
