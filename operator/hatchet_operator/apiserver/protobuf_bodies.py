@@ -78,7 +78,8 @@ def _message(body: bytes, fields: Fields) -> Object:
         name, shape = fields[number]
         match shape:
             case "text":
-                found[name] = value.decode()
+                if value:  # Go writes empty texts too; absent is what they mean
+                    found[name] = value.decode()
             case "number":
                 found[name] = value
             case "flag":
