@@ -214,7 +214,8 @@ class Registry:
             if lost_on_the_way or not attempt.sent:
                 stream.put(StartCommand(attempt))
         worker.reported = True
-        self._runs.queue.connect(worker)
+        if not worker.draining:
+            self._runs.queue.connect(worker)
         self._release_hold_when_all_reported()
         self._on_change(ObjectRef(namespace, worker.registration.pool))
         return worker, stream
