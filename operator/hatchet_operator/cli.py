@@ -56,7 +56,9 @@ def dev(
         OutputFormat, typer.Option(help="json: nothing but the result on stdout, and errors.")
     ] = OutputFormat.TEXT,
 ) -> None:
-    """Run workflows without a cluster: operator, API server and workers on this machine.
+    """Run a file of workflows without a cluster.
+
+    Operator, API server and workers run on this machine and end with this command.
 
     Without --run it stays up, reloads the worker when its code changes, and says how to start runs.
     """
@@ -80,27 +82,36 @@ def run(
         Path | None, typer.Option(help="How to reach the cluster.", show_default="this Pod's account, or $KUBECONFIG")
     ] = None,
     namespace: Annotated[str | None, typer.Option(help="Serve one namespace.", show_default="all")] = None,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for workers.")] = 7070,
+    grpc_host: Annotated[str, typer.Option(help="Address to listen on for workers.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for workers; 0: a free one.")] = 7070,
+    grpc_advertise: Annotated[
+        str | None, typer.Option(help="host:port that worker pods connect to.", show_default="where it listens")
+    ] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port for /metrics, /livez, /readyz.", show_default="none")
+    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="Log from this severity on.")] = LogLevel.INFO,
     log_format: Annotated[LogFormat, typer.Option(help="How log lines look.")] = LogFormat.TEXT,
 ) -> None:
     """Run the operator, in a cluster or against a kubeconfig."""
+    from hatchet_operator.logs import configure_logging
     from hatchet_operator.serve import serve
+    from hatchet_operator.settings import Settings
 
-    raise typer.Exit(
-        serve(
-            kubeconfig=kubeconfig,
-            namespace=namespace,
-            grpc_port=grpc_port,
-            log_level=log_level.value,
-            log_format=log_format.value,
-        )
+    configure_logging(log_level.value, log_format.value)
+    settings = Settings(
+        namespace=namespace,
+        grpc_host=grpc_host,
+        grpc_port=grpc_port,
+        grpc_advertise=grpc_advertise,
+        metrics_port=metrics_port,
     )
+    raise typer.Exit(serve(settings, kubeconfig))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def apiserver(context: typer.Context) -> None:
-    """Run the embedded API server alone, in memory; --help lists its options."""
+    """Run the embedded API server alone."""
     from hatchet_operator.apiserver.__main__ import main as serve_api
 
     sys.argv = ["hatchet-operator apiserver", *context.args]
@@ -109,7 +120,7 @@ def apiserver(context: typer.Context) -> None:
 
 @app.command()
 def crds() -> None:
-    """Print the CustomResourceDefinitions as YAML, for kubectl apply -f -."""
+    """Print the CRDs as YAML, for kubectl apply -f -."""
     from hatchet_operator.resources.crds import load_crds, render_crd
 
     sys.stdout.write("---\n".join(render_crd(crd) for crd in load_crds()))

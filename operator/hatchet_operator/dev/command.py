@@ -17,6 +17,7 @@ from rich.text import Text
 
 from hatchet_operator.dev.errors import DevError
 from hatchet_operator.dev.screen import Screen
+from hatchet_operator.logs import TextFormatter
 
 Output = Literal["text", "json"]
 
@@ -52,13 +53,20 @@ def run_dev(options: DevOptions) -> int:
         check_input(options.input_text)
         worker = find_worker(options.worker)
         kubeconfig = _kubeconfig_path(options.kubeconfig, directory)
-        logging.basicConfig(filename=directory / "operator.log", level=logging.INFO)
+        _log_to(directory / "operator.log")
         return _run_until_signalled(options, worker, directory, kubeconfig, screen)
     except DevError as error:
         _print_error(error)
         return error.exit_code
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _log_to(file: Path) -> None:
+    """Keep the log of operator and node off the screen."""
+    handler = logging.FileHandler(file, delay=True)
+    handler.setFormatter(TextFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _print_error(error: DevError) -> None:

@@ -1,9 +1,7 @@
 """The local node as a process of its own, for an API server without kubelets."""
 
 import asyncio
-import logging
 import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +11,7 @@ from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.errors import ConfigurationError
 from hatchet_operator.localnode.node import LocalNode
+from hatchet_operator.logs import configure_logging
 
 
 def main(
@@ -23,7 +22,7 @@ def main(
     bound_only: Annotated[bool, typer.Option(help="Leave alone pods that no scheduler bound to this node.")] = False,
 ) -> None:
     """Run pods as child processes of this machine until SIGTERM or Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging("info", "text")
 
     async def run() -> None:
         stop = asyncio.Event()
