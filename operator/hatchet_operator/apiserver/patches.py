@@ -76,7 +76,7 @@ def json_patch(target: Object, operations: Any) -> Any:
         raise bad_request(f"invalid JSON patch: {error}") from error
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
         raise _does_not_apply(str(error)) from error
-    return dict(patched) if isinstance(patched, dict) else patched
+    return patched
 
 
 def _failed_path(operations: list[Any]) -> str:

@@ -1,13 +1,13 @@
 """``pods/log``: the text file that a local node wrote, whose path it put into an annotation of the pod.
 
-The annotation ``hatchet-operator.dev/log-path`` names the file of a pod with one container; with ``/<container>``
-appended to the annotation's name (after a dot) it is that container's.
+``hatchet-operator.dev/log-path`` names the file of a pod with one container, and
+``hatchet-operator.dev/log-path.<container>`` that of one container of several.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def read_tail(path: Path, lines: int | None) -> tuple[bytes, int]:
     return b"".join(kept), len(text)
 
 
-async def follow(path: Path, position: int, is_running: Any) -> AsyncIterator[bytes]:
+async def follow(path: Path, position: int, is_running: Callable[[], bool]) -> AsyncIterator[bytes]:
     """Yield what is appended, until the pod has ended and nothing is left; a truncated file starts over."""
     while True:
         running = is_running()  # asked before reading, so that the last words are not missed

@@ -89,6 +89,7 @@ class Store:
     """
 
     _SNAPSHOTS = 64
+    _SNAPSHOT_ITEMS = 200_000
 
     def __init__(self, history_size: int = 10_000) -> None:
         self.version = 1
@@ -215,7 +216,9 @@ class Store:
                 "now may show up in the list."
             )
         found = self._snapshots[key] = collection.ordered(namespace)
-        if len(self._snapshots) > self._SNAPSHOTS:
+        while len(self._snapshots) > 1 and (
+            len(self._snapshots) > self._SNAPSHOTS or sum(map(len, self._snapshots.values())) > self._SNAPSHOT_ITEMS
+        ):
             self._snapshots.popitem(last=False)
         return found
 
