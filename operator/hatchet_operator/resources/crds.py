@@ -135,6 +135,7 @@ RUN = Kind(
         Column(name="Reason", path=".status.reason", priority=1),
         Column(name="Children", path=".status.children.summary"),
         Column(name="Parent", path=".spec.parent.name"),
+        Column(name="Key", path=".spec.parent.key"),
         Column(name="Duration", path=".status.duration"),
         _AGE,
     ),
