@@ -309,7 +309,7 @@ class _Advance:
         due, with_children = _with_children(self.seen, old, self.now)
         if due is not None:
             self.recheck.append(due)
-        if not changed and with_children == old:
+        if not changed and with_children == old and not old.conditions:  # a workflow that came is missing no more
             return RunPlan(
                 wanted=tuple(self.wanted),
                 tell_to_stop=tuple(self.tell_to_stop),
@@ -336,10 +336,12 @@ class _Advance:
             return _final(
                 self.seen, self.now, Phase.SUCCEEDED, Reason.COMPLETED, None, steps=self.steps, graph=self.graph
             )
-        culprits = [(name, state) for name, state in ordinary.items() if state.reason != Reason.PREVIOUS_STEP_FAILED]
-        name, state = next(
-            ((name, state) for name, state in culprits if state.phase is Phase.FAILED or state.phase is Phase.CANCELLED)
-        )
+        culprits = [
+            (name, state)
+            for name, state in ordinary.items()
+            if state.phase is not Phase.SUCCEEDED and state.reason != Reason.PREVIOUS_STEP_FAILED
+        ]
+        name, state = min(culprits, key=lambda culprit: culprit[1].phase is not Phase.FAILED)  # failed before cancelled
         by_choice = all(
             state.phase is not Phase.FAILED and state.reason in (None, Reason.CANCELLED_BY_STEP)
             for _, state in culprits
@@ -369,7 +371,8 @@ def input_problem(run: WorkflowRun) -> str | None:
 
 def _cancelled(seen: ObservedRun, now: datetime, reason: Reason, message: str) -> RunPlan:
     text = _CANCELLED_TEXT + "JOB_RUN_CANCELLED"
-    names = [step.name for step in seen.graph.steps] if seen.graph else list(seen.run.status.steps)
+    names = dict.fromkeys([step.name for step in seen.graph.steps] if seen.graph else ())
+    names |= dict.fromkeys((*seen.run.status.steps, *seen.live))  # the on-failure step, if it began
     steps = {}
     for name in names:
         old = seen.run.status.steps.get(name) or StepStatus()
