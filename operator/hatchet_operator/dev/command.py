@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,13 +54,15 @@ def run_dev(options: DevOptions) -> int:
         check_input(options.input_text)
         worker = find_worker(options.worker)
         kubeconfig = _kubeconfig_path(options.kubeconfig, directory)
+        _check_port(options.port)
         _log_to(directory / "operator.log")
-        return _run_until_signalled(options, worker, directory, kubeconfig, screen)
+        exit_code = _run_until_signalled(options, worker, directory, kubeconfig, screen)
     except DevError as error:
         _print_error(error)
-        return error.exit_code
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        exit_code = error.exit_code
+    # Not in a `finally`: after an error that nobody expected the log is wanted.
+    shutil.rmtree(directory, ignore_errors=True)
+    return exit_code
 
 
 def _log_to(file: Path) -> None:
@@ -116,6 +119,15 @@ def _kubeconfig_path(chosen: Path | None, directory: Path) -> Path:
     if chosen.exists() and "current-context: hatchet-dev" not in chosen.read_text(errors="replace"):
         raise DevError(f"{chosen} was not written by hatchet-operator dev; choose another --kubeconfig", exit_code=2)
     return chosen.resolve()
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise DevError(f"port {port}: {error.strerror}; choose another --port, or none", exit_code=2) from error
 
 
 def _run_until_signalled(options: DevOptions, worker: Path, directory: Path, kubeconfig: Path, screen: Screen) -> int:
