@@ -34,10 +34,10 @@ def name_of(child: tuple[str, str, str], parent: str = "etl") -> str:
 @pytest.mark.parametrize(
     ("name", "want"),
     [
-        (child_run_name("etl", "uid-1", step="load", spawn="key:a"), "etl-1eeaaf626683a4b6"),
-        (child_run_name("etl", "uid-1", step="load", spawn="index:0"), "etl-291ebd4e21fbfdf0"),
-        (root_run_name("etl", "request-1"), "etl-7f8132e3d40b00be"),
-        (revision_name("etl", "{}"), "etl-44136fa355b3678a"),
+        (child_run_name("etl", "uid-1", step="load", spawn="key:a"), "etl-963dab5dab16e339"),
+        (child_run_name("etl", "uid-1", step="load", spawn="index:0"), "etl-f85d1c7b21a5049f"),
+        (root_run_name("etl", "request-1"), "etl-f798571faa6d8550"),
+        (revision_name("etl", "{}"), "etl-06d303a9b27b9a13"),
         (attempt_id("uid-1", execution=0, step="load", attempt=0, dispatch=0), "39e0764f-9ddd-5528-bf55-166409cee24c"),
         (tenant_id("default"), "8fb423f7-b6d6-517b-a119-1f7226b7d743"),
     ],
