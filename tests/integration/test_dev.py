@@ -249,7 +249,7 @@ class TestStayingUp:
         async with running_dev(worker) as process:
             assert "is ready: Child, Parent" in await read_until(process, "Ctrl-C ends everything")
             write(worker, "raise RuntimeError('broken now')")
-            seen = await read_until(process, "is started again when it changes")
+            seen = await read_until(process, "is tried again now and then")
             assert "↻ worker.py changed" in seen
             assert "RuntimeError: broken now" in seen
             write(worker, FAILING.replace("Parent", "Mother"))

@@ -202,5 +202,11 @@ async def _main(
                 await run_once(cluster, options.run, options.input_text, worker=shown, output=output, screen=screen)
             else:
                 await stay_up(
-                    cluster, worker=worker, shown=shown, directory=directory, kubeconfig=kubeconfig, screen=screen
+                    cluster,
+                    worker=worker,
+                    shown=shown,
+                    directory=directory,
+                    kubeconfig=kubeconfig,
+                    screen=screen,
+                    output=output,
                 )

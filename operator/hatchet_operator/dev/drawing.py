@@ -1,6 +1,6 @@
 """A tree of runs as lines for a terminal: one per run, one per step where there are several, a bar for many runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from textwrap import indent
 
@@ -10,7 +10,7 @@ from rich.tree import Tree
 
 from hatchet_operator.dev.tree import Failure, RunNode, count_phases, duration, failed_step, format_elapsed
 from hatchet_operator.resources.reasons import Phase
-from hatchet_operator.resources.run import StepStatus, WorkflowRun
+from hatchet_operator.resources.run import StepStatus
 
 MAX_SIBLINGS = 20
 """More children than this of one step and workflow are drawn as one line."""
@@ -43,10 +43,9 @@ def draw_tree(root: RunNode, *, now: datetime) -> RenderableType:
     return tree
 
 
-def draw_run(run: WorkflowRun, *, names: Mapping[str, str]) -> RenderableType:
-    """Draw a finished run alone, as one line; names are the exact ones of workflows by object name."""
-    name = run.spec.workflow
-    return _run_line(RunNode(run=run, workflow=names.get(name, name)), datetime.now(UTC))
+def draw_run(node: RunNode) -> RenderableType:
+    """Draw a finished run without what is below it."""
+    return _run_line(node, datetime.now(UTC))
 
 
 def draw_failure(failure: Failure) -> RenderableType:

@@ -24,11 +24,12 @@ class WorkerOutput:
     def __init__(self, screen: Screen, *, held_back: bool) -> None:
         self._screen = screen
         self._held_back = held_back
+        self._muted: set[str] = set()
         self._lines: dict[str, deque[str]] = {}
 
     def add(self, pod: str, line: str) -> None:
         self._lines.setdefault(pod, deque(maxlen=_KEPT_LINES)).append(line)
-        if not self._held_back and not _ABOUT_ITSELF.search(line):
+        if not self._held_back and pod not in self._muted and not _ABOUT_ITSELF.search(line):
             self._show(pod, line)
 
     def let_through(self) -> None:
@@ -38,6 +39,13 @@ class WorkerOutput:
     def hold_back(self) -> None:
         """Show no lines from now on."""
         self._held_back = True
+
+    def mute(self, pod: str) -> None:
+        """Show no lines of this pod."""
+        self._muted.add(pod)
+
+    def unmute(self, pod: str) -> None:
+        self._muted.discard(pod)
 
     def of(self, pod: str) -> str:
         """Return what a pod has written."""

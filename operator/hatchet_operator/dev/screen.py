@@ -10,6 +10,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 _FRAMES_PER_SECOND = 10
+_REST_TO_WORK = 20
 _WIDTH_OF_FILES = 240  # a pipe has no width; nothing is cut there
 
 
@@ -39,7 +40,7 @@ class Screen:
     def print(self, *lines: RenderableType) -> None:
         """Write something that stays."""
         for line in lines:
-            self.console.print(line, soft_wrap=isinstance(line, Text))
+            self.console.print(line, soft_wrap=isinstance(line, Text) and not line.no_wrap)
 
     @asynccontextmanager
     async def live(self) -> AsyncIterator[None]:
@@ -59,6 +60,9 @@ class Screen:
                 live.update(Text(), refresh=True)
 
     async def _keep_drawing(self, live: Live) -> None:
+        now = asyncio.get_running_loop().time
         while True:
+            started_at = now()
             live.update(self._draw(), refresh=True)
-            await asyncio.sleep(1 / _FRAMES_PER_SECOND)
+            # The operator lives in this loop too: a tree of thousands is drawn less often.
+            await asyncio.sleep(max(1 / _FRAMES_PER_SECOND, _REST_TO_WORK * (now() - started_at)))

@@ -10,23 +10,33 @@ import yaml
 from rich.text import Text
 
 from hatchet_operator.cluster.kinds import PODS, SECRETS
-from hatchet_operator.dev.drawing import draw_run
+from hatchet_operator.dev.drawing import draw_failure, draw_run
 from hatchet_operator.dev.local_cluster import LocalCluster
 from hatchet_operator.dev.one_run import make_run
+from hatchet_operator.dev.output import WorkerOutput
 from hatchet_operator.dev.screen import Screen
+from hatchet_operator.dev.tree import find_failure
 from hatchet_operator.dev.view import View, WorkerPod
 from hatchet_operator.dev.worker_pool import NAMESPACE, POOL_NAME
 from hatchet_operator.errors import NotFound
+from hatchet_operator.resources.reasons import Phase
 
 
 async def stay_up(
-    cluster: LocalCluster, *, worker: Path, shown: str, directory: Path, kubeconfig: Path, screen: Screen
+    cluster: LocalCluster,
+    *,
+    worker: Path,
+    shown: str,
+    directory: Path,
+    kubeconfig: Path,
+    screen: Screen,
+    output: WorkerOutput,
 ) -> None:
     """Run until cancelled."""
     screen.show_status(f"starting {shown}")
     async with asyncio.TaskGroup() as group:
         group.create_task(_reload_on_change(cluster, worker, shown, screen))
-        reporter = _Reporter(cluster.view, shown, screen)
+        reporter = _Reporter(cluster.view, shown, screen, output)
         await reporter.until_ready()
         screen.show(Text)
         reporter.report_now()
@@ -37,11 +47,13 @@ async def stay_up(
 class _Reporter:
     """Says once what has happened to each worker and each run without a parent."""
 
-    def __init__(self, view: View, shown: str, screen: Screen) -> None:
+    def __init__(self, view: View, shown: str, screen: Screen, output: WorkerOutput) -> None:
         self._view = view
         self._shown = shown
         self._screen = screen
+        self._output = output
         self._said: set[tuple[str, ...]] = set()
+        self._failing: set[str] = set()
 
     async def until_ready(self) -> None:
         """Return when the first worker has registered; meanwhile, say why it has not."""
@@ -63,9 +75,13 @@ class _Reporter:
         for pod in self._view.pods.values():
             if pod.is_leaving:
                 continue
-            if pod.trouble and self._is_news("failed", pod.uid, str(pod.restarts)):
+            if pod.trouble and pod.uid not in self._failing:
+                self._failing.add(pod.uid)
+                self._output.mute(pod.name)  # it has said what is wrong, and would say so at every new start
                 self._screen.print(Text("✘ ", "red").append(_trouble(pod, self._shown), "default"))
             elif pod.is_registered and self._is_news("ready", pod.uid, str(pod.restarts)):
+                self._failing.discard(pod.uid)
+                self._output.unmute(pod.name)
                 names = ", ".join(sorted(self._view.names().values()))
                 self._screen.print(Text("✔ ", "green").append(f"{pod.name} is ready: {names}", "default"))
 
@@ -74,7 +90,14 @@ class _Reporter:
             status = run.status
             is_done = run.spec.parent is None and status.phase.is_final
             if is_done and self._is_news("run", run.metadata.uid, str(status.execution)):
-                self._screen.print(draw_run(run, names=self._view.names()))
+                self._report_run(run.metadata.uid)
+
+    def _report_run(self, uid: str) -> None:
+        tree = self._view.tree(uid)
+        assert tree is not None, "the view has its root"
+        self._screen.print(draw_run(tree))
+        if tree.phase is Phase.FAILED:
+            self._screen.print("", draw_failure(find_failure(tree)), "")
 
     def _is_news(self, *what: str) -> bool:
         is_news = what not in self._said
@@ -85,7 +108,7 @@ class _Reporter:
 def _trouble(pod: WorkerPod, shown: str) -> str:
     if pod.last_exit_code is None:
         return f"{shown} could not be started: {pod.trouble}"
-    return f"{shown} ended (exit code {pod.last_exit_code}); it is started again when it changes, or after a pause"
+    return f"{shown} ended (exit code {pod.last_exit_code}); it is tried again now and then, and when it changes"
 
 
 async def _reload_on_change(cluster: LocalCluster, worker: Path, shown: str, screen: Screen) -> None:
@@ -118,7 +141,7 @@ async def _print_usage(cluster: LocalCluster, *, shown: str, directory: Path, ku
         f"    kubectl create -f {shlex.quote(str(run_file))}\n",
         "    kubectl get wfr --watch\n\n",
         ("  or with Python", "bold"),
-        ("  (HATCHET_CLIENT_TOKEN, HATCHET_CLIENT_HOST_PORT and HATCHET_CLIENT_TLS_STRATEGY are in the file)\n", "dim"),
+        ("  (the file exports HATCHET_CLIENT_TOKEN, …_HOST_PORT and …_TLS_STRATEGY)\n", "dim"),
         f"    source {shlex.quote(str(environment))}\n",
         f"    python -c {shlex.quote(one_liner)}\n\n",
         ("  Saving a .py file beside the worker's reloads it. Ctrl-C ends everything.", "dim"),
