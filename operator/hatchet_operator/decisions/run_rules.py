@@ -167,9 +167,10 @@ class _Advance:
         self.steps[step.name] = old if old.phase.is_final else self._advanced(step, old)
 
     def _advanced(self, step: StepDefinition, old: StepStatus) -> StepStatus:
-        if (report := self.seen.reports.get(step.name)) is not None:
+        current = current_attempt_id(self.seen.run, step.name)  # what is left of an earlier attempt says nothing of it
+        if (report := self.seen.reports.get(step.name)) is not None and report.attempt_id == current:
             return self._after_report(step, old, report)
-        if (live := self.seen.live.get(step.name)) is not None:
+        if (live := self.seen.live.get(step.name)) is not None and live.id == current:
             return self._while_live(step, old, live)
         if step is not self.graph.on_failure:
             states = [self.steps[parent] for parent in step.parents]

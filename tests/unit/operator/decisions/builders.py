@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -74,15 +75,19 @@ def make_run(
 
 
 def make_live(
-    *, started_at: datetime = NOW, timeout: timedelta = timedelta(minutes=1), cancel_sent_at: datetime | None = None
+    *,
+    identity: str = "",
+    started_at: datetime = NOW,
+    timeout: timedelta = timedelta(minutes=1),
+    cancel_sent_at: datetime | None = None,
 ) -> LiveAttempt:
     return LiveAttempt(
-        id="live", worker="pod-1", started_at=started_at, deadline=started_at + timeout, cancel_sent_at=cancel_sent_at
+        id=identity, worker="pod-1", started_at=started_at, deadline=started_at + timeout, cancel_sent_at=cancel_sent_at
     )
 
 
 def make_report(outcome: Outcome = Outcome.COMPLETED, **changes: Any) -> Report:
-    return Report(**{"attempt_id": "live", "outcome": outcome, "at": NOW, **changes})
+    return Report(**{"attempt_id": "", "outcome": outcome, "at": NOW, **changes})
 
 
 def make_observed_run(
@@ -103,18 +108,25 @@ def make_observed_run(
     age: timedelta = SECOND,
     **spec: Any,
 ) -> ObservedRun:
-    """Make what a plan looks at; ``parent`` makes the run a child, further arguments are fields of its spec."""
+    """Make what a plan looks at; ``parent`` makes the run a child, further arguments are fields of its spec.
+
+    Live attempts and reports without an id are about the step's current attempt.
+    """
     if parent is not None:
         spec = {"parent": PARENT, "on_parent_close": on_parent_close, **spec}
     run_status = RunStatus.model_validate({"phase": phase, "steps": dict(steps or {}), **(status or {})})
+    run = make_run(status=run_status, age=age, **spec)
     return ObservedRun(
-        run=make_run(status=run_status, age=age, **spec),
+        run=run,
         graph=None if without_workflow else graph or make_graph(),
         policy=POLICY,
         parent=parent,
         suspended=suspended,
-        live=live or {},
-        reports=reports or {},
+        live={name: replace(item, id=item.id or current_attempt_id(run, name)) for name, item in (live or {}).items()},
+        reports={
+            name: replace(item, attempt_id=item.attempt_id or current_attempt_id(run, name))
+            for name, item in (reports or {}).items()
+        },
         waits=waits or {},
         children=children,
         children_written_at=children_written_at,

@@ -493,6 +493,19 @@ def test_after_the_grace_the_next_attempt_follows() -> None:
     assert (step.phase, step.attempt, step.reason, step.retry_at) == (Phase.PENDING, 1, Reason.TIMED_OUT, later(3))
 
 
+def test_what_is_left_of_an_earlier_attempt_says_nothing_of_the_current_one() -> None:
+    stale = make_live(identity="earlier", started_at=ago(90), cancel_sent_at=ago(2))
+    seen = make_observed_run(
+        graph=make_graph(make_step(retries=1)),
+        steps={"work": make_step_status(attempt=1)},
+        live={"work": stale},
+        reports={"work": make_report(Outcome.FAILED, attempt_id="earlier")},
+    )
+    plan = plan_run(seen, NOW)
+    assert plan.status is None
+    assert [wanted.attempt for wanted in plan.wanted] == [1]
+
+
 def test_a_completion_within_the_grace_counts() -> None:
     graph = make_graph(make_step(retries=1))
     live = make_live(started_at=ago(61), cancel_sent_at=ago(0.9))
