@@ -356,12 +356,12 @@ async def test_the_rest_of_a_workflow_may_change(api: Api) -> None:
 
 
 async def test_kubectl_shows_the_story_of_a_run(api: Api, kubectl: Kubectl) -> None:
-    (await api.create(RUNS, make_run(parent=PARENT))).ok(201)
+    (await api.create(RUNS, make_run(parent=PARENT | {"key": "k"}))).ok(201)
     status = {"phase": "Failed", "reason": "StepFailed", "duration": "4.2s", "children": {"summary": "7/10"}}
     (await api.merge_patch(RUNS, "a", {"status": status}, "status")).ok()
     headings, row = (await kubectl("get", "wfr")).table()
-    assert headings == ["NAME", "WORKFLOW", "PHASE", "CHILDREN", "PARENT", "DURATION", "AGE"]
-    assert row[:6] == ["a", "etl", "Failed", "7/10", "p", "4.2s"]
+    assert headings == ["NAME", "WORKFLOW", "PHASE", "CHILDREN", "PARENT", "KEY", "DURATION", "AGE"]
+    assert row[:7] == ["a", "etl", "Failed", "7/10", "p", "k", "4.2s"]
     assert "StepFailed" in (await kubectl("get", "wfr", "-o", "wide")).ok()
 
 
