@@ -58,6 +58,8 @@ class AttemptQueue:
         queue.waiting += 1
         if not queue.workers and queue.unserved_since is None:
             queue.unserved_since = now
+        for worker in [worker for worker in queue.workers if worker.can_take(attempt)]:
+            self.fill(worker)  # those that wait may be roots that are held back, and this a child
 
     def withdraw(self, attempt: Attempt) -> None:
         """Take back an attempt that waits."""

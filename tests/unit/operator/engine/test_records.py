@@ -1,0 +1,112 @@
+"""What the operator remembers of runs: by name, by UID, and how many children each has."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hatchet_operator.engine.records import RunStore
+from hatchet_operator.resources.base import ObjectMeta
+from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.reasons import Phase
+from hatchet_operator.resources.run import ParentRef, RunSpec, RunStatus, WorkflowRun
+
+
+def make_run(name: str, phase: Phase = Phase.PENDING, *, parent: str | None = None, version: int = 1) -> WorkflowRun:
+    parent_ref = ParentRef(name=parent, uid=f"uid-{parent}", step="spawn", index=0) if parent else None
+    return WorkflowRun(
+        metadata=ObjectMeta(name=name, namespace="default", uid=f"uid-{name}", resource_version=str(version)),
+        spec=RunSpec(workflow="etl", parent=parent_ref),
+        status=RunStatus(phase=phase),
+    )
+
+
+def counted(store: RunStore, parent: str = "p") -> tuple[int, int, int, int, str] | None:
+    tally = store.tally_of(f"uid-{parent}")
+    if tally is None:
+        return None
+    counts = tally.counts()
+    return counts.total, counts.succeeded, counts.failed, counts.cancelled, counts.summary
+
+
+@pytest.mark.parametrize(
+    ("phases", "want"),
+    [
+        pytest.param([], None, id="a run without children has no counts"),
+        pytest.param([Phase.PENDING, Phase.RUNNING], (2, 0, 0, 0, "0/2"), id="none has finished"),
+        pytest.param(
+            [Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.RUNNING], (4, 1, 1, 1, "3/4"), id="one of each"
+        ),
+    ],
+)
+def test_counting_children(phases: list[Phase], want: tuple[int, int, int, int, str] | None) -> None:
+    store = RunStore()
+    for number, phase in enumerate(phases):
+        store.put(make_run(f"c{number}", phase, parent="p"))
+    assert counted(store) == want
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([*Phase, None])), max_size=60))
+def test_counts_are_right_after_any_history(history: list[tuple[int, Phase | None]]) -> None:
+    store = RunStore()
+    there: dict[int, Phase] = {}
+    for number, phase in history:
+        ref = ObjectRef("default", f"c{number}")
+        if phase is not None:
+            store.put(make_run(ref.name, phase, parent="p"))
+            there[number] = phase
+        elif (record := store.get(ref)) is not None:
+            store.drop(record)
+            del there[number]
+    phases = list(there.values())
+    want = [phases.count(phase) for phase in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)]
+    got = counted(store)
+    assert got == ((len(phases), *want, f"{sum(want)}/{len(phases)}") if phases else None)
+    assert {record.ref.name for record in store.children_of("uid-p")} == {f"c{number}" for number in there}
+
+
+def test_a_newer_state_keeps_what_is_in_flight() -> None:
+    store = RunStore()
+    record = store.put(make_run("a"))
+    record.refused = True
+    again = store.put(make_run("a", Phase.RUNNING, version=2))
+    assert again is record
+    assert (record.version, record.run.status.phase, record.refused) == (2, Phase.RUNNING, False)
+
+
+def test_a_dropped_run_is_found_nowhere_and_remembered_as_deleted() -> None:
+    store = RunStore()
+    record = store.put(make_run("a"))
+    assert store.by_uid("uid-a") is record
+    store.drop(record)
+    assert store.get(ObjectRef("default", "a")) is None
+    assert store.by_uid("uid-a") is None
+    assert store.was_deleted("uid-a")
+    assert len(store) == 0
+
+
+def test_a_child_may_come_before_its_parent() -> None:
+    store = RunStore()
+    store.put(make_run("c", Phase.SUCCEEDED, parent="p"))
+    store.put(make_run("p"))
+    assert counted(store) == (1, 1, 0, 0, "1/1")
+
+
+@pytest.mark.parametrize(
+    ("asked", "described", "want"),
+    [
+        pytest.param(0, 0, True, id="finished"),
+        pytest.param(1, 0, False, id="to be executed again"),
+        pytest.param(1, 1, True, id="executed again"),
+    ],
+)
+def test_a_run_that_is_to_be_executed_again_is_not_final(asked: int, described: int, want: bool) -> None:
+    run = make_run("a", Phase.FAILED)
+    run = run.model_copy(
+        update={
+            "spec": run.spec.model_copy(update={"execution": asked}),
+            "status": run.status.model_copy(update={"execution": described}),
+        }
+    )
+    assert RunStore().put(run).is_final is want
