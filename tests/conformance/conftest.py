@@ -25,7 +25,7 @@ CRD_FILES = [WIDGETS_CRD, *sorted((Path(__file__).parents[2] / "crds").glob("*.y
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp(f"{request.param}-api")
     if request.param == "embedded":
-        running: Server = EmbeddedApi(directory)
+        running: Server = EmbeddedApi(directory, args=["--bookmark-seconds=1"])
     else:
         try:
             running = RealApi(directory, unsafe_no_fsync=True)

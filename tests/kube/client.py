@@ -121,14 +121,14 @@ class Watch:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
 
-    async def next(self, *, within_seconds: float = EVENT_SECONDS) -> WatchEvent:
+    async def next(self) -> WatchEvent:
         """Return the next event.
 
         Raises:
             EOFError: The server ended the watch.
-            TimeoutError: Nothing came in time.
+            TimeoutError: Nothing came within `EVENT_SECONDS`.
         """
-        async with asyncio.timeout(within_seconds):
+        async with asyncio.timeout(EVENT_SECONDS):
             line = await self._response.content.readline()
         if not line:
             raise EOFError
