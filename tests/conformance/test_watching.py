@@ -123,8 +123,8 @@ async def test_a_watch_ends_cleanly_after_its_timeout(api: Api) -> None:
 async def test_bookmarks_tell_of_versions_that_the_watch_was_spared(api: Api) -> None:
     start = await version(api)
     (await api.create(WIDGETS, make_widget("a"))).ok()
-    # Kubernetes sends a bookmark once a minute and shortly before the timeout, and only with something new to say: without
-    # the write in another namespace there would be none at all.
+    # Kubernetes sends a bookmark once a minute and shortly before the timeout, and only with something new to say:
+    # without the write in another namespace there would be none at all.
     async with api.watch(WIDGETS, resourceVersion=start, allowWatchBookmarks="true", timeoutSeconds=5) as watch:
         assert await watch.take(1) == [("ADDED", "a")]
         stray = (await api.within("default").create(WIDGETS, make_widget(f"stray-{api.namespace}"))).ok()
