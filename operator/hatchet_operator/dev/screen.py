@@ -40,7 +40,10 @@ class Screen:
     def print(self, *lines: RenderableType) -> None:
         """Write something that stays."""
         for line in lines:
-            self.console.print(line, soft_wrap=isinstance(line, Text) and not line.no_wrap)
+            if isinstance(line, Text) and line.no_wrap:
+                self.console.print(line, no_wrap=True, overflow=line.overflow)
+            else:
+                self.console.print(line, soft_wrap=isinstance(line, Text))
 
     @asynccontextmanager
     async def live(self) -> AsyncIterator[None]:

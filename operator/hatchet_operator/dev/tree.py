@@ -10,6 +10,8 @@ from typing import Any
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import StepStatus, WorkflowRun
 
+_TRACEBACK = "Traceback (most recent call last):"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunNode:
@@ -119,7 +121,9 @@ def find_failure(root: RunNode) -> Failure:
         node = min(below, key=_finished_at)
     status = node.run.status
     error = status.steps[step].error if step is not None else None
-    return Failure(path=tuple(path), error=error or status.message or status.reason or "no error text was recorded")
+    words = error or status.message or status.reason or "no error text was recorded"
+    # Workers put the exception's words before the traceback, which ends with them anyway.
+    return Failure(path=tuple(path), error=words[max(words.find(_TRACEBACK), 0) :])
 
 
 def failed_step(run: WorkflowRun) -> str | None:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console, RenderableType
+
 from hatchet_operator.dev.drawing import draw_failure, draw_tree
 from hatchet_operator.dev.tree import RunNode, find_failure, format_elapsed, make_tree, result
 from hatchet_operator.resources.run import WorkflowRun
-from rich.console import Console, RenderableType
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ROOT = "root-uid"
@@ -109,7 +110,7 @@ class TestDrawing:
 class TestFailure:
     def test_the_way_leads_to_the_child_that_failed_first(self) -> None:
         spawn = {"spawn": {"phase": "Failed", "error": "RunFailed: a child failed"}}
-        process = {"process": {"phase": "Failed", "error": TRACEBACK}}
+        process = {"process": {"phase": "Failed", "error": f"no [bold]\n{TRACEBACK}"}}
         failure = find_failure(
             tree_of(
                 make_root("Failed", steps=spawn, finished_after=9),
