@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 _CHUNK = 500
 _ANSWER_SECONDS = 30.0
+_TOO_LARGE = ("request is too large", "message larger than max")  # etcd's own words, above 1.5 and above 2 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,8 +297,8 @@ def _error(status: int, answer: bytes, headers: Mapping[str, str], *, message: s
             after = headers.get("Retry-After", "")
             return Transient(message, status=status, retry_after=float(after) if after.isdigit() else None)
         case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            # etcd's own limit comes as a 500; repeating that one would go on for ever
-            kind = Refused if "too large" in message else Transient
+            # etcd's limits come as 500s; repeating these would go on for ever
+            kind = Refused if any(text in message for text in _TOO_LARGE) else Transient
             return kind(message, status=status)
         case _:
             return Refused(message, status=status)
