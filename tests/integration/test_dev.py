@@ -16,13 +16,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from hatchet_operator.dev.command import check_input
 from hatchet_operator.dev.errors import DevError
 from hatchet_operator.dev.one_run import format_json
 from tests.kube.real_api import BinariesMissingError, find_binaries
 
-FANOUT = Path(__file__).parents[2] / "examples" / "fanout" / "worker.py"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FANOUT = EXAMPLES / "fanout" / "worker.py"
 ENDS_WITHIN_SECONDS = 60.0
 
 FAILING = """
@@ -133,6 +135,14 @@ class TestRun:
         assert (ended.exit_code, ended.stderr) == (0, "")
         assert len(json.loads(ended.stdout)["spawn"]["results"]) == 10
 
+    @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))
+    async def test_each_example_runs(self, example: str) -> None:
+        spec = yaml.safe_load((EXAMPLES / example / "run.yaml").read_text())["spec"]
+        given = json.dumps(spec.get("input", {}))
+        ended = await dev(EXAMPLES / example / "worker.py", "--run", spec["workflow"], "--input", given)
+        assert ended.exit_code == 0, ended.stderr
+        assert json.loads(ended.stdout)
+
     async def test_input_and_environment_reach_the_step(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MY_SETTING", "mine")
         worker = write(
@@ -220,13 +230,16 @@ class TestRun:
         for text in want:
             assert text.format(worker=worker) in ended.stderr
 
-    async def test_ctrl_c_in_a_run_is_an_interruption(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("number", "want"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    async def test_an_interrupted_run_says_so_by_its_exit_code(
+        self, number: signal.Signals, want: int, tmp_path: Path
+    ) -> None:
         slow = FAILING.replace('print("about to spawn")', 'print("about to spawn"); await asyncio.sleep(600)')
         async with running_dev(write(tmp_path / "worker.py", slow), "--run", "Parent") as process:
             await read_until(process, "about to spawn")
             family = Family(process.pid)
-            process.send_signal(signal.SIGINT)
-            assert await asyncio.wait_for(process.wait(), 20) == 130
+            process.send_signal(number)
+            assert await asyncio.wait_for(process.wait(), 20) == want
             await family.until_gone()
 
 

@@ -21,6 +21,7 @@ from hatchet_operator.dev.screen import Screen
 from hatchet_operator.dev.tree import RunNode, find_failure, result
 from hatchet_operator.dev.view import View, WorkerPod
 from hatchet_operator.dev.worker_pool import NAMESPACE
+from hatchet_operator.errors import Refused
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.workflow import Workflow
@@ -40,7 +41,10 @@ async def run_once(
     screen.show_status(f"starting {worker}")
     workflow = await _wait_for_workflow(cluster, workflow_name, worker=worker, output=output, screen=screen)
     output.let_through()
-    run = await cluster.api.create(RUNS, NAMESPACE, make_run(workflow.metadata.name, input_text))
+    try:
+        run = await cluster.api.create(RUNS, NAMESPACE, make_run(workflow.metadata.name, input_text))
+    except Refused as error:
+        raise DevError(str(error), exit_code=2) from error
     root_uid: str = run["metadata"]["uid"]
     screen.show(lambda: _draw(cluster.view, root_uid))
     root = await _wait_for_end(cluster.view, root_uid, run["metadata"]["name"])
