@@ -86,6 +86,7 @@ class RunRecord:
     may_be_out: bool = False  # known from before a restart: a worker may have its steps
     children_written_at: datetime | None = None
     recheck: asyncio.TimerHandle | None = None
+    recheck_due: float = 0.0  # the loop's clock
     counted_as: Phase | None = None  # how its parent's tally has it
 
     @property

@@ -505,11 +505,12 @@ class Runs:
             return
         loop = asyncio.get_running_loop()
         at = loop.time() + max((when - now).total_seconds(), 0.0)
-        if record.recheck is not None and not record.recheck.cancelled() and record.recheck.when() > loop.time():
-            if record.recheck.when() <= at:
+        if record.recheck is not None and record.recheck_due > loop.time():
+            if record.recheck_due <= at:
                 return
             record.recheck.cancel()
-        record.recheck = loop.call_at(at, self._recheck, record)
+        # The time is kept beside the handle: uvloop's handle of a call that is due at once has none.
+        record.recheck, record.recheck_due = loop.call_at(at, self._recheck, record), at
 
     def _recheck(self, record: RunRecord) -> None:
         record.recheck = None
