@@ -1,0 +1,389 @@
+"""A cluster of real processes that tests may kill: embedded API server, operator, workers; and what they did.
+
+Workers are pods of a WorkerPool that a local node in this process runs, or processes that the test starts itself.
+Everything listens on loopback only, writes its log into one directory, and dies with this process.
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import psutil
+
+from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS
+from hatchet_operator.errors import NotFound
+from hatchet_operator.identity import Caller, mint_token
+from hatchet_operator.localnode import LocalNode
+from hatchet_operator.resources.base import API_VERSION
+from tests.kube.eventually import eventually
+from tests.kube.real_api import die_with_parent
+
+ROOT = Path(__file__).parents[2]
+WORKER = Path(__file__).with_name("worker.py")
+NAMESPACE = "default"
+POOL = "workers"
+TOKEN_KEY = "integration-tests-key-" * 3
+FINAL = ("Succeeded", "Failed", "Cancelled")
+OPERATOR_WRITES: Json = {"userAgent": "hatchet-operator", "verb": ["create", "update", "patch", "delete"]}
+"""Matches the writes of the operator's own session, in rules of the fault injector."""
+
+
+def free_port() -> int:
+    """Find a port that stays free while the operator is away: outside of the range the system itself hands out."""
+    while True:
+        port = random.randint(15_000, 30_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class Process:
+    """A child process with its log in a file."""
+
+    def __init__(self, name: str, command: list[str], *, directory: Path, environment: dict[str, str]) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        with self.log.open("ab") as log:
+            self._popen = subprocess.Popen(
+                [*die_with_parent(), *command],
+                cwd=ROOT,
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a crash does, and return when it is gone."""
+        self._popen.kill()
+        self._popen.wait()
+
+    async def end(self, *, within_seconds: float = 20) -> int:
+        """Ask it to end; return its exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.ended(within_seconds=within_seconds)
+
+    async def ended(self, *, within_seconds: float = 20) -> int:
+        try:
+            return await asyncio.to_thread(self._popen.wait, within_seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} did not end within {within_seconds} s") from None
+
+    async def until_there(self, file: Path, *, within_seconds: float = 30) -> None:
+        """Wait for a file that it writes when it is ready."""
+
+        async def holds() -> bool:
+            assert self.is_alive, f"{self.name} ended with {self._popen.returncode}:\n{self.tail()}"
+            return file.exists()  # noqa: ASYNC240  # a local file: microseconds
+
+        await eventually(holds, within_seconds=within_seconds)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-8000:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One call of a step's function by a worker."""
+
+    run: str
+    step: str
+    key: str
+    pid: int
+    attempt: str
+    retry_count: int
+
+
+class Cluster:
+    """An API server with its CRDs; everything else is started by the test.
+
+    Args:
+        directory: For logs, gates and what workers write.
+        settings: Of the operator: fields of `Settings`, durations in seconds.
+    """
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.directory = directory
+        self.grpc_port = free_port()
+        self.settings = settings
+        self.processes: list[Process] = []
+        self.operator: Process | None = None
+        self._stack = AsyncExitStack()
+        self._starts = 0
+
+    async def __aenter__(self) -> Self:
+        ready_file = self.directory / "api-ready"
+        command = ["-m", "hatchet_operator.apiserver", "--port=0", "--crds=crds", "--bookmark-seconds=1"]
+        self.server = self._python("api-server", [*command, f"--ready-file={ready_file}"])
+        try:
+            await self.server.until_there(ready_file)
+            self.url: str = json.loads(ready_file.read_text())["url"]
+            self.api = await self._stack.enter_async_context(Api(Endpoint(server=self.url), user_agent="test"))
+            self._http = await self._stack.enter_async_context(aiohttp.ClientSession(self.url))
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if hasattr(self, "_http"):
+            self.server.signal(signal.SIGCONT)
+            await self.clear_faults()  # so that whoever stops can say its last words
+        await self._stack.aclose()
+        for process in reversed(self.processes):
+            process.kill()
+        left = [child for child in psutil.Process().children(recursive=True) if self._is_ours(child)]
+        assert not left, f"still alive: {left}"
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return str(self.directory) in (process.environ().get("HATCHET_TEST_DIRECTORY") or "")
+        except psutil.Error:
+            return False  # it is ending just now
+
+    def _python(self, name: str, arguments: list[str], **environment: str) -> Process:
+        environment["HATCHET_TEST_DIRECTORY"] = str(self.directory)
+        process = Process(name, [sys.executable, *arguments], directory=self.directory, environment=environment)
+        self.processes.append(process)
+        return process
+
+    def logs(self) -> list[tuple[str, str]]:
+        """Return the end of each log, by the name of its process."""
+        pods = sorted((self.directory / "node").rglob("*.log"))
+        return [(p.name, p.tail()) for p in self.processes] + [
+            (p.stem, p.read_text(errors="replace")[-4000:]) for p in pods
+        ]
+
+    # --- Operator and workers
+
+    async def start_operator(self, **settings: Any) -> Process:
+        """Start the operator, at the address that all of this cluster's operators have."""
+        self._starts += 1
+        ready_file = self.directory / f"operator-{self._starts}-ready"
+        given = {"grpc_port": self.grpc_port, "token_key": TOKEN_KEY, **self.settings, **settings}
+        arguments = ["-m", "tests.integration.operator_process", self.url, json.dumps(given), str(ready_file)]
+        self.operator = self._python(f"operator-{self._starts}", arguments)
+        await self.operator.until_there(ready_file)
+        return self.operator
+
+    async def crash_operator(self) -> None:
+        """Kill -9."""
+        assert self.operator is not None
+        self.operator.kill()
+
+    @property
+    def grpc_address(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def token(self, pool: str = POOL) -> str:
+        return mint_token(Caller(namespace=NAMESPACE, pool=pool), key=TOKEN_KEY, grpc_address=self.grpc_address)
+
+    async def start_worker(self, name: str = "worker", *, slots: int = 40) -> Process:
+        """Start a worker that lives in no Pod, and wait until its workflows are registered."""
+        worker = self._python(
+            name,
+            ["-u", str(WORKER), str(slots)],
+            HATCHET_CLIENT_TOKEN=self.token(),
+            HATCHET_CLIENT_HOST_PORT=self.grpc_address,
+            HATCHET_CLIENT_TLS_STRATEGY="none",
+        )
+        await self.until_registered()
+        return worker
+
+    async def start_pool(self, *, replicas: int = 2, slots: int = 40) -> None:
+        """Make a WorkerPool whose pods run here, and wait until all of them are connected."""
+        container = {
+            "name": "worker",
+            "image": "local",
+            "command": [sys.executable, "-u", str(WORKER)],
+            "env": [{"name": "HATCHET_TEST_DIRECTORY", "value": str(self.directory)}],
+        }
+        spec = {"containers": [container], "terminationGracePeriodSeconds": 10}
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "WorkerPool",
+            "metadata": {"name": POOL},
+            "spec": {"minReplicas": replicas, "slots": slots, "template": {"spec": spec}},
+        }
+        await self._start_node()
+        await self.api.create(POOLS, NAMESPACE, body)
+        await self.until_pool_is_ready(replicas)
+        await self.until_registered()
+
+    async def _start_node(self) -> None:
+        api = await self._stack.enter_async_context(Api(Endpoint(server=self.url), user_agent="node"))
+        node = LocalNode(api, state_directory=self.directory / "node", stop_seconds=0)
+        stop = asyncio.Event()
+        running = asyncio.create_task(node.run(stop))
+
+        async def end() -> None:
+            stop.set()
+            await running
+
+        self._stack.push_async_callback(end)
+
+    async def until_registered(self) -> None:
+        async def holds() -> bool:
+            for name in ("parent", "child"):
+                try:
+                    workflow = await self.api.get(WORKFLOWS, NAMESPACE, name)
+                except NotFound:
+                    return False
+                if "definition" not in workflow.get("status", {}):
+                    return False
+            return True
+
+        await eventually(holds)
+
+    async def until_pool_is_ready(self, replicas: int) -> None:
+        async def holds() -> bool:
+            pool = await self.api.get(POOLS, NAMESPACE, POOL)
+            return bool(pool.get("status", {}).get("readyReplicas") == replicas)
+
+        await eventually(holds)
+
+    async def pods(self) -> list[Json]:
+        return (await self.api.list_all(PODS, NAMESPACE))[0]
+
+    # --- Runs
+
+    async def create_run(self, name: str, workflow: str = "parent", **input: Any) -> Json:  # the field
+        return await self.api.create(RUNS, NAMESPACE, make_run(name, workflow, input))
+
+    async def run(self, name: str) -> Json:
+        return await self.api.get(RUNS, NAMESPACE, name)
+
+    async def runs(self) -> list[Json]:
+        return (await self.api.list_all(RUNS, NAMESPACE))[0]
+
+    async def children_of(self, parent: str) -> list[Json]:
+        return [run for run in await self.runs() if run["spec"].get("parent", {}).get("name") == parent]
+
+    async def finished(self, name: str, *, within_seconds: float = 45) -> Json:
+        """Wait until a run is final; return it."""
+        run: Json = {}
+
+        async def holds() -> bool:
+            nonlocal run
+            run = await self.run(name)
+            return phase_of(run) in FINAL
+
+        try:
+            await eventually(holds, within_seconds=within_seconds)
+        except TimeoutError:
+            raise AssertionError(f"run {name} is not final within {within_seconds} s: {run}") from None
+        return run
+
+    async def until_children(self, parent: str, count: int) -> list[Json]:
+        async def holds() -> bool:
+            return len(await self.children_of(parent)) == count
+
+        await eventually(holds)
+        return await self.children_of(parent)
+
+    async def until_executing(self, step: str, count: int, run: str = "") -> list[Execution]:
+        """Wait until a step's function was called so many times, by all runs whose name begins with ``run``."""
+
+        async def holds() -> bool:
+            return len(self.executions(step, run)) >= count
+
+        await eventually(holds)
+        return self.executions(step, run)
+
+    def executions(self, step: str | None = None, run: str = "") -> list[Execution]:
+        """Return the calls of steps' functions so far, in their order."""
+        file = self.directory / "executions"
+        lines = file.read_text().splitlines() if file.exists() else []
+        found = [Execution(**json.loads(line)) for line in lines]
+        return [each for each in found if step in (None, each.step) and each.run.startswith(run)]
+
+    def open_gate(self, name: str) -> None:
+        (self.directory / f"gate-{name}").touch()
+
+    # --- The API server
+
+    async def inject(self, *rules: Json) -> None:
+        """Add rules to the API server's fault injector, see `hatchet_operator.apiserver.faults`."""
+        await self._control("POST", "/_faults", list(rules))
+
+    async def clear_faults(self) -> None:
+        await self._control("DELETE", "/_faults")
+
+    async def fault_fired(self, *, within_seconds: float) -> bool:
+        """Wait until any rule was applied."""
+        return bool((await self._control("GET", f"/_faults/fired?wait={within_seconds}"))["fired"])
+
+    async def fired_count(self) -> int:
+        rules: list[Json] = (await self._control("GET", "/_faults"))["rules"]
+        return sum(rule["fired"] for rule in rules)
+
+    async def forget_history(self) -> None:
+        """From now on a watch from any earlier version is answered 410."""
+        await self._control("POST", "/_compact")
+
+    async def writes(self) -> Counter[tuple[str, str, str]]:
+        """Return how many writes the operator's own session made, by verb, resource and subresource."""
+        requests: list[Json] = (await self._control("GET", "/_stats"))["requests"]
+        counted: Counter[tuple[str, str, str]] = Counter()
+        for request in requests:
+            if request["userAgent"] == "hatchet-operator" and request["verb"] in OPERATOR_WRITES["verb"]:
+                counted[request["verb"], request["resource"], request["subresource"]] += request["count"]
+        return counted
+
+    async def _control(self, method: str, path: str, body: Any = None) -> Json:
+        async with self._http.request(method, path, json=body) as response:
+            assert response.status == 200, await response.text()
+            answer: Json = await response.json()
+            return answer
+
+
+def make_run(name: str, workflow: str, input: Json) -> Json:  # the field
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "WorkflowRun",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"workflow": workflow, "input": input},
+    }
+
+
+def phase_of(run: Json) -> str:
+    return str(run.get("status", {}).get("phase", "Pending"))
+
+
+def output_of(run: Json, step: str = "spawn") -> Any:
+    """Return what a step of a run returned."""
+    assert phase_of(run) == "Succeeded", run["status"]
+    return json.loads(run["status"]["steps"][step]["output"])
+
+
+def fan_out_results(children: int) -> Json:
+    """Return what a parent of so many children returns."""
+    return {"results": [{"process": {"status": f"success {number}"}} for number in range(children)]}
