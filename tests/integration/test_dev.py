@@ -57,6 +57,13 @@ FAILING = """
 """
 
 
+@pytest.fixture(autouse=True)
+def _state_directories_are_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of processes that are killed stay behind."""
+    (tmp_path / "state").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "state"))
+
+
 @dataclass(frozen=True)
 class Ended:
     exit_code: int
@@ -246,7 +253,7 @@ class TestRun:
 class TestStayingUp:
     @pytest.mark.parametrize(
         ("number", "want"),
-        [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)],
+        [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGKILL, -signal.SIGKILL)],
     )
     async def test_no_process_is_left(self, number: signal.Signals, want: int) -> None:
         async with running_dev(FANOUT, "--workers", "2") as process:

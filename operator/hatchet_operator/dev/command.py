@@ -148,7 +148,7 @@ def _run_until_signalled(options: DevOptions, worker: Path, directory: Path, kub
             task.cancel()
 
         def install_signal_handlers() -> None:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, on_signal, number)
 
         install_signal_handlers()
