@@ -50,7 +50,7 @@ verify: generate ## Fail if a generated file is not what its source makes
 	@git diff --exit-code --stat -- crds sdk/hatchet_sdk/contracts || \
 	  { echo 'error: generated files were stale; commit what "make generate" wrote'; exit 1; }
 
-benchmark: $(DEMO_STAMP) ## Fan-outs of 10, 100 and 1000 against the embedded server (and a real one, see benchmarks/README.md)
+benchmark: $(DEV_STAMP) ## Fan-outs of 10, 100 and 1000 against the embedded server (and a real one, see benchmarks/README.md)
 	$(BIN)/python -m benchmarks.fanout
 
 constraints: ## Pin anew what is installed in the virtual environment

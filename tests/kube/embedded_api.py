@@ -63,6 +63,11 @@ class EmbeddedApi:
     def kubeconfig(self) -> Path:
         return self.endpoint.kubeconfig
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process id of each component, as `RealApi` has them."""
+        return {"apiserver": self._process.pid} if self._process else {}
+
     def start(self) -> None:
         """Start it and return once it serves.
 

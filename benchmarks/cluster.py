@@ -1,0 +1,154 @@
+"""Operator, local node and workers beside an API server: each a process of its own, so that each one's CPU is known."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import yaml
+
+from benchmarks.api_servers import CountingApi, WriteCounts
+from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.kinds import CRDS, POOLS, RUNS, Resource
+from hatchet_operator.cluster.kubeconfig import find_endpoint
+from hatchet_operator.errors import AlreadyExists, NotFound
+from hatchet_operator.resources.base import API_VERSION
+from tests.kube.eventually import eventually
+from tests.kube.real_api import die_with_parent, end
+
+NAMESPACE = "default"
+_ROOT = Path(__file__).parents[1]
+_POOL = "benchmark"
+
+
+class BenchmarkFailed(Exception):
+    """A process ended or did not get ready; the message ends with its log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What the processes had used at a moment: CPU by component, and the operator's memory."""
+
+    cpu_seconds: dict[str, float]
+    operator_bytes: int
+
+
+class Cluster:
+    """All that runs."""
+
+    def __init__(self, server: CountingApi, api: Api, directory: Path) -> None:
+        self.api = api
+        self._server = server
+        self._directory = directory
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        with (self._directory / f"{name}.log").open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                [*die_with_parent(), sys.executable, *command],
+                cwd=_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the benchmark, which ends the others in order
+            )
+
+    def stop(self) -> None:
+        while self._processes:
+            _, process = self._processes.popitem()
+            end(process)
+
+    def check_alive(self) -> None:
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise BenchmarkFailed(f"the {name} ended with {process.returncode}:\n{self._log_tail(name)}")
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {name}\n{self._log_tail(name)}" for name in self._processes)
+
+    def _log_tail(self, name: str) -> str:
+        return "\n".join((self._directory / f"{name}.log").read_text(errors="replace").splitlines()[-20:])
+
+    def usage(self) -> Usage:
+        operator = psutil.Process(self._processes["operator"].pid)
+        workers = psutil.Process(self._processes["local node"].pid).children(recursive=True)
+        groups = {"operator": [operator], "worker": workers}
+        groups |= {name: [psutil.Process(pid)] for name, pid in self._server.pids.items()}
+        return Usage(
+            cpu_seconds={name: sum(map(_cpu_seconds, processes)) for name, processes in groups.items()},
+            operator_bytes=operator.memory_info().rss,
+        )
+
+    def write_counts(self) -> WriteCounts:
+        return self._server.write_counts()
+
+
+@asynccontextmanager
+async def start_cluster(server: CountingApi, *, workers: int) -> AsyncIterator[Cluster]:
+    """Install the CRDs, start the operator and a pool of workers, and wait until these are connected."""
+    with tempfile.TemporaryDirectory(prefix="hatchet-benchmark-") as name:
+        directory = Path(name)
+        kubeconfig = str(server.endpoint.kubeconfig)
+        async with Api(find_endpoint(server.endpoint.kubeconfig), user_agent="benchmark", max_writes=1000) as api:
+            cluster = Cluster(server, api, directory)
+            try:
+                await _install_crds(api)
+                cluster.start("operator", ["-m", "benchmarks.operator_process", kubeconfig, NAMESPACE])
+                node = ["--state-dir", name, "--kubeconfig", kubeconfig, "--namespace", NAMESPACE]
+                cluster.start("local node", ["-m", "hatchet_operator.localnode", *node])
+                await api.create(POOLS, NAMESPACE, _pool(workers))
+                await _wait_for_workers(cluster, workers)
+                yield cluster
+            finally:
+                cluster.stop()
+
+
+async def _install_crds(api: Api) -> None:
+    for file in sorted((_ROOT / "crds").glob("*.yaml")):
+        with suppress(AlreadyExists):
+            await api.create(CRDS, None, yaml.safe_load(file.read_text()))
+    await eventually(lambda: _are_served(api, RUNS, POOLS))
+
+
+async def _are_served(api: Api, *resources: Resource) -> bool:
+    try:
+        for resource in resources:
+            await api.list_all(resource, NAMESPACE)
+    except NotFound:
+        return False
+    return True
+
+
+async def _wait_for_workers(cluster: Cluster, count: int) -> None:
+    async def are_connected() -> bool:
+        cluster.check_alive()
+        pool = await cluster.api.get(POOLS, NAMESPACE, _POOL)
+        return bool(pool.get("status", {}).get("readyReplicas", 0) >= count)
+
+    try:
+        await eventually(are_connected)
+    except TimeoutError:
+        raise BenchmarkFailed(f"the workers are not connected:\n{cluster.logs()}") from None
+
+
+def _pool(workers: int) -> Json:
+    container = {
+        "name": "worker",
+        "image": "local",
+        "command": [sys.executable, str(Path(__file__).with_name("worker.py"))],
+    }
+    return {
+        "apiVersion": API_VERSION,
+        "kind": POOLS.kind,
+        "metadata": {"name": _POOL},
+        "spec": {"minReplicas": workers, "template": {"spec": {"containers": [container]}}},
+    }
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system

@@ -1,0 +1,56 @@
+"""Measurements as a table: a column for each size, medians where a size was measured several times."""
+
+import statistics
+from collections.abc import Callable
+from functools import partial
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measurement import Measurement, percentile
+
+Figure = Callable[[Measurement], float]
+
+_FIGURES: dict[str, tuple[Figure, str]] = {
+    "children/s": (lambda m: m.children_per_second, ".1f"),
+    "raw create+status pairs/s": (lambda m: m.raw_pairs_per_second, ".1f"),
+    "ratio": (lambda m: m.ratio, ".2f"),
+    "spawn call, p50 ms": (lambda m: percentile(m.spawn_ms, 50), ".1f"),
+    "spawn call, p95 ms": (lambda m: percentile(m.spawn_ms, 95), ".1f"),
+    "spawn to start, p50 ms": (lambda m: percentile(m.start_ms, 50), ".1f"),
+    "spawn to start, p95 ms": (lambda m: percentile(m.start_ms, 95), ".1f"),
+    "API writes per child": (lambda m: m.writes_per_child, ".3f"),
+}
+
+
+def print_report(console: Console, measurements: list[Measurement]) -> None:
+    """Print the table."""
+    by_size: dict[int, list[Measurement]] = {}
+    for measurement in measurements:
+        by_size.setdefault(measurement.children, []).append(measurement)
+
+    table = Table("children", *map(str, by_size), show_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+
+    def add(title: str, figure: Figure, form: str) -> None:
+        medians = [statistics.median(map(figure, each)) for each in by_size.values()]
+        table.add_row(title, *(f"{median:{form}}" for median in medians))
+
+    for title, (figure, form) in _FIGURES.items():
+        add(title, figure, form)
+    for write in sorted({write for each in measurements for write in each.writes}):
+        add(f"  {write}", partial(_writes_per_child, write=write), ".3f")
+    table.add_section()
+    for component in measurements[0].cpu_seconds:
+        add(f"CPU per child, ms: {component}", partial(_cpu_ms_per_child, component=component), ".2f")
+    add("operator memory per run, KiB", lambda m: m.operator_growth_bytes / 1024 / (m.children + 1), ".1f")
+    console.print(table)
+
+
+def _writes_per_child(measurement: Measurement, *, write: str) -> float:
+    return measurement.writes.get(write, 0) / measurement.children
+
+
+def _cpu_ms_per_child(measurement: Measurement, *, component: str) -> float:
+    return 1000 * measurement.cpu_seconds[component] / measurement.children
