@@ -309,6 +309,14 @@ class Cluster:
         await eventually(holds)
         return await self.children_of(parent)
 
+    async def until_succeeded(self, parent: str, count: int) -> None:
+        """Wait until so many children of a run have succeeded."""
+
+        async def holds() -> bool:
+            return [phase_of(child) for child in await self.children_of(parent)].count("Succeeded") == count
+
+        await eventually(holds)
+
     async def until_executing(self, step: str, count: int, run: str = "") -> list[Execution]:
         """Wait until a step's function was called so many times, by all runs whose name begins with ``run``."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -82,3 +83,108 @@ async def test_a_crash_at_any_write_of_a_run_changes_nothing(pool: Cluster, acti
         await pool.until_pool_is_ready(2)
     await assert_done_once(pool, name)
     assert n > LEAST_WRITES, "the run has more writes than were hit"
+
+
+# --- In every phase
+
+
+async def no_operator_yet(cluster: Cluster, name: str) -> None:
+    await cluster.crash_operator()
+    await cluster.create_run(name, children=CHILDREN)
+    await cluster.start_operator()
+
+
+async def parent_started(cluster: Cluster, name: str) -> None:
+    await cluster.create_run(name, children=CHILDREN, before_spawning="spawn")
+    await cluster.until_executing("spawn", 1)
+    await cluster.crash_operator()
+    await cluster.start_operator()
+    cluster.open_gate("spawn")
+
+
+async def parent_spawns_while_it_is_away(cluster: Cluster, name: str) -> None:
+    await cluster.create_run(name, children=CHILDREN, before_spawning="spawn")
+    await cluster.until_executing("spawn", 1)
+    await cluster.crash_operator()
+    cluster.open_gate("spawn")
+    await cluster.start_operator()
+
+
+async def children_run(cluster: Cluster, name: str) -> None:
+    await cluster.create_run(name, children=CHILDREN, in_child="child")
+    await cluster.until_executing("process", CHILDREN)
+    await cluster.crash_operator()
+    await cluster.start_operator()
+    cluster.open_gate("child")
+
+
+async def children_end_while_it_is_away(cluster: Cluster, name: str) -> None:
+    await cluster.create_run(name, children=CHILDREN, in_child="child")
+    await cluster.until_executing("process", CHILDREN)
+    await cluster.crash_operator()
+    cluster.open_gate("child")
+    await cluster.start_operator()
+
+
+async def twice_in_a_row(cluster: Cluster, name: str) -> None:
+    await cluster.create_run(name, children=CHILDREN, in_child="child")
+    await cluster.until_executing("process", CHILDREN)
+    for _ in range(2):
+        await cluster.crash_operator()
+        await cluster.start_operator()
+    cluster.open_gate("child")
+
+
+async def parent_ends_while_it_is_away(cluster: Cluster, name: str) -> None:
+    await cluster.create_run(name, children=CHILDREN, after_results="end")
+    await cluster.until_succeeded(name, CHILDREN)
+    await cluster.crash_operator()
+    cluster.open_gate("end")
+    await cluster.start_operator()
+
+
+async def long_running_was_written_down(cluster: Cluster, name: str) -> None:
+    await cluster.create_run(name, children=CHILDREN, in_child="child")
+
+    async def holds() -> bool:
+        return [phase_of(child) for child in await cluster.children_of(name)] == ["Running"] * CHILDREN
+
+    await eventually(holds)
+    await cluster.crash_operator()
+    cluster.open_gate("child")
+    await cluster.start_operator()
+
+
+async def asked_to_end(cluster: Cluster, name: str) -> None:
+    await cluster.create_run(name, children=CHILDREN, in_child="child")
+    await cluster.until_executing("process", CHILDREN)
+    assert cluster.operator is not None
+    assert await cluster.operator.end() == 0
+    cluster.open_gate("child")
+    await cluster.start_operator()
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [
+        pytest.param(no_operator_yet, id="the run was created while no operator was there"),
+        pytest.param(parent_started, id="the operator is killed when the parent has started"),
+        pytest.param(parent_spawns_while_it_is_away, id="the parent spawns while the operator is away"),
+        pytest.param(children_run, id="the operator is killed while children run"),
+        pytest.param(children_end_while_it_is_away, id="children end while the operator is away"),
+        pytest.param(twice_in_a_row, id="the operator is killed twice in a row"),
+        pytest.param(parent_ends_while_it_is_away, id="the parent ends while the operator is away"),
+        pytest.param(long_running_was_written_down, id="the operator is killed when Running was written"),
+        pytest.param(asked_to_end, id="the operator is asked to end while children run"),
+    ],
+)
+async def test_nothing_is_lost_or_done_twice(pool: Cluster, phase: Callable[[Cluster, str], Awaitable[None]]) -> None:
+    await phase(pool, "run")
+    await assert_done_once(pool, "run")
+
+
+async def test_a_worker_outside_of_a_pod_registers_again_and_keeps_what_it_has(cluster: Cluster) -> None:
+    await cluster.start_operator()
+    await cluster.start_worker()
+    await children_end_while_it_is_away(cluster, "run")
+    await assert_done_once(cluster, "run")
