@@ -23,6 +23,9 @@ from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 _DEFAULT_TIMEOUT = "60s"
 _DEFAULT_SCHEDULE_TIMEOUT = "5m"
 _PRIORITIES = (1, 3)
+_DEDUPLICATE = "dedupe"
+_LOWEST_INDEX = -1
+_LONGEST_KEY = 65_536
 
 OUTCOMES = {
     wire.STEP_EVENT_TYPE_COMPLETED: Outcome.COMPLETED,
@@ -233,12 +236,23 @@ def trigger(request: workflows_wire.TriggerWorkflowRequest, caller: Caller) -> T
             "store large data elsewhere and pass where it is"
         )
     parse_object(request.input, what=what)
+    if request.desired_worker_id or request.desired_worker_labels:
+        raise InvalidRequest(
+            f'the run of workflow "{request.name}" asks for one worker (sticky, or by labels), which this version does '
+            "not have; remove it"
+        )
+    metadata = parse_object(request.additional_metadata, what=f'metadata for workflow "{request.name}"')
+    if _DEDUPLICATE in metadata:  # to run it twice would be worse than to say no
+        raise InvalidRequest(
+            f'metadata for workflow "{request.name}" has the key "{_DEDUPLICATE}", which asks Hatchet for '
+            "deduplication; this version does not have it: spawn with a key, or rename the key if you mean something else"
+        )
     lowest, highest = _PRIORITIES
     return Trigger(
         namespace=caller.namespace,
         workflow=request.name,
         input_json=request.input or "{}",
-        metadata=parse_object(request.additional_metadata, what=f'metadata for workflow "{request.name}"'),
+        metadata=metadata,
         priority=min(max(request.priority, lowest), highest) if request.HasField("priority") else None,
         parent=_parent(request),
         request_id=request.request_id or None,
@@ -256,6 +270,13 @@ def _parent(request: workflows_wire.TriggerWorkflowRequest) -> ParentAttempt | N
         raise InvalidRequest(f'a child of run "{request.parent_id}" needs child_index')
     if request.HasField("child_key") and not request.child_key:
         raise InvalidRequest(f'the spawn key of a child "{request.name}" is empty; give it a text, or none')
+    if request.child_index < _LOWEST_INDEX:
+        raise InvalidRequest(f"child_index is {request.child_index}; expected {_LOWEST_INDEX} or more")
+    if len(request.child_key) > _LONGEST_KEY:
+        raise InvalidRequest(
+            f'the spawn key of a child "{request.name}" has {len(request.child_key)} characters; '
+            f"at most {_LONGEST_KEY} are taken: use a hash of it"
+        )
     return ParentAttempt(
         attempt_id=request.parent_task_run_external_id,
         run=request.parent_id,

@@ -188,6 +188,7 @@ class Spawning:
                     return
             if existing.metadata.deletion_timestamp is not None:
                 await self._wait_until_gone(existing)
+                self._admit(trigger, child)  # which may have taken long
                 continue
             await self._attach(trigger, child, existing, identity)
             return
