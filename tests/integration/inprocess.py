@@ -1,0 +1,445 @@
+"""Embedded API server, operator and workers in the test's own process: quick to start, and nothing is hidden.
+
+`ScriptedWorker` speaks the protocol word by word, for tests of identity and of messages in odd orders. `Instance.work`
+runs the real SDK in a thread, so that a test can define its workflows where it uses them and see what they did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+from unittest import mock
+
+import grpc
+import grpc.aio
+
+from hatchet_operator import operator as operator_module
+from hatchet_operator.apiserver import ApiServer
+from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.kinds import EVENTS, REVISIONS, RUNS, WORKFLOWS
+from hatchet_operator.engine.engine import Engine
+from hatchet_operator.errors import NotFound
+from hatchet_operator.identity import Caller, mint_token
+from hatchet_operator.operator import Operator
+from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.settings import Settings
+from hatchet_sdk import ClientConfig, Hatchet
+from hatchet_sdk.contracts import dispatcher_pb2 as wire
+from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
+from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
+from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
+from tests.kube.eventually import eventually
+
+CRDS = Path(__file__).parents[2] / "crds"
+NAMESPACE = "default"
+POOL = "main"
+KEY = "a-key-for-tests-" * 4
+FINAL = ("Succeeded", "Failed", "Cancelled")
+SECONDS = 15.0  # what takes longer will not happen
+
+
+class Instance:
+    """An API server and one operator, and the workers of a test."""
+
+    def __init__(self, server: ApiServer, url: str, api: Api, operator: Operator, stack: AsyncExitStack) -> None:
+        self.server = server
+        self.url = url
+        self.api = api
+        self.operator = operator
+        self._stack = stack
+
+    @property
+    def engine(self) -> Engine:
+        assert self.operator.engine is not None
+        return self.operator.engine
+
+    # --- Workers
+
+    def config(self, pool: str = POOL) -> ClientConfig:
+        address = self.operator.grpc_address
+        token = mint_token(Caller(namespace=NAMESPACE, pool=pool), key=KEY, grpc_address=address)
+        return ClientConfig(host_port=address, token=token, tls_strategy="none")
+
+    def hatchet(self, pool: str = POOL) -> Hatchet:
+        return Hatchet(config=self.config(pool))
+
+    async def work(self, *workflows: object, slots: int = 20, pool: str = POOL) -> Hatchet:
+        """Run a worker of the SDK in a thread until the test ends, and return once it is connected."""
+        hatchet = self.hatchet(pool)
+        worker = hatchet.worker(f"{pool}-worker", max_runs=slots)
+        for workflow in workflows:
+            worker.register_workflow(workflow)
+        before = len(self._connected(pool))
+        thread = threading.Thread(target=worker.start, daemon=True)
+        thread.start()
+
+        async def stop() -> None:
+            worker.stop()
+            await asyncio.to_thread(thread.join, 5)
+
+        self._stack.push_async_callback(stop)
+        await self.until(lambda: len(self._connected(pool)) > before)
+        return hatchet
+
+    def _connected(self, pool: str) -> list[object]:
+        workers = self.engine.registry.workers_of_pool(ObjectRef(NAMESPACE, pool))
+        return [worker for worker in workers if worker.is_connected]
+
+    async def scripted(self, *, pool: str = POOL) -> ScriptedWorker:
+        worker = ScriptedWorker(self.config(pool))
+        self._stack.push_async_callback(worker.close)
+        return worker
+
+    # --- Objects
+
+    async def create_run(self, name: str, workflow: str, input: Json | None = None, **spec: Any) -> Json:  # the field
+        body = make_run(name, workflow, **({"input": input} if input is not None else {}), **spec)
+        return await self.api.create(RUNS, NAMESPACE, body)
+
+    async def run(self, name: str) -> Json:
+        return await self.api.get(RUNS, NAMESPACE, name)
+
+    async def runs(self) -> list[Json]:
+        return (await self.api.list_all(RUNS, NAMESPACE))[0]
+
+    async def patch_run(self, name: str, **spec: Any) -> Json:
+        """Change a run's spec as ``kubectl patch --type=merge`` does."""
+        return await self.api.patch(RUNS, NAMESPACE, name, {"spec": spec})
+
+    async def phase(self, name: str) -> str:
+        return str((await self.run(name)).get("status", {}).get("phase", "Pending"))
+
+    async def finished(self, name: str, *, execution: int = 0) -> Json:
+        """Wait until a run is final; return its status."""
+
+        async def is_final() -> bool:
+            status = (await self.run(name)).get("status", {})
+            return status.get("phase") in FINAL and status.get("execution", 0) >= execution
+
+        try:
+            await eventually(is_final, within_seconds=SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"run {name} is not final: {await self.run(name)}") from None
+        status: Json = (await self.run(name))["status"]
+        return status
+
+    async def delete_run(self, name: str) -> None:
+        await self.api.delete(RUNS, NAMESPACE, name)
+
+    async def hold_deletion(self, name: str) -> None:
+        """Have a finalizer keep a run that is deleted."""
+        await self.api.patch(RUNS, NAMESPACE, name, {"metadata": {"finalizers": ["tests/hold"]}})
+
+    async def release_deletion(self, name: str) -> None:
+        await self.api.patch(RUNS, NAMESPACE, name, {"metadata": {"finalizers": None}})
+
+    async def exists(self, name: str) -> bool:
+        try:
+            await self.run(name)
+        except NotFound:
+            return False
+        return True
+
+    async def until_gone(self, name: str) -> None:
+        async def gone() -> bool:
+            return not await self.exists(name)
+
+        await eventually(gone, within_seconds=SECONDS)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that this process can see."""
+
+        async def check() -> bool:
+            return holds()
+
+        await eventually(check, within_seconds=SECONDS)
+
+    async def until_phase(self, name: str, phase: str) -> None:
+        async def is_there() -> bool:
+            return await self.phase(name) == phase
+
+        await eventually(is_there, within_seconds=SECONDS)
+
+    async def create_workflow(self, name: str, **spec: Any) -> Json:
+        body = {"apiVersion": API_VERSION, "kind": "Workflow", "metadata": {"name": name}, "spec": spec}
+        return await self.api.create(WORKFLOWS, NAMESPACE, body)
+
+    async def workflow(self, name: str) -> Json:
+        return await self.api.get(WORKFLOWS, NAMESPACE, name)
+
+    async def patch_workflow(self, name: str, **spec: Any) -> None:
+        """Change a Workflow's spec, and wait until the operator has seen it."""
+        answer = await self.api.patch(WORKFLOWS, NAMESPACE, name, {"spec": spec})
+        version = int(answer["metadata"]["resourceVersion"])
+        ref = ObjectRef(NAMESPACE, name)
+
+        def seen() -> bool:
+            workflow = self.engine.workflows.get(ref)
+            return workflow is not None and int(workflow.metadata.resource_version) >= version
+
+        await self.until(seen)
+
+    async def condition(self, name: str, kind: str, *, of: Callable[[str], Awaitable[Json]] | None = None) -> Json:
+        """Wait until an object (by default a run) has a condition; return it."""
+        read = of or self.run
+        found: Json = {}
+
+        async def has() -> bool:
+            nonlocal found
+            conditions = (await read(name)).get("status", {}).get("conditions", [])
+            found = next((condition for condition in conditions if condition["type"] == kind), {})
+            return bool(found)
+
+        await eventually(has, within_seconds=SECONDS)
+        return found
+
+    async def event(self, name: str, reason: str) -> str:
+        """Wait for a Warning event about an object; return its message."""
+        message: str | None = None
+
+        async def has() -> bool:
+            nonlocal message
+            events, _ = await self.api.list_all(EVENTS, NAMESPACE)
+            message = next(
+                (
+                    event["message"]
+                    for event in events
+                    if (event["involvedObject"]["name"], event["reason"], event["type"]) == (name, reason, "Warning")
+                ),
+                None,
+            )
+            return message is not None
+
+        await eventually(has, within_seconds=SECONDS)
+        assert message is not None
+        return message
+
+    async def revisions(self) -> list[str]:
+        items, _ = await self.api.list_all(REVISIONS, NAMESPACE)
+        return [item["metadata"]["name"] for item in items]
+
+    def metric(self, name: str) -> float:
+        return self.engine.metrics.registry.get_sample_value(name) or 0.0
+
+
+@asynccontextmanager
+async def running_operator(**settings: Any) -> AsyncIterator[Instance]:
+    """Start an API server and an operator; durations among the settings are in seconds."""
+    server = ApiServer()
+    server.load_definitions(CRDS)
+    url = await server.start()
+    durations = ("running_after", "worker_silent", "rejoin", "cancel_grace", "run_ttl", "children_every")
+    given: dict[str, Any] = {
+        name: timedelta(seconds=value) if name in durations else value for name, value in settings.items()
+    }
+    operator = Operator(Settings(token_key=KEY, **given), Endpoint(server=url))
+    stop = asyncio.Event()
+    running = asyncio.create_task(operator.run(stop))
+    try:
+        await _until_ready(operator, running)
+        async with Api(Endpoint(server=url), user_agent="test") as api, AsyncExitStack() as stack:
+            yield Instance(server, url, api, operator, stack)
+    finally:
+        stop.set()
+        with mock.patch.object(operator_module, "_GRACE_SECONDS", 0.0):  # clients of a test may leave streams open
+            await running
+        await server.stop()
+
+
+async def _until_ready(operator: Operator, running: asyncio.Task[None]) -> None:
+    ready = asyncio.create_task(operator.ready.wait())
+    await asyncio.wait((running, ready), timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if running.done():
+        running.result()
+    assert operator.ready.is_set()
+
+
+class ScriptedWorker:
+    """A worker that does nothing by itself.
+
+    Its steps are functions of nothing: an attempt ends when the test says so.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._channel = grpc.aio.insecure_channel(config.host_port or "")
+        self._metadata = (("authorization", f"bearer {config.token}"),)
+        self.dispatcher = DispatcherStub(self._channel)
+        self.workflows = WorkflowServiceStub(self._channel)
+        self.id = ""
+        self.cancelled: list[str] = []
+        self._actions: list[str] = []
+        self._revisions: list[str] = []
+        self._started: asyncio.Queue[wire.AssignedAction] = asyncio.Queue()
+        self._cancels = asyncio.Condition()
+        self._listening: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+        await self._channel.close()
+
+    async def call(self, method: Any, request: Any) -> Any:
+        return await method(request, metadata=self._metadata, timeout=SECONDS)
+
+    # --- Registration
+
+    async def put_workflow(
+        self,
+        name: str,
+        steps: Sequence[Mapping[str, Any]] = ({},),
+        *,
+        on_failure: Mapping[str, Any] | None = None,
+        **opts: Any,
+    ) -> str:
+        """Register a workflow; a step's fields are the protocol's, its name is "work" by default."""
+
+        def job(steps: Sequence[Mapping[str, Any]]) -> workflows_wire.CreateWorkflowJobOpts:
+            made = []
+            for fields in steps:
+                step = fields.get("readable_id", "work")
+                made.append(
+                    workflows_wire.CreateWorkflowStepOpts(
+                        **{"readable_id": step, "action": f"{name}:{step}".lower(), "timeout": "60s", **fields}
+                    )
+                )
+                self._actions.append(made[-1].action)
+            return workflows_wire.CreateWorkflowJobOpts(name=name, steps=made)
+
+        request = workflows_wire.CreateWorkflowVersionOpts(name=name, jobs=[job(steps)], **opts)
+        if on_failure is not None:
+            request.on_failure_job.CopyFrom(job([on_failure]))
+        answer = await self.call(self.workflows.PutWorkflow, workflows_wire.PutWorkflowRequest(opts=request))
+        self._revisions.append(answer.id)
+        return str(answer.id)
+
+    async def start(self, *, slots: int = 100) -> Self:
+        """Register and listen."""
+        request = wire.WorkerRegisterRequest(
+            worker_name="scripted", actions=self._actions, slots=slots, workflow_version_ids=self._revisions
+        )
+        self.id = (await self.call(self.dispatcher.Register, request)).worker_id
+        stream = self.dispatcher.ListenV2(wire.WorkerListenRequest(worker_id=self.id), metadata=self._metadata)
+        self._listening = asyncio.create_task(self._listen(stream))
+        return self
+
+    async def _listen(self, stream: Any) -> None:
+        async for action in stream:
+            if action.action_type == wire.CANCEL_STEP_RUN:
+                async with self._cancels:
+                    self.cancelled.append(action.task_run_external_id)
+                    self._cancels.notify_all()
+            else:
+                self._started.put_nowait(action)
+
+    async def drain(self) -> None:
+        await self.call(self.dispatcher.Unsubscribe, wire.WorkerUnsubscribeRequest(worker_id=self.id))
+
+    # --- Attempts
+
+    async def next(self, *, within_seconds: float = SECONDS) -> wire.AssignedAction:
+        """Return the next attempt that the operator gives to this worker."""
+        return await asyncio.wait_for(self._started.get(), within_seconds)
+
+    @property
+    def has_nothing_new(self) -> bool:
+        return self._started.empty()
+
+    async def until_cancelled(self, action: wire.AssignedAction) -> None:
+        async with asyncio.timeout(SECONDS), self._cancels:
+            await self._cancels.wait_for(lambda: action.task_run_external_id in self.cancelled)
+
+    async def complete(self, action: wire.AssignedAction, output: Any = None, *, text: str | None = None) -> None:
+        payload = text if text is not None else "" if output is None else json.dumps(output)
+        await self.report(action, wire.STEP_EVENT_TYPE_COMPLETED, payload)
+
+    async def fail(self, action: wire.AssignedAction, error: str = "it broke", **fields: Any) -> None:
+        await self.report(action, wire.STEP_EVENT_TYPE_FAILED, error, **fields)
+
+    async def report(
+        self, action: wire.AssignedAction, kind: wire.StepActionEventType.ValueType, payload: str, **fields: Any
+    ) -> None:
+        event = wire.StepActionEvent(
+            worker_id=self.id,
+            job_run_id=action.job_run_id,
+            task_run_external_id=action.task_run_external_id,
+            action_id=action.action_id,
+            event_type=kind,
+            event_payload=payload,
+            **fields,
+        )
+        await self.call(self.dispatcher.SendStepActionEvent, event)
+
+    # --- Runs
+
+    async def trigger(self, workflow: str, input: Any = None, **fields: Any) -> str:  # the field
+        request = self.request(workflow, input, **fields)
+        return str((await self.call(self.workflows.TriggerWorkflow, request)).workflow_run_id)
+
+    async def spawn(
+        self,
+        parent: wire.AssignedAction,
+        workflow: str = "child",
+        input: Any = None,  # the field
+        *,
+        key: str | None = None,
+        index: int = -1,
+        **fields: Any,
+    ) -> str:
+        return await self.trigger(workflow, input, **child_of(parent, key=key, index=index), **fields)
+
+    @staticmethod
+    def request(workflow: str, input: Any = None, **fields: Any) -> workflows_wire.TriggerWorkflowRequest:  # the field
+        text = input if isinstance(input, str) else json.dumps(input if input is not None else {})
+        return workflows_wire.TriggerWorkflowRequest(name=workflow, input=text, **fields)
+
+    async def result(self, run: str, *, within_seconds: float = SECONDS) -> wire.WorkflowRunEvent:
+        """Await a run on a stream of its own."""
+        call = self.dispatcher.SubscribeToWorkflowRuns(metadata=self._metadata)
+        try:
+            await call.write(wire.SubscribeToWorkflowRunsRequest(workflow_run_id=run))
+            event = await asyncio.wait_for(call.read(), within_seconds)
+        finally:
+            call.cancel()
+        assert isinstance(event, wire.WorkflowRunEvent)
+        return event
+
+
+def child_of(parent: wire.AssignedAction, *, key: str | None = None, index: int = -1) -> dict[str, Any]:
+    """Return the fields that make a trigger a spawn by this attempt."""
+    fields: dict[str, Any] = {
+        "parent_id": parent.workflow_run_id,
+        "parent_task_run_external_id": parent.task_run_external_id,
+        "child_index": index,
+    }
+    return fields if key is None else {**fields, "child_key": key}
+
+
+def make_run(name: str, workflow: str, **spec: Any) -> Json:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "WorkflowRun",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"workflow": workflow, **spec},
+    }
+
+
+def errors_of(event: wire.WorkflowRunEvent) -> list[str]:
+    return [step.error for step in event.results if step.error]
+
+
+def outputs_of(event: wire.WorkflowRunEvent) -> dict[str, Any]:
+    return {step.task_name: json.loads(step.output) for step in event.results if step.output}
+
+
+def step_of(status: Json, name: str = "work") -> Json:
+    step: Json = status["steps"][name]
+    return step
