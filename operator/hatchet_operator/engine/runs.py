@@ -122,11 +122,13 @@ class Runs:
             self.reconcile(parent)  # its counts
 
     def step_of(self, record: RunRecord, identity: str) -> str | None:
-        """Return the step whose current attempt this is, by the persisted status alone."""
+        """Return the unfinished step whose current attempt this is, by the persisted status alone."""
         if record.is_final or (graph := self._graph(record)) is None:
             return None
+        states = record.run.status.steps
         steps = [step.name for step in graph.steps] + ([graph.on_failure.name] if graph.on_failure else [])
-        return next((name for name in steps if current_attempt_id(record.run, name) == identity), None)
+        unfinished = [name for name in steps if name not in states or not states[name].phase.is_final]
+        return next((name for name in unfinished if current_attempt_id(record.run, name) == identity), None)
 
     # --- Decide and apply
 
