@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Build the images: with Docker if its engine answers, else with buildah, which needs neither an engine nor a registry.
+#
+#   images/build.sh              localhost/hatchet-operator:dev, localhost/hatchet-worker:dev, localhost/hatchet-fanout:dev
+#   images/build.sh --save DIR   and write each as DIR/NAME.tar, for a cluster that pulls from nowhere
+#
+# TAG           instead of "dev"
+# BASE_IMAGE    a Python image to build on; by default python:3.11-slim with Docker, and with buildah a Debian that
+#               debootstrap makes once (a minute) and buildah's storage keeps
+# PYTHON        the interpreter whose pip downloads wheels for buildah, which builds without network (python3)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+tag=${TAG:-dev}
+debian_base=localhost/hatchet-python-base:bookworm
+save_dir=
+if [ "${1:-}" = --save ]; then save_dir=${2:?--save needs a folder}; mkdir -p "$save_dir"; fi
+
+say() { echo "images: $*" >&2; }
+
+install_builder() {
+  command -v buildah > /dev/null && command -v debootstrap > /dev/null && return
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
+    say "neither a Docker engine nor buildah and debootstrap are here; install one of them"
+    exit 1
+  fi
+  say "installing buildah and debootstrap"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends buildah debootstrap > /dev/null
+}
+
+make_debian_base() {
+  buildah inspect --type image "$debian_base" > /dev/null 2>&1 && return
+  say "making the base image with debootstrap"
+  local rootfs container
+  rootfs=$(mktemp -d)
+  debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$rootfs" > "$rootfs.log" 2>&1 ||
+    { tail -n 20 "$rootfs.log" >&2; exit 1; }
+  rm -rf "$rootfs"/var/{cache/apt,lib/apt/lists,log}/* "$rootfs"/usr/share/{doc,man,locale,info}/* "$rootfs"/dev/*
+  find "$rootfs" -name __pycache__ -prune -exec rm -rf {} +
+  chroot "$rootfs" python3 -m compileall -q /usr/lib/python3.11 > /dev/null || true  # lib2to3's tests are no Python 3
+  container=$(buildah from scratch)
+  buildah add --quiet "$container" "$rootfs" / > /dev/null
+  buildah config --env PATH=/usr/local/bin:/usr/bin:/bin --env LANG=C.UTF-8 --cmd python3 "$container"
+  buildah commit --quiet --rm "$container" "$debian_base" > /dev/null
+  rm -rf "$rootfs" "$rootfs.log"
+}
+
+# Everything that the builds install, and setuptools, which they build our two distributions with.
+download_wheels() {
+  say "downloading wheels"
+  local ours
+  ours=$(mktemp -d)
+  "${PYTHON:-python3}" -m pip wheel --quiet --no-deps --wheel-dir "$ours" ./sdk ./operator
+  "${PYTHON:-python3}" -m pip download --quiet --dest images/wheels --constraint constraints.txt --find-links "$ours" \
+    --python-version 3.11 --only-binary :all: hatchet-operator setuptools
+  rm -rf "$ours" images/wheels/hatchet_operator*
+}
+
+if docker info > /dev/null 2>&1; then
+  build() { docker build --quiet "$@" > /dev/null; }
+  save() { docker save --output "$2" "$1"; }
+  size() { docker image ls --format '{{.Size}}' "$1"; }
+  arguments=(${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"})
+else
+  build() { buildah build --quiet --isolation chroot --pull=false "$@" > /dev/null; }
+  save() { rm -f "$2"; buildah push --quiet "$1" "docker-archive:$2:$1"; }
+  size() { buildah images --format '{{.Size}}' "$1"; }
+  install_builder
+  [ -n "${BASE_IMAGE:-}" ] || make_debian_base
+  download_wheels
+  arguments=(--build-arg "BASE_IMAGE=${BASE_IMAGE:-$debian_base}" --build-arg PIP_NO_INDEX=1)
+fi
+
+build "${arguments[@]}" --file images/operator/Dockerfile --tag "localhost/hatchet-operator:$tag" .
+build "${arguments[@]}" --file images/worker/Dockerfile --tag "localhost/hatchet-worker:$tag" .
+build --build-arg "BASE=localhost/hatchet-worker:$tag" --tag "localhost/hatchet-fanout:$tag" examples/fanout
+
+for name in operator worker fanout; do
+  image=localhost/hatchet-$name:$tag
+  say "$image, $(size "$image")"
+  [ -z "$save_dir" ] || save "$image" "$save_dir/$name.tar"
+done
