@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -22,6 +23,7 @@ def serve(settings: Settings, kubeconfig: Path | None) -> int:
     """Run the operator and return the exit code of the process."""
     try:
         endpoint = find_endpoint(kubeconfig)
+        settings = replace(settings, operator_namespace=endpoint.namespace)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, endpoint))
     except OperatorError as error:
