@@ -91,7 +91,7 @@ class Engine:
         for informer in (self.pod_informer, self.run_informer):
             self._informing.append(asyncio.create_task(informer.run()))
             await informer.synced.wait()
-        self.runs.loading = False
+        self.runs.loaded()
         await self.workflows.wait_until_loaded()
 
     async def watch(self) -> None:
@@ -112,14 +112,14 @@ class Engine:
         kopf forgets deletions that happen while it can't watch; after each of its relists this finds them.
         """
         for resource, keeper in ((WORKFLOWS, self.workflows), (POOLS, self.pools)):
-            items, _ = await self._api.until_answered(
+            items, version = await self._api.until_answered(
                 lambda resource=resource: self._api.list_all(resource, self.settings.namespace)  # type: ignore[misc]
             )
             present = {ObjectRef(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
             for item in items:
                 keeper.observe("MODIFIED", item)
             for ref in keeper.known():
-                if ref not in present:
+                if ref not in present and keeper.version_of(ref) <= int(version):  # else it is newer than the list
                     keeper.forget(ref)
 
     async def stop(self) -> None:

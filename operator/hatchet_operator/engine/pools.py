@@ -54,6 +54,9 @@ class Pools:
     def known(self) -> list[ObjectRef]:
         return list(self._pools)
 
+    def version_of(self, ref: ObjectRef) -> int:
+        return int(self._pools[ref].metadata.resource_version)
+
     def forget(self, ref: ObjectRef) -> None:
         """It is not there any more; its pods and Secret are owned by it."""
         self._pools.pop(ref, None)

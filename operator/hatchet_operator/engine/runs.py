@@ -84,6 +84,13 @@ class Runs:
 
     # --- What is observed
 
+    def loaded(self) -> None:
+        """All runs were read once: what depends on whole trees may be decided from now on."""
+        self.loading = False
+        for record in self._store:
+            if record.is_final and (record.run.spec.parent is None or self._store.tally_of(record.uid) is not None):
+                self.reconcile(record)
+
     def observe(self, kind: str, obj: Json) -> None:
         """Take in a watch event, or an object that a request returned."""
         metadata = obj["metadata"]
@@ -164,7 +171,7 @@ class Runs:
             attempt = record.attempts[step]
             attempt.cancel_sent_at = now
             self._tell_cancel(attempt)
-        if record.is_final:
+        if record.is_final and not self.loading:  # before all runs were read, a tree may look smaller than it is
             self._delete_when_expired(record, now)
 
     def _observed(self, record: RunRecord) -> ObservedRun:
@@ -174,7 +181,7 @@ class Runs:
                 live[name] = out
             elif attempt.worker is None:
                 waits[name] = self.queue.wait_of(attempt)
-        tally = self._store.tally_of(record.uid)
+        tally = None if self.loading else self._store.tally_of(record.uid)
         if tally is not None and record.children_written_at is None:
             record.children_written_at = self._clock()  # a parent that ends soon writes its counts then, and only then
         return ObservedRun(
@@ -488,7 +495,12 @@ class Runs:
             self._in_background(record, self._delete(record))
 
     def _tree_is_final(self, record: RunRecord) -> bool:
-        return record.is_final and all(self._tree_is_final(child) for child in self._store.children_of(record.uid))
+        todo = [record]  # no recursion: a chain of children may be as long as it likes
+        while todo:
+            if not (record := todo.pop()).is_final:
+                return False
+            todo += self._store.children_of(record.uid)
+        return True
 
     async def _delete(self, record: RunRecord) -> None:
         try:

@@ -143,6 +143,9 @@ class Workflows:
     def known(self) -> list[ObjectRef]:
         return list(self._records)
 
+    def version_of(self, ref: ObjectRef) -> int:
+        return self._records[ref].version
+
     def forget(self, ref: ObjectRef) -> None:
         """It is not there any more."""
         if self._records.pop(ref, None) is not None:
