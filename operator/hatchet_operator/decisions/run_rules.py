@@ -246,7 +246,8 @@ class _Advance:
             return old
         self._want(step, old)
         wait = self.seen.waits.get(step.name)
-        if wait is None:
+        if wait is None:  # it will be in the queue in a moment
+            self.recheck.append(self.now + self.graph.schedule_timeout)
             return old
         since = wait.queued_at if self.graph.counts is ScheduleTimeoutCounts.QUEUE else wait.unserved_since
         if since is None:

@@ -479,6 +479,7 @@ class Runs:
         parent = record.run.spec.parent
         if parent is not None and (above := self._store.by_uid(parent.uid)) is not None:
             self.reconcile(above)
+            self._reconcile_root(above)  # whose time may be over, and which waited for this run
 
     def _delete_when_expired(self, record: RunRecord, now: datetime) -> None:
         """Delete a finished root run whose time is over and whose whole tree is final; children go with it."""

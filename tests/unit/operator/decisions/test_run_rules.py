@@ -557,6 +557,10 @@ def test_the_schedule_timeout(spec: WorkflowSpec, wait: Wait, want: datetime | s
     assert want in (status.message or "")
 
 
+def test_who_enters_the_queue_is_looked_at_again_when_the_schedule_timeout_is_over() -> None:
+    assert plan_run(make_observed_run(), NOW).recheck_at == NOW + MINUTES
+
+
 def test_the_schedule_timeout_says_which_worker_was_missing() -> None:
     wait = Wait(queued_at=ago(400), unserved_since=ago(400))
     status = status_of(plan_run(make_observed_run(waits={"work": wait}), NOW))
