@@ -23,6 +23,7 @@ class Settings:
         cancel_grace: How long a timed-out attempt with retries left may still complete.
         run_ttl: How long finished root runs are kept, unless the run or its workflow says otherwise.
         children_every: Children counts of a parent are written at most this often.
+        watch_silence: A watch that says nothing for this long is cut; bookmarks come about once a minute.
         metrics_port: Port for /metrics, /livez and /readyz; None: not served; 0: a free one.
     """
 
@@ -40,4 +41,5 @@ class Settings:
     cancel_grace: timedelta = timedelta(seconds=1)
     run_ttl: timedelta = timedelta(hours=24)
     children_every: timedelta = timedelta(seconds=1)
+    watch_silence: timedelta = timedelta(seconds=75)
     metrics_port: int | None = None

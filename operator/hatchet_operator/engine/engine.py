@@ -75,9 +75,17 @@ class Engine:
         self.workflows.revisions_in_use = self._revisions_in_use
         self._api = api
         namespace = settings.namespace
-        self.run_informer = Informer(api, RUNS, on_change=self.runs.observe, namespace=namespace)
+        silence = settings.watch_silence.total_seconds()
+        self.run_informer = Informer(
+            api, RUNS, on_change=self.runs.observe, namespace=namespace, silence_seconds=silence
+        )
         self.pod_informer = Informer(
-            api, PODS, on_change=self._observe_pod, namespace=namespace, label_selector=labels.POOL
+            api,
+            PODS,
+            on_change=self._observe_pod,
+            namespace=namespace,
+            label_selector=labels.POOL,
+            silence_seconds=silence,
         )
         self._informing: list[asyncio.Task[None]] = []
 
