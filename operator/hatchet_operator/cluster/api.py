@@ -5,6 +5,7 @@ the number of writes under way is bounded here, and a 429 is waited out for as l
 """
 
 import asyncio
+import random
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,7 +17,6 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 import orjson
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from hatchet_operator.cluster.kinds import Resource
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Refused, Transient
@@ -50,12 +50,27 @@ class Endpoint:
 
 
 class Api:
-    """The API server, for this process."""
+    """The API server, for this process.
 
-    def __init__(self, endpoint: Endpoint, *, user_agent: str = "hatchet-operator", max_writes: int = 32) -> None:
+    Args:
+        endpoint: Where it is.
+        user_agent: Who we say that we are.
+        max_writes: How many writes may be under way at a time.
+        may_write: Asked right before each write; while it says no, nothing is sent and the write fails as Transient.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        user_agent: str = "hatchet-operator",
+        max_writes: int = 32,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.endpoint = endpoint
         self.writes: Counter[tuple[str, str]] = Counter()
         self._user_agent = user_agent
+        self._may_write = may_write
         self._writing = asyncio.Semaphore(max_writes)
         self._session: aiohttp.ClientSession | None = None
         self._token = endpoint.token
@@ -192,21 +207,15 @@ class Api:
         self, call: Callable[[], Awaitable[T]], *, on_retry: Callable[[ApiError], None] | None = None
     ) -> T:
         """Repeat a call that is safe to repeat until the server gives a definite answer."""
-
-        def before_sleep(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            if on_retry is not None and isinstance(error, ApiError):
-                on_retry(error)
-
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(Transient),
-            wait=wait_exponential_jitter(multiplier=0.05, max=5, jitter=0.2),
-            before_sleep=before_sleep,
-            reraise=True,
-        ):
-            with attempt:
+        failures = 0
+        while True:
+            try:
                 return await call()
-        raise AssertionError("AsyncRetrying ends by returning or raising")
+            except Transient as error:
+                if on_retry is not None:
+                    on_retry(error)
+                failures += 1
+                await asyncio.sleep(back_off(failures, longest_seconds=5))
 
     async def _write(
         self, method: str, resource: Resource, path: str, body: Json, *, content_type: str = "application/json"
@@ -214,6 +223,8 @@ class Api:
         data = orjson.dumps(body)
         async with self._writing:
             while True:
+                if not self._may_write():
+                    raise Transient(f"{method} {path}: not sent, this operator does not lead any more")
                 self.writes[method, path.rsplit("/", 1)[-1] if path.endswith("/status") else resource.plural] += 1
                 try:
                     return await self._request(method, path, data=data, content_type=content_type)
@@ -267,6 +278,12 @@ class Api:
         if now - self._token_read_at > 60:
             self._token, self._token_read_at = self.endpoint.token_file.read_text().strip(), now
         return self._token
+
+
+def back_off(failures: int, *, longest_seconds: float) -> float:
+    """Return how long to wait: twice as long after each failure, with jitter, so that not all come back at once."""
+    # 0.05 * 2**10 is longer than any limit; without a bound, a day of failures would be too large for a float
+    return min(0.05 * 2.0 ** min(failures, 10), longest_seconds) * random.uniform(0.5, 1)  # noqa: S311  # jitter
 
 
 def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:

@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable
 
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.kinds import Resource
 from hatchet_operator.errors import ApiError, Gone
 
@@ -76,12 +76,11 @@ class Informer:
                 log.warning(
                     "watch interrupted", extra={"resource": self._resource.plural, "error": str(error), "try": failures}
                 )
-                longest = min(0.05 * 2 ** min(failures, 8), 10)
-                await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311  # jitter
+                await asyncio.sleep(back_off(failures, longest_seconds=10))
 
     async def _watch(self, version: str) -> AsyncIterator[tuple[str, Json]]:
-        # A kind that nobody changes gets no bookmarks either, so the server is asked to end the watch before its silence
-        # would look like a dead connection.
+        # A kind that nobody changes gets no bookmarks either, so the server is asked to end the watch before its
+        # silence would look like a dead connection.
         ends_after = max(int(self._silence_seconds * random.uniform(0.7, 0.8)), 1)  # noqa: S311  # jitter
         events = 0
         async for event in self._api.watch(
