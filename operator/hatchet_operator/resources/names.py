@@ -8,6 +8,7 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAX_NAME = 63
 _READABLE = 46
@@ -95,6 +96,7 @@ _ATTEMPTS = uuid.UUID("6f1a6a5e-7f0c-5c46-9a53-6a2f8d0b6c11")
 _TENANTS = uuid.UUID("0b9f3b7e-52a4-5d0e-8c0f-3d2f6f1f7a55")
 
 
+@lru_cache(maxsize=10_000)  # asked for several times in an attempt's life
 def attempt_id(run_uid: str, *, execution: int, step: str, attempt: int, dispatch: int) -> str:
     """The fence: results, cancels and spawns of an attempt are accepted by this id alone.
 
