@@ -1,79 +1,28 @@
-"""Which pods a pool needs, and what a pod of it looks like."""
+"""What a pod of a pool looks like, and what the kubelet says of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
 from typing import Any
 
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
-from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.resources.workerpool import WorkerPool
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PodView:
-    """What matters of a pool's pod."""
-
-    name: str
-    phase: str = "Pending"
-    deleting: bool = False
-    connected: bool = False  # its worker has an open stream
-    trouble: str | None = None  # why it does not run, in the kubelet's words
+def template_hash(pool: WorkerPool) -> str:
+    """Tell templates apart: a pod that was made from another one is replaced."""
+    text = json.dumps(pool.spec.template.to_wire(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PoolPlan:
-    """What has to happen to a pool's pods, and what its status should say."""
-
-    create: int
-    delete: tuple[str, ...]
-    replicas: int
-    ready: int
-    available: bool
-    reason: Reason
-    message: str
-
-
-def plan_pool(pool: WorkerPool, pods: Sequence[PodView]) -> PoolPlan:
-    """Keep ``minReplicas`` pods that are not about to go; pods that ended are removed, the idlest first."""
-    ended = [pod.name for pod in pods if pod.phase in ("Failed", "Succeeded") and not pod.deleting]
-    staying = [pod for pod in pods if not pod.deleting and pod.phase not in ("Failed", "Succeeded")]
-    wanted = pool.spec.min_replicas
-    surplus = sorted(staying, key=lambda pod: (pod.connected, pod.name))[: max(len(staying) - wanted, 0)]
-    ready = sum(pod.connected for pod in staying)
-    trouble = next((f"pod {pod.name}: {pod.trouble}" for pod in staying if pod.trouble), None)
-    if ready >= wanted:
-        reason, message = Reason.AVAILABLE, f"{ready} of {wanted} workers are connected"
-    elif trouble:
-        reason, message = Reason.PODS_FAILING, trouble
-    else:
-        reason, message = Reason.PODS_MISSING, f"{ready} of {wanted} workers are connected"
-    return PoolPlan(
-        create=max(wanted - len(staying), 0),
-        delete=(*ended, *(pod.name for pod in surplus)),
-        replicas=len(staying),
-        ready=ready,
-        available=ready >= wanted,
-        reason=reason,
-        message=message,
-    )
-
-
-def view_of(pod: Json, *, connected: bool) -> PodView:
-    """Read what matters of a Pod object."""
+def trouble_of(pod: Json) -> str | None:
+    """Say why a Pod does not run, in the kubelet's or scheduler's words; None: nothing is known to be wrong."""
     status = pod.get("status", {})
-    return PodView(
-        name=pod["metadata"]["name"],
-        phase=status.get("phase", "Pending"),
-        deleting="deletionTimestamp" in pod["metadata"],
-        connected=connected,
-        trouble=_trouble(status),
-    )
-
-
-def _trouble(status: Json) -> str | None:
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return f"Unschedulable: {condition.get('message', '')}"
     for container in status.get("containerStatuses") or []:
         waiting = container.get("state", {}).get("waiting")
         if waiting and waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
@@ -118,6 +67,7 @@ def make_pod(pool: WorkerPool, *, grpc_address: str) -> Json:
                 **template.metadata.labels,
                 labels.POOL: pool.metadata.name,
                 labels.MANAGED_BY: labels.MANAGER,
+                labels.TEMPLATE: template_hash(pool),
             },
             "annotations": dict(template.metadata.annotations),
             "ownerReferences": [

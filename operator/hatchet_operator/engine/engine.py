@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -27,15 +28,26 @@ from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
 
 _KEY_SECRET = "hatchet-operator-tokens"  # noqa: S105  # the name of an object
+_LIST_ENDS_AFTER_SECONDS = 1.0
 
 
 class Engine:
     """Everything that the operator knows and does, but for kopf and gRPC."""
 
-    def __init__(self, api: Api, settings: Settings, *, token_key: str) -> None:
+    def __init__(
+        self,
+        api: Api,
+        settings: Settings,
+        *,
+        token_key: str,
+        metrics: Metrics | None = None,
+        is_leading: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.settings = settings
         self.token_key = token_key
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
+        self._listed_anew: asyncio.TimerHandle | None = None
+        self._resyncing: set[asyncio.Task[None]] = set()
         self.events = EventRecorder(api)
         self.store = RunStore()
         self.workflows = Workflows(api, events=self.events)
@@ -59,7 +71,14 @@ class Engine:
             events=self.events,
             metrics=self.metrics,
         )
-        self.pools = Pools(api, events=self.events, token_key=token_key, connected_pods=self._connected_pods)
+        self.pools = Pools(
+            api,
+            events=self.events,
+            token_key=token_key,
+            workers_of=lambda pool: self.registry.workers_of_pool(pool),
+            drain=lambda worker: self.registry.drain_worker(worker),
+            queued=lambda pool: self.runs.queue.waiting_for(pool.namespace, pool.name),
+        )
         self.registry = Registry(
             api,
             store=self.store,
@@ -69,7 +88,9 @@ class Engine:
             settings=settings,
             slots_of_pool=self.pools.slots_of,
             on_change=self.pools.changed,
+            may_command=is_leading,
         )
+        self.runs.queue.on_demand = lambda namespace, pool: self.pools.changed(ObjectRef(namespace, pool or ""))
         self.workflows.on_change = self._workflow_changed
         self.workflows.pool_exists = self._pool_is_there
         self.workflows.revisions_in_use = self._revisions_in_use
@@ -130,10 +151,26 @@ class Engine:
                 if ref not in present and keeper.version_of(ref) <= int(version):  # else it is newer than the list
                     keeper.forget(ref)
 
+    def listed_anew(self) -> None:
+        """Have `resync` called a moment after the last sign of a list that kopf made."""
+        if self._listed_anew is not None:
+            self._listed_anew.cancel()
+        self._listed_anew = asyncio.get_running_loop().call_later(_LIST_ENDS_AFTER_SECONDS, self._resync_soon)
+
+    def _resync_soon(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.resync())
+        self._resyncing.add(task)
+        task.add_done_callback(self._resyncing.discard)
+
     async def stop(self) -> None:
-        for task in self._informing:
+        """Leave no task and no timer behind: whoever leads next must not be disturbed by what this engine knew."""
+        self.runs.stopped = True
+        if self._listed_anew is not None:
+            self._listed_anew.cancel()
+        reading = [*self._informing, *self._resyncing]
+        for task in reading:
             task.cancel()
-        await asyncio.gather(*self._informing, return_exceptions=True)
+        await asyncio.gather(*reading, return_exceptions=True)
         self.registry.stop()
         await self.pools.stop()
         await self.workflows.stop()
@@ -228,13 +265,6 @@ class Engine:
     def _observe_pod(self, kind: str, pod: Json) -> None:
         self.registry.observe_pod(kind, pod)
         self.pools.observe_pod(kind, pod)
-
-    def _connected_pods(self, pool: ObjectRef) -> set[str]:
-        return {
-            worker.pod_uid
-            for worker in self.registry.workers_of_pool(pool)
-            if worker.pod_uid is not None and worker.is_connected
-        }
 
     def _pool_is_there(self, pool: ObjectRef) -> bool:
         return pool in self.pools or any(worker.is_connected for worker in self.registry.workers_of_pool(pool))

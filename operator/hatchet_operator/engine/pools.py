@@ -1,4 +1,4 @@
-"""WorkerPools: a token and `minReplicas` pods for each, kept so.
+"""WorkerPools: a token for each, and as many pods as its work needs.
 
 Pods are counted in memory, where a pod that was just made is put at once; one reconcile runs per pool at a time. So a
 watch that is late makes no second pod.
@@ -6,13 +6,16 @@ watch that is late makes no second pod.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS
-from hatchet_operator.decisions.pooling import PoolPlan, make_pod, plan_pool, token_secret_name, view_of
+from hatchet_operator.decisions.pooling import make_pod, template_hash, token_secret_name, trouble_of
+from hatchet_operator.decisions.scaling import Demand, PodView, PoolPlan, plan_pool
+from hatchet_operator.engine.workers import DEFAULT_SLOTS, Worker
 from hatchet_operator.errors import AlreadyExists, Conflict, NotFound, Refused
 from hatchet_operator.identity import Caller, mint_token
 from hatchet_operator.resources import labels
@@ -22,6 +25,8 @@ from hatchet_operator.resources.reasons import ConditionType, Reason
 from hatchet_operator.resources.workerpool import PoolStatus, WorkerPool
 
 log = logging.getLogger(__name__)
+
+_GATHER_SECONDS = 0.05
 
 
 class Pools:
@@ -33,12 +38,17 @@ class Pools:
         *,
         events: EventRecorder,
         token_key: str,
-        connected_pods: Callable[[ObjectRef], set[str]],
+        workers_of: Callable[[ObjectRef], list[Worker]],
+        drain: Callable[[Worker], None],
+        queued: Callable[[ObjectRef], int],
     ) -> None:
         self._api = api
         self._events = events
         self._token_key = token_key
-        self._connected_pods = connected_pods
+        self._workers_of = workers_of
+        self._drain = drain
+        self._queued = queued
+        self._rechecks: dict[ObjectRef, asyncio.TimerHandle] = {}
         self._pools: dict[ObjectRef, WorkerPool] = {}
         self._pods: dict[ObjectRef, dict[str, Json]] = {}  # pool -> pod uid -> Pod
         self._locks: dict[ObjectRef, asyncio.Lock] = {}
@@ -60,6 +70,8 @@ class Pools:
     def forget(self, ref: ObjectRef) -> None:
         """It is not there any more; its pods and Secret are owned by it."""
         self._pools.pop(ref, None)
+        if (recheck := self._rechecks.pop(ref, None)) is not None:
+            recheck.cancel()
 
     def slots_of(self, ref: ObjectRef) -> int | None:
         pool = self._pools.get(ref)
@@ -107,6 +119,7 @@ class Pools:
         task.add_done_callback(self._tasks.discard)
 
     async def _reconcile_soon(self, ref: ObjectRef) -> None:
+        await asyncio.sleep(_GATHER_SECONDS)  # a burst of runs and of pod events leads to one decision
         async with self._locks.setdefault(ref, asyncio.Lock()):
             self._pending.discard(ref)
             await self.reconcile(ref)
@@ -118,9 +131,8 @@ class Pools:
         pool = self._pools.get(ref)
         if pool is None or pool.metadata.deletion_timestamp is not None:
             return
-        connected = self._connected_pods(ref)
-        pods = self._pods.get(ref, {})
-        plan = plan_pool(pool, [view_of(pod, connected=uid in connected) for uid, pod in pods.items()])
+        plan = self._plan(pool, ref)
+        self._recheck_after(ref, plan)
         refused: str | None = None
         if plan.create:
             try:
@@ -130,9 +142,29 @@ class Pools:
             except Refused as error:
                 refused = f"the API server refused the pool's pod: {error.message}"
                 self._events.warn(pool, Reason.INVALID_SPEC, refused)
+        for worker in self._workers_of(ref):
+            if worker.pod is not None and worker.pod.name in plan.drain:
+                self._drain(worker)
         for name in plan.delete:
             await self._delete_pod(ref, name)
         await self._write_status(ref, plan, refused)
+
+    def _plan(self, pool: WorkerPool, ref: ObjectRef) -> PoolPlan:
+        workers = {worker.pod_uid: worker for worker in self._workers_of(ref)}
+        wanted_template = template_hash(pool)
+        views = [
+            _view(pod, workers.get(uid), wanted_template=wanted_template)
+            for uid, pod in self._pods.get(ref, {}).items()
+        ]
+        asked = max((worker.slots for worker in workers.values()), default=DEFAULT_SLOTS)
+        return plan_pool(pool, views, Demand(queued=self._queued(ref), slots_per_pod=pool.spec.slots or asked))
+
+    def _recheck_after(self, ref: ObjectRef, plan: PoolPlan) -> None:
+        if (before := self._rechecks.pop(ref, None)) is not None:
+            before.cancel()
+        if plan.recheck_after is not None:
+            delay = plan.recheck_after.total_seconds()
+            self._rechecks[ref] = asyncio.get_running_loop().call_later(delay, self.changed, ref)
 
     async def _ensure_token(self, pool: WorkerPool) -> None:
         namespace, name = pool.metadata.namespace, pool.metadata.name
@@ -217,9 +249,29 @@ class Pools:
 
     async def stop(self) -> None:
         self.active = False
+        for recheck in self._rechecks.values():
+            recheck.cancel()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _view(pod: Json, worker: Worker | None, *, wanted_template: str) -> PodView:
+    now = time.monotonic()
+    draining_since = worker.draining_since if worker else None
+    return PodView(
+        name=pod["metadata"]["name"],
+        phase=pod.get("status", {}).get("phase", "Pending"),
+        deleting="deletionTimestamp" in pod["metadata"],
+        # a pod of an operator that did not label it yet is as good as any
+        current=pod["metadata"].get("labels", {}).get(labels.TEMPLATE, wanted_template) == wanted_template,
+        connected=worker is not None and worker.is_connected,
+        attempts=len(worker.out) if worker else 0,
+        occupied=worker.occupied if worker else 0,
+        idle_for=timedelta(seconds=now - worker.idle_since) if worker and not worker.out else None,
+        draining_for=timedelta(seconds=now - draining_since) if draining_since is not None else None,
+        trouble=trouble_of(pod),
+    )
 
 
 def _status(pool: WorkerPool, plan: PoolPlan, refused: str | None, now: datetime) -> PoolStatus:
@@ -243,6 +295,7 @@ def _status(pool: WorkerPool, plan: PoolPlan, refused: str | None, now: datetime
     )
     return PoolStatus(
         replicas=plan.replicas,
+        desired_replicas=plan.desired,
         ready_replicas=plan.ready,
         selector=f"{labels.POOL}={pool.metadata.name}",
         conditions=(condition(ConditionType.AVAILABLE, plan.available, plan.reason, plan.message), valid),

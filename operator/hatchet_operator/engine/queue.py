@@ -42,6 +42,7 @@ class AttemptQueue:
     def __init__(self, *, assign: Callable[[Attempt, Worker], None], unserved: Callable[[list[Attempt]], None]) -> None:
         self._assign = assign
         self._unserved = unserved
+        self.on_demand: Callable[[str, str | None], None] = lambda namespace, pool: None
         self._queues: dict[QueueKey, _Queue] = {}
         self._numbers = itertools.count()
 
@@ -60,6 +61,8 @@ class AttemptQueue:
             queue.unserved_since = now
         for worker in [worker for worker in queue.workers if worker.can_take(attempt)]:
             self.fill(worker)  # those that wait may be roots that are held back, and this a child
+        if queue.waiting:
+            self.on_demand(attempt.ref.namespace, attempt.graph.pool)
 
     def withdraw(self, attempt: Attempt) -> None:
         """Take back an attempt that waits."""
@@ -105,11 +108,17 @@ class AttemptQueue:
                     if heap and worker.can_take(heap[0][2]) and (best is None or heap[0][:2] < best[0]):
                         best = (heap[0][:2], queue, heap)
             if best is None:
-                return
+                break
             _, queue, heap = best
             attempt = heapq.heappop(heap)[2]
             queue.waiting -= 1
             self._assign(attempt, worker)
+        if not worker.out:
+            self.on_demand(worker.namespace, worker.registration.pool)  # there is less of it
+
+    def waiting_for(self, namespace: str, pool: str) -> int:
+        """How many attempts wait for a slot of a pool."""
+        return sum(queue.waiting for key, queue in self._queues.items() if key[:2] == (namespace, pool))
 
     def _queue(self, key: QueueKey) -> _Queue:
         return self._queues.setdefault(key, _Queue())

@@ -7,6 +7,7 @@ Register ─► known ─ListenV2─► connected ─stream closed─► known
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class Registry:
         settings: Settings,
         slots_of_pool: Callable[[ObjectRef], int | None],
         on_change: Callable[[ObjectRef], None],
+        may_command: Callable[[], bool] = lambda: True,
     ) -> None:
         self._api = api
         self._store = store
@@ -82,6 +84,7 @@ class Registry:
         self._settings = settings
         self._slots_of_pool = slots_of_pool
         self._on_change = on_change
+        self._may_command = may_command
         self._workers: dict[str, Worker] = {}
         self._by_pod: dict[str, set[Worker]] = {}
         self._pods: dict[str, Json] = {}
@@ -203,7 +206,7 @@ class Registry:
         """
         worker = self.get(namespace, worker_id)
         self._disconnect(worker)
-        stream = worker.stream = WorkerStream()
+        stream = worker.stream = WorkerStream(self._may_command)
         self._seen(worker)
         self._metrics.workers.inc()
         if held is not None:
@@ -248,9 +251,12 @@ class Registry:
 
     def drain(self, namespace: str, worker_id: str) -> None:
         """The worker takes nothing new; what it has, it finishes."""
-        worker = self.get(namespace, worker_id)
-        worker.draining = True
-        self._runs.queue.disconnect(worker, datetime.now(UTC))
+        self.drain_worker(self.get(namespace, worker_id))
+
+    def drain_worker(self, worker: Worker) -> None:
+        if worker.draining_since is None:
+            worker.draining_since = time.monotonic()
+            self._runs.queue.disconnect(worker, datetime.now(UTC))
 
     def heartbeat(self, namespace: str, worker_id: str) -> None:
         self._seen(self.get(namespace, worker_id))

@@ -5,7 +5,8 @@ when it was silent for `worker_silent`. Its registration is kept on its Pod, so 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from hatchet_operator.engine.records import Attempt
@@ -50,10 +51,15 @@ Command = StartCommand | CancelCommand
 
 
 class WorkerStream:
-    """What one ListenV2 call sends: commands, until a newer call or the worker's end closes it."""
+    """What one ListenV2 call sends: commands, until a newer call or the worker's end closes it.
 
-    def __init__(self) -> None:
+    Args:
+        may_command: Asked right before each command; the stream ends when it says no, as another operator leads then.
+    """
+
+    def __init__(self, may_command: Callable[[], bool] = lambda: True) -> None:
         self._commands: asyncio.Queue[Command | None] = asyncio.Queue()
+        self._may_command = may_command
 
     def put(self, command: Command) -> None:
         self._commands.put_nowait(command)
@@ -62,7 +68,7 @@ class WorkerStream:
         self._commands.put_nowait(None)
 
     async def commands(self) -> AsyncIterator[Command]:
-        while (command := await self._commands.get()) is not None:
+        while (command := await self._commands.get()) is not None and self._may_command():
             yield command
 
 
@@ -76,7 +82,8 @@ class Worker:
     pod_uid: str | None = None
     slots: int
     stream: WorkerStream | None = None
-    draining: bool = False
+    draining_since: float | None = None  # time.monotonic(): it gets nothing new
+    idle_since: float = field(default_factory=time.monotonic)  # while it has no attempts
     reported: bool = True  # it said what it holds, or was never asked
     out: dict[str, Attempt] = field(default_factory=dict)
     occupied: int = 0  # how many of `out` occupy a slot
@@ -100,6 +107,10 @@ class Worker:
     @property
     def queue_keys(self) -> list[tuple[str, str | None, str]]:
         return [(self.namespace, self.registration.pool, action) for action in self.registration.actions]
+
+    @property
+    def draining(self) -> bool:
+        return self.draining_since is not None
 
     @property
     def is_connected(self) -> bool:
@@ -128,6 +139,8 @@ class Worker:
         """The attempt ended here, one way or another."""
         if self.out.pop(attempt.id, None) is not None:
             self.occupied -= attempt.occupies_slot
+            if not self.out:
+                self.idle_since = time.monotonic()
 
     def send(self, command: Command) -> None:
         """Hand a command to the open stream; without one, the worker learns of it when it listens again."""

@@ -11,12 +11,15 @@ in CEL.
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic.json_schema import GenerateJsonSchema
 
 from hatchet_operator.resources.base import GROUP, VERSION, ResourceModel
+from hatchet_operator.resources.durations import format_duration
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workerpool import WorkerPool
 from hatchet_operator.resources.workflow import Workflow
@@ -43,6 +46,13 @@ def write_crds(directory: Path) -> None:
 def render_crd(crd: Json) -> str:
     """Return the text of a CRD's file."""
     return _HEADER + yaml.dump(crd, Dumper=_NoAliases, sort_keys=False, allow_unicode=True, width=110)
+
+
+class _Schema(GenerateJsonSchema):
+    """pydantic's own schemas, with the defaults of durations in the form that the API server checks them in."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
 class _NoAliases(yaml.SafeDumper):
@@ -188,9 +198,17 @@ POOL = Kind(
         Column(name="Ready", type="integer", path=".status.readyReplicas"),
         Column(name="Replicas", type="integer", path=".status.replicas"),
         Column(name="Min", type="integer", path=".spec.minReplicas"),
+        Column(name="Max", type="integer", path=".spec.maxReplicas"),
         Column(name="Slots", type="integer", path=".spec.slots", priority=1),
         Column(name="Available", path=_condition("Available")),
         _AGE,
+    ),
+    rules=(
+        Rule(
+            rule="!has(self.maxReplicas) || self.maxReplicas >= self.minReplicas",
+            message="maxReplicas is lower than minReplicas; raise maxReplicas, or lower minReplicas first",
+            field="maxReplicas",
+        ),
     ),
     scale={
         "specReplicasPath": ".spec.minReplicas",
@@ -256,7 +274,7 @@ def structural_schema(model: type[ResourceModel]) -> Json:
     Raises:
         TypeError: The model has a field that no structural schema can describe, such as a union of models.
     """
-    schema = model.model_json_schema(by_alias=True)
+    schema = model.model_json_schema(by_alias=True, schema_generator=_Schema)
     return _Structural(schema.pop("$defs", {})).convert(schema, model.__name__)
 
 

@@ -6,6 +6,7 @@ ROOT_UID = f"{GROUP}/root-uid"
 PARENT_UID = f"{GROUP}/parent-uid"
 WORKFLOW = f"{GROUP}/workflow"
 POOL = f"{GROUP}/pool"
+TEMPLATE = f"{GROUP}/template"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "hatchet-operator"
 

@@ -1,10 +1,12 @@
 """WorkerPool: pods of one template that the operator keeps running for the workflows that their code registers."""
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel
+from hatchet_operator.resources.durations import Duration
 
 
 def _has_containers(spec: dict[str, Any]) -> dict[str, Any]:
@@ -56,13 +58,27 @@ class PoolSpec(ResourceModel):
     slots: Annotated[
         int | None, Field(ge=1, le=10000, description="Attempts at a time per pod; absent: what the worker asks for.")
     ] = None
-    min_replicas: Annotated[int, Field(ge=0, le=1000, description="How many pods are kept.")] = 1
+    min_replicas: Annotated[int, Field(ge=0, le=1000, description="How many pods are kept, work or not.")] = 1
+    max_replicas: Annotated[
+        int | None, Field(ge=0, le=1000, description="How many pods there may be under load; absent: minReplicas.")
+    ] = None
+    idle_before_scale_in: Annotated[
+        Duration, Field(description="How long a pod beyond what the work needs must be idle before it is removed.")
+    ] = timedelta(minutes=1)
+    drain_timeout: Annotated[
+        Duration, Field(description="How long a pod that is to be removed may finish what it has.")
+    ] = timedelta(minutes=5)
+
+    @property
+    def largest(self) -> int:
+        return self.min_replicas if self.max_replicas is None else self.max_replicas
 
 
 class PoolStatus(ResourceModel):
     """What the operator sees of the pool."""
 
     replicas: Annotated[int, Field(ge=0, description="Pods of the pool.")] = 0
+    desired_replicas: Annotated[int, Field(ge=0, description="Pods that the work needs, within the bounds.")] = 0
     ready_replicas: Annotated[int, Field(ge=0, description="Pods whose worker is connected.")] = 0
     selector: Annotated[
         str, Field(description="Label selector of the pods, for the scale subresource.", max_length=253)

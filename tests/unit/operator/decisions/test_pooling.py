@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.decisions.pooling import PodView, make_pod, plan_pool, view_of
+from hatchet_operator.decisions.pooling import make_pod, trouble_of
 from hatchet_operator.resources.workerpool import WorkerPool
-
-READY = PodView(name="ready", phase="Running", connected=True)
-STARTING = PodView(name="starting")
-LEAVING = PodView(name="leaving", phase="Running", connected=True, deleting=True)
-FAILED = PodView(name="failed", phase="Failed")
-BROKEN = PodView(name="broken", trouble="ImagePullBackOff: no such image")
 
 
 def make_pool(replicas: int = 1, *, pod: dict[str, Any] | None = None, **metadata: Any) -> WorkerPool:
@@ -24,39 +18,6 @@ def make_pool(replicas: int = 1, *, pod: dict[str, Any] | None = None, **metadat
             "spec": {"minReplicas": replicas, "template": {"metadata": metadata, "spec": spec}},
         }
     )
-
-
-@pytest.mark.parametrize(
-    ("replicas", "pods", "want_create", "want_delete"),
-    [
-        pytest.param(2, [], 2, [], id="none there: all are made"),
-        pytest.param(2, [READY, STARTING], 0, [], id="enough, even if one only starts"),
-        pytest.param(2, [READY, LEAVING], 1, [], id="one that leaves is replaced already"),
-        pytest.param(1, [FAILED], 1, ["failed"], id="one that ended is removed and replaced"),
-        pytest.param(0, [READY, STARTING], 0, ["starting", "ready"], id="too many: the idlest go first"),
-        pytest.param(1, [READY, STARTING], 0, ["starting"], id="a connected one stays"),
-        pytest.param(1, [BROKEN], 0, [], id="one in trouble is the kubelet's to restart"),
-    ],
-)
-def test_which_pods_a_pool_needs(replicas: int, pods: list[PodView], want_create: int, want_delete: list[str]) -> None:
-    plan = plan_pool(make_pool(replicas), pods)
-    assert (plan.create, list(plan.delete)) == (want_create, want_delete)
-
-
-@pytest.mark.parametrize(
-    ("pods", "want"),
-    [
-        pytest.param([READY], (True, "Available", "1 of 1 workers are connected"), id="available"),
-        pytest.param([STARTING], (False, "PodsMissing", "0 of 1 workers are connected"), id="starting"),
-        pytest.param(
-            [BROKEN], (False, "PodsFailing", "pod broken: ImagePullBackOff: no such image"), id="the kubelet's words"
-        ),
-        pytest.param([LEAVING], (False, "PodsMissing", "0 of 1 workers are connected"), id="leaving"),
-    ],
-)
-def test_what_a_pool_says_of_itself(pods: list[PodView], want: tuple[bool, str, str]) -> None:
-    plan = plan_pool(make_pool(), pods)
-    assert (plan.available, plan.reason, plan.message) == want
 
 
 @pytest.mark.parametrize(
@@ -81,7 +42,7 @@ def test_what_a_pool_says_of_itself(pods: list[PodView], want: tuple[bool, str, 
 )
 def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
     pod = {"metadata": {"name": "a"}, "status": {"phase": "Pending", "containerStatuses": [status]}}
-    assert view_of(pod, connected=False).trouble == want
+    assert trouble_of(pod) == want
 
 
 def test_a_pod_is_its_template_and_knows_the_operator() -> None:

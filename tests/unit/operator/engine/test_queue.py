@@ -225,7 +225,7 @@ async def test_withdrawing_what_is_out_changes_nothing(desk: Desk) -> None:
 
 async def test_a_draining_worker_gets_nothing(desk: Desk) -> None:
     worker = desk.connect()
-    worker.draining = True
+    worker.draining_since = 0.0
     desk.queue.disconnect(worker, NOW)
     desk.add("a")
     assert desk.given == []
