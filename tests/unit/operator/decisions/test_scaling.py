@@ -1,0 +1,158 @@
+"""How many pods a pool gets, and which of them go."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hatchet_operator.decisions.scaling import Demand, PodView, PoolPlan, plan_pool
+from hatchet_operator.resources.base import ObjectMeta
+from hatchet_operator.resources.reasons import Reason
+from hatchet_operator.resources.workerpool import PodTemplate, PoolSpec, WorkerPool
+
+LONG = timedelta(hours=1)
+
+
+def make_pool(**spec: Any) -> WorkerPool:
+    template = PodTemplate(spec={"containers": [{"name": "worker"}]})
+    return WorkerPool(metadata=ObjectMeta(name="p", namespace="n", uid="u"), spec=PoolSpec(template=template, **spec))
+
+
+def idle(name: str, **given: Any) -> PodView:
+    return PodView(name=name, connected=True, idle_for=given.pop("idle_for", timedelta()), **given)
+
+
+def busy(name: str, attempts: int = 1, **given: Any) -> PodView:
+    return PodView(name=name, connected=True, attempts=attempts, occupied=attempts, **given)
+
+
+def starting(name: str, **given: Any) -> PodView:
+    return PodView(name=name, **given)
+
+
+def plan(pods: list[PodView], *, queued: int = 0, slots: int = 10, **spec: Any) -> PoolPlan:
+    return plan_pool(make_pool(**spec), pods, Demand(queued=queued, slots_per_pod=slots))
+
+
+@pytest.mark.parametrize(
+    ("pods", "queued", "spec", "want"),
+    [
+        pytest.param([], 0, {}, 1, id="an idle pool keeps its minimum"),
+        pytest.param([], 0, {"min_replicas": 0, "max_replicas": 3}, 0, id="an idle pool may be empty"),
+        pytest.param(
+            [], 1, {"min_replicas": 0, "max_replicas": 3}, 1, id="the first queued attempt wakes an empty pool"
+        ),
+        pytest.param([], 25, {"min_replicas": 0, "max_replicas": 5}, 3, id="as many pods as the queue fills"),
+        pytest.param([], 250, {"min_replicas": 0, "max_replicas": 5}, 5, id="never more than the maximum"),
+        pytest.param([busy("a", 10)], 1, {"max_replicas": 5}, 1, id="running work counts too"),
+        pytest.param([starting("a")], 5, {"max_replicas": 5}, 0, id="a pod that is starting is not made twice"),
+        pytest.param([starting("a", phase="Failed")], 0, {}, 1, id="a pod that failed is replaced"),
+        pytest.param([starting("a", deleting=True)], 0, {}, 1, id="a pod that is going is replaced"),
+        pytest.param([], 5, {"min_replicas": 2}, 2, id="without a maximum the minimum is it"),
+    ],
+)
+def test_pods_that_are_made(pods: list[PodView], queued: int, spec: dict[str, Any], want: int) -> None:
+    assert plan(pods, queued=queued, **spec).create == want
+
+
+SCALED = {"min_replicas": 0, "max_replicas": 3}
+
+
+@pytest.mark.parametrize(
+    ("pods", "spec", "want"),
+    [
+        pytest.param([idle("a", idle_for=LONG)], SCALED, ("a",), id="a pod that was idle for long goes"),
+        pytest.param([idle("a")], SCALED, (), id="a pod that was idle for a moment stays"),
+        pytest.param([idle("a", idle_for=LONG)], {}, (), id="the minimum stays however idle"),
+        pytest.param([busy("a"), idle("b", idle_for=LONG)], SCALED, ("b",), id="the idle one goes, not the busy one"),
+        pytest.param([starting("a"), busy("b")], SCALED, ("a",), id="one that is not needed before it started goes"),
+        pytest.param(
+            [busy("a"), busy("b", 3)], {"min_replicas": 1}, ("a",), id="beyond the maximum the least busy one drains"
+        ),
+        pytest.param(
+            [PodView(name="a", connected=True, attempts=2), busy("b")],
+            SCALED,
+            (),
+            id="a pod whose steps await children is not idle",
+        ),
+    ],
+)
+def test_pods_that_are_drained(pods: list[PodView], spec: dict[str, Any], want: tuple[str, ...]) -> None:
+    assert plan(pods, **spec).drain == want
+
+
+def test_a_drained_pod_with_work_is_deleted_when_it_has_none() -> None:
+    second = timedelta(seconds=1)
+    assert plan([busy("a", draining_for=second), idle("b")]).delete == ()
+    assert plan([idle("a", draining_for=second), idle("b")]).delete == ("a",)
+
+
+def test_a_drained_pod_is_deleted_when_its_time_is_over() -> None:
+    late = busy("a", draining_for=timedelta(minutes=6))
+    assert plan([late, idle("b")]).delete == ("a",)
+
+
+class TestReplacing:
+    """A changed template."""
+
+    def test_the_new_pod_is_made_beside_the_old(self) -> None:
+        want = plan([busy("old", current=False)])
+        assert (want.create, want.drain) == (1, ())
+
+    def test_the_old_pod_stays_while_the_new_one_starts(self) -> None:
+        want = plan([busy("old", current=False), starting("new")])
+        assert (want.create, want.drain) == (0, ())
+
+    def test_the_old_pod_drains_when_the_new_one_is_connected(self) -> None:
+        want = plan([busy("old", current=False), idle("new")])
+        assert (want.create, want.drain, want.delete) == (0, ("old",), ())
+
+    def test_an_idle_old_pod_goes_at_once(self) -> None:
+        assert plan([idle("old", current=False), idle("new")]).delete == ("old",)
+
+    def test_at_most_a_quarter_more_is_made(self) -> None:
+        old = [idle(f"old{n}", current=False) for n in range(8)]
+        assert plan(old, min_replicas=8).create == 2
+
+    def test_a_template_that_does_not_start_takes_nothing_away(self) -> None:
+        old = [busy(f"old{n}", current=False) for n in range(4)]
+        want = plan([*old, starting("new", trouble="ErrImagePull: no")], min_replicas=4)
+        assert (want.drain, want.delete) == ((), ())
+
+
+def test_a_pod_that_does_not_start_is_told_of() -> None:
+    want = plan([starting("a", trouble="ErrImagePull: no such image")])
+    assert (want.reason, want.message) == (Reason.PODS_FAILING, "pod a: ErrImagePull: no such image")
+
+
+def test_time_alone_is_looked_at_again() -> None:
+    assert plan([idle("a", idle_for=timedelta(seconds=20))], **SCALED).recheck_after == timedelta(seconds=40)
+
+
+PODS = st.lists(
+    st.builds(
+        PodView,
+        name=st.uuids().map(str),
+        phase=st.sampled_from(["Pending", "Running", "Failed"]),
+        deleting=st.booleans(),
+        current=st.booleans(),
+        connected=st.booleans(),
+        attempts=st.integers(0, 3),
+        occupied=st.integers(0, 3),
+        idle_for=st.none() | st.timedeltas(timedelta(), LONG),
+        draining_for=st.none() | st.timedeltas(timedelta(), timedelta(minutes=1)),
+    ),
+    max_size=12,
+)
+
+
+@given(PODS, st.integers(0, 100), st.integers(0, 5), st.integers(0, 5))
+def test_no_plan_removes_work_or_overshoots(pods: list[PodView], queued: int, least: int, more: int) -> None:
+    want = plan(pods, queued=queued, min_replicas=least, max_replicas=least + more)
+    by_name = {pod.name: pod for pod in pods}
+    assert least <= want.desired <= least + more
+    assert all(by_name[name].attempts == 0 or by_name[name].phase == "Failed" for name in want.delete)
+    assert want.replicas + want.create <= max(want.desired + max(1, -(-want.desired // 4)), want.replicas)
+    assert not any(by_name[name].deleting for name in (*want.drain, *want.delete))
