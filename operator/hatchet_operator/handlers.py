@@ -6,7 +6,6 @@ finalizer. kopf's relist after a 410 does not tell what was deleted, but it mark
 a moment after the last of these, what is known is compared with what is there.
 """
 
-import asyncio
 from typing import Any
 
 import aiohttp
@@ -17,13 +16,10 @@ from hatchet_operator.engine.engine import Engine
 from hatchet_operator.resources.base import GROUP, VERSION
 from hatchet_operator.resources.names import ObjectRef
 
-_RELIST_ENDS_AFTER_SECONDS = 1.0
-
 
 def make_registry(engine: Engine, endpoint: Endpoint) -> kopf.OperatorRegistry:
     """Register all handlers of one operator."""
     registry = kopf.OperatorRegistry()
-    relist = _RelistEnd(engine)
 
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -42,38 +38,19 @@ def make_registry(engine: Engine, endpoint: Endpoint) -> kopf.OperatorRegistry:
 
     @kopf.on.event(GROUP, VERSION, "workflows", registry=registry)
     async def workflow_changed(event: kopf.RawEvent, namespace: str | None, name: str | None, **_: Any) -> None:
+        if event["type"] is None:
+            engine.listed_anew()
         engine.workflows.observe(event["type"] or "MODIFIED", dict(event["object"]))
-        relist.noticed(event)
         await engine.workflows.reconcile(ObjectRef(namespace or "", name or ""))
 
     @kopf.on.event(GROUP, VERSION, "workerpools", registry=registry)
     async def pool_changed(event: kopf.RawEvent, namespace: str | None, name: str | None, **_: Any) -> None:
+        if event["type"] is None:
+            engine.listed_anew()
         engine.pools.observe(event["type"] or "MODIFIED", dict(event["object"]))
-        relist.noticed(event)
         engine.pools.changed(ObjectRef(namespace or "", name or ""))
 
     return registry
-
-
-class _RelistEnd:
-    """Notices when kopf has listed anew, and has what is known compared with what is there."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def noticed(self, event: kopf.RawEvent) -> None:
-        if event["type"] is not None:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(_RELIST_ENDS_AFTER_SECONDS, self._compare)
-
-    def _compare(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._engine.resync())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _session(endpoint: Endpoint) -> aiohttp.ClientSession:

@@ -1,23 +1,27 @@
-"""The operator: API session, engine, gRPC server and kopf, started in the order that loses nothing, and stopped so."""
+"""One operator process: probes from its start to its end, and between them terms of leadership.
+
+    standby ─ the Lease is ours ─► term ─ lost ─► standby …
+                                     └─ asked to end: the term ends first, then the Lease is released
+
+Without leader election there is one term, from start to end.
+"""
 
 import asyncio
-import contextlib
-import logging
-import random
-from collections.abc import Callable
-
-import kopf
+import socket
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from hatchet_operator.cluster.api import Api, Endpoint
-from hatchet_operator.dispatcher.services import GrpcServer
-from hatchet_operator.engine.engine import Engine, find_token_key
-from hatchet_operator.handlers import make_registry
-from hatchet_operator.probes import Probes
+from hatchet_operator.cluster.election import Elector, LeaseTimes
+from hatchet_operator.engine.engine import Engine
+from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.probes import Health, Probes
 from hatchet_operator.settings import Settings
-
-log = logging.getLogger(__name__)
+from hatchet_operator.term import Term
 
 _GRACE_SECONDS = 0.5
+_STUCK_SECONDS = 120.0
 
 
 class Operator:
@@ -35,79 +39,115 @@ class Operator:
         self._settings = settings
         self._endpoint = endpoint
         self._install_signal_handlers = install_signal_handlers
+        self.metrics = Metrics()
         self.ready = asyncio.Event()
-        self.grpc_address = ""
+        """Set while this operator leads and workers are let in."""
         self.probes_port: int | None = None
-        self.engine: Engine | None = None
+        self.elector: Elector | None = None
+        self.term: Term | None = None
+
+    @property
+    def engine(self) -> Engine | None:
+        return self.term.engine if self.term else None
+
+    @property
+    def grpc_address(self) -> str:
+        return self.term.grpc_address if self.term else ""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; what is in flight then is found again in the objects."""
-        async with Api(self._endpoint, max_writes=self._settings.max_writes) as api:
-            engine = self.engine = Engine(api, self._settings, token_key=await find_token_key(api, self._settings))
-            server = GrpcServer(engine)
-            probes = Probes(engine, self.ready)
-            if self._settings.metrics_port is not None:
-                self.probes_port = await probes.start(self._settings.grpc_host, self._settings.metrics_port)
-            starting = asyncio.create_task(self._start(engine, server))
-            kopf_task: asyncio.Task[None] | None = None
-            try:
-                await _first_of(starting, stop)
-                if starting.done():
-                    starting.result()
-                    kopf_task = asyncio.create_task(self._keep_kopf_running(engine, stop))
-                    self.ready.set()
-                    watching = asyncio.create_task(engine.watch())
-                    await _first_of(watching, stop)
-                    if watching.done():
-                        watching.result()
-            finally:
-                starting.cancel()
-                engine.registry.stop()  # streams never end by themselves
-                await server.stop(_GRACE_SECONDS)
-                await probes.stop()
-                if kopf_task is not None:
-                    await kopf_task
-                await engine.stop()
+        self.metrics.is_leader.set_function(lambda: float(self._is_leading()))
+        probes = Probes(self.metrics.registry, self.health)
+        if self._settings.metrics_port is not None:
+            self.probes_port = await probes.start(self._settings.grpc_host, self._settings.metrics_port)
+        try:
+            if self._settings.leader_election:
+                async with Api(self._endpoint, user_agent="hatchet-operator/leader-election") as api:
+                    await self._take_turns(api, stop)
+            else:
+                await self._lead(stop)
+        finally:
+            await probes.stop()
 
-    async def _start(self, engine: Engine, server: GrpcServer) -> None:
-        """Workers are let in only when everything is known: before that, a spawn could find too little."""
-        await engine.start()
-        port = await server.start(self._settings.grpc_host, self._settings.grpc_port)
-        self.grpc_address = self._settings.grpc_advertise or f"{self._settings.grpc_host}:{port}"
-        engine.admit_workers(self.grpc_address)
-        log.info("operator ready", extra={"grpc": self.grpc_address, "runs": len(engine.store)})
+    def health(self) -> Health:
+        stuck = self.term.silent_watches(_STUCK_SECONDS) if self.term else []
+        if self.elector is not None and (silent := self.elector.silent_for()) > _STUCK_SECONDS:
+            stuck.append(f"no look at the Lease for {silent:.0f}s")
+        if self.ready.is_set():
+            state = "ok"
+        elif self.elector is not None and self.term is None:
+            state = "standby"
+        else:
+            return Health(state="reading what is there", ready=False, stuck=tuple(stuck))
+        return Health(state=state, ready=True, stuck=tuple(stuck))
 
-    async def _keep_kopf_running(self, engine: Engine, stop: asyncio.Event) -> None:
-        """Kopf ends after a minute of 5xx; it is started again, and the rest of the operator goes on meanwhile.
+    async def _take_turns(self, api: Api, stop: asyncio.Event) -> None:
+        settings = self._settings
+        elector = self.elector = Elector(
+            api,
+            namespace=settings.operator_namespace,
+            name=settings.lease_name,
+            identity=f"{settings.pod_name or socket.gethostname()}_{uuid.uuid4()}",
+            times=LeaseTimes(settings.lease_duration.total_seconds()),
+        )
+        try:
+            while await _unless(stop, elector.acquire()):
+                over = asyncio.Event()
+                # It renews until the term has ended, also when the process was asked to end.
+                keeping = asyncio.create_task(_then_set(over, elector.keep()))
+                stopping = asyncio.create_task(_then_set(over, stop.wait()))
+                try:
+                    await self._lead(over)
+                finally:
+                    await _cancel(keeping, stopping)
+        finally:
+            await elector.release()
 
-        ``spawn_tasks`` and not ``kopf.operator()``: that one cancels the tasks of everybody else when it ends.
-        """
-        failures = 0
-        while not stop.is_set():
-            kopf_stop = asyncio.Event()
-            tasks = await kopf.spawn_tasks(
-                registry=make_registry(engine, self._endpoint),
-                settings=kopf.OperatorSettings(),
-                clusterwide=self._settings.namespace is None,
-                namespaces=[self._settings.namespace] if self._settings.namespace else [],
-                stop_flag=kopf_stop,
-            )
-            self._install_signal_handlers()
-            stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            kopf_stop.set()
-            for task in (*tasks, stopping):
-                task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            if not stop.is_set():
-                failures += 1
-                errors = [repr(error) for error in results if isinstance(error, Exception)]
-                log.warning("kopf ended, starting it again", extra={"errors": errors, "failures": failures})
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), min(2**failures, 30) * random.uniform(0.5, 1))  # noqa: S311  # jitter
+    async def _lead(self, over: asyncio.Event) -> None:
+        self.term = Term(
+            self._settings,
+            self._endpoint,
+            metrics=self.metrics,
+            is_leading=self._is_leading,
+            ready=self.ready,
+            install_signal_handlers=self._install_signal_handlers,
+            grace_seconds=_GRACE_SECONDS,
+        )
+        try:
+            await self.term.run(over)
+        finally:
+            self.term = None
+
+    def _is_leading(self) -> bool:
+        if self._settings.leader_election:
+            return self.elector is not None and self.elector.is_leading()
+        return self.term is not None
 
 
-async def _first_of(task: asyncio.Task[None], stop: asyncio.Event) -> None:
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do some work; false: ``stop`` was set before it was done."""
+    working = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            return False
+        working.result()
+        return True
+    finally:
+        await _cancel(working, stopping)
+
+
+async def _then_set(event: asyncio.Event, work: Coroutine[Any, Any, object]) -> None:
+    try:
+        await work
+    finally:
+        event.set()
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result

@@ -1,25 +1,42 @@
 """What Kubernetes and Prometheus ask over HTTP: /livez, /readyz, /metrics.
 
-Alive means that the watches make progress, not that the process is there: a watch that says nothing for two minutes,
-not even a bookmark, is a dead one, whatever else still runs.
+Alive means that the operator makes progress, not that the process is there: a leader's watches hear something, be it a
+bookmark, and a standby goes on looking at the Lease. A standby is Ready: it can take over at once.
 """
 
-import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from hatchet_operator.engine.engine import Engine
 
-_SILENT_SECONDS = 120.0
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Health:
+    """How an operator is.
+
+    Attributes:
+        state: What it does, in words.
+        ready: Whether it can do what it is there for.
+        stuck: What makes no progress any more; restarting the process may help.
+    """
+
+    state: str
+    ready: bool
+    stuck: tuple[str, ...] = ()
 
 
 class Probes:
-    """The HTTP server of one operator."""
+    """The HTTP server of one operator.
 
-    def __init__(self, engine: Engine, ready: asyncio.Event) -> None:
-        self._engine = engine
-        self._ready = ready
+    Args:
+        registry: The metrics.
+        health: Tells how the operator is now.
+    """
+
+    def __init__(self, registry: CollectorRegistry, health: Callable[[], Health]) -> None:
+        self._registry = registry
+        self._health = health
         app = web.Application()
         app.add_routes(
             [
@@ -42,18 +59,12 @@ class Probes:
         await self._runner.cleanup()
 
     async def _livez(self, request: web.Request) -> web.Response:
-        now = asyncio.get_running_loop().time()
-        silent = [
-            f"watch of {name} silent for {now - informer.last_event_at:.0f}s"
-            for name, informer in (("runs", self._engine.run_informer), ("pods", self._engine.pod_informer))
-            if informer.synced.is_set() and now - informer.last_event_at > _SILENT_SECONDS
-        ]
-        return web.Response(status=503 if silent else 200, text="\n".join(silent) or "ok")
+        stuck = self._health().stuck
+        return web.Response(status=503 if stuck else 200, text="\n".join(stuck) or "ok")
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        ready = self._ready.is_set()
-        return web.Response(status=200 if ready else 503, text="ok" if ready else "reading what is there")
+        health = self._health()
+        return web.Response(status=200 if health.ready else 503, text=health.state)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        text = generate_latest(self._engine.metrics.registry)
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -14,7 +14,14 @@ class Settings:
         grpc_port: Port to listen on; 0: a free one.
         grpc_advertise: "host:port" that worker pods connect to; None: where the server listens.
         token_key: Secret that pool tokens are signed with; None: kept in the Secret ``hatchet-operator-tokens``.
-        operator_namespace: Where the operator keeps its own Secret.
+        operator_namespace: Where the operator keeps its own Secret and Lease, and has its Service.
+        leader_election: Act only while holding the Lease; else this must be the only operator.
+        lease_name: The Lease's name.
+        lease_duration: A standby takes over when nothing was heard of the leader for so long.
+        grpc_service: Service without selector that is to lead to this operator while it leads; None: there is none.
+        pod_ip: Address of this process for ``grpc_service``.
+        pod_name: The Pod that this process lives in.
+        pod_uid: UID of that Pod.
         max_writes: API writes under way at a time.
         running_after: Attempts longer than this have ``Running`` written to their run.
         worker_silent: A worker without heartbeat for this long is dead.
@@ -33,6 +40,13 @@ class Settings:
     grpc_advertise: str | None = None
     token_key: str | None = None
     operator_namespace: str = "default"
+    leader_election: bool = False
+    lease_name: str = "hatchet-operator"
+    lease_duration: timedelta = timedelta(seconds=10)
+    grpc_service: str | None = None
+    pod_ip: str | None = None
+    pod_name: str | None = None
+    pod_uid: str | None = None
     max_writes: int = 32
     running_after: timedelta = timedelta(seconds=1)
     worker_silent: timedelta = timedelta(seconds=30)

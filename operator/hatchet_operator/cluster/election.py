@@ -5,12 +5,15 @@
        └── another took it, or it could not be renewed in time: lost, before it can be another's ┘
 
 Clocks of two machines are never compared: a standby measures with its own how long the Lease stays as it is, a leader
-how long ago it *asked* for the renewal that succeeded last. What it does meanwhile is fenced by resourceVersions.
+how long ago it *asked* for the renewal that succeeded last. A process that was paused finds out by `is_leading`, which
+looks at the clock, and must be asked before anything is done that only a leader may do.
 """
 
 import asyncio
 import logging
+import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,33 +25,50 @@ from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound
 
 log = logging.getLogger(__name__)
 
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Goes on while the machine is suspended, which Linux' monotonic clock does not."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
+def _monotonic() -> float:
+    return time.clock_gettime(_CLOCK)
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseTimes:
-    """How long a Lease lasts, in seconds.
+    """How long things take, in seconds; all follow from how long a Lease lasts.
 
     Attributes:
         duration: A standby takes over when the Lease stayed as it is for so long.
-        renew_deadline: A leader that could not renew for so long is none any more; well below ``duration``, since
-            stopping takes time too.
-        retry: Between two tries to renew, or two looks of a standby.
     """
 
     duration: float = 10.0
-    renew_deadline: float = 6.0
-    retry: float = 1.5
+
+    @property
+    def renew_deadline(self) -> float:
+        """A leader that could not renew for so long is none any more; the rest is for stopping, which takes time."""
+        return self.duration * 0.6
+
+    @property
+    def retry(self) -> float:
+        """Between two tries to renew, or two looks of a standby."""
+        return self.duration / 10
+
+    @property
+    def answer(self) -> float:
+        """A request takes no longer: one that hangs leaves time for two more before the deadline."""
+        return self.duration / 5
 
 
 class Elector:
     """Takes part in the election for one Lease.
 
     Args:
-        api: The API server.
+        api: The API server; a session of its own, since renewals must not stand in line behind other writes.
         namespace: Where the Lease is.
         name: Its name.
         identity: Who we are; unique for each process.
         times: How long things take.
-        clock: Seconds that only go forward.
+        clock: Seconds that only go forward, also while this process is paused.
     """
 
     def __init__(
@@ -59,127 +79,149 @@ class Elector:
         name: str,
         identity: str,
         times: LeaseTimes | None = None,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = _monotonic,
     ) -> None:
         self._api = api
         self._namespace, self._name = namespace, name
         self.identity = identity
         self._times = times or LeaseTimes()
-        self._clock = clock or asyncio.get_running_loop().time
+        self._clock = clock
         self._seen: tuple[str, float] | None = None  # resourceVersion of the Lease, and since when we see it so
-        self._lease: Json | None = None
-        self._renewed_at = float("-inf")
+        self._lease: Json | None = None  # ours, as we wrote it last
+        self._leads_until = float("-inf")
+        self.last_look = clock()
+        """When the last request ended, whatever came of it."""
+
+    def is_leading(self) -> bool:
+        """Whether the Lease can't be another's yet."""
+        return self._clock() < self._leads_until
+
+    def silent_for(self) -> float:
+        """Return for how many seconds nothing was asked or renewed: the election's own heartbeat."""
+        return self._clock() - self.last_look
 
     async def acquire(self) -> None:
         """Return as soon as the Lease is ours."""
         while True:
-            asked_at = self._clock()
-            try:
-                if await self._try_to_take():
-                    self._renewed_at = asked_at
-                    log.info("leading", extra={"lease": f"{self._namespace}/{self._name}", "identity": self.identity})
-                    return
-            except ApiError as error:
-                log.warning("lease not taken", extra={"error": str(error)})
+            if await self._tried(self._take, within=self._times.answer * 2):
+                break
             await asyncio.sleep(self._times.retry * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
+        log.info("leading", extra={"lease": self._shown, "identity": self.identity})
 
     async def keep(self) -> None:
         """Renew the Lease; return when it is lost, which is before it can be another's."""
-        while True:
-            left = self._renewed_at + self._times.renew_deadline - self._clock()
-            if left <= 0:
-                log.error("lease could not be renewed in time", extra={"identity": self.identity})
+        while (left := self._leads_until - self._clock()) > 0:
+            await asyncio.sleep(min(self._times.retry, left))
+            if (left := self._leads_until - self._clock()) <= 0:
+                break
+            if await self._tried(self._renew, within=min(self._times.answer, left)) is False:
+                log.error("lease is another's or gone", extra={"lease": self._shown, "identity": self.identity})
+                self._leads_until = float("-inf")
                 return
-            asked_at = self._clock()
-            try:
-                async with asyncio.timeout(left):
-                    await self._renew()
-                self._renewed_at = asked_at
-            except (Conflict, NotFound):
-                if not await self._is_still_ours(left):
-                    log.error("lease was taken by another", extra={"identity": self.identity})
-                    return
-                continue
-            except (ApiError, TimeoutError) as error:
-                log.warning("lease not renewed yet", extra={"error": repr(error)})
-            await asyncio.sleep(min(self._times.retry, max(left, 0)))
+        log.error("lease could not be renewed in time", extra={"lease": self._shown, "identity": self.identity})
 
     async def release(self) -> None:
         """Give the Lease up, so that a standby need not wait for its end. Best effort."""
-        lease, self._lease = self._lease, None
-        if lease is None:
+        if self._lease is None:
             return
-        lease["spec"].update(holderIdentity="", leaseDurationSeconds=1, renewTime=_now())
+        self._leads_until = float("-inf")
+        await self._tried(self._give_up, within=self._times.answer)
+
+    async def _tried(self, step: Callable[[], Any], *, within: float) -> bool | None:
+        """Take one step; None: it is not known what came of it."""
         try:
-            async with asyncio.timeout(self._times.retry):
-                await self._api.replace(LEASES, self._namespace, self._name, lease)
+            async with asyncio.timeout(within):
+                done: bool = await step()
+                return done
         except (ApiError, TimeoutError) as error:
-            log.warning("lease not released", extra={"error": repr(error)})
+            log.warning("lease not reached", extra={"lease": self._shown, "error": repr(error)})
+            return None
+        finally:
+            self.last_look = self._clock()
 
-    async def _try_to_take(self) -> bool:
+    async def _take(self) -> bool:
+        asked_at = self._clock()
         try:
-            lease = await self._api.get(LEASES, self._namespace, self._name)
-        except NotFound:
-            return await self._create()
-        spec: dict[str, Any] = lease["spec"]
-        holder = spec.get("holderIdentity") or ""
-        version = lease["metadata"]["resourceVersion"]
+            lease = await self._read()
+            if lease is None:
+                lease = await self._api.create(LEASES, self._namespace, self._first_lease())
+            elif self._may_take(lease):
+                lease = await self._replace(self._taken(lease))
+            else:
+                return False
+        except (AlreadyExists, Conflict):
+            return False  # somebody was faster
+        self._lease, self._leads_until = lease, asked_at + self._times.renew_deadline
+        return True
+
+    def _may_take(self, lease: Json) -> bool:
+        spec = lease.get("spec") or {}
+        now, version = self._clock(), lease["metadata"]["resourceVersion"]
         if self._seen is None or self._seen[0] != version:
-            self._seen = (version, self._clock())
-        unchanged_for = self._clock() - self._seen[1]
-        if holder not in ("", self.identity) and unchanged_for < float(spec.get("leaseDurationSeconds") or 0):
-            return False
-        spec.update(
-            holderIdentity=self.identity,
-            leaseDurationSeconds=round(self._times.duration),
-            acquireTime=_now(),
-            renewTime=_now(),
-            leaseTransitions=int(spec.get("leaseTransitions") or 0) + 1,
-        )
-        try:
-            self._lease = await self._api.replace(LEASES, self._namespace, self._name, lease)
-        except Conflict:
-            return False
+            self._seen = (version, now)
+        unchanged_for = now - self._seen[1]
+        held_by_another = (spec.get("holderIdentity") or "") not in ("", self.identity)
+        return not held_by_another or unchanged_for >= float(spec.get("leaseDurationSeconds") or 0)
+
+    async def _renew(self) -> bool:
+        while (lease := self._lease) is not None:
+            asked_at = self._clock()
+            lease["spec"]["renewTime"] = _now()
+            try:
+                self._lease = await self._replace(lease)
+            except (Conflict, NotFound):
+                # The answer to our last renewal may have been lost, or a person put a label on the Lease.
+                there = await self._read()
+                self._lease = there if self._is_ours(there) else None
+            else:
+                self._leads_until = asked_at + self._times.renew_deadline
+                return True
+        return False
+
+    async def _give_up(self) -> bool:
+        lease = await self._read()  # what we know may be older than what we wrote
+        if lease is None or not self._is_ours(lease):
+            return False  # nobody's, or another's
+        lease["spec"].update(holderIdentity="", leaseDurationSeconds=1, renewTime=_now())
+        await self._replace(lease)
         return True
 
-    async def _create(self) -> bool:
-        lease: Json = {
-            "apiVersion": LEASES.api_version,
-            "kind": LEASES.kind,
-            "metadata": {"name": self._name, "namespace": self._namespace},
-            "spec": {
-                "holderIdentity": self.identity,
-                "leaseDurationSeconds": round(self._times.duration),
-                "acquireTime": _now(),
-                "renewTime": _now(),
-                "leaseTransitions": 0,
-            },
-        }
-        try:
-            self._lease = await self._api.create(LEASES, self._namespace, lease)
-        except AlreadyExists:
-            return False
-        return True
+    def _is_ours(self, lease: Json | None) -> bool:
+        return lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self.identity
 
-    async def _renew(self) -> None:
-        assert self._lease is not None, "keep() comes after acquire()"
-        self._lease["spec"]["renewTime"] = _now()
-        self._lease = await self._api.replace(LEASES, self._namespace, self._name, self._lease)
-
-    async def _is_still_ours(self, left: float) -> bool:
-        """A conflict may be our own renewal, whose answer was lost."""
+    async def _read(self) -> Json | None:
         try:
-            async with asyncio.timeout(left):
-                lease = await self._api.get(LEASES, self._namespace, self._name)
+            return await self._api.get(LEASES, self._namespace, self._name)
         except NotFound:
-            return False
-        except (ApiError, TimeoutError):
-            return True  # not known; the deadline decides
-        if lease["spec"].get("holderIdentity") != self.identity:
-            return False
-        self._lease = lease
-        return True
+            return None
+
+    async def _replace(self, lease: Json) -> Json:
+        """Write the Lease, if it is still the one that was read: its resourceVersion decides between two writers."""
+        return await self._api.replace(LEASES, self._namespace, self._name, lease)
+
+    def _first_lease(self) -> Json:
+        metadata = {"name": self._name, "namespace": self._namespace}
+        return self._taken({"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata}, transitions=0)
+
+    def _taken(self, lease: Json, *, transitions: int | None = None) -> Json:
+        spec = lease.get("spec") or {}
+        if transitions is None:
+            transitions = int(spec.get("leaseTransitions") or 0) + 1
+        now = _now()
+        ours = {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": math.ceil(self._times.duration),
+            "acquireTime": now,
+            "renewTime": now,
+            "leaseTransitions": transitions,
+        }
+        return {**lease, "spec": {**spec, **ours}}
+
+    @property
+    def _shown(self) -> str:
+        return f"{self._namespace}/{self._name}"
 
 
 def _now() -> str:
+    """What people read in the Lease; nobody reckons with it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

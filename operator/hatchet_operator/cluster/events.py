@@ -17,6 +17,7 @@ from hatchet_operator.resources.base import API_VERSION, ObjectMeta
 log = logging.getLogger(__name__)
 
 _QUIET_SECONDS = 60.0
+_LAST_WORDS_SECONDS = 0.5
 _REMEMBERED = 5_000
 _MESSAGE_BYTES = 1024  # the API server's own limit for core/v1 events
 
@@ -61,7 +62,13 @@ class EventRecorder:
             log.warning("event not recorded", extra={"reason": event["reason"], "error": str(error)})
 
     async def stop(self) -> None:
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Let what is being said be said, if that takes no time."""
+        tasks = list(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LAST_WORDS_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _event(subject: Subject, kind: str, reason: str, message: str) -> Json:

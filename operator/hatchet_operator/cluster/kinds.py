@@ -38,6 +38,7 @@ CONFIG_MAPS = Resource(group="", version="v1", plural="configmaps", kind="Config
 EVENTS = Resource(group="", version="v1", plural="events", kind="Event")
 REVISIONS = Resource(group="apps", version="v1", plural="controllerrevisions", kind="ControllerRevision")
 LEASES = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
+ENDPOINT_SLICES = Resource(group="discovery.k8s.io", version="v1", plural="endpointslices", kind="EndpointSlice")
 CRDS = Resource(
     group="apiextensions.k8s.io",
     version="v1",

@@ -8,6 +8,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.is_leader = Gauge("hatchet_operator_is_leader", "1: this operator acts.", registry=self.registry)
         self.spawned = Counter("hatchet_operator_children_spawned_total", "Child runs created.", registry=self.registry)
         self.attached = Counter(
             "hatchet_operator_children_attached_total", "Spawns that found an existing child.", registry=self.registry

@@ -81,6 +81,7 @@ class Runs:
         self.attempts: dict[str, Attempt] = {}
         self.loading = True  # until all runs were read once
         self.holding = True  # after a start, until workers said what they hold
+        self.stopped = False  # nothing is decided or written any more
 
     # --- What is observed
 
@@ -156,7 +157,7 @@ class Runs:
 
     def _reconcile(self, record: RunRecord) -> None:
         self._settle(record)
-        if record.writing or record.refused or record.gone.is_set():
+        if self.stopped or record.writing or record.refused or record.gone.is_set():
             return
         if self._workflows.is_loading(record.run):
             return  # its definition is being read; the workflow's observer comes back
@@ -538,6 +539,10 @@ class Runs:
 
     async def stop(self) -> None:
         """Drop what is in flight; it is found again in the objects."""
+        self.stopped = True
+        for record in self._store:
+            if record.recheck is not None:
+                record.recheck.cancel()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

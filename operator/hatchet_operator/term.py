@@ -1,0 +1,147 @@
+"""One term of leadership: API session, engine, gRPC server and kopf, started in the order that loses nothing.
+
+Everything that acts is made when the term begins and is gone when it has ended: what was read before the Lease was
+taken, or is still under way after it was lost, could be wrong. What is in flight at the end is found again in the
+objects.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+import kopf
+
+from hatchet_operator.cluster.api import Api, Endpoint
+from hatchet_operator.dispatcher.services import GrpcServer
+from hatchet_operator.engine.engine import Engine, find_token_key
+from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.handlers import make_registry
+from hatchet_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Term:
+    """One operator's time as the one that acts.
+
+    Args:
+        settings: What is configured.
+        endpoint: The API server.
+        metrics: Of the process; they outlive a term.
+        is_leading: Asked before each write and each command to a worker.
+        ready: Set while workers are let in.
+        install_signal_handlers: Called after each start of kopf, which puts its own in their place.
+        grace_seconds: How long calls may take to end when the process is asked to.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        endpoint: Endpoint,
+        *,
+        metrics: Metrics,
+        is_leading: Callable[[], bool],
+        ready: asyncio.Event,
+        install_signal_handlers: Callable[[], None],
+        grace_seconds: float,
+    ) -> None:
+        self._settings = settings
+        self._endpoint = endpoint
+        self._metrics = metrics
+        self._is_leading = is_leading
+        self._install_signal_handlers = install_signal_handlers
+        self._grace_seconds = grace_seconds
+        self._server: GrpcServer | None = None
+        self._ready = ready
+        self.grpc_address = ""
+        self.engine: Engine | None = None
+
+    async def run(self, over: asyncio.Event) -> None:
+        """Serve until ``over`` is set."""
+        async with Api(self._endpoint, max_writes=self._settings.max_writes, may_write=self._is_leading) as api:
+            serving = asyncio.create_task(self._serve(api))
+            ending = asyncio.create_task(over.wait())
+            try:
+                await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
+                if serving.done():
+                    serving.result()
+            finally:
+                ending.cancel()
+                await self._end(serving)
+
+    def silent_watches(self, longer_than_seconds: float) -> list[str]:
+        """Say which watches heard nothing for too long, not even a bookmark."""
+        if self.engine is None:
+            return []
+        now = asyncio.get_running_loop().time()
+        informers = (("runs", self.engine.run_informer), ("pods", self.engine.pod_informer))
+        return [
+            f"watch of {name} silent for {silent_for:.0f}s"
+            for name, informer in informers
+            if informer.synced.is_set() and (silent_for := now - informer.last_event_at) > longer_than_seconds
+        ]
+
+    async def _serve(self, api: Api) -> None:
+        """Workers are let in only when everything is known: before that, a spawn could find too little."""
+        engine = self.engine = Engine(
+            api,
+            self._settings,
+            token_key=await find_token_key(api, self._settings),
+            metrics=self._metrics,
+            is_leading=self._is_leading,
+        )
+        await engine.start()
+        server = self._server = GrpcServer(engine)
+        port = await server.start(self._settings.grpc_host, self._settings.grpc_port)
+        self.grpc_address = self._settings.grpc_advertise or f"{self._settings.grpc_host}:{port}"
+        engine.admit_workers(self.grpc_address)
+        log.info("operator ready", extra={"grpc": self.grpc_address, "runs": len(engine.store)})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_kopf_running(engine))
+            group.create_task(engine.watch())
+            self._ready.set()
+
+    async def _end(self, serving: asyncio.Task[None]) -> None:
+        """Stop giving out work at once, let answers under way reach their callers, then leave nothing behind."""
+        self._ready.clear()
+        if self.engine is not None:
+            self.engine.registry.stop()  # streams never end by themselves
+        if self._server is not None:
+            await self._server.stop(self._grace_seconds if self._is_leading() else 0)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)  # what it raised was raised before
+        if self.engine is not None:
+            await self.engine.stop()
+
+    async def _keep_kopf_running(self, engine: Engine) -> None:
+        """Kopf ends after a minute of 5xx; it is started again, and the rest of the operator goes on meanwhile."""
+        failures = 0
+        while True:
+            errors = await self._run_kopf(engine)
+            failures += 1
+            log.warning("kopf ended, starting it again", extra={"errors": errors, "failures": failures})
+            await asyncio.sleep(min(2**failures, 30) * random.uniform(0.5, 1))  # noqa: S311  # jitter
+
+    async def _run_kopf(self, engine: Engine) -> list[str]:
+        """Run kopf until it ends by itself, and return why.
+
+        ``spawn_tasks`` and not ``kopf.operator()``: that one cancels the tasks of everybody else when it ends.
+        """
+        stop = asyncio.Event()
+        tasks = await kopf.spawn_tasks(
+            registry=make_registry(engine, self._endpoint),
+            settings=kopf.OperatorSettings(),
+            clusterwide=self._settings.namespace is None,
+            namespaces=[self._settings.namespace] if self._settings.namespace else [],
+            stop_flag=stop,
+        )
+        self._install_signal_handlers()
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.set()
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        return [repr(error) for error in results if isinstance(error, Exception)]
