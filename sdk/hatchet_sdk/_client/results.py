@@ -35,9 +35,11 @@ class Results:
 
     def _accept(self, waiters: list[Waiter]) -> None:
         for run_id, waiter in waiters:
-            if run_id not in self._waiting:
-                self._to_send.put_nowait(run_id)
             self._waiting.setdefault(run_id, []).append(waiter)
+        for run_id in dict.fromkeys(run_id for run_id, _ in waiters):
+            # Also what is asked for already: from it the operator learns that a retried step waits again, and that it
+            # needs no slot meanwhile.
+            self._to_send.put_nowait(run_id)
         if self._following is None or self._following.done():
             self._following = asyncio.create_task(self._follow())
 
