@@ -71,7 +71,6 @@ class Api:
         self.writes: Counter[tuple[str, str]] = Counter()
         self._user_agent = user_agent
         self._may_write = may_write
-        self._may_write = may_write
         self._writing = asyncio.Semaphore(max_writes)
         self._session: aiohttp.ClientSession | None = None
         self._token = endpoint.token

@@ -29,7 +29,6 @@ from hatchet_operator.settings import Settings
 
 _KEY_SECRET = "hatchet-operator-tokens"  # noqa: S105  # the name of an object
 _LIST_ENDS_AFTER_SECONDS = 1.0
-_LIST_ENDS_AFTER_SECONDS = 1.0
 
 
 class Engine:

@@ -85,7 +85,6 @@ class Registry:
         self._slots_of_pool = slots_of_pool
         self._on_change = on_change
         self._may_command = may_command
-        self._may_command = may_command
         self._workers: dict[str, Worker] = {}
         self._by_pod: dict[str, set[Worker]] = {}
         self._pods: dict[str, Json] = {}
