@@ -218,8 +218,14 @@ class Cluster:
         await self.until_registered()
         return worker
 
-    async def start_pool(self, *, replicas: int = 2, slots: int = 40) -> None:
+    async def start_pool(self, *, replicas: int) -> None:
         """Make a WorkerPool whose pods run here, and wait until all of them are connected."""
+        await self.start_node()
+        await self.create_pool(replicas=replicas)
+        await self.until_pool_is_ready(replicas)
+        await self.until_registered()
+
+    async def create_pool(self, *, replicas: int, slots: int = 40) -> None:
         container = {
             "name": "worker",
             "image": "local",
@@ -233,12 +239,10 @@ class Cluster:
             "metadata": {"name": POOL},
             "spec": {"minReplicas": replicas, "slots": slots, "template": {"spec": spec}},
         }
-        await self._start_node()
         await self.api.create(POOLS, NAMESPACE, body)
-        await self.until_pool_is_ready(replicas)
-        await self.until_registered()
 
-    async def _start_node(self) -> None:
+    async def start_node(self) -> None:
+        """Run the pods of this cluster, in this process."""
         api = await self._stack.enter_async_context(Api(Endpoint(server=self.url), user_agent="node"))
         node = LocalNode(api, state_directory=self.directory / "node", stop_seconds=0)
         stop = asyncio.Event()
@@ -264,11 +268,11 @@ class Cluster:
         await eventually(holds)
 
     async def until_pool_is_ready(self, replicas: int) -> None:
-        async def holds() -> bool:
-            pool = await self.api.get(POOLS, NAMESPACE, POOL)
-            return bool(pool.get("status", {}).get("readyReplicas") == replicas)
+        await eventually(lambda: self.is_ready(replicas), within_seconds=20)
 
-        await eventually(holds)
+    async def is_ready(self, replicas: int) -> bool:
+        pool = await self.api.get(POOLS, NAMESPACE, POOL)
+        return bool(pool.get("status", {}).get("readyReplicas") == replicas)
 
     async def pods(self) -> list[Json]:
         return (await self.api.list_all(PODS, NAMESPACE))[0]
@@ -359,10 +363,17 @@ class Cluster:
 
     async def writes(self) -> Counter[tuple[str, str, str]]:
         """Return how many writes the operator's own session made, by verb, resource and subresource."""
-        requests: list[Json] = (await self._control("GET", "/_stats"))["requests"]
+        return Counter({key: n for key, n in (await self._requests()).items() if key[0] in OPERATOR_WRITES["verb"]})
+
+    async def requests(self, verb: str, resource: str) -> int:
+        """Return how many requests of one kind the operator's own session made."""
+        return (await self._requests())[verb, resource, ""]
+
+    async def _requests(self) -> Counter[tuple[str, str, str]]:
+        listed: list[Json] = (await self._control("GET", "/_stats"))["requests"]
         counted: Counter[tuple[str, str, str]] = Counter()
-        for request in requests:
-            if request["userAgent"] == "hatchet-operator" and request["verb"] in OPERATOR_WRITES["verb"]:
+        for request in listed:
+            if request["userAgent"] == "hatchet-operator":
                 counted[request["verb"], request["resource"], request["subresource"]] += request["count"]
         return counted
 
@@ -395,3 +406,26 @@ def output_of(run: Json, step: str = "spawn") -> Any:
 def fan_out_results(children: int) -> Json:
     """Return what a parent of so many children returns."""
     return {"results": [{"process": {"status": f"success {number}"}} for number in range(children)]}
+
+
+async def assert_done_once(
+    cluster: Cluster, name: str, *, children: int, within_seconds: float = 15, called_before: int = 0
+) -> None:
+    """A parent has its result soon, each child was created once, and each function called once.
+
+    Args:
+        cluster: Where.
+        name: The parent run.
+        children: How many it has.
+        within_seconds: From now.
+        called_before: Calls that another run made under this name.
+    """
+    parent = await cluster.finished(name, within_seconds=within_seconds)
+    assert output_of(parent) == fan_out_results(children)
+    found = await cluster.children_of(name)
+    assert len(found) == children
+    assert {phase_of(child) for child in found} == {"Succeeded"}
+    assert [child["status"]["steps"]["process"].get("losses", 0) for child in found] == [0] * children
+    calls = Counter((call.run, call.step) for call in cluster.executions(run=name)[called_before:])
+    assert len(calls) == children + 1
+    assert set(calls.values()) == {1}, f"called more than once: {[call for call, n in calls.items() if n > 1]}"

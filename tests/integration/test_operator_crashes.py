@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -12,8 +11,7 @@ from tests.integration.harness import (
     FINAL,
     OPERATOR_WRITES,
     Cluster,
-    fan_out_results,
-    output_of,
+    assert_done_once,
     phase_of,
 )
 from tests.kube.eventually import eventually
@@ -28,19 +26,6 @@ async def pool(cluster: Cluster) -> Cluster:
     await cluster.start_operator()
     await cluster.start_pool(replicas=2)
     return cluster
-
-
-async def assert_done_once(cluster: Cluster, name: str, *, children: int = CHILDREN) -> None:
-    """The run has its result, each child was created once, and each function called once."""
-    parent = await cluster.finished(name, within_seconds=15)
-    assert output_of(parent) == fan_out_results(children)
-    found = await cluster.children_of(name)
-    assert len(found) == children
-    assert {phase_of(child) for child in found} == {"Succeeded"}
-    assert [child["status"]["steps"]["process"].get("losses", 0) for child in found] == [0] * children
-    calls = Counter((call.run, call.step) for call in cluster.executions(run=name))
-    assert len(calls) == children + 1
-    assert set(calls.values()) == {1}, f"called more than once: {[call for call, n in calls.items() if n > 1]}"
 
 
 # --- After every API write
@@ -79,9 +64,9 @@ async def test_a_crash_at_any_write_of_a_run_changes_nothing(pool: Cluster, acti
         await pool.crash_operator()
         await pool.clear_faults()
         await pool.start_operator()
-        await assert_done_once(pool, name)
+        await assert_done_once(pool, name, children=CHILDREN)
         await pool.until_pool_is_ready(2)
-    await assert_done_once(pool, name)
+    await assert_done_once(pool, name, children=CHILDREN)
     assert n > LEAST_WRITES, "the run has more writes than were hit"
 
 
@@ -180,11 +165,11 @@ async def asked_to_end(cluster: Cluster, name: str) -> None:
 )
 async def test_nothing_is_lost_or_done_twice(pool: Cluster, phase: Callable[[Cluster, str], Awaitable[None]]) -> None:
     await phase(pool, "run")
-    await assert_done_once(pool, "run")
+    await assert_done_once(pool, "run", children=CHILDREN)
 
 
 async def test_a_worker_outside_of_a_pod_registers_again_and_keeps_what_it_has(cluster: Cluster) -> None:
     await cluster.start_operator()
     await cluster.start_worker()
     await children_end_while_it_is_away(cluster, "run")
-    await assert_done_once(cluster, "run")
+    await assert_done_once(cluster, "run", children=CHILDREN)
