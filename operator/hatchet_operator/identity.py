@@ -10,7 +10,7 @@ from typing import Final
 
 import jwt
 
-from hatchet_operator.resources.names import tenant_id
+from hatchet_operator.resources.names import ObjectRef, tenant_id
 
 _ALGORITHM: Final = "HS256"
 _ISSUER: Final = "hatchet-operator"
@@ -22,6 +22,10 @@ class Caller:
 
     namespace: str
     pool: str
+
+    @property
+    def pool_ref(self) -> ObjectRef:
+        return ObjectRef(self.namespace, self.pool)
 
 
 def mint_token(caller: Caller, *, key: str, grpc_address: str) -> str:

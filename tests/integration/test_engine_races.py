@@ -14,10 +14,13 @@ import pytest
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster.api import Api, Endpoint, Json
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
+from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.engine.engine import Engine
-from hatchet_operator.engine.registry import RegistrationRequest
+from hatchet_operator.engine.registry import Held, RegistrationRequest
 from hatchet_operator.engine.spawning import ParentAttempt, Trigger
-from hatchet_operator.engine.workers import StartCommand, Worker, WorkerStream
+from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker, WorkerStream
+from hatchet_operator.errors import NotPermitted, UnknownObject
+from hatchet_operator.identity import Caller
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefinition
@@ -27,6 +30,8 @@ from tests.kube.eventually import eventually
 CRDS = Path(__file__).parents[2] / "crds"
 NAMESPACE = "default"
 POOL = "main"
+MAIN = Caller(namespace=NAMESPACE, pool=POOL)
+STRANGER = Caller(namespace=NAMESPACE, pool="other")
 SECONDS = 10.0
 
 
@@ -77,9 +82,10 @@ async def connect(
     """Register workflows of one step "work" each and a worker for them, and listen."""
     for name in workflows:
         await engine.workflows.register(namespace, pool, make_definition(name))
+    caller = Caller(namespace=namespace, pool=pool)
     request = RegistrationRequest(name="worker", actions=tuple(f"{name}:work" for name in workflows), **changes)
-    worker = await engine.registry.register(namespace, pool, request)
-    return engine.registry.listen(namespace, worker.id, [])
+    worker = await engine.registry.register(caller, request)
+    return engine.registry.listen(caller, worker.id, [])
 
 
 def make_definition(name: str) -> WorkflowDefinition:
@@ -112,9 +118,11 @@ async def finish(api: Api, run: Json, *, at: datetime) -> Json:
     return await api.replace(RUNS, NAMESPACE, run["metadata"]["name"], {**run, "status": status}, subresource="status")
 
 
-def child_trigger(attempt: str, parent: str, *, workflow: str = "child", key: str = "a") -> Trigger:
+def child_trigger(
+    attempt: str, parent: str, *, workflow: str = "child", key: str = "a", caller: Caller | None = None
+) -> Trigger:
     child = ParentAttempt(attempt_id=attempt, run=parent, key=key, index=0)
-    return Trigger(namespace=NAMESPACE, workflow=workflow, input_json="{}", parent=child)
+    return Trigger(caller=caller or MAIN, workflow=workflow, input_json="{}", parent=child)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -189,3 +197,96 @@ async def test_a_chain_of_thousands_of_runs_is_deleted_as_a_whole(engine: Engine
     root = engine.store.by_uid("uid-0")
     assert root is not None
     assert engine.runs._tree_is_final(root)
+
+
+# --- What clients may not do
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("", id="none at all"),
+        pytest.param("../../../../../api/v1/namespaces/default/secrets/keys", id="a path that leads elsewhere"),
+        pytest.param("run/status", id="a path that leads below"),
+        pytest.param("run?watch=true", id="a query"),
+        pytest.param("nobody", id="of a run that is not there"),
+    ],
+)
+async def test_whoever_awaits_what_can_not_be_found_is_told_so(server: ApiServer, engine: Engine, name: str) -> None:
+    before = server.requests.total()
+    stream = engine.results.open(NAMESPACE)
+    stream.add(name)
+    async with asyncio.timeout(SECONDS):
+        result = await anext(stream.results())
+    assert (result.run, result.phase) == (name, "Deleted")
+    assert server.requests.total() - before == (1 if name == "nobody" else 0)
+
+
+async def test_a_worker_id_of_another_pool_is_nobodys(engine: Engine) -> None:
+    theirs, stream = await connect(engine, "etl")
+    mine, _ = await connect(engine, "other", pool="other", worker_id=theirs.id)
+    assert mine.id != theirs.id
+    assert theirs.stream is stream
+    with pytest.raises(UnknownObject):
+        engine.registry.listen(STRANGER, theirs.id, [])
+    with pytest.raises(UnknownObject):
+        engine.registry.drain(STRANGER, theirs.id)
+
+
+async def test_a_worker_id_is_kept_when_its_worker_registers_again(engine: Engine, api: Api) -> None:
+    worker, stream = await connect(engine, "etl")
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    attempt = await next_attempt(stream)
+    again, _ = await connect(engine, "etl", worker_id=worker.id)
+    assert (again.id, list(again.out), again.occupied) == (worker.id, [attempt], 1)
+
+
+async def test_only_the_pool_that_has_an_attempt_may_speak_of_it(engine: Engine, api: Api) -> None:
+    _, stream = await connect(engine, "etl")
+    await connect(engine, "child", pool="other")
+    run = await api.create(RUNS, NAMESPACE, make_run("run"))
+    mine = await api.create(RUNS, NAMESPACE, make_run("mine", "child"))
+    attempt = await next_attempt(stream)
+    with pytest.raises(NotPermitted):
+        await engine.spawning.trigger(child_trigger(attempt, "run", caller=STRANGER))
+    for uid in (None, run["metadata"]["uid"], mine["metadata"]["uid"]):
+        await engine.report(STRANGER, attempt, Outcome.COMPLETED, run_uid=uid)
+    engine.release_slot(STRANGER, attempt)
+    assert engine.refresh_timeout(STRANGER, attempt, timedelta(hours=1)) is None
+    assert engine.runs.attempts[attempt].occupies_slot
+    await engine.spawning.trigger(child_trigger(attempt, "run"))
+    await engine.report(MAIN, attempt, Outcome.COMPLETED)
+    assert await phase_of(api, "run") == "Succeeded"
+
+
+async def test_a_worker_gets_no_attempt_of_another_pool_by_claiming_to_hold_it(server: ApiServer, api: Api) -> None:
+    async with started(server) as engine:
+        await connect(engine, "etl")
+        await connect(engine, "child", pool="other")
+        run = await api.create(RUNS, NAMESPACE, make_run("run", "etl"))
+        await until(lambda: bool(engine.runs.attempts))
+        (attempt,) = engine.runs.attempts
+        uid = run["metadata"]["uid"]
+    async with started(server) as engine:  # the new operator knows no worker yet
+        request = RegistrationRequest(name="thief", actions=("etl:work",))
+        worker = await engine.registry.register(STRANGER, request)
+        held = Held(run="run", attempt_id=attempt, step="work", started_at=datetime.now(UTC))
+        _, stream = engine.registry.listen(STRANGER, worker.id, [held])
+        assert not worker.out
+        command = await anext(stream.commands())
+        assert isinstance(command, CancelCommand)
+        await engine.report(STRANGER, attempt, Outcome.COMPLETED, run_uid=uid)
+        assert await phase_of(api, "run") != "Succeeded"
+
+
+async def test_the_runs_of_a_deleted_workflow_go_on_after_a_restart(server: ApiServer, api: Api) -> None:
+    async with started(server, running_after=timedelta()) as engine:
+        await connect(engine, "etl")
+        await api.create(RUNS, NAMESPACE, make_run("run"))
+        await until_phase(api, "run", "Running")
+    await api.delete(WORKFLOWS, NAMESPACE, "etl")
+    async with started(server, rejoin=timedelta()) as engine:
+        worker = await engine.registry.register(MAIN, RegistrationRequest(name="worker", actions=("etl:work",)))
+        _, stream = engine.registry.listen(MAIN, worker.id, [])
+        await engine.report(MAIN, await next_attempt(stream), Outcome.COMPLETED)
+        assert await phase_of(api, "run") == "Succeeded"

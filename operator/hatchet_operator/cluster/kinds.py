@@ -1,8 +1,12 @@
 """The kinds of objects that the operator reads or writes, and where the API server has them."""
 
+import re
 from dataclasses import dataclass
 
+from hatchet_operator.errors import NotFound
 from hatchet_operator.resources.base import GROUP, VERSION
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +24,13 @@ class Resource:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """Return the URL path of a collection, an object or a subresource of it."""
+        """Return the URL path of a collection, an object or a subresource of it.
+
+        Raises:
+            NotFound: No object can have that name. Clients choose names too, and "../" leads to other objects.
+        """
+        if name is not None and not _NAME.fullmatch(name):
+            raise NotFound(f'{self.plural} "{name[:253]}" not found: that is no name', status=404)
         parts = [f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"]
         if namespace and self.namespaced:
             parts += ["namespaces", namespace]

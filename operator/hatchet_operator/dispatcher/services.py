@@ -43,7 +43,7 @@ class _Dispatcher(DispatcherServicer):
     @unary
     async def Register(self, request: wire.WorkerRegisterRequest, caller: Caller) -> wire.WorkerRegisterResponse:
         registration = translation.registration_request(request)
-        worker = await self._engine.registry.register(caller.namespace, caller.pool, registration)
+        worker = await self._engine.registry.register(caller, registration)
         return wire.WorkerRegisterResponse(
             tenant_id=tenant_id(caller.namespace), worker_id=worker.id, worker_name=request.worker_name
         )
@@ -51,7 +51,7 @@ class _Dispatcher(DispatcherServicer):
     @streaming
     async def ListenV2(self, request: wire.WorkerListenRequest, caller: Caller) -> AsyncIterator[wire.AssignedAction]:
         held = translation.held_attempts(request)
-        worker, stream = self._engine.registry.listen(caller.namespace, request.worker_id, held)
+        worker, stream = self._engine.registry.listen(caller, request.worker_id, held)
         try:
             async for command in stream.commands():
                 if isinstance(command, StartCommand):
@@ -70,21 +70,21 @@ class _Dispatcher(DispatcherServicer):
 
     @unary
     async def Heartbeat(self, request: wire.HeartbeatRequest, caller: Caller) -> wire.HeartbeatResponse:
-        self._engine.registry.heartbeat(caller.namespace, request.worker_id)
+        self._engine.registry.heartbeat(caller, request.worker_id)
         return wire.HeartbeatResponse()
 
     @unary
     async def Unsubscribe(
         self, request: wire.WorkerUnsubscribeRequest, caller: Caller
     ) -> wire.WorkerUnsubscribeResponse:
-        self._engine.registry.drain(caller.namespace, request.worker_id)
+        self._engine.registry.drain(caller, request.worker_id)
         return wire.WorkerUnsubscribeResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
 
     @unary
     async def SendStepActionEvent(self, request: wire.StepActionEvent, caller: Caller) -> wire.ActionEventResponse:
         if (outcome := translation.OUTCOMES.get(request.event_type)) is not None:
             await self._engine.report(
-                caller.namespace,
+                caller,
                 request.task_run_external_id,
                 outcome,
                 run_uid=request.job_run_id or None,
@@ -100,7 +100,7 @@ class _Dispatcher(DispatcherServicer):
             await asyncio.gather(
                 *(
                     self._engine.report(
-                        caller.namespace,
+                        caller,
                         item.task_run_external_id,
                         outcome,
                         payload=item.event_payload,
@@ -130,7 +130,7 @@ class _Dispatcher(DispatcherServicer):
             by = parse_duration(request.increment_timeout_by)
         except ValueError as error:
             raise InvalidRequest(f"increment_timeout_by: {error}") from error
-        deadline = self._engine.refresh_timeout(caller.namespace, request.task_run_external_id, by)
+        deadline = self._engine.refresh_timeout(caller, request.task_run_external_id, by)
         if deadline is None:
             raise StaleAttempt("this attempt is over, so its timeout can't be refreshed")
         response = wire.RefreshTimeoutResponse()
@@ -139,7 +139,7 @@ class _Dispatcher(DispatcherServicer):
 
     @unary
     async def ReleaseSlot(self, request: wire.ReleaseSlotRequest, caller: Caller) -> wire.ReleaseSlotResponse:
-        self._engine.release_slot(caller.namespace, request.task_run_external_id)
+        self._engine.release_slot(caller, request.task_run_external_id)
         return wire.ReleaseSlotResponse()
 
     @unary
@@ -218,7 +218,7 @@ class _Events(EventsServiceServicer):
     @unary
     async def PutLog(self, request: events_wire.PutLogRequest, caller: Caller) -> events_wire.PutLogResponse:
         """A line that a step logged: it goes where the operator's own log goes, with the run named."""
-        attempt = self._engine.attempt(caller.namespace, request.task_run_external_id)
+        attempt = self._engine.attempt(caller, request.task_run_external_id)
         where = {"run": str(attempt.ref), "step": attempt.step.name} if attempt else {"namespace": caller.namespace}
         step_log.info(request.message, extra=where)
         return events_wire.PutLogResponse()

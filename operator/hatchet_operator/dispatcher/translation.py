@@ -249,7 +249,7 @@ def trigger(request: workflows_wire.TriggerWorkflowRequest, caller: Caller) -> T
         )
     lowest, highest = _PRIORITIES
     return Trigger(
-        namespace=caller.namespace,
+        caller=caller,
         workflow=request.name,
         input_json=request.input or "{}",
         metadata=metadata,

@@ -22,6 +22,7 @@ from hatchet_operator.engine.runs import Runs
 from hatchet_operator.engine.spawning import Spawning
 from hatchet_operator.engine.workflows import Workflows
 from hatchet_operator.errors import AlreadyExists, ConfigurationError
+from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.limits import MAX_OUTPUT_BYTES
 from hatchet_operator.resources.names import ObjectRef
@@ -179,14 +180,14 @@ class Engine:
 
     # --- What workers say of attempts
 
-    def attempt(self, namespace: str, attempt_id: str) -> Attempt | None:
+    def attempt(self, caller: Caller, attempt_id: str) -> Attempt | None:
         """Return an attempt that is in the queue or out, if it is the caller's to speak of."""
         attempt = self.runs.attempts.get(attempt_id)
-        return attempt if attempt is not None and attempt.ref.namespace == namespace else None
+        return attempt if attempt is not None and attempt.pool == caller.pool_ref else None
 
     async def report(
         self,
-        namespace: str,
+        caller: Caller,
         attempt_id: str,
         outcome: Outcome,
         *,
@@ -196,10 +197,8 @@ class Engine:
         retry_after: timedelta | None = None,
     ) -> None:
         """Take in how an attempt ended, and return when it is written down (or does not matter any more)."""
-        known = self.runs.attempts.get(attempt_id)
-        record = self.store.by_uid(run_uid) if run_uid else None
-        if any(found is not None and found.ref.namespace != namespace for found in (known, record)):
-            return  # not the caller's to speak of; as for any attempt that is not there
+        if not self._may_report(caller, attempt_id, run_uid):
+            return  # as for any attempt that is not there
         now = datetime.now(UTC)
         report = Report(
             attempt_id=attempt_id,
@@ -215,6 +214,12 @@ class Engine:
         acknowledged = self.runs.report(attempt_id, report, run_uid=run_uid)
         if acknowledged is not None:
             await acknowledged
+
+    def _may_report(self, caller: Caller, attempt_id: str, run_uid: str | None) -> bool:
+        if attempt_id in self.runs.attempts:
+            return self.attempt(caller, attempt_id) is not None
+        record = self.store.by_uid(run_uid) if run_uid else None
+        return record is None or self.runs.may_have(caller.pool_ref, record)
 
     def _output_problem(self, attempt_id: str, payload: str) -> str | None:
         if not payload:
@@ -241,16 +246,16 @@ class Engine:
             )
         return None
 
-    def refresh_timeout(self, namespace: str, attempt_id: str, by: timedelta) -> datetime | None:
+    def refresh_timeout(self, caller: Caller, attempt_id: str, by: timedelta) -> datetime | None:
         """Let an attempt run longer; None: it is not the current one."""
-        attempt = self.attempt(namespace, attempt_id)
+        attempt = self.attempt(caller, attempt_id)
         if attempt is None or attempt.deadline is None:
             return None
         attempt.deadline += by
         return attempt.deadline
 
-    def release_slot(self, namespace: str, attempt_id: str) -> None:
-        attempt = self.attempt(namespace, attempt_id)
+    def release_slot(self, caller: Caller, attempt_id: str) -> None:
+        attempt = self.attempt(caller, attempt_id)
         if attempt is not None:
             attempt.change_slot(lambda: setattr(attempt, "released", True))
             self._slot_freed(attempt_id)

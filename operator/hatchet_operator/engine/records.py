@@ -46,6 +46,11 @@ class Attempt:
     released: bool = False  # the step gave its slot back
 
     @property
+    def pool(self) -> ObjectRef:
+        """Whose workers may speak of it."""
+        return self.worker.pool if self.worker else ObjectRef(self.ref.namespace, self.graph.pool or "")
+
+    @property
     def occupies_slot(self) -> bool:
         return not self.awaits and not self.released
 

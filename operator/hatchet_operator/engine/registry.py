@@ -18,7 +18,7 @@ from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.decisions.observed import Outcome, Report
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.engine.records import RunRecord, RunStore
+from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
 from hatchet_operator.engine.results import Results
 from hatchet_operator.engine.runs import Runs
 from hatchet_operator.engine.workers import (
@@ -30,6 +30,7 @@ from hatchet_operator.engine.workers import (
     WorkerStream,
 )
 from hatchet_operator.errors import NotFound, Refused, UnknownObject
+from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
@@ -91,19 +92,18 @@ class Registry:
         self._rejoin: asyncio.TimerHandle | None = None
 
     def workers_of_pool(self, pool: ObjectRef) -> list[Worker]:
-        return [
-            worker
-            for worker in self._workers.values()
-            if (worker.namespace, worker.registration.pool) == (pool.namespace, pool.name)
-        ]
+        return [worker for worker in self._workers.values() if worker.pool == pool]
 
     # --- Registration
 
-    async def register(self, namespace: str, pool: str, request: RegistrationRequest) -> Worker:
+    async def register(self, caller: Caller, request: RegistrationRequest) -> Worker:
         """Make a worker known; when it lives in a Pod of its pool, keep the registration there first."""
+        namespace, pool = caller.namespace, caller.pool
         pod = self._pods.get(request.pod_uid or "")
+        taken = self._workers.get(request.worker_id or "")
+        may_keep_id = taken is None or taken.pool == caller.pool_ref
         registration = Registration(
-            worker_id=request.worker_id or str(uuid.uuid4()),
+            worker_id=(request.worker_id if may_keep_id else None) or str(uuid.uuid4()),
             name=request.name,
             pool=pool,
             actions=request.actions,
@@ -113,7 +113,7 @@ class Registry:
         )
         if request.pod_uid and pod is None and request.pod_name:
             pod = await self._find_pod(namespace, request.pod_name, request.pod_uid)
-        if pod is not None and pod["metadata"].get("labels", {}).get(labels.POOL) != pool:
+        if pod is not None and _pool_of(pod) != caller.pool_ref:
             pod = None  # somebody else's Pod says nothing about this worker
         if pod is not None:
             before = [worker.registration.registered_at for worker in self._by_pod.get(request.pod_uid or "", ())]
@@ -185,26 +185,26 @@ class Registry:
 
     # --- Streams
 
-    def get(self, namespace: str, worker_id: str) -> Worker:
-        """Return a worker that may speak.
+    def get(self, caller: Caller, worker_id: str) -> Worker:
+        """Return a worker that the caller may speak for.
 
         Raises:
             UnknownObject: There is none; it should register again.
         """
         worker = self._workers.get(worker_id)
-        if worker is None or worker.namespace != namespace:
+        if worker is None or worker.pool != caller.pool_ref:
             raise UnknownObject(f'worker "{worker_id}" is not known (any more); register again')
         return worker
 
-    def listen(self, namespace: str, worker_id: str, held: list[Held] | None) -> tuple[Worker, WorkerStream]:
+    def listen(self, caller: Caller, worker_id: str, held: list[Held] | None) -> tuple[Worker, WorkerStream]:
         """Open a worker's stream, and bring its view and ours together.
 
         Args:
-            namespace: Where the caller is.
+            caller: Whose worker it is.
             worker_id: Who listens.
             held: What it has; None: it does not say.
         """
-        worker = self.get(namespace, worker_id)
+        worker = self.get(caller, worker_id)
         self._disconnect(worker)
         stream = worker.stream = WorkerStream(self._may_command)
         self._seen(worker)
@@ -220,7 +220,7 @@ class Registry:
         if not worker.draining:
             self._runs.queue.connect(worker)
         self._release_hold_when_all_reported()
-        self._on_change(ObjectRef(namespace, worker.registration.pool))
+        self._on_change(worker.pool)
         return worker, stream
 
     def _adopt(self, worker: Worker, held: list[Held]) -> None:
@@ -228,7 +228,7 @@ class Registry:
             record = self._store.get(ObjectRef(worker.namespace, item.run))
             step = self._runs.step_of(record, item.attempt_id) if record else None
             attempt = self._runs.attempts.get(item.attempt_id)
-            if record is None or step is None or (attempt is not None and attempt.worker not in (None, worker)):
+            if record is None or step is None or not self._may_hold(worker, record, step, attempt):
                 worker.send(CancelCommand(attempt_id=item.attempt_id, run=item.run, step=item.step, retry_count=0))
                 continue
             if attempt is not None and attempt.worker is worker:
@@ -243,23 +243,31 @@ class Registry:
             self._results.resume_waiting(record)
             self._runs.reconcile(record)
 
+    def _may_hold(self, worker: Worker, record: RunRecord, step: str, attempt: Attempt | None) -> bool:
+        """Whether what a worker says to hold is not another's, and of its pool or written down to be with it."""
+        if attempt is not None and attempt.worker is not None:
+            return attempt.worker is worker
+        state = record.run.status.steps.get(step)
+        was_given = state is not None and state.worker == worker.shown_name
+        return was_given or self._runs.may_have(worker.pool, record)
+
     def left(self, worker: Worker, stream: WorkerStream) -> None:
         """A stream ended; that alone proves nothing about the worker."""
         if worker.stream is stream:
             self._disconnect(worker)
-            self._on_change(ObjectRef(worker.namespace, worker.registration.pool))
+            self._on_change(worker.pool)
 
-    def drain(self, namespace: str, worker_id: str) -> None:
+    def drain(self, caller: Caller, worker_id: str) -> None:
         """The worker takes nothing new; what it has, it finishes."""
-        self.drain_worker(self.get(namespace, worker_id))
+        self.drain_worker(self.get(caller, worker_id))
 
     def drain_worker(self, worker: Worker) -> None:
         if worker.draining_since is None:
             worker.draining_since = time.monotonic()
             self._runs.queue.disconnect(worker, datetime.now(UTC))
 
-    def heartbeat(self, namespace: str, worker_id: str) -> None:
-        self._seen(self.get(namespace, worker_id))
+    def heartbeat(self, caller: Caller, worker_id: str) -> None:
+        self._seen(self.get(caller, worker_id))
 
     def _disconnect(self, worker: Worker) -> None:
         if worker.stream is None:
@@ -302,7 +310,7 @@ class Registry:
         for attempt in lost:
             self._runs.report(attempt.id, Report(attempt_id=attempt.id, outcome=Outcome.LOST, at=now, error=why))
         self._release_hold_when_all_reported()
-        self._on_change(ObjectRef(worker.namespace, worker.registration.pool))
+        self._on_change(worker.pool)
 
     def observe_pod(self, kind: str, pod: Json) -> None:
         """A worker dies with its Pod, and with its container."""
@@ -369,6 +377,10 @@ class Registry:
                 worker.silence.cancel()
             if worker.stream is not None:
                 worker.stream.close()
+
+
+def _pool_of(pod: Json) -> ObjectRef:
+    return ObjectRef(pod["metadata"]["namespace"], pod["metadata"].get("labels", {}).get(labels.POOL, ""))
 
 
 def _has_unclaimed_step(record: RunRecord) -> bool:

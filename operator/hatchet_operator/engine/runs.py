@@ -138,6 +138,11 @@ class Runs:
         unfinished = [name for name in steps if name not in states or not states[name].phase.is_final]
         return next((name for name in unfinished if current_attempt_id(record.run, name) == identity), None)
 
+    def may_have(self, pool: ObjectRef, record: RunRecord) -> bool:
+        """Whether attempts of this run are for workers of this pool, as far as is known."""
+        graph = self._graph(record)
+        return record.ref.namespace == pool.namespace and (graph is None or graph.pool in (None, pool.name))
+
     # --- Decide and apply
 
     def reconcile(self, record: RunRecord) -> None:

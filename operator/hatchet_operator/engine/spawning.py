@@ -28,12 +28,14 @@ from hatchet_operator.errors import (
     Conflict,
     InvalidRequest,
     NotFound,
+    NotPermitted,
     NotReady,
     Refused,
     SpawnConflict,
     StaleAttempt,
     UnknownObject,
 )
+from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.names import (
@@ -64,13 +66,17 @@ class ParentAttempt:
 class Trigger:
     """A request for a run: of a workflow, with an input, as a child or on its own."""
 
-    namespace: str
+    caller: Caller
     workflow: str  # exact name
     input_json: str
     metadata: dict[str, Any] = field(default_factory=dict)
     priority: int | None = None
     parent: ParentAttempt | None = None
     request_id: str | None = None
+
+    @property
+    def namespace(self) -> str:
+        return self.caller.namespace
 
 
 class Spawning:
@@ -102,6 +108,7 @@ class Spawning:
 
         Raises:
             UnknownObject: There is no such workflow, or the parent run is gone.
+            NotPermitted: The spawning attempt is another pool's.
             StaleAttempt: The spawning attempt is not the current one of its step.
             SpawnConflict: The name is somebody else's, or the child differs and may not.
             InvalidRequest: The API server refused the object.
@@ -157,6 +164,9 @@ class Spawning:
         parent = self._store.get(attempt.ref if attempt else ObjectRef(trigger.namespace, child.run))
         if parent is None or parent.ref.namespace != trigger.namespace:
             raise UnknownObject(f'run "{child.run}" is gone, so its step can spawn nothing')
+        pool = trigger.caller.pool_ref
+        if not (attempt.pool == pool if attempt else self._runs.may_have(pool, parent)):
+            raise NotPermitted(f'pool "{pool.name}" does not have that step of run "{child.run}"')
         if parent.run.metadata.deletion_timestamp is not None:
             raise StaleAttempt(f'run "{child.run}" is being deleted, so its step can spawn nothing')
         step = attempt.step.name if attempt else self._runs.step_of(parent, child.attempt_id)

@@ -97,6 +97,10 @@ class Worker:
         return self.registration.worker_id
 
     @property
+    def pool(self) -> ObjectRef:
+        return ObjectRef(self.namespace, self.registration.pool)
+
+    @property
     def shown_name(self) -> str:
         return self.pod.name if self.pod else self.registration.name
 

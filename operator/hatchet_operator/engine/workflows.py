@@ -200,7 +200,7 @@ class Workflows:
             record = self._records.get(ref)
             if record is not None:
                 self._check_owner(record.workflow, definition, pool)
-            await self._create_revision(ref, revision, definition)
+            await self._create_revision(ref, revision, definition, pool)
             if record is None:
                 await self._create_workflow(ref, definition, pool)
 
@@ -235,14 +235,14 @@ class Workflows:
         self._events.warn(workflow, Reason.POOL_CONFLICT, message)
         raise InvalidRequest(message)
 
-    async def _create_revision(self, workflow: ObjectRef, name: str, definition: WorkflowDefinition) -> None:
+    async def _create_revision(self, workflow: ObjectRef, name: str, definition: WorkflowDefinition, pool: str) -> None:
         body: Json = {
             "apiVersion": REVISIONS.api_version,
             "kind": REVISIONS.kind,
             "metadata": {
                 "name": name,
                 "namespace": workflow.namespace,
-                "labels": {labels.WORKFLOW: workflow.name, labels.MANAGED_BY: labels.MANAGER},
+                "labels": {labels.WORKFLOW: workflow.name, labels.POOL: pool, labels.MANAGED_BY: labels.MANAGER},
             },
             "revision": 1,  # required by the API; the order of definitions means nothing to us
             "data": {"definition": definition.to_wire()},
@@ -318,7 +318,8 @@ class Workflows:
             definition = WorkflowDefinition.model_validate(obj["data"]["definition"])
             record = self._records.get(ObjectRef(ref.namespace, workflow))
             spec = record.workflow.spec if record else WorkflowSpec()
-            pool = (spec.pool or record.workflow.status.pool) if record else None
+            registered_by = record.workflow.status.pool if record else obj["metadata"]["labels"].get(labels.POOL)
+            pool = spec.pool or registered_by
             self._revisions.graphs[ref] = effective_graph(workflow, spec, definition, revision=ref.name, pool=pool)
         except (NotFound, ValueError, KeyError) as error:
             log.warning(
