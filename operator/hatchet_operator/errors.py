@@ -11,6 +11,7 @@ OperatorError
 ├── ConfigurationError       settings or a kubeconfig make no sense
 └── RequestError             a client asked for something that can't be had; each has a gRPC status
     ├── InvalidRequest       INVALID_ARGUMENT
+    ├── Unsupported          UNIMPLEMENTED
     ├── UnknownObject        NOT_FOUND
     ├── StaleAttempt         FAILED_PRECONDITION
     ├── SpawnConflict        ALREADY_EXISTS
@@ -73,6 +74,10 @@ class RequestError(OperatorError):
 
 class InvalidRequest(RequestError):
     """The request makes no sense, whatever the state of the cluster."""
+
+
+class Unsupported(RequestError):
+    """The request asks for a feature that this version does not have; Hatchet's clients repeat every other refusal."""
 
 
 class UnknownObject(RequestError):

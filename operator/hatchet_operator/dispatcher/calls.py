@@ -15,6 +15,7 @@ from hatchet_operator.errors import (
     SpawnConflict,
     StaleAttempt,
     UnknownObject,
+    Unsupported,
 )
 from hatchet_operator.identity import Caller, verify_token
 
@@ -24,6 +25,7 @@ _BEARER = "bearer "
 
 _STATUS: dict[type[RequestError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     UnknownObject: grpc.StatusCode.NOT_FOUND,
     StaleAttempt: grpc.StatusCode.FAILED_PRECONDITION,
     SpawnConflict: grpc.StatusCode.ALREADY_EXISTS,
@@ -103,6 +105,16 @@ def streaming(
                 yield item
         except RequestError as error:
             await context.abort(status_of(error), str(error))
+
+    return handler
+
+
+def unserved(what: str) -> Any:
+    """Make a gRPC handler of any kind that says what this version does not have."""
+
+    async def handler(servicer: Servicer, request: Any, context: Context) -> None:
+        await _caller(servicer, context)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this version of hatchet-operator has no {what}")
 
     return handler
 

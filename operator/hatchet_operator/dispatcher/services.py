@@ -1,6 +1,7 @@
 """The three services, a few lines a call: translate, ask the engine, translate back.
 
-Calls that this project does not serve answer UNIMPLEMENTED, which is what the generated base classes do.
+Calls that this project does not serve answer UNIMPLEMENTED and name what is missing: a published client shows that
+text to whoever wrote the step.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Any
 import grpc
 
 from hatchet_operator.dispatcher import translation
-from hatchet_operator.dispatcher.calls import now_stamp, status_of, streaming, unary
+from hatchet_operator.dispatcher.calls import now_stamp, status_of, streaming, unary, unserved
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.results import ResultStream
 from hatchet_operator.engine.workers import StartCommand
@@ -143,6 +144,21 @@ class _Dispatcher(DispatcherServicer):
         return wire.ReleaseSlotResponse()
 
     @unary
+    async def PutOverridesData(self, request: wire.OverridesData, caller: Caller) -> wire.OverridesDataResponse:
+        """Taken and dropped: overrides only feed a form of Hatchet's dashboard, but a refusal would fail the step."""
+        return wire.OverridesDataResponse()
+
+    @unary
+    async def UpsertWorkerLabels(
+        self, request: wire.UpsertWorkerLabelsRequest, caller: Caller
+    ) -> wire.UpsertWorkerLabelsResponse:
+        """Taken and dropped, like the labels of Register: no step can ask for a label (registration refuses it)."""
+        return wire.UpsertWorkerLabelsResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
+
+    SubscribeToWorkflowEvents = unserved("event streams; await the run's result instead")
+    SendGroupKeyActionEvent = unserved("concurrency limits")
+
+    @unary
     async def GetVersion(self, request: wire.GetVersionRequest, caller: Caller) -> wire.GetVersionResponse:
         return wire.GetVersionResponse(version=PROTOCOL_VERSION)
 
@@ -203,6 +219,9 @@ class _Workflows(WorkflowServiceServicer):
             response.errors.add(index=index, code=code, message=str(answer))
         return response
 
+    ScheduleWorkflow = unserved("scheduled runs")
+    PutRateLimit = unserved("rate limits")
+
     async def _trigger_item(self, item: workflows_wire.TriggerWorkflowRequest, caller: Caller) -> str | RequestError:
         try:
             return await self._engine.spawning.trigger(translation.trigger(item, caller))
@@ -222,6 +241,9 @@ class _Events(EventsServiceServicer):
         where = {"run": str(attempt.ref), "step": attempt.step.name} if attempt else {"namespace": caller.namespace}
         step_log.info(request.message, extra=where)
         return events_wire.PutLogResponse()
+
+    Push = BulkPush = ReplaySingleEvent = unserved("events; trigger the workflow itself")
+    PutStreamEvent = unserved("streams of steps")
 
 
 class GrpcServer:
@@ -248,9 +270,9 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),
             ]
         )
-        add_DispatcherServicer_to_server(_Dispatcher(self._engine), server)  # type: ignore[abstract]  # the others: UNIMPLEMENTED
-        add_WorkflowServiceServicer_to_server(_Workflows(self._engine), server)  # type: ignore[abstract]  # the others: UNIMPLEMENTED
-        add_EventsServiceServicer_to_server(_Events(self._engine), server)  # type: ignore[abstract]  # the others: UNIMPLEMENTED
+        add_DispatcherServicer_to_server(_Dispatcher(self._engine), server)
+        add_WorkflowServiceServicer_to_server(_Workflows(self._engine), server)
+        add_EventsServiceServicer_to_server(_Events(self._engine), server)
         bound = server.add_insecure_port(f"{host}:{port}")
         await server.start()
         return bound

@@ -10,7 +10,7 @@ from hatchet_operator.engine.registry import Held, RegistrationRequest
 from hatchet_operator.engine.results import RunResult
 from hatchet_operator.engine.spawning import ParentAttempt, Trigger, parse_object
 from hatchet_operator.engine.workers import CancelCommand
-from hatchet_operator.errors import InvalidRequest
+from hatchet_operator.errors import InvalidRequest, Unsupported
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources.durations import parse_duration
 from hatchet_operator.resources.limits import MAX_INPUT_BYTES
@@ -160,7 +160,8 @@ def workflow_definition(opts: workflows_wire.CreateWorkflowVersionOpts) -> Workf
     """Read a registration.
 
     Raises:
-        InvalidRequest: A part of it makes no sense, or is not supported; the message names workflow and step.
+        InvalidRequest: A part of it makes no sense; the message names workflow and step.
+        Unsupported: It asks for a feature that is not there; likewise.
     """
     where = f'workflow "{opts.name}"'
     if not opts.name:
@@ -173,7 +174,7 @@ def workflow_definition(opts: workflows_wire.CreateWorkflowVersionOpts) -> Workf
         "sticky strategies": opts.HasField("sticky"),
     }
     if asked := [name for name, value in unsupported.items() if value]:
-        raise InvalidRequest(f"{where} asks for {', '.join(asked)}, which this version does not have; remove them")
+        raise Unsupported(f"{where} asks for {', '.join(asked)}, which this version does not have; remove them")
     steps = [step for job in opts.jobs for step in job.steps]
     on_failure = list(opts.on_failure_job.steps) if opts.HasField("on_failure_job") else []
     if len(on_failure) > 1:
@@ -197,9 +198,9 @@ def workflow_definition(opts: workflows_wire.CreateWorkflowVersionOpts) -> Workf
 def _step(where: str, step: workflows_wire.CreateWorkflowStepOpts) -> StepDefinition:
     here = f'{where}: step "{step.readable_id}"'
     if step.rate_limits:
-        raise InvalidRequest(f"{here} asks for rate limits, which this version does not have; remove them")
+        raise Unsupported(f"{here} asks for rate limits, which this version does not have; remove them")
     if step.worker_labels:
-        raise InvalidRequest(f"{here} asks for worker labels, which this version does not have; remove them")
+        raise Unsupported(f"{here} asks for worker labels, which this version does not have; remove them")
     if not step.readable_id:
         raise InvalidRequest(f"{where} has a step without a name; give it one")
     if step.retries < 0:
@@ -227,6 +228,7 @@ def trigger(request: workflows_wire.TriggerWorkflowRequest, caller: Caller) -> T
 
     Raises:
         InvalidRequest: A part of it makes no sense.
+        Unsupported: It asks for a feature that is not there.
     """
     what = f'input for workflow "{request.name}"'
     size = len(request.input.encode())
@@ -237,15 +239,15 @@ def trigger(request: workflows_wire.TriggerWorkflowRequest, caller: Caller) -> T
         )
     parse_object(request.input, what=what)
     if request.desired_worker_id or request.desired_worker_labels:
-        raise InvalidRequest(
+        raise Unsupported(
             f'the run of workflow "{request.name}" asks for one worker (sticky, or by labels), which this version does '
             "not have; remove it"
         )
     metadata = parse_object(request.additional_metadata, what=f'metadata for workflow "{request.name}"')
     if _DEDUPLICATE in metadata:  # to run it twice would be worse than to say no
-        raise InvalidRequest(
-            f'metadata for workflow "{request.name}" has the key "{_DEDUPLICATE}", which asks Hatchet for '
-            "deduplication; this version does not have it: spawn with a key, or rename the key if you mean something else"
+        raise Unsupported(
+            f'metadata for workflow "{request.name}" has the entry "{_DEDUPLICATE}", which asks for deduplication; '
+            "this version does not have it: spawn with a key, or rename the entry if it means something else"
         )
     lowest, highest = _PRIORITIES
     return Trigger(
