@@ -76,12 +76,14 @@ class Cluster:
     def usage(self) -> Usage:
         operator = psutil.Process(self._processes["operator"].pid)
         workers = psutil.Process(self._processes["local node"].pid).children(recursive=True)
-        groups = {"operator": [operator], "worker": workers}
-        groups |= {name: [psutil.Process(pid)] for name, pid in self._server.pids.items()}
+        ours = {"operator": _cpu_seconds(operator), "worker": sum(map(_cpu_seconds, workers))}
         return Usage(
-            cpu_seconds={name: sum(map(_cpu_seconds, processes)) for name, processes in groups.items()},
+            cpu_seconds=ours | self.api_cpu_seconds(),
             operator_bytes=operator.memory_info().rss,
         )
+
+    def api_cpu_seconds(self) -> dict[str, float]:
+        return {name: _cpu_seconds(psutil.Process(pid)) for name, pid in self._server.pids.items()}
 
     def write_counts(self) -> WriteCounts:
         return self._server.write_counts()

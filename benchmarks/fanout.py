@@ -82,7 +82,8 @@ async def _measure_all(
 ) -> list[Measurement]:
     async with start_cluster(server, workers=workers) as cluster:
         warm_up = await _run_parent(cluster, _WARM_UP_CHILDREN, mode)
-        raw = await RawPairs.like(cluster.api, await _any_child_of(cluster, warm_up))
+        child = await _any_child_of(cluster, warm_up)
+        raw = await RawPairs.like(cluster.api, child, cpu_seconds=cluster.api_cpu_seconds)
         before = await raw.best_rate()
         measurements = []
         for size in sizes * repeat:

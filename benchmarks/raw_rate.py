@@ -9,6 +9,7 @@ import copy
 import itertools
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,40 +23,45 @@ _NAMESPACE = "raw-rate"
 _CONCURRENCIES = (4, 8, 16, 32)
 _SECONDS = 1.5  # per concurrency
 
+CpuSeconds = Callable[[], dict[str, float]]
+"""Tells what each component has used so far."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RawRate:
-    """The best rate, and how many pairs were under way at a time."""
+    """The best rate, how many pairs were under way at a time, and the CPU that a pair cost, by component."""
 
     pairs_per_second: float
     concurrency: int
+    cpu_seconds: dict[str, float]
 
 
 class RawPairs:
     """Makes pairs after the pattern of a finished child."""
 
-    def __init__(self, api: Api, child: Json, owner: Json) -> None:
+    def __init__(self, api: Api, child: Json, owner: Json, cpu_seconds: CpuSeconds) -> None:
         self._api = api
+        self._cpu_seconds = cpu_seconds
         self._child = child
         self._owner = owner
         self._numbers = itertools.count()
         self._prefix = secrets.token_hex(4)
 
     @classmethod
-    async def like(cls, api: Api, child: Json) -> "RawPairs":
+    async def like(cls, api: Api, child: Json, *, cpu_seconds: CpuSeconds) -> "RawPairs":
         """Prepare the namespace, and an owner for the objects, as a child has one."""
         with suppress(AlreadyExists):
             await api.create(_NAMESPACES, None, {"kind": "Namespace", "metadata": {"name": _NAMESPACE}})
         owner = {"metadata": {"name": f"owner-{secrets.token_hex(4)}"}, "spec": {"workflow": "parent"}}
-        return cls(api, child, await api.create(RUNS, _NAMESPACE, _typed(owner)))
+        return cls(api, child, await api.create(RUNS, _NAMESPACE, _typed(owner)), cpu_seconds)
 
     async def best_rate(self) -> RawRate:
         """Try several concurrencies; the API server's best is what counts."""
-        rates = [RawRate(pairs_per_second=await self._rate(each), concurrency=each) for each in _CONCURRENCIES]
+        rates = [await self._rate(concurrency) for concurrency in _CONCURRENCIES]
         return max(rates, key=lambda rate: rate.pairs_per_second)
 
-    async def _rate(self, concurrency: int) -> float:
-        begin = time.monotonic()
+    async def _rate(self, concurrency: int) -> RawRate:
+        cpu, begin = self._cpu_seconds(), time.monotonic()
 
         async def make_pairs() -> int:
             count = 0
@@ -65,7 +71,9 @@ class RawPairs:
             return count
 
         pairs = sum(await asyncio.gather(*(make_pairs() for _ in range(concurrency))))
-        return pairs / (time.monotonic() - begin)
+        seconds = time.monotonic() - begin
+        used = {name: (after - cpu[name]) / pairs for name, after in self._cpu_seconds().items()}
+        return RawRate(pairs_per_second=pairs / seconds, concurrency=concurrency, cpu_seconds=used)
 
     async def _make_pair(self) -> None:
         body = self._body(f"{self._prefix}{next(self._numbers):08x}")

@@ -44,6 +44,8 @@ def print_report(console: Console, measurements: list[Measurement]) -> None:
     table.add_section()
     for component in measurements[0].cpu_seconds:
         add(f"CPU per child, ms: {component}", partial(_cpu_ms_per_child, component=component), ".2f")
+    for component in measurements[0].raw_before.cpu_seconds:
+        add(f"CPU per raw pair, ms: {component}", partial(_cpu_ms_per_pair, component=component), ".2f")
     add("operator memory per run, KiB", lambda m: m.operator_growth_bytes / 1024 / (m.children + 1), ".1f")
     console.print(table)
 
@@ -54,3 +56,7 @@ def _writes_per_child(measurement: Measurement, *, write: str) -> float:
 
 def _cpu_ms_per_child(measurement: Measurement, *, component: str) -> float:
     return 1000 * measurement.cpu_seconds[component] / measurement.children
+
+
+def _cpu_ms_per_pair(measurement: Measurement, *, component: str) -> float:
+    return 500 * (measurement.raw_before.cpu_seconds[component] + measurement.raw_after.cpu_seconds[component])
