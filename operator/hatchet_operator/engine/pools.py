@@ -16,7 +16,7 @@ from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS
 from hatchet_operator.decisions.pooling import make_pod, template_hash, token_secret_name, trouble_of
 from hatchet_operator.decisions.scaling import Demand, PodView, PoolPlan, plan_pool
 from hatchet_operator.engine.workers import DEFAULT_SLOTS, Worker
-from hatchet_operator.errors import AlreadyExists, Conflict, NotFound, Refused
+from hatchet_operator.errors import AlreadyExists, Conflict, NotFound, Refused, Transient
 from hatchet_operator.identity import Caller, mint_token
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Condition
@@ -25,6 +25,9 @@ from hatchet_operator.resources.reasons import ConditionType, Reason
 from hatchet_operator.resources.workerpool import PoolStatus, WorkerPool
 
 log = logging.getLogger(__name__)
+
+_LOOK_AGAIN = timedelta(seconds=2)
+"""Time for the watch to show a pod of which nobody knows whether it was made."""
 
 _GATHER_SECONDS = 0.05
 
@@ -132,7 +135,7 @@ class Pools:
         if pool is None or pool.metadata.deletion_timestamp is not None:
             return
         plan = self._plan(pool, ref)
-        self._recheck_after(ref, plan)
+        self._recheck_after(ref, plan.recheck_after)
         refused: str | None = None
         if plan.create:
             try:
@@ -142,6 +145,9 @@ class Pools:
             except Refused as error:
                 refused = f"the API server refused the pool's pod: {error.message}"
                 self._events.warn(pool, Reason.INVALID_SPEC, refused)
+            except Transient as error:
+                log.warning("pod may not have been made", extra={"pool": str(ref), "error": str(error)})
+                self._recheck_after(ref, _LOOK_AGAIN)
         for worker in self._workers_of(ref):
             if worker.pod is not None and worker.pod.name in plan.drain:
                 self._drain(worker)
@@ -159,12 +165,12 @@ class Pools:
         asked = max((worker.slots for worker in workers.values()), default=DEFAULT_SLOTS)
         return plan_pool(pool, views, Demand(queued=self._queued(ref), slots_per_pod=pool.spec.slots or asked))
 
-    def _recheck_after(self, ref: ObjectRef, plan: PoolPlan) -> None:
+    def _recheck_after(self, ref: ObjectRef, delay: timedelta | None) -> None:
         if (before := self._rechecks.pop(ref, None)) is not None:
             before.cancel()
-        if plan.recheck_after is not None:
-            delay = plan.recheck_after.total_seconds()
-            self._rechecks[ref] = asyncio.get_running_loop().call_later(delay, self.changed, ref)
+        if delay is not None:
+            loop = asyncio.get_running_loop()
+            self._rechecks[ref] = loop.call_later(delay.total_seconds(), self.changed, ref)
 
     async def _ensure_token(self, pool: WorkerPool) -> None:
         namespace, name = pool.metadata.namespace, pool.metadata.name
@@ -196,7 +202,7 @@ class Pools:
 
     async def _create_pod(self, pool: WorkerPool) -> None:
         # Not repeated when no answer comes: its name is generated, so a second try could make a second pod. The watch
-        # shows whether it was made, and the next reconcile decides again.
+        # shows whether it was made, and a moment later it is decided again.
         pod = await self._api.create(PODS, pool.metadata.namespace, make_pod(pool, grpc_address=self.grpc_address))
         log.info("pod created", extra={"pool": pool.metadata.name, "pod": pod["metadata"]["name"]})
         if pod["metadata"]["uid"] not in self._deleted_pods:
