@@ -366,7 +366,10 @@ def _conditions(workflow: Workflow, now: datetime) -> tuple[Condition, ...]:
     else:
         registered = ("True", Reason.REGISTERED, f'registered by pool "{status.pool}"')
     valid = ("True", Reason.VALID, "")
-    if status.definition is not None and (unknown := unknown_overrides(workflow.spec, status.definition)):
+    if status.definition is not None and (problem := _problem(status.definition)) is not None:
+        message = f"status.definition was changed by hand: {problem}; restart a worker that registers the workflow"
+        valid = ("False", Reason.INVALID_DEFINITION, message)
+    elif status.definition is not None and (unknown := unknown_overrides(workflow.spec, status.definition)):
         known = ", ".join(step.name for step in status.definition.steps)
         message = f"spec.steps overrides {', '.join(unknown)}, which the workflow does not have (it has: {known})"
         valid = ("False", Reason.UNKNOWN_STEP, message)
@@ -386,3 +389,11 @@ def _conditions(workflow: Workflow, now: datetime) -> tuple[Condition, ...]:
             )
         )
     return tuple(conditions)
+
+
+def _problem(definition: WorkflowDefinition) -> str | None:
+    try:
+        check_definition(definition)
+    except InvalidDefinitionError as error:
+        return str(error)
+    return None

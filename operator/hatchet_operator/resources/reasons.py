@@ -73,6 +73,7 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"
     UNKNOWN_STEP = "UnknownStep"
     INVALID_SPEC = "InvalidSpec"
+    INVALID_DEFINITION = "InvalidDefinition"
     VALID = "Valid"
     AVAILABLE = "Available"
     PODS_MISSING = "PodsMissing"
