@@ -76,7 +76,7 @@ class Instance:
         worker = hatchet.worker(f"{pool}-worker", max_runs=slots)
         for workflow in workflows:
             worker.register_workflow(workflow)
-        before = len(self._connected(pool))
+        before = self.connected(pool)
         thread = threading.Thread(target=worker.start, daemon=True)
         thread.start()
 
@@ -85,12 +85,12 @@ class Instance:
             await asyncio.to_thread(thread.join, 5)
 
         self._stack.push_async_callback(stop)
-        await self.until(lambda: len(self._connected(pool)) > before)
+        await self.until(lambda: self.connected(pool) > before)
         return hatchet
 
-    def _connected(self, pool: str) -> list[object]:
-        workers = self.engine.registry.workers_of_pool(ObjectRef(NAMESPACE, pool))
-        return [worker for worker in workers if worker.is_connected]
+    def connected(self, pool: str = POOL) -> int:
+        """Return how many workers of a pool listen."""
+        return sum(worker.is_connected for worker in self.engine.registry.workers_of_pool(ObjectRef(NAMESPACE, pool)))
 
     async def scripted(self, *, pool: str = POOL) -> ScriptedWorker:
         worker = ScriptedWorker(self.config(pool))
