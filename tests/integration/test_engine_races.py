@@ -16,6 +16,7 @@ from hatchet_operator.cluster.api import Api, Endpoint, Json
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.engine.engine import Engine
+from hatchet_operator.engine.records import RunRecord
 from hatchet_operator.engine.registry import Held, RegistrationRequest
 from hatchet_operator.engine.spawning import ParentAttempt, Trigger
 from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker, WorkerStream
@@ -130,6 +131,15 @@ async def until(holds: Callable[[], bool]) -> None:
         return holds()
 
     await eventually(check, within_seconds=SECONDS)
+
+
+async def observed(engine: Engine, name: str) -> RunRecord:
+    """Wait until the engine knows a run."""
+    ref = ObjectRef(NAMESPACE, name)
+    await until(lambda: engine.store.get(ref) is not None)
+    record = engine.store.get(ref)
+    assert record is not None
+    return record
 
 
 async def phase_of(api: Api, name: str) -> str:
@@ -290,3 +300,96 @@ async def test_the_runs_of_a_deleted_workflow_go_on_after_a_restart(server: ApiS
         _, stream = engine.registry.listen(MAIN, worker.id, [])
         await engine.report(MAIN, await next_attempt(stream), Outcome.COMPLETED)
         assert await phase_of(api, "run") == "Succeeded"
+
+
+# --- Writes that fail
+
+
+def on_status(server: ApiServer, **fault: Any) -> None:
+    match = {"verb": ["update"], "resource": ["workflowruns"], "subresource": ["status"]}
+    server.faults.install([{"match": match, **fault}])
+
+
+async def test_a_right_that_is_missing_for_a_while_fails_no_run(
+    server: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hatchet_operator.engine.runs._FORBIDDEN_PAUSE_SECONDS", 0.05)
+    on_status(server, action="status", code=403, times=3)
+    async with started(server) as engine:
+        _, stream = await connect(engine, "etl")
+        await api.create(RUNS, NAMESPACE, make_run("run"))
+        await engine.report(MAIN, await next_attempt(stream), Outcome.COMPLETED)
+        assert await phase_of(api, "run") == "Succeeded"
+
+
+async def test_conflicts_without_end_are_met_with_patience(server: ApiServer, engine: Engine, api: Api) -> None:
+    _, stream = await connect(engine, "etl")
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    attempt = await next_attempt(stream)
+    on_status(server, action="status", code=409, times=0)
+    reporting = asyncio.create_task(engine.report(MAIN, attempt, Outcome.COMPLETED))
+    await asyncio.sleep(1)  # what is tested is how much happens in this time
+    assert server.requests["update", "workflowruns", "status", "hatchet-operator"] < 15
+    server.faults.clear()
+    async with asyncio.timeout(SECONDS):
+        await reporting
+    assert await phase_of(api, "run") == "Succeeded"
+
+
+async def test_a_status_of_which_the_server_keeps_nothing_is_not_written_for_ever(
+    server: ApiServer, engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def replace_and_keep_nothing(resource: Any, namespace: Any, name: str, body: Json, **_: Any) -> Json:
+        writes.append(body)
+        return await engine._api.get(resource, namespace, name)
+
+    writes: list[Json] = []
+    monkeypatch.setattr(engine._api, "replace", replace_and_keep_nothing)
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    record = await observed(engine, "run")
+    await until(lambda: record.refused)
+    assert len(writes) == 1
+
+
+async def test_parallel_steps_whose_outputs_are_too_large_together_fail_one_by_one(engine: Engine, api: Api) -> None:
+    names = [f"step-{number}" for number in range(6)]
+    steps = tuple(StepDefinition(name=name, action=f"etl:{name}", timeout=timedelta(minutes=1)) for name in names)
+    definition = WorkflowDefinition(name="etl", steps=steps, schedule_timeout=timedelta(minutes=5))
+    await engine.workflows.register(NAMESPACE, POOL, definition)
+    request = RegistrationRequest(name="worker", actions=tuple(step.action for step in steps))
+    _, stream = engine.registry.listen(MAIN, (await engine.registry.register(MAIN, request)).id, [])
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    attempts = [await next_attempt(stream) for _ in steps]
+    output = '{"text": "' + "x" * 250_000 + '"}'
+    await asyncio.gather(*(engine.report(MAIN, attempt, Outcome.COMPLETED, payload=output) for attempt in attempts))
+    status = (await api.get(RUNS, NAMESPACE, "run"))["status"]
+    phases = sorted(step["phase"] for step in status["steps"].values())
+    assert phases == ["Failed", "Failed", "Succeeded", "Succeeded", "Succeeded", "Succeeded"]
+    assert "has room for" in status["message"]
+
+
+async def test_a_definition_that_may_not_be_read_for_a_while_is_waited_for(
+    server: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hatchet_operator.engine.workflows._FORBIDDEN_PAUSE_SECONDS", 0.05)
+    async with started(server, running_after=timedelta()) as engine:
+        await connect(engine, "etl")
+        await api.create(RUNS, NAMESPACE, make_run("run"))
+        await until_phase(api, "run", "Running")
+    await api.delete(WORKFLOWS, NAMESPACE, "etl")
+    match = {"verb": ["get"], "resource": ["controllerrevisions"]}
+    server.faults.install([{"match": match, "action": "status", "code": 403, "times": 2}])
+    async with started(server) as engine:
+        record = await observed(engine, "run")
+        assert engine.runs.may_have(MAIN.pool_ref, record)
+        assert not engine.workflows._revisions.missing
+
+
+async def test_whoever_awaits_a_run_that_may_not_be_read_is_told_so(server: ApiServer, engine: Engine) -> None:
+    match = {"verb": ["get"], "resource": ["workflowruns"]}
+    server.faults.install([{"match": match, "action": "status", "code": 403}])
+    stream = engine.results.open(NAMESPACE)
+    stream.add("run")
+    async with asyncio.timeout(SECONDS):
+        result = await anext(stream.results())
+    assert result.steps[0].error == "run run can't be read: injected fault: 403"

@@ -87,6 +87,7 @@ class RunRecord:
     awaited_by: set["ResultStream"] = field(default_factory=set)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     writing: bool = False
+    conflicts: int = 0  # status writes in a row that met a newer object
     refused: bool = False  # the server took not even a small status; wait until the object changes
     may_be_out: bool = False  # known from before a restart: a worker may have its steps
     children_written_at: datetime | None = None

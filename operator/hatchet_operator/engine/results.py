@@ -13,7 +13,7 @@ from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.results import StepResult, run_results
 from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
-from hatchet_operator.errors import NotFound
+from hatchet_operator.errors import NotFound, Refused
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase
 
@@ -61,6 +61,9 @@ class ResultStream:
             obj = await api.until_answered(lambda: api.get(RUNS, ref.namespace, ref.name))
         except NotFound:
             self._ready.put_nowait(_deleted(ref.name))
+            return
+        except Refused as error:
+            self._ready.put_nowait(_lost(ref.name, f"run {ref.name} can't be read: {error.message}"))
             return
         self._results.observe("MODIFIED", obj)
         if self._results.store.get(ref) is None:  # deleted between the two
@@ -144,5 +147,8 @@ def _result(record: RunRecord) -> RunResult:
 
 
 def _deleted(name: str) -> RunResult:
-    steps = [StepResult(step="", attempt_id="", error=f"run {name} was deleted")]
-    return RunResult(run=name, phase=DELETED, steps=steps)
+    return _lost(name, f"run {name} was deleted")
+
+
+def _lost(name: str, error: str) -> RunResult:
+    return RunResult(run=name, phase=DELETED, steps=[StepResult(step="", attempt_id="", error=error)])

@@ -13,11 +13,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 import orjson
 
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.graph import Graph
@@ -47,6 +48,8 @@ from hatchet_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
+
+_FORBIDDEN_PAUSE_SECONDS = 5.0
 
 
 class Runs:
@@ -383,12 +386,16 @@ class Runs:
         answer: Json | None
         try:
             answer = await self._put_status(record, status)
+            record.conflicts = 0
         except Conflict:
-            answer = await self._read_again(record)
+            answer = await self._after_conflict(record)
         except NotFound:
             answer = None
         except Refused as error:
-            answer = await self._write_refusal(record, error)
+            if error.status == HTTPStatus.FORBIDDEN:
+                answer = await self._after_missing_right(record, error)
+            else:
+                answer = await self._write_refusal(record, error)
         record.writing = False
         if answer is None:
             self._forget(record)
@@ -398,18 +405,42 @@ class Runs:
 
     async def _put_status(self, record: RunRecord, status: RunStatus) -> Json:
         body = _status_body(record, status)
-        return await self._api.until_answered(
+        answer = await self._api.until_answered(
             lambda: self._api.replace(RUNS, record.ref.namespace, record.ref.name, body, subresource="status")
         )
+        if answer["metadata"]["resourceVersion"] == body["metadata"]["resourceVersion"]:
+            # The same decision would be made again at once, and for ever.
+            raise RuntimeError("the API server kept nothing of a changed status; are the CRDs of another version?")
+        return answer
+
+    async def _after_conflict(self, record: RunRecord) -> Json | None:
+        """Whoever wrote before us is right; decide again from there."""
+        self._metrics.conflicts.inc()
+        if record.conflicts:
+            await asyncio.sleep(back_off(record.conflicts, longest_seconds=5))
+        record.conflicts += 1
+        return await self._read_again(record)
+
+    async def _after_missing_right(self, record: RunRecord, error: ApiError) -> Json | None:
+        """Nothing is wrong with the run, and a right that is missing can be given back: say so, and try again."""
+        log.error("status not written", extra={"run": str(record.ref), "error": error.message[:1000]})
+        self._events.warn(record.run, Reason.STATUS_REFUSED, error.message)
+        await asyncio.sleep(_FORBIDDEN_PAUSE_SECONDS)
+        return await self._read_again(record)
 
     async def _read_again(self, record: RunRecord) -> Json | None:
-        """After a conflict: whoever wrote before us is right; decide again from there."""
-        self._metrics.conflicts.inc()
-        try:
-            fresh = await self._api.until_answered(lambda: self._api.get(RUNS, record.ref.namespace, record.ref.name))
-        except NotFound:
-            return None
-        return fresh if fresh["metadata"]["uid"] == record.uid else None
+        while True:
+            try:
+                fresh = await self._api.until_answered(
+                    lambda: self._api.get(RUNS, record.ref.namespace, record.ref.name)
+                )
+            except NotFound:
+                return None
+            except Refused as error:
+                log.error("run not read", extra={"run": str(record.ref), "error": error.message[:1000]})
+                await asyncio.sleep(_FORBIDDEN_PAUSE_SECONDS)
+            else:
+                return fresh if fresh["metadata"]["uid"] == record.uid else None
 
     async def _write_refusal(self, record: RunRecord, error: ApiError) -> Json | None:
         """The server will never take this status: say so in a small one, and never repeat the large one."""
@@ -424,7 +455,7 @@ class Runs:
         try:
             return await self._put_status(record, small)
         except Conflict:
-            return await self._read_again(record)
+            return await self._after_conflict(record)
         except NotFound:
             return None
         except Refused as again:
@@ -440,6 +471,7 @@ class Runs:
         texts = [
             spec.input_json or "",
             *(text for s in record.run.status.steps.values() for text in (s.output, s.error) if text),
+            *(report.output for report in record.reports.values() if report.output),  # not written down yet
         ]
         return sum(len(text.encode()) for text in texts) + len(orjson.dumps(spec.input)) + 4096
 

@@ -33,6 +33,8 @@ from hatchet_operator.resources.workflow import Workflow, WorkflowDefinition, Wo
 
 log = logging.getLogger(__name__)
 
+_FORBIDDEN_PAUSE_SECONDS = 5.0
+
 
 @dataclass(slots=True, eq=False)
 class WorkflowRecord:
@@ -314,7 +316,7 @@ class Workflows:
     async def _load(self, ref: ObjectRef, workflow: str) -> None:
         """Read the definition that a run began with."""
         try:
-            obj = await self._api.until_answered(lambda: self._api.get(REVISIONS, ref.namespace, ref.name))
+            obj = await self._read_revision(ref)
             definition = WorkflowDefinition.model_validate(obj["data"]["definition"])
             record = self._records.get(ObjectRef(ref.namespace, workflow))
             spec = record.workflow.spec if record else WorkflowSpec()
@@ -329,6 +331,15 @@ class Workflows:
         finally:
             self._revisions.loading.pop(ref, None)
         self.on_change(ObjectRef(ref.namespace, workflow))
+
+    async def _read_revision(self, ref: ObjectRef) -> Json:
+        """Read a revision, however long that takes: to go on with another definition would be wrong."""
+        while True:
+            try:
+                return await self._api.until_answered(lambda: self._api.get(REVISIONS, ref.namespace, ref.name))
+            except Refused as error:
+                log.error("revision not read", extra={"revision": str(ref), "error": error.message})
+                await asyncio.sleep(_FORBIDDEN_PAUSE_SECONDS)
 
     async def _delete_unused_revisions(self, workflow: ObjectRef) -> None:
         """Delete definitions that are neither current nor executed by any unfinished run."""
