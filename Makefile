@@ -8,10 +8,10 @@ DEMO_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-conformance lint format generate verify constraints benchmark clean
+.PHONY: help demo test test-unit test-integration test-conformance lint format generate verify images e2e constraints benchmark clean
 
 help: ## Show this help
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: $(DEMO_STAMP) ## Run the fan-out example: API server, operator and worker on this machine, no cluster
 	$(BIN)/hatchet-operator dev examples/fanout/worker.py --run Parent
@@ -28,6 +28,12 @@ test-integration: $(DEV_STAMP) ## Operator, embedded API server, gRPC and worker
 
 test-conformance: $(DEV_STAMP) ## Embedded API server against the real one (HATCHET_TEST_KUBE_BIN says where that is)
 	$(BIN)/python -m pytest tests/conformance
+
+images: $(DEV_STAMP) ## Build the images, with Docker or without
+	PYTHON=$(BIN)/python images/build.sh
+
+e2e: $(DEV_STAMP) ## Make a cluster (kind with Docker, else its own), run tests/e2e on it, remove it
+	$(BIN)/python -m tests.e2e
 
 lint: $(DEV_STAMP) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -48,13 +48,17 @@ make_debian_base() {
 
 # Everything that the builds install, and setuptools, which they build our two distributions with.
 download_wheels() {
+  local wanted ours
+  wanted=$(cat constraints.txt sdk/pyproject.toml operator/pyproject.toml | sha256sum)
+  [ "$(cat images/wheels/.complete 2> /dev/null)" != "$wanted" ] || return 0
   say "downloading wheels"
-  local ours
+  rm -f images/wheels/*.whl images/wheels/.complete
   ours=$(mktemp -d)
   "${PYTHON:-python3}" -m pip wheel --quiet --no-deps --wheel-dir "$ours" ./sdk ./operator
   "${PYTHON:-python3}" -m pip download --quiet --dest images/wheels --constraint constraints.txt --find-links "$ours" \
     --python-version 3.11 --only-binary :all: hatchet-operator setuptools
   rm -rf "$ours" images/wheels/hatchet_operator*
+  echo "$wanted" > images/wheels/.complete
 }
 
 if docker info > /dev/null 2>&1; then
@@ -63,7 +67,7 @@ if docker info > /dev/null 2>&1; then
   size() { docker image ls --format '{{.Size}}' "$1"; }
   arguments=(${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"})
 else
-  build() { buildah build --quiet --isolation chroot --pull=false "$@" > /dev/null; }
+  build() { buildah build --quiet --layers --isolation chroot --pull=false "$@" > /dev/null; }
   save() { rm -f "$2"; buildah push --quiet "$1" "docker-archive:$2:$1"; }
   size() { buildah images --format '{{.Size}}' "$1"; }
   install_builder

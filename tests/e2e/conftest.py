@@ -1,0 +1,83 @@
+"""Tests on a cluster: `pytest tests/e2e --e2e` takes the one of KUBECONFIG, `make e2e` makes one.
+
+HATCHET_TEST_IMAGES says where the cluster has the images from: the default, "localhost/hatchet-{}:dev", is for a
+cluster that they were loaded into; "registry.example/team/hatchet-{}:1" for one that pulls them.
+"""
+
+import os
+import secrets
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.images import image_of, pull_policy
+from tests.e2e.kubectl import Kubectl
+
+_HERE = Path(__file__).parent
+_CRDS = _HERE.parents[1] / "crds"
+_RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+_OPERATOR = pytest.StashKey[Kubectl]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--e2e", action="store_true", help="run the tests of tests/e2e on the cluster of KUBECONFIG")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--e2e", default=False):
+        if "KUBECONFIG" not in os.environ:
+            raise pytest.UsageError("--e2e needs KUBECONFIG; make e2e makes a cluster of its own")
+        return
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.skip(reason="needs a cluster: make e2e, or --e2e with KUBECONFIG"))
+
+
+@pytest.fixture(scope="session")
+def operator(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """The operator, running for the whole cluster; the Kubectl of its namespace."""
+    with _new_namespace("hatchet-operator") as kubectl:
+        request.session.stash[_OPERATOR] = kubectl
+        kubectl("apply", f"--filename={_CRDS}")
+        kubectl("wait", "--for=condition=Established", f"--filename={_CRDS}", "--timeout=30s")
+        kubectl.apply(
+            "operator.yaml", namespace=kubectl.namespace, image=image_of("operator"), pull_policy=pull_policy()
+        )
+        kubectl("rollout", "status", "deployment/hatchet-operator", "--timeout=50s")
+        yield kubectl
+        kubectl("delete", "clusterrole,clusterrolebinding", kubectl.namespace)
+
+
+@pytest.fixture
+def kubectl(request: pytest.FixtureRequest, operator: Kubectl) -> Iterator[Kubectl]:
+    """A namespace of the test's own, served by the operator."""
+    with _new_namespace("e2e") as kubectl:
+        yield kubectl
+
+
+@contextmanager
+def _new_namespace(prefix: str) -> Iterator[Kubectl]:
+    """A namespace in which only pods of the restricted standard may run, until the end of the block."""
+    kubectl = Kubectl(f"{prefix}-{secrets.token_hex(3)}")
+    kubectl("create", "namespace", kubectl.namespace)
+    try:
+        kubectl("label", "namespace", kubectl.namespace, _RESTRICTED)
+        yield kubectl
+    finally:
+        kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show objects, events and logs with a test that failed, while they are still there."""
+    report = yield
+    if report.failed and report.when in ("setup", "call"):
+        own = getattr(item, "funcargs", {}).get("kubectl")
+        for who, kubectl in (("test", own), ("operator", item.session.stash.get(_OPERATOR, None))):
+            if kubectl is not None:
+                report.sections += [(f"{who}: {title}", text) for title, text in kubectl.story()]
+    return report

@@ -1,0 +1,75 @@
+"""kubectl as people use it, for one namespace. What it prints as JSON comes back as objects."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+Json = dict[str, Any]
+
+MANIFESTS = Path(__file__).parent / "manifests"
+_SECONDS = 60.0
+
+
+class KubectlError(Exception):
+    """kubectl said no; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """Runs kubectl in a namespace of the cluster that ``KUBECONFIG`` names."""
+
+    namespace: str
+
+    def __call__(self, *args: str, stdin: str | None = None) -> str:
+        """Run kubectl and return what it printed.
+
+        Raises:
+            KubectlError: It ended with another code than 0.
+        """
+        command = ["kubectl", f"--namespace={self.namespace}", *args]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_SECONDS)
+        if done.returncode:
+            raise KubectlError(f"{' '.join(command)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def get(self, kind: str, name: str) -> Json:
+        """Read one object."""
+        found: Json = json.loads(self("get", kind, name, "--output=json"))
+        return found
+
+    def list(self, kind: str, selector: str = "") -> list[Json]:
+        """Read all objects of a kind."""
+        items: list[Json] = json.loads(self("get", kind, f"--selector={selector}", "--output=json"))["items"]
+        return items
+
+    def create(self, file: Path) -> str:
+        """Create the object of a file and return its name, which the API server may have made."""
+        created: Json = json.loads(self("create", f"--filename={file}", "--output=json"))
+        name: str = created["metadata"]["name"]
+        return name
+
+    def apply(self, manifest: str, **values: str | int) -> None:
+        """Apply a file of ``manifests/``, with its ``$names`` replaced."""
+        self("apply", "--filename=-", stdin=Template((MANIFESTS / manifest).read_text()).substitute(values))
+
+    def story(self) -> Iterator[tuple[str, str]]:
+        """What a person would look at when something went wrong: (title, text)."""
+        yield "objects", self._attempt("get", "wp,wf,wfr,deployments,services,pods", "--output=wide")
+        yield "runs and pools", self._attempt("get", "wp,wfr", "--output=yaml")
+        yield "events", self._attempt("get", "events", "--sort-by=.metadata.creationTimestamp")
+        for pod in self._attempt("get", "pods", "--output=name").split():
+            yield f"log of {pod}", self._attempt("logs", pod, "--all-containers", "--tail=200")
+            previous = self._attempt("logs", pod, "--all-containers", "--tail=50", "--previous")
+            if not previous.startswith("("):
+                yield f"log of {pod} before its restart", previous
+
+    def _attempt(self, *args: str) -> str:
+        """Diagnosing goes on whatever happens: the cluster may be what is broken."""
+        try:
+            return self(*args)
+        except (KubectlError, subprocess.TimeoutExpired) as error:
+            return f"({error})"
