@@ -94,6 +94,12 @@ async def test_free_form_fields_are_kept_as_they_are(api: Api) -> None:
         pytest.param(RUNS, RUNS.make("a", spec={}), "spec.workflow: Required value", id="a run without workflow"),
         pytest.param(RUNS, make_run(workflow=""), "spec.workflow in body should be at least 1 chars", id="no name"),
         pytest.param(RUNS, make_run(workflow="x" * 64), "spec.workflow: Too long", id="a workflow's name of 64"),
+        pytest.param(
+            RUNS,
+            make_run(workflow="Etl"),
+            'spec.workflow: Invalid value: "Etl": is no name of a Workflow object',
+            id="a workflow's exact name",
+        ),
         pytest.param(RUNS, make_run(input=5), 'spec.input in body must be of type object: "integer"', id="input 5"),
         pytest.param(RUNS, make_run(inputJson="x" * 262145), "spec.inputJson: Too long", id="input above 256 KiB"),
         pytest.param(

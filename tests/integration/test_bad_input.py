@@ -118,6 +118,9 @@ async def test_an_input_that_other_clients_send(world: Instance, worker: Scripte
     [
         pytest.param({"input": "text"}, "spec.input", id="an input that is a text"),
         pytest.param({"inputJson": 5}, "spec.inputJson", id="an input text that is a number"),
+        pytest.param(
+            {"workflow": "Etl"}, "spec.workflow: Invalid value", id="a workflow's exact name instead of its object's"
+        ),
         pytest.param({"priority": 9}, "spec.priority", id="a priority beyond 3"),
         pytest.param({"ttl": "5x"}, "spec.ttl", id="a ttl without a unit"),
         pytest.param({"input": {}, "inputJson": "{}"}, "input", id="two inputs"),
@@ -125,7 +128,7 @@ async def test_an_input_that_other_clients_send(world: Instance, worker: Scripte
 )
 async def test_kubectl_tells_what_is_wrong_with_a_run(world: Instance, spec: dict[str, Any], want: str) -> None:
     with pytest.raises(Refused) as caught:
-        await world.create_run("r", "etl", **spec)
+        await world.create_run("r", **{"workflow": "etl", **spec})
     assert caught.value.status == 422
     assert want in caught.value.message
 

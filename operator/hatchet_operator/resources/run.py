@@ -23,7 +23,23 @@ class ParentRef(ResourceModel):
 class RunSpec(ResourceModel):
     """What is to be executed. Immutable, but for `cancelled`, `execution`, `priority` and `ttl`."""
 
-    workflow: Annotated[str, Field(description="Object name of the Workflow.", max_length=63, min_length=1)]
+    workflow: Annotated[
+        str,
+        Field(
+            description="Object name of the Workflow.",
+            max_length=63,
+            min_length=1,
+            json_schema_extra={
+                "x-kubernetes-validations": [
+                    {
+                        "rule": "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+                        "message": 'is no name of a Workflow object, which has lower-case letters, digits and "-": '
+                        'workflow "DailyReport" has the object "dailyreport"; see kubectl get wf',
+                    },
+                ]
+            },
+        ),
+    ]
     input: Annotated[dict[str, Any] | None, Field(description="Input for the steps, for people who write YAML.")] = None
     input_json: Annotated[
         str | None, Field(description="Input as the text of a JSON object, as programs write it.", max_length=262144)
