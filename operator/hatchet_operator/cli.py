@@ -1,6 +1,8 @@
 """The command line. Each command imports what it needs when it runs, so that ``--help`` is quick."""
 
+import os
 import sys
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -87,6 +89,31 @@ def run(
     grpc_advertise: Annotated[
         str | None, typer.Option(help="host:port that worker pods connect to.", show_default="where it listens")
     ] = None,
+    grpc_service: Annotated[
+        str | None,
+        typer.Option(
+            help="Service without selector that is to lead to this operator while it leads.", show_default="none"
+        ),
+    ] = None,
+    advertise_ip: Annotated[
+        str | None, typer.Option(envvar="POD_IP", help="Address for --grpc-service.", show_default="--grpc-host")
+    ] = None,
+    operator_namespace: Annotated[
+        str | None,
+        typer.Option(help="Where its own objects are.", show_default="this Pod's, or the kubeconfig's"),
+    ] = None,
+    leader_elect: Annotated[
+        bool | None,
+        typer.Option(
+            "--leader-elect/--no-leader-elect",
+            help="Act only while holding a Lease, so that others may stand by.",
+            show_default="in a cluster",
+        ),
+    ] = None,
+    lease_name: Annotated[str, typer.Option(help="Name of the Lease.")] = "hatchet-operator",
+    lease_seconds: Annotated[
+        int, typer.Option(min=2, max=300, help="A standby takes over when nothing was heard for so long.")
+    ] = 10,
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port for /metrics, /livez, /readyz.", show_default="none")
     ] = None,
@@ -96,17 +123,24 @@ def run(
     """Run the operator, in a cluster or against a kubeconfig."""
     from hatchet_operator.logs import configure_logging
     from hatchet_operator.serve import serve
-    from hatchet_operator.settings import Settings
 
     configure_logging(log_level.value, log_format.value)
-    settings = Settings(
-        namespace=namespace,
-        grpc_host=grpc_host,
-        grpc_port=grpc_port,
-        grpc_advertise=grpc_advertise,
-        metrics_port=metrics_port,
-    )
-    raise typer.Exit(serve(settings, kubeconfig))
+    options = {
+        "namespace": namespace,
+        "grpc_host": grpc_host,
+        "grpc_port": grpc_port,
+        "grpc_advertise": grpc_advertise,
+        "grpc_service": grpc_service,
+        "operator_namespace": operator_namespace,
+        "leader_election": leader_elect,
+        "lease_name": lease_name,
+        "lease_duration": timedelta(seconds=lease_seconds),
+        "metrics_port": metrics_port,
+        "pod_ip": advertise_ip,
+        "pod_name": os.environ.get("POD_NAME"),
+        "pod_uid": os.environ.get("POD_UID"),
+    }
+    raise typer.Exit(serve(options, kubeconfig))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import signal
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -18,18 +19,44 @@ from hatchet_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_NOWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104  # refused, not bound to
 
-def serve(settings: Settings, kubeconfig: Path | None) -> int:
-    """Run the operator and return the exit code of the process."""
+
+def serve(options: Mapping[str, Any], kubeconfig: Path | None) -> int:
+    """Run the operator and return the exit code of the process.
+
+    Args:
+        options: Fields of `Settings`; None: what fits where this process runs.
+        kubeconfig: None: this Pod's account, or $KUBECONFIG.
+    """
     try:
         endpoint = find_endpoint(kubeconfig)
-        settings = replace(settings, operator_namespace=endpoint.namespace)
+        settings = make_settings(options, endpoint)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, endpoint))
     except OperatorError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
+
+
+def make_settings(options: Mapping[str, Any], endpoint: Endpoint) -> Settings:
+    """Complete what was given with what follows from where this process runs.
+
+    Raises:
+        ConfigurationError: The options do not fit together.
+    """
+    # A token that is rotated in a file: the account of a Pod. There, others of the same Deployment may run beside us.
+    fitting: dict[str, Any] = {
+        "operator_namespace": endpoint.namespace,
+        "leader_election": endpoint.token_file is not None,
+    }
+    settings = Settings(**fitting | {name: value for name, value in options.items() if value is not None})
+    if settings.grpc_service is not None and (settings.pod_ip or settings.grpc_host) in _NOWHERE:
+        raise ConfigurationError(
+            "--grpc-service needs the address that it is to lead to: set --advertise-ip, or POD_IP to status.podIP"
+        )
+    return settings
 
 
 async def _serve(settings: Settings, endpoint: Endpoint) -> None:

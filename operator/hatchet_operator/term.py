@@ -13,10 +13,12 @@ from collections.abc import Callable
 import kopf
 
 from hatchet_operator.cluster.api import Api, Endpoint
+from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
 from hatchet_operator.dispatcher.services import GrpcServer
 from hatchet_operator.engine.engine import Engine, find_token_key
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.handlers import make_registry
+from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ class Term:
         self._install_signal_handlers = install_signal_handlers
         self._grace_seconds = grace_seconds
         self._server: GrpcServer | None = None
+        self._service: LeaderEndpoint | None = None
         self._ready = ready
         self.grpc_address = ""
         self.engine: Engine | None = None
@@ -94,23 +97,44 @@ class Term:
         await engine.start()
         server = self._server = GrpcServer(engine)
         port = await server.start(self._settings.grpc_host, self._settings.grpc_port)
-        self.grpc_address = self._settings.grpc_advertise or f"{self._settings.grpc_host}:{port}"
+        self.grpc_address = self._advertised(port)
         engine.admit_workers(self.grpc_address)
         log.info("operator ready", extra={"grpc": self.grpc_address, "runs": len(engine.store)})
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_kopf_running(engine))
             group.create_task(engine.watch())
+            if self._settings.grpc_service is not None:
+                self._service = self._make_service(api, self._settings.grpc_service, port)
+                group.create_task(self._service.keep())
             self._ready.set()
+
+    def _advertised(self, port: int) -> str:
+        settings = self._settings
+        if settings.grpc_advertise is not None:
+            return settings.grpc_advertise
+        if settings.grpc_service is not None:
+            return f"{settings.grpc_service}.{settings.operator_namespace}.svc:{port}"
+        return f"{settings.grpc_host}:{port}"
+
+    def _make_service(self, api: Api, name: str, port: int) -> LeaderEndpoint:
+        settings = self._settings
+        address = Address(
+            ip=settings.pod_ip or settings.grpc_host, port=port, pod_name=settings.pod_name, pod_uid=settings.pod_uid
+        )
+        return LeaderEndpoint(api, ObjectRef(settings.operator_namespace, name), address)
 
     async def _end(self, serving: asyncio.Task[None]) -> None:
         """Stop giving out work at once, let answers under way reach their callers, then leave nothing behind."""
         self._ready.clear()
         if self.engine is not None:
             self.engine.registry.stop()  # streams never end by themselves
+        asked_to = self._is_leading()  # else it was deposed
         if self._server is not None:
-            await self._server.stop(self._grace_seconds if self._is_leading() else 0)
+            await self._server.stop(self._grace_seconds if asked_to else 0)
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)  # what it raised was raised before
+        if self._service is not None and asked_to:
+            await self._service.withdraw()
         if self.engine is not None:
             await self.engine.stop()
 
@@ -129,17 +153,21 @@ class Term:
         ``spawn_tasks`` and not ``kopf.operator()``: that one cancels the tasks of everybody else when it ends.
         """
         stop = asyncio.Event()
-        tasks = await kopf.spawn_tasks(
-            registry=make_registry(engine, self._endpoint),
-            settings=kopf.OperatorSettings(),
-            clusterwide=self._settings.namespace is None,
-            namespaces=[self._settings.namespace] if self._settings.namespace else [],
-            stop_flag=stop,
+        spawning = asyncio.create_task(
+            kopf.spawn_tasks(
+                registry=make_registry(engine, self._endpoint),
+                settings=kopf.OperatorSettings(),
+                clusterwide=self._settings.namespace is None,
+                namespaces=[self._settings.namespace] if self._settings.namespace else [],
+                stop_flag=stop,
+            )
         )
-        self._install_signal_handlers()
         try:
+            tasks = await asyncio.shield(spawning)  # cut off in its middle, it would leave tasks behind
+            self._install_signal_handlers()
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            tasks = await spawning
             stop.set()
             for task in tasks:
                 task.cancel()

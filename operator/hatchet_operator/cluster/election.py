@@ -110,14 +110,17 @@ class Elector:
 
     async def keep(self) -> None:
         """Renew the Lease; return when it is lost, which is before it can be another's."""
+        pause = self._times.retry
         while (left := self._leads_until - self._clock()) > 0:
-            await asyncio.sleep(min(self._times.retry, left))
-            if (left := self._leads_until - self._clock()) <= 0:
+            await asyncio.sleep(min(pause, left))
+            begun_at = self._clock()
+            if (left := self._leads_until - begun_at) <= 0:
                 break
             if await self._tried(self._renew, within=min(self._times.answer, left)) is False:
                 log.error("lease is another's or gone", extra={"lease": self._shown, "identity": self.identity})
                 self._leads_until = float("-inf")
                 return
+            pause = max(begun_at + self._times.retry - self._clock(), 0)
         log.error("lease could not be renewed in time", extra={"lease": self._shown, "identity": self.identity})
 
     async def release(self) -> None:

@@ -1,0 +1,122 @@
+"""Where gRPC goes: the EndpointSlice of a Service without selector, which names the leader alone.
+
+Kubernetes itself would send clients to every Ready pod, standbys included. What a deposed leader writes late meets a
+newer resourceVersion, so the slice never points back to it.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, PODS
+from hatchet_operator.errors import ApiError, NotFound
+from hatchet_operator.resources import labels
+from hatchet_operator.resources.names import ObjectRef
+
+log = logging.getLogger(__name__)
+
+PORT_NAME = "grpc"
+"""The Service's port must have the same name, or none of the two any."""
+
+_LOOK_AGAIN_SECONDS = 20.0
+_LAST_WORDS_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where this operator's gRPC server can be reached.
+
+    Attributes:
+        ip: Of this Pod.
+        port: That the server listens on.
+        pod_name: This Pod, for people who look.
+        pod_uid: Its UID.
+    """
+
+    ip: str
+    port: int
+    pod_name: str | None = None
+    pod_uid: str | None = None
+
+
+class LeaderEndpoint:
+    """The address of the leader, as the cluster's network sees it.
+
+    Args:
+        api: The API server.
+        service: The Service.
+        address: What it is to lead to.
+    """
+
+    def __init__(self, api: Api, service: ObjectRef, address: Address) -> None:
+        self._api = api
+        self._service = service
+        self._address = address
+        self._name = f"{service.name}-leader"
+
+    async def keep(self) -> None:
+        """Have the Service lead here, for ever, whatever others do to the slice."""
+        while True:
+            try:
+                await self._ensure(self._endpoint())
+            except ApiError as error:
+                log.error("service does not lead here", extra={"service": str(self._service), "error": str(error)})
+                await asyncio.sleep(1)
+            else:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def withdraw(self) -> None:
+        """Lead nowhere, so that clients are refused at once instead of trying an address that is gone. Best effort."""
+        try:
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                await self._ensure(None)
+        except (ApiError, TimeoutError) as error:
+            log.warning("service still leads here", extra={"service": str(self._service), "error": repr(error)})
+
+    async def _ensure(self, endpoint: Json | None) -> None:
+        namespace = self._service.namespace
+        wanted = self._slice(endpoint)
+        try:
+            there = await self._api.get(ENDPOINT_SLICES, namespace, self._name)
+        except NotFound:
+            await self._api.create(ENDPOINT_SLICES, namespace, wanted)
+            return
+        if all((there.get(field) or []) == wanted[field] for field in ("addressType", "endpoints", "ports")):
+            return  # an empty list comes back as null
+        if there.get("addressType") != wanted["addressType"]:  # which can't be changed
+            await self._api.delete(ENDPOINT_SLICES, namespace, self._name, uid=there["metadata"]["uid"])
+            await self._api.create(ENDPOINT_SLICES, namespace, wanted)
+            return
+        wanted["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"]
+        await self._api.replace(ENDPOINT_SLICES, namespace, self._name, wanted)
+        log.info("service leads here" if endpoint else "service leads nowhere", extra={"service": str(self._service)})
+
+    def _endpoint(self) -> Json:
+        address = self._address
+        endpoint: Json = {
+            "addresses": [address.ip],
+            "conditions": {"ready": True, "serving": True, "terminating": False},
+        }
+        if address.pod_name is not None:
+            endpoint["targetRef"] = {"kind": PODS.kind, "namespace": self._service.namespace, "name": address.pod_name}
+            if address.pod_uid is not None:
+                endpoint["targetRef"]["uid"] = address.pod_uid
+        return endpoint
+
+    def _slice(self, endpoint: Json | None) -> Json:
+        return {
+            "apiVersion": ENDPOINT_SLICES.api_version,
+            "kind": ENDPOINT_SLICES.kind,
+            "metadata": {
+                "name": self._name,
+                "namespace": self._service.namespace,
+                "labels": {
+                    "kubernetes.io/service-name": self._service.name,
+                    "endpointslice.kubernetes.io/managed-by": labels.MANAGER,
+                },
+            },
+            "addressType": "IPv6" if ":" in self._address.ip else "IPv4",
+            "endpoints": [endpoint] if endpoint else [],
+            "ports": [{"name": PORT_NAME, "port": self._address.port, "protocol": "TCP"}],
+        }
