@@ -8,7 +8,7 @@ DEMO_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-conformance lint format generate verify images e2e constraints benchmark clean
+.PHONY: help demo test test-unit test-integration test-conformance test-published lint format generate verify images e2e constraints benchmark clean
 
 help: ## Show this help
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -28,6 +28,16 @@ test-integration: $(DEV_STAMP) ## Operator, embedded API server, gRPC and worker
 
 test-conformance: $(DEV_STAMP) ## Embedded API server against the real one (HATCHET_TEST_KUBE_BIN says where that is)
 	$(BIN)/python -m pytest tests/conformance
+
+# The versions need different majors of protobuf, so each has an environment of its own.
+PUBLISHED := $(foreach version,0.36.24 0.47.1,$(VENV)/published-$(version))
+test-published: $(DEV_STAMP) $(PUBLISHED:=/.installed) ## Programs of Hatchet's published SDK against the operator
+	HATCHET_TEST_PUBLISHED_SDK=$$(echo $(PUBLISHED:=/bin/python) | tr ' ' :) $(BIN)/python -m pytest tests/compat
+
+$(VENV)/published-%/.installed: | $(VENV)/bin/python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check hatchet-sdk==$*
+	@touch $@
 
 images: $(DEV_STAMP) ## Build the images, with Docker or without
 	PYTHON=$(BIN)/python images/build.sh

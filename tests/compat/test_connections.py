@@ -46,6 +46,8 @@ async def test_a_worker_that_a_new_operator_does_not_know_ends_so_that_it_is_sta
 ) -> None:
     worker = cluster.start_program(FAN_OUT, name="before")
     await cluster.until_listening(worker, "parent", "child")
+    await cluster.create_run("before-restart")
+    assert output_of(await cluster.finished("before-restart")) == fan_out_results(10)
     await cluster.crash_operator()
     await cluster.start_operator()
     await worker.ended(within_seconds=150)  # as a container of restartPolicy Always, it would come back
