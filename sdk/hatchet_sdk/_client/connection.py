@@ -55,7 +55,8 @@ _REFUSALS: Mapping[StatusCode, type[RequestRefused]] = {
 
 _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 60_000),
+    # An operator whose machine is gone must be left well within the 30 s that its successor waits for us.
+    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_retries", 0),  # repeating is decided here
