@@ -1,0 +1,128 @@
+"""An operator loses its Lease and gets it again: of the term that ended nothing is left that could act."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, LEASES, RUNS
+from hatchet_operator.errors import Transient
+from tests.integration.inprocess import NAMESPACE, Instance, running_operator
+from tests.kube.eventually import eventually
+
+SERVICE = "hatchet"
+SETTINGS: dict[str, Any] = {"leader_election": True, "lease_duration": timedelta(seconds=2), "rejoin": 1.0}
+
+
+async def give_the_lease_to(operator: Instance, holder: str) -> None:
+    """Take the Lease as another operator does, whatever the leader writes meanwhile."""
+    await operator.api.patch(LEASES, NAMESPACE, "hatchet-operator", {"spec": {"holderIdentity": holder}})
+
+
+async def depose(operator: Instance) -> None:
+    await give_the_lease_to(operator, "another")
+
+    async def is_standby() -> bool:
+        return operator.operator.term is None
+
+    await eventually(is_standby, within_seconds=5)
+
+
+def tasks_of_a_term() -> list[str]:
+    """Name the tasks that only a leader has: all but the test's, the server's and the elector's."""
+    found = []
+    for task in asyncio.all_tasks():
+        code = getattr(task.get_coro(), "cr_code", None)
+        file = code.co_filename if code else ""
+        if any(part in file for part in ("kopf", "/engine/", "/dispatcher/", "/term.py", "informer.py", "leader_end")):
+            found.append(f"{task.get_name()}: {task.get_coro()}")
+    return found
+
+
+async def test_nothing_of_a_term_is_left_when_it_is_over() -> None:
+    async with running_operator(**SETTINGS) as operator:
+        worker = await operator.scripted()
+        await worker.put_workflow("flow")
+        await worker.start()
+        for number in range(3):
+            await operator.create_run(f"run-{number}", "flow")
+        await worker.complete(await worker.next())
+        await worker.next()
+        engine, api = weakref.ref(operator.engine), weakref.ref(operator.engine._api)
+        assert tasks_of_a_term()
+
+        await depose(operator)
+
+        async def nothing_is_left() -> bool:
+            gc.collect()
+            return not tasks_of_a_term() and engine() is None and api() is None
+
+        try:
+            await eventually(nothing_is_left, within_seconds=10)
+        except TimeoutError:
+            held_by = [type(each) for each in gc.get_referrers(engine())] if engine() else []
+            pytest.fail(f"left: {tasks_of_a_term()}, engine held by {held_by}")
+        assert operator.operator.health().state == "standby"
+        assert operator.operator.health().ready
+        assert operator.operator.metrics.registry.get_sample_value("hatchet_operator_is_leader") == 0
+        assert operator.operator.metrics.registry.get_sample_value("hatchet_operator_workers_connected") == 0
+
+
+async def test_a_deposed_leader_can_write_nothing() -> None:
+    async with running_operator(**SETTINGS) as operator:
+        run = await operator.create_run("run", "flow")
+        api = operator.engine._api
+        assert operator.operator.elector is not None
+        await give_the_lease_to(operator, "another")
+
+        async def knows() -> bool:
+            return not operator.operator.elector.is_leading()  # type: ignore[union-attr]  # checked above
+
+        await eventually(knows, within_seconds=5)
+        with pytest.raises((Transient, RuntimeError), match=r"does not lead|before start"):
+            await api.replace(RUNS, NAMESPACE, "run", run, subresource="status")
+
+
+async def test_it_leads_again_and_finds_everything() -> None:
+    async with running_operator(**SETTINGS) as operator:
+        await depose(operator)
+        await operator.create_run("meanwhile", "flow")
+        await give_the_lease_to(operator, "")
+        await asyncio.wait_for(operator.operator.ready.wait(), 10)
+        assert operator.operator.health().state == "ok"
+        worker = await operator.scripted()
+        await worker.put_workflow("flow")
+        await worker.start()
+        await worker.complete(await worker.next())
+        assert (await operator.finished("meanwhile"))["phase"] == "Succeeded"
+
+
+async def test_the_service_leads_to_the_leader() -> None:
+    settings = SETTINGS | {"grpc_service": SERVICE, "pod_ip": "10.1.2.3", "pod_name": "operator-0", "pod_uid": "1-2-3"}
+    async with running_operator(**settings) as operator:
+
+        async def leads_here() -> bool:
+            slices, _ = await operator.api.list_all(
+                ENDPOINT_SLICES, NAMESPACE, label_selector=f"kubernetes.io/service-name={SERVICE}"
+            )
+            return [endpoint["addresses"] for each in slices for endpoint in each["endpoints"]] == [["10.1.2.3"]]
+
+        await eventually(leads_here, within_seconds=5)
+        found = await operator.api.get(ENDPOINT_SLICES, NAMESPACE, f"{SERVICE}-leader")
+        assert found["addressType"] == "IPv4"
+        assert found["endpoints"][0]["targetRef"]["name"] == "operator-0"
+        assert found["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] == "hatchet-operator"
+        port = found["ports"][0]
+        assert (port["name"], port["protocol"]) == ("grpc", "TCP")
+        assert operator.operator.grpc_address == f"{SERVICE}.{NAMESPACE}.svc:{port['port']}"
+
+        another = {**found, "endpoints": [{"addresses": ["10.9.9.9"]}]}
+        await operator.api.replace(ENDPOINT_SLICES, NAMESPACE, f"{SERVICE}-leader", another)
+        await depose(operator)
+        await give_the_lease_to(operator, "")
+        await eventually(leads_here, within_seconds=10)
