@@ -96,9 +96,9 @@ async def test_an_operator_that_starts_while_the_api_server_is_away_waits_for_it
     assert cluster.operator is not None
     cluster.operator.kill()
     await cluster.create_run("run", children=CHILDREN)
-    await cluster.inject({"match": OPERATOR, "times": 8, "action": "status", "code": 503})
+    await cluster.inject({"match": OPERATOR, "times": 4, "action": "status", "code": 503})
     await cluster.start_operator()
-    assert await cluster.fired_count() == 8
+    assert await cluster.fired_count() == 4
     await assert_done_once(cluster, "run", children=CHILDREN)
     assert worker.is_alive
 

@@ -65,7 +65,6 @@ async def test_a_crash_at_any_write_of_a_run_changes_nothing(pool: Cluster, acti
         await pool.clear_faults()
         await pool.start_operator()
         await assert_done_once(pool, name, children=CHILDREN)
-        await pool.until_pool_is_ready(2)
     await assert_done_once(pool, name, children=CHILDREN)
     assert n > LEAST_WRITES, "the run has more writes than were hit"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections import Counter
@@ -11,6 +12,7 @@ import pytest
 from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import PODS
 from tests.integration.harness import NAMESPACE, Cluster, fan_out_results, output_of, phase_of
+from tests.integration.raw_worker import COMPLETED, RawWorker, next_action, raw_worker
 from tests.kube.eventually import eventually
 
 CHILDREN = 6
@@ -149,3 +151,32 @@ async def test_a_deleted_pod_finishes_what_it_has_and_another_takes_its_place(po
 
     await eventually(all_are_new)
     await pool.until_pool_is_ready(2)
+
+
+async def test_a_result_of_a_worker_that_was_given_up_changes_nothing(cluster: Cluster) -> None:
+    await cluster.start_operator(worker_silent=1)
+    async with (
+        raw_worker(cluster.grpc_address, cluster.token()) as silent,
+        raw_worker(cluster.grpc_address, cluster.token()) as other,
+    ):
+        await silent.register("raw")
+        stream = silent.listen()
+        await cluster.create_run("run", "raw")
+        first = await next_action(stream)
+        await other.register("raw")  # in time to get what the silent one loses
+        beating = asyncio.create_task(beat(other))
+        second = await next_action(other.listen())
+        assert first.task_run_external_id != second.task_run_external_id
+        assert (first.retry_count, second.retry_count) == (0, 0), "a lost worker uses no retry"
+        await silent.report(first, COMPLETED, '{"by": "silent"}')
+        await other.report(second, COMPLETED, '{"by": "other"}')
+        beating.cancel()
+        run = await cluster.finished("run")
+    assert output_of(run, "work") == {"by": "other"}
+    assert run["status"]["steps"]["work"]["losses"] == 1
+
+
+async def beat(worker: RawWorker) -> None:
+    while True:
+        await worker.heartbeat()
+        await asyncio.sleep(0.3)
