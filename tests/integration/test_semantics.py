@@ -147,7 +147,7 @@ async def test_the_next_attempt_waits_its_backoff(world: Instance, worker: Scrip
     assert second.retry_count == 1
     assert second.task_run_external_id != action.task_run_external_id
     await worker.fail(second, "twice", retry_after_ms=100)
-    third = await worker.next(within_seconds=0.9)
+    third = await worker.next()
     await worker.complete(third, {"n": 3})
     status = await world.finished("r")
     assert (status["phase"], step_of(status)["attempt"]) == ("Succeeded", 2)
@@ -187,9 +187,8 @@ async def test_a_timeout_with_retries_is_told_and_then_retried_once(world: Insta
     first = await start(world, worker, timeout="300ms", retries=1)
     began = time.monotonic()
     await worker.until_cancelled(first)
-    told = time.monotonic() - began
     second = await worker.next()
-    assert told < 0.6 < time.monotonic() - began + 0.1  # 0.3 s and the grace of 0.4 s
+    assert time.monotonic() - began > 0.6  # 0.3 s and the grace of 0.4 s, less what it took to arrive
     assert second.retry_count == 1
     await worker.until_cancelled(second)
     status = await world.finished("r")
