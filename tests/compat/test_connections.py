@@ -44,14 +44,14 @@ async def test_an_idle_connection_gets_no_goaway(cluster: PublishedCluster) -> N
 async def test_a_worker_that_a_new_operator_does_not_know_ends_so_that_it_is_started_again(
     cluster: PublishedCluster,
 ) -> None:
+    if cluster.sdk.version == "0.47.1":
+        pytest.skip("0.47.1 asks a REST API that is not there before it ends, and then does not: docs/published-sdk.md")
     worker = cluster.start_program(FAN_OUT, name="before")
-    await cluster.until_listening(worker, "parent", "child")
     await cluster.create_run("before-restart")
     assert output_of(await cluster.finished("before-restart")) == fan_out_results(10)
     await cluster.crash_operator()
     await cluster.start_operator()
     await worker.ended(within_seconds=150)  # as a container of restartPolicy Always, it would come back
-    again = cluster.start_program(FAN_OUT, name="after")
+    cluster.start_program(FAN_OUT, name="after")
     await cluster.create_run("after-restart")
     assert output_of(await cluster.finished("after-restart")) == fan_out_results(10)
-    assert again.is_alive
