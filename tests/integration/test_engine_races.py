@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,17 +15,19 @@ import pytest
 
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster.api import Api, Endpoint, Json
-from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
+from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.records import RunRecord
 from hatchet_operator.engine.registry import Held, RegistrationRequest
 from hatchet_operator.engine.spawning import ParentAttempt, Trigger
 from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker, WorkerStream
-from hatchet_operator.errors import NotPermitted, UnknownObject
+from hatchet_operator.errors import NotPermitted, NotReady, UnknownObject
 from hatchet_operator.identity import Caller
+from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefinition
 from hatchet_operator.settings import Settings
 from tests.kube.eventually import eventually
@@ -393,3 +397,156 @@ async def test_whoever_awaits_a_run_that_may_not_be_read_is_told_so(server: ApiS
     async with asyncio.timeout(SECONDS):
         result = await anext(stream.results())
     assert result.steps[0].error == "run run can't be read: injected fault: 403"
+
+
+# --- What was missed, and what is late
+
+
+async def test_a_run_that_only_its_creator_saw_is_forgotten_after_a_relist(
+    server: ApiServer, engine: Engine, api: Api
+) -> None:
+    run = await api.create(RUNS, NAMESPACE, make_run("run"))
+    await api.delete(RUNS, NAMESPACE, "run")
+    await until(lambda: engine.store.was_deleted(run["metadata"]["uid"]))
+    ghost = run | {"metadata": {**run["metadata"], "uid": "created-and-deleted-while-the-watch-was-away"}}
+    engine.runs.observe("ADDED", ghost)
+    record = await observed(engine, "run")
+    match = {"verb": ["watch"], "resource": ["workflowruns"]}
+    server.faults.install([{"match": match, "action": "gone"}])
+    async with asyncio.timeout(SECONDS):
+        await record.gone.wait()
+
+
+async def test_a_late_answer_about_an_earlier_run_of_that_name_changes_nothing(engine: Engine, api: Api) -> None:
+    earlier = await api.create(RUNS, NAMESPACE, make_run("run"))
+    earlier["metadata"]["uid"] = "an-object-that-was-never-observed"
+    await api.delete(RUNS, NAMESPACE, "run")
+    later = await api.create(RUNS, NAMESPACE, make_run("run"))
+    await until(lambda: engine.store.by_uid(later["metadata"]["uid"]) is not None)
+    engine.runs.observe("MODIFIED", earlier)
+    assert engine.store.by_uid(later["metadata"]["uid"]) is not None
+
+
+async def test_an_operator_that_was_stopped_for_a_while_takes_no_worker_for_dead(server: ApiServer) -> None:
+    async with started(server, worker_silent=timedelta(seconds=0.5)) as engine:
+        worker, _ = await connect(engine, "etl")
+        time.sleep(2)  # noqa: ASYNC251  # nothing of this process runs, as after SIGSTOP
+        await asyncio.sleep(0.1)
+        assert not worker.dead
+        await until(lambda: worker.dead)  # it is silent indeed
+
+
+async def test_a_draining_worker_that_registers_again_still_gets_nothing_new(engine: Engine, api: Api) -> None:
+    worker, _ = await connect(engine, "etl")
+    engine.registry.drain(MAIN, worker.id)
+    again, _ = await connect(engine, "etl", worker_id=worker.id)
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    await until(lambda: bool(engine.runs.attempts))
+    assert not again.out
+
+
+async def test_attempts_that_nobody_ever_takes_leave_nothing_behind(engine: Engine, api: Api) -> None:
+    await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    record = await observed(engine, "run")
+    await until(lambda: bool(record.attempts))
+    for number in range(1000):
+        attempt = engine.runs.make_attempt(record, "work", str(number), datetime.now(UTC))
+        engine.runs.queue.add(attempt, datetime.now(UTC))
+        engine.runs.queue.withdraw(attempt)
+    assert sum(len(queue.roots) for queue in engine.runs.queue._queues.values()) < 200
+
+
+async def test_no_lock_is_kept_for_what_is_done(engine: Engine) -> None:
+    for number in range(5):
+        await engine.workflows.register(NAMESPACE, POOL, make_definition(f"etl-{number}"))
+    await asyncio.gather(*engine.workflows._tasks)
+    gc.collect()
+    assert not engine.workflows._locks
+
+
+async def test_the_end_does_not_wait_for_events_that_can_not_be_written(server: ApiServer, api: Api) -> None:
+    match = {"verb": ["create"], "resource": ["events"]}
+    server.faults.install([{"match": match, "action": "status", "code": 429, "retryAfter": 1, "times": 0}])
+    async with started(server) as engine:
+        run = await api.create(RUNS, NAMESPACE, make_run("run"))
+        engine.events.warn(WorkflowRun.model_validate(run), "Trouble", "this is never written")
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(SECONDS):
+            await engine.events.stop()
+
+
+# --- Pools
+
+
+def make_pool(**spec: Any) -> Json:
+    container = {"name": "worker", "image": "local"}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "WorkerPool",
+        "metadata": {"name": POOL, "namespace": NAMESPACE},
+        "spec": {"minReplicas": 1, "template": {"spec": {"containers": [container]}}, **spec},
+    }
+
+
+async def pods_of(api: Api) -> list[Json]:
+    return (await api.list_all(PODS, NAMESPACE))[0]
+
+
+async def has_a_pod(api: Api) -> bool:
+    return len(await pods_of(api)) == 1
+
+
+async def test_a_pod_that_was_refused_is_made_when_the_reason_is_gone(
+    server: ApiServer, engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hatchet_operator.engine.pools._TRY_AGAIN", timedelta(seconds=0.1))
+    match = {"verb": ["create"], "resource": ["pods"]}
+    server.faults.install([{"match": match, "action": "status", "code": code} for code in (403, 409)])
+    engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, make_pool()))
+    engine.pools.changed(MAIN.pool_ref)
+    await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
+
+
+async def test_a_pool_made_anew_under_its_name_takes_its_secret_over(engine: Engine, api: Api) -> None:
+    earlier = make_pool(minReplicas=0)
+    earlier["metadata"]["name"] = "earlier"  # stands for the one of that name that the collector has not seen gone yet
+    uid = (await api.create(POOLS, NAMESPACE, earlier))["metadata"]["uid"]
+    owner = {"apiVersion": API_VERSION, "kind": "WorkerPool", "name": "earlier", "uid": uid}
+    metadata = {"name": f"{POOL}-token", "labels": {labels.MANAGED_BY: labels.MANAGER}, "ownerReferences": [owner]}
+    await api.create(SECRETS, NAMESPACE, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
+    pool = await api.create(POOLS, NAMESPACE, make_pool())
+    engine.pools.observe("ADDED", pool)
+    engine.pools.changed(MAIN.pool_ref)
+    await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
+    secret = await api.get(SECRETS, NAMESPACE, f"{POOL}-token")
+    assert [owner["uid"] for owner in secret["metadata"]["ownerReferences"]] == [pool["metadata"]["uid"]]
+    assert "token" in secret["data"]
+
+
+async def test_a_secret_of_somebody_else_is_not_written_over(engine: Engine, api: Api) -> None:
+    theirs = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{POOL}-token"}, "stringData": {"token": "x"}}
+    secret = await api.create(SECRETS, NAMESPACE, theirs)
+    engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, make_pool()))
+    engine.pools.changed(MAIN.pool_ref)
+
+    async def is_said() -> bool:
+        conditions = (await api.get(POOLS, NAMESPACE, POOL)).get("status", {}).get("conditions", [])
+        return any("somebody else's" in condition["message"] for condition in conditions)
+
+    await eventually(is_said, within_seconds=SECONDS)
+    assert (await api.get(SECRETS, NAMESPACE, f"{POOL}-token"))["data"] == secret["data"]
+
+
+async def test_a_registration_whose_workflow_is_deleted_meanwhile_is_not_answered_as_done(
+    server: ApiServer, engine: Engine, api: Api
+) -> None:
+    await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+    match = {"verb": ["update"], "resource": ["workflows"], "subresource": ["status"]}
+    server.faults.install([{"match": match, "action": "status", "code": 503, "times": 3}])
+    changed = make_definition("etl").model_copy(update={"version": "2"})
+    registering = asyncio.create_task(engine.workflows.register(NAMESPACE, POOL, changed))
+    await until(lambda: any(fault.fired for fault in server.faults.rules))
+    await api.delete(WORKFLOWS, NAMESPACE, "etl")
+    with pytest.raises(NotReady):
+        await registering

@@ -25,7 +25,8 @@ class Informer:
         api: Where from.
         resource: Of which kind.
         on_change: Called with ("ADDED" | "MODIFIED" | "DELETED", object); must not block.
-        on_relist: Called with the list's resourceVersion after a whole list was handed on.
+        on_relist: Called with the list's resourceVersion and the UIDs in it, after all of it was handed on: for who
+            learns of objects by other ways too, and would not be told that one of these is gone.
         namespace: Of one namespace; None: all.
         label_selector: Only objects with these labels.
         field_selector: Only objects with these fields.
@@ -38,7 +39,7 @@ class Informer:
         resource: Resource,
         *,
         on_change: Callable[[str, Json], None],
-        on_relist: Callable[[str], None] | None = None,
+        on_relist: Callable[[str, set[str]], None] | None = None,
         namespace: str | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
@@ -119,7 +120,7 @@ class Informer:
                 await asyncio.sleep(0)
         self.relists += 1
         if self._on_relist is not None:
-            self._on_relist(version)
+            self._on_relist(version, present)
         self.last_event_at = asyncio.get_running_loop().time()
         self.synced.set()
         return version

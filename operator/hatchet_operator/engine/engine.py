@@ -99,7 +99,12 @@ class Engine:
         namespace = settings.namespace
         silence = settings.watch_silence.total_seconds()
         self.run_informer = Informer(
-            api, RUNS, on_change=self.runs.observe, namespace=namespace, silence_seconds=silence
+            api,
+            RUNS,
+            on_change=self.runs.observe,
+            on_relist=self.runs.listed,
+            namespace=namespace,
+            silence_seconds=silence,
         )
         self.pod_informer = Informer(
             api,

@@ -9,14 +9,16 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from weakref import WeakValueDictionary
 
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS
 from hatchet_operator.decisions.pooling import make_pod, template_hash, token_secret_name, trouble_of
 from hatchet_operator.decisions.scaling import Demand, PodView, PoolPlan, plan_pool
+from hatchet_operator.engine.records import Tombstones
 from hatchet_operator.engine.workers import DEFAULT_SLOTS, Worker
-from hatchet_operator.errors import AlreadyExists, Conflict, NotFound, Refused, Transient
+from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused, Transient
 from hatchet_operator.identity import Caller, mint_token
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Condition
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_AGAIN = timedelta(seconds=2)
 """Time for the watch to show a pod of which nobody knows whether it was made."""
+_TRY_AGAIN = timedelta(seconds=30)
+"""After a refusal: a quota or a right may be given meanwhile, of which nobody tells us."""
 
 _GATHER_SECONDS = 0.05
 
@@ -54,10 +58,10 @@ class Pools:
         self._rechecks: dict[ObjectRef, asyncio.TimerHandle] = {}
         self._pools: dict[ObjectRef, WorkerPool] = {}
         self._pods: dict[ObjectRef, dict[str, Json]] = {}  # pool -> pod uid -> Pod
-        self._locks: dict[ObjectRef, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[ObjectRef, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: set[ObjectRef] = set()
-        self._deleted_pods: set[str] = set()
+        self._deleted_pods = Tombstones()
         self.grpc_address = ""
         self.active = False
 
@@ -123,9 +127,14 @@ class Pools:
 
     async def _reconcile_soon(self, ref: ObjectRef) -> None:
         await asyncio.sleep(_GATHER_SECONDS)  # a burst of runs and of pod events leads to one decision
-        async with self._locks.setdefault(ref, asyncio.Lock()):
+        lock = self._locks.setdefault(ref, asyncio.Lock())
+        async with lock:
             self._pending.discard(ref)
-            await self.reconcile(ref)
+            try:
+                await self.reconcile(ref)
+            except ApiError as error:
+                log.warning("pool not reconciled", extra={"pool": str(ref), "error": str(error)})
+                self._recheck_after(ref, _TRY_AGAIN)
 
     # --- Decide and apply
 
@@ -136,6 +145,9 @@ class Pools:
             return
         plan = self._plan(pool, ref)
         self._recheck_after(ref, plan.recheck_after)
+        for worker in self._workers_of(ref):  # before anything is awaited: one that is idle must not get work meanwhile
+            if worker.pod is not None and worker.pod.name in plan.drain:
+                self._drain(worker)
         refused: str | None = None
         if plan.create:
             try:
@@ -145,12 +157,10 @@ class Pools:
             except Refused as error:
                 refused = f"the API server refused the pool's pod: {error.message}"
                 self._events.warn(pool, Reason.INVALID_SPEC, refused)
+                self._recheck_after(ref, _TRY_AGAIN)
             except Transient as error:
                 log.warning("pod may not have been made", extra={"pool": str(ref), "error": str(error)})
                 self._recheck_after(ref, _LOOK_AGAIN)
-        for worker in self._workers_of(ref):
-            if worker.pod is not None and worker.pod.name in plan.drain:
-                self._drain(worker)
         for name in plan.delete:
             await self._delete_pod(ref, name)
         await self._write_status(ref, plan, refused)
@@ -197,8 +207,18 @@ class Pools:
         try:
             await self._api.until_answered(lambda: self._api.create(SECRETS, namespace, body))
         except AlreadyExists:
-            patch: Json = {"stringData": {"token": token}}  # of an operator with another key or address
-            await self._api.until_answered(lambda: self._api.patch(SECRETS, namespace, token_secret_name(name), patch))
+            await self._renew_token(namespace, body)
+
+    async def _renew_token(self, namespace: str, body: Json) -> None:
+        """The Secret is of an operator with another key or address, or of an earlier pool of that name."""
+        name = body["metadata"]["name"]
+        secret = await self._api.until_answered(lambda: self._api.get(SECRETS, namespace, name))
+        if secret["metadata"].get("labels", {}).get(labels.MANAGED_BY) != labels.MANAGER:
+            raise Refused(f'Secret "{name}" is there and somebody else\'s; delete it, or give the pool another name')
+        # With its owner, or the garbage collector would take it away after the earlier pool.
+        owners = body["metadata"]["ownerReferences"]
+        patch: Json = {"metadata": {"ownerReferences": owners}, "stringData": body["stringData"]}
+        await self._api.until_answered(lambda: self._api.patch(SECRETS, namespace, name, patch))
 
     async def _create_pod(self, pool: WorkerPool) -> None:
         # Not repeated when no answer comes: its name is generated, so a second try could make a second pod. The watch
@@ -220,6 +240,7 @@ class Pools:
         log.info("pod deleted", extra={"pool": pool.name, "pod": name})
 
     async def _write_status(self, ref: ObjectRef, plan: PoolPlan, refused: str | None) -> None:
+        conflicts = 0
         while (pool := self._pools.get(ref)) is not None:
             status = _status(pool, plan, refused, datetime.now(UTC))
             if status == pool.status:
@@ -240,6 +261,8 @@ class Pools:
                     lambda body=body: self._api.replace(POOLS, ref.namespace, ref.name, body, subresource="status")  # type: ignore[misc]
                 )
             except Conflict:
+                conflicts += 1
+                await asyncio.sleep(back_off(conflicts, longest_seconds=5))
                 try:
                     answer = await self._api.until_answered(lambda: self._api.get(POOLS, ref.namespace, ref.name))
                 except NotFound:

@@ -21,6 +21,8 @@ QueueKey = tuple[str, str | None, str]
 
 _Heap = list[tuple[int, int, Attempt]]
 
+_SWEPT_FROM = 100
+
 
 @dataclass(slots=True)
 class _Queue:
@@ -29,6 +31,14 @@ class _Queue:
     workers: set[Worker] = field(default_factory=set)
     unserved_since: datetime | None = None
     waiting: int = 0
+
+    def sweep(self) -> None:
+        """Drop what was withdrawn, once that is most of it: without a worker, nobody else ever does."""
+        if len(self.roots) + len(self.children) <= 2 * self.waiting + _SWEPT_FROM:
+            return
+        for heap in (self.roots, self.children):
+            heap[:] = [entry for entry in heap if not entry[2].withdrawn]
+            heapq.heapify(heap)
 
 
 class AttemptQueue:
@@ -68,7 +78,9 @@ class AttemptQueue:
         """Take back an attempt that waits."""
         if not attempt.withdrawn and attempt.worker is None:
             attempt.withdrawn = True
-            self._queue(_key(attempt)).waiting -= 1
+            queue = self._queue(_key(attempt))
+            queue.waiting -= 1
+            queue.sweep()
 
     def wait_of(self, attempt: Attempt) -> Wait:
         queue = self._queue(_key(attempt))

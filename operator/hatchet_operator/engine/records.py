@@ -130,6 +130,21 @@ class Tally:
         )
 
 
+class Tombstones:
+    """UIDs of the objects that were deleted last: an answer that comes late must not bring one back."""
+
+    def __init__(self) -> None:
+        self._uids: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._uids
+
+    def add(self, uid: str) -> None:
+        self._uids[uid] = None
+        if len(self._uids) > _TOMBSTONES:
+            self._uids.popitem(last=False)
+
+
 class RunStore:
     """All runs, by name and by UID, and which children each has."""
 
@@ -138,7 +153,7 @@ class RunStore:
         self._by_uid: dict[str, RunRecord] = {}
         self._children: dict[str, set[ObjectRef]] = {}
         self._tallies: dict[str, Tally] = {}
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._deleted = Tombstones()
 
     def __iter__(self) -> Iterator[RunRecord]:
         return iter(list(self._by_ref.values()))
@@ -160,7 +175,6 @@ class RunStore:
         return self._tallies.get(uid)
 
     def was_deleted(self, uid: str) -> bool:
-        """Whether a DELETED event of this object came: an answer that is late must not bring it back."""
         return uid in self._deleted
 
     def put(self, run: WorkflowRun) -> RunRecord:
@@ -180,9 +194,7 @@ class RunStore:
     def drop(self, record: RunRecord) -> None:
         self._by_ref.pop(record.ref, None)
         self._by_uid.pop(record.uid, None)
-        self._deleted[record.uid] = None
-        if len(self._deleted) > _TOMBSTONES:
-            self._deleted.popitem(last=False)
+        self._deleted.add(record.uid)
         self._count(record, None)
         if (parent := record.run.spec.parent) is not None:
             siblings = self._children.get(parent.uid)

@@ -37,6 +37,8 @@ from hatchet_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_AWAY_SECONDS = 1.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistrationRequest:
@@ -162,6 +164,7 @@ class Registry:
             pod_uid=pod["metadata"]["uid"] if pod else None,
             out=old.out if old else {},
             occupied=old.occupied if old else 0,
+            draining_since=old.draining_since if old else None,
         )
         for attempt in worker.out.values():
             attempt.worker = worker
@@ -283,18 +286,24 @@ class Registry:
         loop = asyncio.get_running_loop()
         worker.last_seen = loop.time()
         if worker.silence is None:
-            worker.silence = loop.call_later(self._settings.worker_silent.total_seconds(), self._check_silence, worker)
+            self._check_silence_in(self._settings.worker_silent.total_seconds(), worker)
 
-    def _check_silence(self, worker: Worker) -> None:
+    def _check_silence_in(self, seconds: float, worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        worker.silence = loop.call_later(seconds, self._check_silence, worker, loop.time() + seconds)
+
+    def _check_silence(self, worker: Worker, due: float) -> None:
         if worker.dead:
             return
-        loop = asyncio.get_running_loop()
+        now = asyncio.get_running_loop().time()
+        if now - due > _AWAY_SECONDS:
+            worker.last_seen = now  # we were stopped or starved, and its heartbeats wait to be read
         limit = self._settings.worker_silent.total_seconds()
-        silent_for = loop.time() - worker.last_seen
+        silent_for = now - worker.last_seen
         if silent_for >= limit:
             self._bury(worker, f"it was silent for {silent_for:.0f} seconds")
         else:
-            worker.silence = loop.call_later(limit - silent_for, self._check_silence, worker)
+            self._check_silence_in(limit - silent_for, worker)
 
     def _bury(self, worker: Worker, why: str) -> None:
         """Declare a worker dead: what it had is given out anew, once that is written down."""

@@ -95,6 +95,12 @@ class Runs:
             if record.is_final and (record.run.spec.parent is None or self._store.tally_of(record.uid) is not None):
                 self.reconcile(record)
 
+    def listed(self, version: str, present: set[str]) -> None:
+        """Forget what is not in a list of all runs: answers to our own requests may have come before it was deleted."""
+        for record in self._store:
+            if record.uid not in present and record.version <= int(version):
+                self._forget(record)
+
     def observe(self, kind: str, obj: Json) -> None:
         """Take in a watch event, or an object that a request returned."""
         metadata = obj["metadata"]
@@ -105,8 +111,8 @@ class Runs:
                 self._forget(known)
             return
         version = int(metadata["resourceVersion"])
-        if known is not None and known.uid == metadata["uid"] and version <= known.version:
-            return  # our own write, or an older event
+        if known is not None and version <= known.version:
+            return  # our own write, or older: of this object, or of one that had its name before
         if self._store.was_deleted(metadata["uid"]):
             return
         try:

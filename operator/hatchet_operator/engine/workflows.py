@@ -10,10 +10,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from weakref import WeakValueDictionary
 
 import orjson
 
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import REVISIONS, WORKFLOWS
 from hatchet_operator.decisions.graph import (
@@ -23,7 +24,7 @@ from hatchet_operator.decisions.graph import (
     effective_graph,
     unknown_overrides,
 )
-from hatchet_operator.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, Refused
+from hatchet_operator.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, NotReady, Refused
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Condition
 from hatchet_operator.resources.names import ObjectRef, revision_name, workflow_object_name
@@ -62,7 +63,7 @@ class Workflows:
         self._events = events
         self._records: dict[ObjectRef, WorkflowRecord] = {}
         self._revisions = _Revisions()
-        self._locks: dict[ObjectRef, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[ObjectRef, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[ObjectRef], None] = lambda ref: None
         self.pool_exists: Callable[[ObjectRef], bool] = lambda ref: False
@@ -209,7 +210,8 @@ class Workflows:
             def registered(status: WorkflowStatus) -> WorkflowStatus:
                 return status.model_copy(update={"definition": definition, "revision": revision, "pool": pool})
 
-            await self._put_status(ref, registered)
+            if not await self._put_status(ref, registered):
+                raise NotReady(f'workflow "{definition.name}" was deleted while it was registered; repeat the call')
         task = asyncio.get_running_loop().create_task(self._delete_unused_revisions(ref))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -264,52 +266,59 @@ class Workflows:
         try:
             created = await self._api.until_answered(lambda: self._api.create(WORKFLOWS, ref.namespace, body))
         except AlreadyExists:
-            created = await self._api.until_answered(lambda: self._api.get(WORKFLOWS, ref.namespace, ref.name))
-            self._check_owner(Workflow.model_validate(created), definition, pool)
+            if await self._read_again(ref):
+                self._check_owner(self._records[ref].workflow, definition, pool)
+            return
         except Refused as error:
             raise InvalidRequest(f'workflow "{definition.name}" was refused: {error.message}') from error
         self.observe("MODIFIED", created)
 
-    async def _put_status(self, ref: ObjectRef, change: Callable[[WorkflowStatus], WorkflowStatus]) -> None:
-        """Write a changed status, from the newest object; nothing if nothing changes."""
-        while True:
-            record = self._records.get(ref)
-            if record is None:
-                return  # deleted meanwhile
-            workflow = record.workflow
-            status = change(workflow.status)
-            changed = workflow.model_copy(update={"status": status})
-            conditions = _conditions(changed, datetime.now(UTC))
-            status = status.model_copy(
-                update={"conditions": conditions, "observed_generation": workflow.metadata.generation or None}
-            )
-            if status == workflow.status:
-                return
-            body: Json = {
-                "apiVersion": API_VERSION,
-                "kind": WORKFLOWS.kind,
-                "metadata": {
-                    "name": ref.name,
-                    "namespace": ref.namespace,
-                    "uid": workflow.metadata.uid,
-                    "resourceVersion": workflow.metadata.resource_version,
-                },
-                "status": status.to_wire(),
-            }
+    async def _put_status(self, ref: ObjectRef, change: Callable[[WorkflowStatus], WorkflowStatus]) -> bool:
+        """Write a changed status, from the newest object; nothing if nothing changes. False: the object is gone."""
+        conflicts = 0
+        while (record := self._records.get(ref)) is not None:
+            status = _with_conditions(record.workflow, change(record.workflow.status), datetime.now(UTC))
+            if status == record.workflow.status:
+                return True
             try:
-                answer = await self._api.until_answered(
-                    lambda body=body: self._api.replace(WORKFLOWS, ref.namespace, ref.name, body, subresource="status")  # type: ignore[misc]
-                )
+                self.observe("MODIFIED", await self._replace_status(record.workflow, status))
             except Conflict:
-                answer = await self._api.until_answered(lambda: self._api.get(WORKFLOWS, ref.namespace, ref.name))
-                self.observe("MODIFIED", answer)
-                continue
+                conflicts += 1
+                await asyncio.sleep(back_off(conflicts, longest_seconds=5))
+                if not await self._read_again(ref):
+                    return False
             except NotFound:
-                return
+                return False
             except Refused as error:
                 raise InvalidRequest(f'the definition of workflow "{ref.name}" was refused: {error.message}') from error
-            self.observe("MODIFIED", answer)
-            return
+            else:
+                return True
+        return False
+
+    async def _replace_status(self, workflow: Workflow, status: WorkflowStatus) -> Json:
+        namespace, name = workflow.metadata.namespace, workflow.metadata.name
+        body: Json = {
+            "apiVersion": API_VERSION,
+            "kind": WORKFLOWS.kind,
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": workflow.metadata.uid,
+                "resourceVersion": workflow.metadata.resource_version,
+            },
+            "status": status.to_wire(),
+        }
+        return await self._api.until_answered(
+            lambda: self._api.replace(WORKFLOWS, namespace, name, body, subresource="status")
+        )
+
+    async def _read_again(self, ref: ObjectRef) -> bool:
+        try:
+            answer = await self._api.until_answered(lambda: self._api.get(WORKFLOWS, ref.namespace, ref.name))
+        except NotFound:
+            return False
+        self.observe("MODIFIED", answer)
+        return True
 
     # --- Revisions
 
@@ -344,20 +353,21 @@ class Workflows:
     async def _delete_unused_revisions(self, workflow: ObjectRef) -> None:
         """Delete definitions that are neither current nor executed by any unfinished run."""
         selector = f"{labels.WORKFLOW}={workflow.name},{labels.MANAGED_BY}={labels.MANAGER}"
-        items, _ = await self._api.until_answered(
-            lambda: self._api.list_all(REVISIONS, workflow.namespace, label_selector=selector)
-        )
-        current = self.get(workflow)
-        needed = self.revisions_in_use(workflow) | {current.status.revision or "" if current else ""}
-        for item in items:
-            name = item["metadata"]["name"]
-            if name in needed:
-                continue
-            try:
-                await self._api.until_answered(lambda name=name: self._api.delete(REVISIONS, workflow.namespace, name))  # type: ignore[misc]
-            except NotFound:
-                continue
-            self._revisions.graphs.pop(ObjectRef(workflow.namespace, name), None)
+        async with self._lock(workflow):  # or one that is being registered again would be deleted under it
+            items, _ = await self._api.until_answered(
+                lambda: self._api.list_all(REVISIONS, workflow.namespace, label_selector=selector)
+            )
+            current = self.get(workflow)
+            needed = self.revisions_in_use(workflow) | {current.status.revision or "" if current else ""}
+            for name in {item["metadata"]["name"] for item in items} - needed:
+                await self._delete_revision(ObjectRef(workflow.namespace, name))
+
+    async def _delete_revision(self, ref: ObjectRef) -> None:
+        try:
+            await self._api.until_answered(lambda: self._api.delete(REVISIONS, ref.namespace, ref.name))
+        except NotFound:
+            return
+        self._revisions.graphs.pop(ref, None)
 
     def _lock(self, ref: ObjectRef) -> asyncio.Lock:
         return self._locks.setdefault(ref, asyncio.Lock())
@@ -367,6 +377,13 @@ class Workflows:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _with_conditions(workflow: Workflow, status: WorkflowStatus, now: datetime) -> WorkflowStatus:
+    conditions = _conditions(workflow.model_copy(update={"status": status}), now)
+    return status.model_copy(
+        update={"conditions": conditions, "observed_generation": workflow.metadata.generation or None}
+    )
 
 
 def _conditions(workflow: Workflow, now: datetime) -> tuple[Condition, ...]:
