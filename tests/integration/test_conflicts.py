@@ -23,7 +23,7 @@ async def working(cluster: Cluster) -> Cluster:
 
 
 async def test_a_storm_of_conflicts_delays_results_and_loses_none(working: Cluster) -> None:
-    await working.inject({"match": OPERATOR_WRITES, "times": 60, "action": "status", "code": 409})
+    await working.inject({"match": {**OPERATOR_WRITES, "verb": "update"}, "times": 60, "action": "status", "code": 409})
     await working.create_run("run", children=CHILDREN)
     await assert_done_once(working, "run", children=CHILDREN)
     assert await working.fired_count() == 60
