@@ -10,6 +10,7 @@ OperatorError
 │   └── Transient            429, 5xx, no connection, no answer: repeating it may help
 ├── ConfigurationError       settings or a kubeconfig make no sense
 └── RequestError             a client asked for something that can't be had; each has a gRPC status
+    ├── Unauthenticated      UNAUTHENTICATED
     ├── InvalidRequest       INVALID_ARGUMENT
     ├── Unsupported          UNIMPLEMENTED
     ├── UnknownObject        NOT_FOUND
@@ -70,6 +71,10 @@ class ConfigurationError(OperatorError):
 
 class RequestError(OperatorError):
     """A client asked for something that can't be had; the message goes to its author."""
+
+
+class Unauthenticated(RequestError):
+    """The caller has no token, or one that nobody vouches for."""
 
 
 class InvalidRequest(RequestError):

@@ -1,12 +1,13 @@
-"""Who calls: a token minted for one pool says namespace and pool.
+"""Who calls: a Pod, by its service-account token, or whoever has the token minted for one pool.
 
-The token is a JWT, since Hatchet's clients read their server's address out of its claims. It is kept in a Secret, so
-it does not expire; deleting the Secret and the operator's key revokes it.
+A pool's token is a JWT, since Hatchet's clients read their server's address out of its claims. It is kept in a Secret,
+so it does not expire; deleting the Secret and the operator's key revokes it. A Pod's token is the API server's to
+judge (`engine.callers`); here stands only how to read what it says.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import jwt
 
@@ -14,32 +15,57 @@ from hatchet_operator.resources.names import ObjectRef, tenant_id
 
 _ALGORITHM: Final = "HS256"
 _ISSUER: Final = "hatchet-operator"
+_SERVICE_ACCOUNT: Final = "system:serviceaccount:"
+_POD_NAME: Final = "authentication.kubernetes.io/pod-name"
+_POD_UID: Final = "authentication.kubernetes.io/pod-uid"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """On whose behalf a call is made."""
+    """On whose behalf a call is made.
+
+    Attributes:
+        namespace: Where it may act.
+        pool: Whose attempts it may have.
+        pod_name: The Pod that it is; None: it has the pool's token, and may speak for all of the pool.
+        pod_uid: Set together with ``pod_name``.
+    """
 
     namespace: str
     pool: str
+    pod_name: str | None = None
+    pod_uid: str | None = None
+
+    def __str__(self) -> str:
+        return f'Pod "{self.pod_name}" of pool "{self.pool}"' if self.pod_uid else f'pool "{self.pool}"'
 
     @property
     def pool_ref(self) -> ObjectRef:
         return ObjectRef(self.namespace, self.pool)
 
 
-def mint_token(caller: Caller, *, key: str, grpc_address: str) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PodIdentity:
+    """What a service-account token says of the Pod that it was made for."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+def mint_token(caller: Caller, *, key: str, grpc_address: str, secure: bool = False) -> str:
     """Make the token of a pool.
 
     Args:
         caller: The pool.
         key: Secret of the operator.
         grpc_address: "host:port" that clients connect to.
+        secure: Whether they use TLS.
     """
     claims = {
         "iss": _ISSUER,
         "sub": tenant_id(caller.namespace),
-        "server_url": f"http://{grpc_address}",
+        "server_url": f"{'https' if secure else 'http'}://{grpc_address}",
         "grpc_broadcast_address": grpc_address,
         "namespace": caller.namespace,
         "pool": caller.pool,
@@ -47,7 +73,6 @@ def mint_token(caller: Caller, *, key: str, grpc_address: str) -> str:
     return jwt.encode(claims, key, algorithm=_ALGORITHM)
 
 
-@lru_cache(maxsize=1000)  # every call brings one; ours don't expire, so what was true once stays true
 def verify_token(token: str, *, key: str) -> Caller | None:
     """Read a token; None: it is not one of ours."""
     try:
@@ -55,3 +80,23 @@ def verify_token(token: str, *, key: str) -> Caller | None:
         return Caller(namespace=claims["namespace"], pool=claims["pool"])
     except (jwt.InvalidTokenError, KeyError):
         return None
+
+
+def expiry_of(token: str) -> float | None:
+    """Return when a token that somebody else verified ends, in seconds since the epoch; None: it does not say."""
+    try:
+        expiry = jwt.decode(token, options={"verify_signature": False}).get("exp")
+    except jwt.InvalidTokenError:
+        return None
+    return float(expiry) if isinstance(expiry, int | float) else None
+
+
+def read_pod_identity(user: Mapping[str, Any]) -> PodIdentity | None:
+    """Read the ``status.user`` of a TokenReview; None: the token was not made for a Pod."""
+    username: str = user.get("username") or ""
+    extra: Mapping[str, list[str]] = user.get("extra") or {}
+    names, uids = extra.get(_POD_NAME), extra.get(_POD_UID)
+    namespace, colon, _account = username.removeprefix(_SERVICE_ACCOUNT).partition(":")
+    if not (username.startswith(_SERVICE_ACCOUNT) and colon and names and uids):
+        return None
+    return PodIdentity(namespace=namespace, name=names[0], uid=uids[0])

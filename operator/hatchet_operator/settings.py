@@ -14,6 +14,7 @@ class Settings:
         grpc_port: Port to listen on; 0: a free one.
         grpc_advertise: "host:port" that worker pods connect to; None: where the server listens.
         token_key: Secret that pool tokens are signed with; None: kept in the Secret ``hatchet-operator-tokens``.
+        token_audience: Audience of the service-account tokens that workers in Pods present; None: only pools' tokens.
         operator_namespace: Where the operator keeps its own Secret and Lease, and has its Service.
         leader_election: Act only while holding the Lease; else this must be the only operator.
         lease_name: The Lease's name.
@@ -39,6 +40,7 @@ class Settings:
     grpc_port: int = 0
     grpc_advertise: str | None = None
     token_key: str | None = None
+    token_audience: str | None = None
     operator_namespace: str = "default"
     leader_election: bool = False
     lease_name: str = "hatchet-operator"

@@ -30,6 +30,7 @@ from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefinition
 from hatchet_operator.settings import Settings
+from tests.integration.service_accounts import create_pod
 from tests.kube.eventually import eventually
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -264,9 +265,12 @@ async def test_only_the_pool_that_has_an_attempt_may_speak_of_it(engine: Engine,
     with pytest.raises(NotPermitted):
         await engine.spawning.trigger(child_trigger(attempt, "run", caller=STRANGER))
     for uid in (None, run["metadata"]["uid"], mine["metadata"]["uid"]):
-        await engine.report(STRANGER, attempt, Outcome.COMPLETED, run_uid=uid)
-    engine.release_slot(STRANGER, attempt)
-    assert engine.refresh_timeout(STRANGER, attempt, timedelta(hours=1)) is None
+        with pytest.raises(NotPermitted):
+            await engine.report(STRANGER, attempt, Outcome.COMPLETED, run_uid=uid)
+    with pytest.raises(NotPermitted):
+        engine.release_slot(STRANGER, attempt)
+    with pytest.raises(NotPermitted):
+        engine.refresh_timeout(STRANGER, attempt, timedelta(hours=1))
     assert engine.runs.attempts[attempt].occupies_slot
     await engine.spawning.trigger(child_trigger(attempt, "run"))
     await engine.report(MAIN, attempt, Outcome.COMPLETED)
@@ -289,8 +293,41 @@ async def test_a_worker_gets_no_attempt_of_another_pool_by_claiming_to_hold_it(s
         assert not worker.out
         command = await anext(stream.commands())
         assert isinstance(command, CancelCommand)
-        await engine.report(STRANGER, attempt, Outcome.COMPLETED, run_uid=uid)
+        with pytest.raises(NotPermitted):
+            await engine.report(STRANGER, attempt, Outcome.COMPLETED, run_uid=uid)
         assert await phase_of(api, "run") != "Succeeded"
+
+
+async def test_a_pod_speaks_of_attempts_from_before_a_restart_once_it_listens(server: ApiServer, api: Api) -> None:
+    pods = [await create_pod(api, name, pool=POOL) for name in ("a", "b")]
+    of_a, of_b = (
+        Caller(namespace=NAMESPACE, pool=POOL, pod_name=pod["metadata"]["name"], pod_uid=pod["metadata"]["uid"])
+        for pod in pods
+    )
+    request = RegistrationRequest(name="worker", actions=("etl:work", "child:work"))
+    async with started(server) as engine:
+        for name in ("etl", "child"):
+            await engine.workflows.register(NAMESPACE, POOL, make_definition(name))
+        worker = await engine.registry.register(of_a, request)
+        _, stream = engine.registry.listen(of_a, worker.id, [])
+        run = await api.create(RUNS, NAMESPACE, make_run("run"))
+        attempt = await next_attempt(stream)
+    uid = run["metadata"]["uid"]
+    async with started(server) as engine:
+        for caller in (of_a, of_b):
+            with pytest.raises(NotReady):
+                await engine.report(caller, attempt, Outcome.COMPLETED, run_uid=uid)
+            with pytest.raises(NotReady):
+                await engine.spawning.trigger(child_trigger(attempt, "run", caller=caller))
+        held = Held(run="run", attempt_id=attempt, step="work", started_at=datetime.now(UTC))
+        engine.registry.listen(of_a, worker.id, [held])
+        with pytest.raises(NotPermitted):
+            await engine.report(of_b, attempt, Outcome.COMPLETED, run_uid=uid)
+        with pytest.raises(NotPermitted):
+            await engine.spawning.trigger(child_trigger(attempt, "run", caller=of_b))
+        await engine.spawning.trigger(child_trigger(attempt, "run", caller=of_a))
+        await engine.report(of_a, attempt, Outcome.COMPLETED, run_uid=uid)
+        assert await phase_of(api, "run") == "Succeeded"
 
 
 async def test_the_runs_of_a_deleted_workflow_go_on_after_a_restart(server: ApiServer, api: Api) -> None:

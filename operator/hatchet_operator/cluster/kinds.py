@@ -47,6 +47,9 @@ SECRETS = Resource(group="", version="v1", plural="secrets", kind="Secret")
 CONFIG_MAPS = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")
 EVENTS = Resource(group="", version="v1", plural="events", kind="Event")
 REVISIONS = Resource(group="apps", version="v1", plural="controllerrevisions", kind="ControllerRevision")
+TOKEN_REVIEWS = Resource(
+    group="authentication.k8s.io", version="v1", plural="tokenreviews", kind="TokenReview", namespaced=False
+)
 LEASES = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
 ENDPOINT_SLICES = Resource(group="discovery.k8s.io", version="v1", plural="endpointslices", kind="EndpointSlice")
 CRDS = Resource(

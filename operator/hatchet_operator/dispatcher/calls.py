@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from hatchet_operator.engine.callers import WHO_ARE_YOU, Callers
 from hatchet_operator.errors import (
     InvalidRequest,
     NotPermitted,
@@ -14,16 +15,18 @@ from hatchet_operator.errors import (
     RequestError,
     SpawnConflict,
     StaleAttempt,
+    Unauthenticated,
     UnknownObject,
     Unsupported,
 )
-from hatchet_operator.identity import Caller, verify_token
+from hatchet_operator.identity import Caller
 
 T = TypeVar("T")
 
 _BEARER = "bearer "
 
 _STATUS: dict[type[RequestError], grpc.StatusCode] = {
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     UnknownObject: grpc.StatusCode.NOT_FOUND,
@@ -42,33 +45,31 @@ class Context(Protocol):
 
 
 class Servicer(Protocol):
-    """A servicer that knows the operator's key."""
+    """A servicer that knows who calls."""
 
     @property
-    def token_key(self) -> str: ...
+    def callers(self) -> Callers: ...
 
 
 def status_of(error: RequestError) -> grpc.StatusCode:
     return _STATUS[type(error)]
 
 
-def find_caller(context: Context, key: str) -> Caller | None:
-    """Read who calls out of ``authorization: bearer <token>``."""
+async def find_caller(callers: Callers, context: Context) -> Caller:
+    """Find who calls by ``authorization: bearer <token>``; raises what `Callers.find` raises."""
     for name, value in context.invocation_metadata() or ():
-        if name == "authorization" and isinstance(value, str) and value.lower().startswith(_BEARER):
-            return verify_token(value[len(_BEARER) :], key=key)
-    return None
+        if name == "authorization" and isinstance(value, str) and value[: len(_BEARER)].lower() == _BEARER:
+            token = value[len(_BEARER) :]
+            return callers.known(token) or await callers.find(token)
+    raise Unauthenticated(WHO_ARE_YOU)
 
 
 async def _caller(servicer: Servicer, context: Context) -> Caller:
-    caller = find_caller(context, servicer.token_key)
-    if caller is None:
-        await context.abort(
-            grpc.StatusCode.UNAUTHENTICATED,
-            "no valid token: set HATCHET_CLIENT_TOKEN to the one in the Secret <pool>-token of the pool's namespace",
-        )
-    assert caller is not None, "abort raises"
-    return caller
+    try:
+        return await find_caller(servicer.callers, context)
+    except RequestError as error:
+        await context.abort(status_of(error), str(error))
+        raise AssertionError("abort raises") from error
 
 
 S = TypeVar("S", bound=Servicer)

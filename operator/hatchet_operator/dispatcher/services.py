@@ -39,7 +39,7 @@ PROTOCOL_VERSION = "v0.104.7"
 class _Dispatcher(DispatcherServicer):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.token_key = engine.token_key
+        self.callers = engine.callers
 
     @unary
     async def Register(self, request: wire.WorkerRegisterRequest, caller: Caller) -> wire.WorkerRegisterResponse:
@@ -83,6 +83,7 @@ class _Dispatcher(DispatcherServicer):
 
     @unary
     async def SendStepActionEvent(self, request: wire.StepActionEvent, caller: Caller) -> wire.ActionEventResponse:
+        self._engine.may_report(caller, request.task_run_external_id, request.job_run_id or None)
         if (outcome := translation.OUTCOMES.get(request.event_type)) is not None:
             await self._engine.report(
                 caller,
@@ -97,6 +98,8 @@ class _Dispatcher(DispatcherServicer):
     @unary
     async def SendBatchActionEvent(self, request: wire.BatchActionEvent, caller: Caller) -> wire.ActionEventResponse:
         """Answered when all items are written down, so a client that gets no answer repeats them all."""
+        for item in request.items:  # all of them first: a batch that is refused changes nothing
+            self._engine.may_report(caller, item.task_run_external_id, None)
         if (outcome := translation.OUTCOMES.get(request.event_type)) is not None:
             await asyncio.gather(
                 *(
@@ -178,7 +181,7 @@ def _retry_wishes(event: wire.StepActionEvent | wire.BatchActionEventItem) -> di
 class _Workflows(WorkflowServiceServicer):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.token_key = engine.token_key
+        self.callers = engine.callers
 
     @unary
     async def PutWorkflow(
@@ -232,7 +235,7 @@ class _Workflows(WorkflowServiceServicer):
 class _Events(EventsServiceServicer):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.token_key = engine.token_key
+        self.callers = engine.callers
 
     @unary
     async def PutLog(self, request: events_wire.PutLogRequest, caller: Caller) -> events_wire.PutLogResponse:

@@ -13,6 +13,7 @@ from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS
 from hatchet_operator.decisions.observed import Outcome, Report
+from hatchet_operator.engine.callers import Callers
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.pools import Pools
 from hatchet_operator.engine.records import Attempt, RunStore
@@ -21,7 +22,7 @@ from hatchet_operator.engine.results import Results
 from hatchet_operator.engine.runs import Runs
 from hatchet_operator.engine.spawning import Spawning
 from hatchet_operator.engine.workflows import Workflows
-from hatchet_operator.errors import AlreadyExists, ConfigurationError
+from hatchet_operator.errors import AlreadyExists, ConfigurationError, NotPermitted
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.limits import MAX_OUTPUT_BYTES
@@ -45,7 +46,6 @@ class Engine:
         is_leading: Callable[[], bool] = lambda: True,
     ) -> None:
         self.settings = settings
-        self.token_key = token_key
         self.metrics = metrics or Metrics()
         self._listed_anew: asyncio.TimerHandle | None = None
         self._resyncing: set[asyncio.Task[None]] = set()
@@ -92,6 +92,13 @@ class Engine:
             may_command=is_leading,
         )
         self.runs.queue.on_demand = lambda namespace, pool: self.pools.changed(ObjectRef(namespace, pool or ""))
+        self.callers = Callers(
+            api,
+            key=token_key,
+            audience=settings.token_audience,
+            namespace=settings.namespace,
+            find_pod=self.registry.find_pod,
+        )
         self.workflows.on_change = self._workflow_changed
         self.workflows.pool_exists = self._pool_is_there
         self.workflows.revisions_in_use = self._revisions_in_use
@@ -178,6 +185,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
         self.registry.stop()
+        await self.callers.stop()
         await self.pools.stop()
         await self.workflows.stop()
         await self.runs.stop()
@@ -186,9 +194,17 @@ class Engine:
     # --- What workers say of attempts
 
     def attempt(self, caller: Caller, attempt_id: str) -> Attempt | None:
-        """Return an attempt that is in the queue or out, if it is the caller's to speak of."""
+        """Return an attempt that is in the queue or out; None: the caller's namespace has none of that id.
+
+        Raises:
+            NotPermitted: It was given to somebody else.
+        """
         attempt = self.runs.attempts.get(attempt_id)
-        return attempt if attempt is not None and attempt.pool == caller.pool_ref else None
+        if attempt is None or attempt.ref.namespace != caller.namespace:
+            return None
+        if not attempt.is_of(caller):
+            raise NotPermitted(f'{caller} was not given step "{attempt.step.name}" of run "{attempt.ref.name}"')
+        return attempt
 
     async def report(
         self,
@@ -202,7 +218,7 @@ class Engine:
         retry_after: timedelta | None = None,
     ) -> None:
         """Take in how an attempt ended, and return when it is written down (or does not matter any more)."""
-        if not self._may_report(caller, attempt_id, run_uid):
+        if not self.may_report(caller, attempt_id, run_uid):
             return  # as for any attempt that is not there
         now = datetime.now(UTC)
         report = Report(
@@ -220,11 +236,19 @@ class Engine:
         if acknowledged is not None:
             await acknowledged
 
-    def _may_report(self, caller: Caller, attempt_id: str, run_uid: str | None) -> bool:
+    def may_report(self, caller: Caller, attempt_id: str, run_uid: str | None) -> bool:
+        """Whether a report of this attempt would matter.
+
+        Raises:
+            NotPermitted: The attempt was given to somebody else.
+            NotReady: Nobody knows yet to whom it was given.
+        """
         if attempt_id in self.runs.attempts:
             return self.attempt(caller, attempt_id) is not None
         record = self.store.by_uid(run_uid) if run_uid else None
-        return record is None or self.runs.may_have(caller.pool_ref, record)
+        if record is None or record.ref.namespace != caller.namespace:
+            return record is None
+        return self.runs.step_of(record, attempt_id) is None or self.runs.may_have_unclaimed(caller, record)
 
     def _output_problem(self, attempt_id: str, payload: str) -> str | None:
         if not payload:
@@ -273,6 +297,7 @@ class Engine:
             self.runs.queue.fill(attempt.worker)
 
     def _observe_pod(self, kind: str, pod: Json) -> None:
+        self.callers.observe_pod(kind, pod)
         self.registry.observe_pod(kind, pod)
         self.pools.observe_pod(kind, pod)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.decisions.observed import LiveAttempt, Report
+from hatchet_operator.identity import Caller
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import ChildCounts, WorkflowRun
@@ -45,10 +46,14 @@ class Attempt:
     awaits: set[ObjectRef] = field(default_factory=set)  # own unfinished children that it awaits
     released: bool = False  # the step gave its slot back
 
-    @property
-    def pool(self) -> ObjectRef:
-        """Whose workers may speak of it."""
-        return self.worker.pool if self.worker else ObjectRef(self.ref.namespace, self.graph.pool or "")
+    def is_of(self, caller: Caller) -> bool:
+        """Whether the caller may speak of it: whoever it was given to.
+
+        While it is in the queue, a worker outside a Pod may still have it from before a restart.
+        """
+        if self.worker is not None:
+            return self.worker.is_of(caller)
+        return caller.pod_uid is None and caller.pool_ref == ObjectRef(self.ref.namespace, self.graph.pool or "")
 
     @property
     def occupies_slot(self) -> bool:

@@ -29,7 +29,7 @@ from hatchet_operator.engine.workers import (
     Worker,
     WorkerStream,
 )
-from hatchet_operator.errors import NotFound, Refused, UnknownObject
+from hatchet_operator.errors import NotFound, NotPermitted, Refused, UnknownObject
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
@@ -99,11 +99,22 @@ class Registry:
     # --- Registration
 
     async def register(self, caller: Caller, request: RegistrationRequest) -> Worker:
-        """Make a worker known; when it lives in a Pod of its pool, keep the registration there first."""
+        """Make a worker known; when it lives in a Pod of its pool, keep the registration there first.
+
+        Raises:
+            NotPermitted: A Pod registers as another one.
+        """
+        if caller.pod_uid is not None and request.pod_uid not in (None, caller.pod_uid):
+            raise NotPermitted(
+                f'Pod "{caller.pod_name}" ({caller.pod_uid} by its token) registers as Pod "{request.pod_name}" '
+                f"({request.pod_uid}); HATCHET_POD_UID must be the metadata.uid of the Pod itself"
+            )
         namespace, pool = caller.namespace, caller.pool
-        pod = self._pods.get(request.pod_uid or "")
+        # a Pod's token says which Pod it is; others have to tell
+        pod_name, pod_uid = caller.pod_name or request.pod_name, caller.pod_uid or request.pod_uid
+        pod = self._pods.get(pod_uid or "")
         taken = self._workers.get(request.worker_id or "")
-        may_keep_id = taken is None or taken.pool == caller.pool_ref
+        may_keep_id = taken is None or taken.is_of(caller)
         registration = Registration(
             worker_id=(request.worker_id if may_keep_id else None) or str(uuid.uuid4()),
             name=request.name,
@@ -113,22 +124,26 @@ class Registry:
             revisions=request.revisions,
             registered_at=datetime.now(UTC),
         )
-        if request.pod_uid and pod is None and request.pod_name:
-            pod = await self._find_pod(namespace, request.pod_name, request.pod_uid)
+        if pod_uid and pod is None and pod_name:
+            pod = await self._find_pod(namespace, pod_name, pod_uid)
         if pod is not None and _pool_of(pod) != caller.pool_ref:
             pod = None  # somebody else's Pod says nothing about this worker
         if pod is not None:
-            before = [worker.registration.registered_at for worker in self._by_pod.get(request.pod_uid or "", ())]
+            before = [worker.registration.registered_at for worker in self._by_pod.get(pod_uid or "", ())]
             registration = registration.model_copy(update={"container_after": max(before, default=None)})
             if not await self._keep_on_pod(pod, registration):
                 pod = None
-        worker = self._add(namespace, registration, pod)
+        worker = self._add(namespace, registration, pod, registered_by=caller.pod_uid)
         if pod is not None:
             for other in list(self._by_pod.get(pod["metadata"]["uid"], ())):
                 if other is not worker and other.registration.name == registration.name:
                     self._bury(other, "its container was restarted")
         log.info("worker registered", extra={"worker": worker.id, "pool": f"{namespace}/{pool}", "slots": worker.slots})
         return worker
+
+    def find_pod(self, uid: str) -> Json | None:
+        """Return a Pod that belongs to a pool, as the watch last saw it."""
+        return self._pods.get(uid)
 
     async def _find_pod(self, namespace: str, name: str, uid: str) -> Json | None:
         """The Pod may be newer than our watch."""
@@ -151,7 +166,15 @@ class Registry:
             return False
         return True
 
-    def _add(self, namespace: str, registration: Registration, pod: Json | None, *, reported: bool = True) -> Worker:
+    def _add(
+        self,
+        namespace: str,
+        registration: Registration,
+        pod: Json | None,
+        *,
+        reported: bool = True,
+        registered_by: str | None = None,
+    ) -> Worker:
         old = self._workers.get(registration.worker_id)
         if old is not None:
             self._disconnect(old)
@@ -162,6 +185,7 @@ class Registry:
             reported=reported,
             pod=ObjectRef(pod["metadata"]["namespace"], pod["metadata"]["name"]) if pod else None,
             pod_uid=pod["metadata"]["uid"] if pod else None,
+            registered_by=registered_by,
             out=old.out if old else {},
             occupied=old.occupied if old else 0,
             draining_since=old.draining_since if old else None,
@@ -195,7 +219,7 @@ class Registry:
             UnknownObject: There is none; it should register again.
         """
         worker = self._workers.get(worker_id)
-        if worker is None or worker.pool != caller.pool_ref:
+        if worker is None or not worker.is_of(caller):  # telling them apart would help nobody
             raise UnknownObject(f'worker "{worker_id}" is not known (any more); register again')
         return worker
 

@@ -38,6 +38,7 @@ from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
 from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker
 from hatchet_operator.engine.workflows import Workflows
 from hatchet_operator.errors import ApiError, Conflict, NotFound, NotReady, Refused
+from hatchet_operator.identity import Caller
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.limits import MAX_OBJECT_BYTES
 from hatchet_operator.resources.names import ObjectRef
@@ -151,6 +152,16 @@ class Runs:
         """Whether attempts of this run are for workers of this pool, as far as is known."""
         graph = self._graph(record)
         return record.ref.namespace == pool.namespace and (graph is None or graph.pool in (None, pool.name))
+
+    def may_have_unclaimed(self, caller: Caller, record: RunRecord) -> bool:
+        """Whether the caller may speak of an attempt that is out, if at all, since before a restart.
+
+        Raises:
+            NotReady: It is a Pod, and did not say yet what it holds; then everybody will know.
+        """
+        if caller.pod_uid is not None and self.holding:
+            raise NotReady("this operator has just started; listen first, to say which attempts this worker has")
+        return caller.pod_uid is None and self.may_have(caller.pool_ref, record)
 
     # --- Decide and apply
 

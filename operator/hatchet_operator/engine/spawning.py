@@ -108,7 +108,7 @@ class Spawning:
 
         Raises:
             UnknownObject: There is no such workflow, or the parent run is gone.
-            NotPermitted: The spawning attempt is another pool's.
+            NotPermitted: The spawning attempt was given to somebody else.
             StaleAttempt: The spawning attempt is not the current one of its step.
             SpawnConflict: The name is somebody else's, or the child differs and may not.
             InvalidRequest: The API server refused the object.
@@ -164,9 +164,9 @@ class Spawning:
         parent = self._store.get(attempt.ref if attempt else ObjectRef(trigger.namespace, child.run))
         if parent is None or parent.ref.namespace != trigger.namespace:
             raise UnknownObject(f'run "{child.run}" is gone, so its step can spawn nothing')
-        pool = trigger.caller.pool_ref
-        if not (attempt.pool == pool if attempt else self._runs.may_have(pool, parent)):
-            raise NotPermitted(f'pool "{pool.name}" does not have that step of run "{child.run}"')
+        caller = trigger.caller
+        if not (attempt.is_of(caller) if attempt else self._runs.may_have_unclaimed(caller, parent)):
+            raise NotPermitted(f'{caller} was not given that step of run "{child.run}", so it can spawn nothing in it')
         if parent.run.metadata.deletion_timestamp is not None:
             raise StaleAttempt(f'run "{child.run}" is being deleted, so its step can spawn nothing')
         step = attempt.step.name if attempt else self._runs.step_of(parent, child.attempt_id)

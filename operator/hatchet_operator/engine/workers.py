@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from hatchet_operator.engine.records import Attempt
+from hatchet_operator.identity import Caller
 from hatchet_operator.resources.base import ResourceModel, Time
 from hatchet_operator.resources.names import ObjectRef
 
@@ -80,6 +81,7 @@ class Worker:
     registration: Registration
     pod: ObjectRef | None = None
     pod_uid: str | None = None
+    registered_by: str | None = None  # UID of the Pod whose token it registered with
     slots: int
     stream: WorkerStream | None = None
     draining_since: float | None = None  # time.monotonic(): it gets nothing new
@@ -99,6 +101,12 @@ class Worker:
     @property
     def pool(self) -> ObjectRef:
         return ObjectRef(self.namespace, self.registration.pool)
+
+    def is_of(self, caller: Caller) -> bool:
+        """Whether the caller may speak for this worker: it is the Pod, or has the token of its pool."""
+        if self.pool != caller.pool_ref:
+            return False
+        return caller.pod_uid is None or caller.pod_uid in (self.pod_uid, self.registered_by)
 
     @property
     def shown_name(self) -> str:
