@@ -21,7 +21,8 @@ SETTINGS: dict[str, Any] = {"leader_election": True, "lease_duration": timedelta
 
 async def give_the_lease_to(operator: Instance, holder: str) -> None:
     """Take the Lease as another operator does, whatever the leader writes meanwhile."""
-    await operator.api.patch(LEASES, NAMESPACE, "hatchet-operator", {"spec": {"holderIdentity": holder}})
+    spec = {"holderIdentity": holder, "leaseDurationSeconds": 3600}
+    await operator.api.patch(LEASES, NAMESPACE, "hatchet-operator", {"spec": spec})
 
 
 async def depose(operator: Instance) -> None:
@@ -45,7 +46,7 @@ def tasks_of_a_term() -> list[str]:
 
 
 async def test_nothing_of_a_term_is_left_when_it_is_over() -> None:
-    async with running_operator(**SETTINGS) as operator:
+    async with running_operator(**SETTINGS, running_after=60.0) as operator:  # so timers would be left, too
         worker = await operator.scripted()
         await worker.put_workflow("flow")
         await worker.start()
