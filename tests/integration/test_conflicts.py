@@ -11,6 +11,7 @@ import pytest
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.errors import NotFound
 from tests.integration.harness import NAMESPACE, OPERATOR_WRITES, Cluster, assert_done_once, phase_of
+from tests.kube.eventually import eventually
 
 CHILDREN = 8
 
@@ -56,9 +57,16 @@ async def busy_people(cluster: Cluster) -> AsyncIterator[list[int]]:
 
 async def test_runs_that_people_edit_all_the_time_end_as_others_do(working: Cluster) -> None:
     async with busy_people(working) as edits:
-        await working.create_run("run", children=CHILDREN)
+        await working.create_run("run", children=CHILDREN, in_child="child")
+        await working.until_executing("process", CHILDREN)
+        enough = edits[0] + 5 * (CHILDREN + 1)
+
+        async def everything_was_edited() -> bool:
+            return edits[0] > enough
+
+        await eventually(everything_was_edited)
+        working.open_gate("child")
         await assert_done_once(working, "run", children=CHILDREN)
-    assert edits[0] > CHILDREN
     for run in await working.runs():
         assert run["metadata"]["labels"]["edit"], "nobody's label was overwritten by a status"
 
