@@ -44,11 +44,10 @@ def make_registry(engine: Engine, endpoint: Endpoint) -> kopf.OperatorRegistry:
         await engine.workflows.reconcile(ObjectRef(namespace or "", name or ""))
 
     @kopf.on.event(GROUP, VERSION, "workerpools", registry=registry)
-    async def pool_changed(event: kopf.RawEvent, namespace: str | None, name: str | None, **_: Any) -> None:
+    async def pool_changed(event: kopf.RawEvent, **_: Any) -> None:
         if event["type"] is None:
             engine.listed_anew()
         engine.pools.observe(event["type"] or "MODIFIED", dict(event["object"]))
-        engine.pools.changed(ObjectRef(namespace or "", name or ""))
 
     return registry
 

@@ -17,12 +17,13 @@ from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster.api import Api, Endpoint, Json
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS
 from hatchet_operator.decisions.observed import Outcome
+from hatchet_operator.dispatcher.translation import registration_request
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.records import RunRecord
 from hatchet_operator.engine.registry import Held, RegistrationRequest
 from hatchet_operator.engine.spawning import ParentAttempt, Trigger
 from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker, WorkerStream
-from hatchet_operator.errors import NotPermitted, NotReady, UnknownObject
+from hatchet_operator.errors import InvalidRequest, NotPermitted, NotReady, UnknownObject
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
@@ -30,6 +31,7 @@ from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefinition
 from hatchet_operator.settings import Settings
+from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from tests.integration.service_accounts import create_pod
 from tests.kube.eventually import eventually
 
@@ -246,6 +248,12 @@ async def test_a_worker_id_of_another_pool_is_nobodys(engine: Engine) -> None:
         engine.registry.listen(STRANGER, theirs.id, [])
     with pytest.raises(UnknownObject):
         engine.registry.drain(STRANGER, theirs.id)
+
+
+async def test_a_worker_whose_name_fits_in_no_status_is_refused() -> None:
+    request = wire.WorkerRegisterRequest(worker_name="w" * 254, actions=["etl:work"])
+    with pytest.raises(InvalidRequest, match="254 characters"):
+        registration_request(request)
 
 
 async def test_a_worker_id_is_kept_when_its_worker_registers_again(engine: Engine, api: Api) -> None:
@@ -541,7 +549,6 @@ async def test_a_pod_that_was_refused_is_made_when_the_reason_is_gone(
     match = {"verb": ["create"], "resource": ["pods"]}
     server.faults.install([{"match": match, "action": "status", "code": code} for code in (403, 409)])
     engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, make_pool()))
-    engine.pools.changed(MAIN.pool_ref)
     await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
 
 
@@ -554,7 +561,6 @@ async def test_a_pool_made_anew_under_its_name_takes_its_secret_over(engine: Eng
     await api.create(SECRETS, NAMESPACE, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
     pool = await api.create(POOLS, NAMESPACE, make_pool())
     engine.pools.observe("ADDED", pool)
-    engine.pools.changed(MAIN.pool_ref)
     await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
     secret = await api.get(SECRETS, NAMESPACE, f"{POOL}-token")
     assert [owner["uid"] for owner in secret["metadata"]["ownerReferences"]] == [pool["metadata"]["uid"]]
@@ -565,7 +571,6 @@ async def test_a_secret_of_somebody_else_is_not_written_over(engine: Engine, api
     theirs = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{POOL}-token"}, "stringData": {"token": "x"}}
     secret = await api.create(SECRETS, NAMESPACE, theirs)
     engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, make_pool()))
-    engine.pools.changed(MAIN.pool_ref)
 
     async def is_said() -> bool:
         conditions = (await api.get(POOLS, NAMESPACE, POOL)).get("status", {}).get("conditions", [])
@@ -587,3 +592,35 @@ async def test_a_registration_whose_workflow_is_deleted_meanwhile_is_not_answere
     await api.delete(WORKFLOWS, NAMESPACE, "etl")
     with pytest.raises(NotReady):
         await registering
+
+
+async def test_a_child_that_is_there_is_found_though_its_workflow_is_gone(engine: Engine, api: Api) -> None:
+    _, stream = await connect(engine, "etl", "child")
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    attempt = await next_attempt(stream)
+    first = await engine.spawning.trigger(child_trigger(attempt, "run"))
+    engine.workflows.forget(ObjectRef(NAMESPACE, "child"))
+    assert await engine.spawning.trigger(child_trigger(attempt, "run")) == first
+    with pytest.raises(UnknownObject):
+        await engine.spawning.trigger(child_trigger(attempt, "run", key="b"))
+
+
+async def test_a_watch_that_is_always_closed_at_once_is_not_opened_all_the_time(server: ApiServer, api: Api) -> None:
+    async with started(server):
+        server.faults.install([{"match": {"verb": ["watch"]}, "action": "cut", "times": 0}])
+        await asyncio.sleep(1)  # what is tested is how much happens in this time
+        assert server.requests["watch", "workflowruns", "", "hatchet-operator"] < 12
+        server.faults.clear()
+
+
+async def test_the_last_workflow_is_forgotten_though_nobody_says_that_it_was_deleted(
+    server: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hatchet_operator.engine.engine._RESYNC_SECONDS", 0.1)
+    async with started(server) as engine:
+        await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+        watching = asyncio.create_task(engine.watch())
+        await api.delete(WORKFLOWS, NAMESPACE, "etl")
+        await until(lambda: not engine.workflows.known())
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Callable
 
 from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.kinds import Resource
-from hatchet_operator.errors import ApiError, Gone
+from hatchet_operator.errors import ApiError, Gone, Transient
 
 log = logging.getLogger(__name__)
 
 _YIELD_EVERY = 200
+_SHORTEST_WATCH_SECONDS = 0.5  # the server was asked to keep it open for much longer
 
 
 class Informer:
@@ -65,11 +66,14 @@ class Informer:
             try:
                 if version is None:
                     version = await self._relist()
+                opened_at = asyncio.get_running_loop().time()
                 async for kind, obj in self._watch(version):
                     failures = 0
                     version = obj["metadata"]["resourceVersion"]
                     self._hand_on(kind, obj)
                 self.last_event_at = asyncio.get_running_loop().time()  # the server ended it as asked: it is alive
+                if self.last_event_at - opened_at < _SHORTEST_WATCH_SECONDS:
+                    raise Transient("the watch was closed as soon as it was opened")
             except ApiError as error:
                 failures += 1
                 if isinstance(error, Gone):

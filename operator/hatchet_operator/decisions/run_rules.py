@@ -198,6 +198,8 @@ class _Advance:
                         "error": None,
                     }
                 )
+            case Outcome.CANCELLED if live is not None and live.cancel_sent_at is not None:
+                return self._next_attempt(step, old, Reason.TIMED_OUT, TIMED_OUT)  # the answer to our own CANCEL
             case Outcome.CANCELLED:
                 text = _CANCELLED_TEXT + "CANCELLED_BY_STEP"
                 return self._ended(old, Phase.CANCELLED, Reason.CANCELLED_BY_STEP, text)

@@ -23,6 +23,7 @@ from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 _DEFAULT_TIMEOUT = "60s"
 _DEFAULT_SCHEDULE_TIMEOUT = "5m"
 _PRIORITIES = (1, 3)
+_MAX_WORKER_NAME = 253  # what a step's status has room for
 _DEDUPLICATE = "dedupe"
 _LOWEST_INDEX = -1
 _LONGEST_KEY = 65_536
@@ -131,6 +132,10 @@ def registration_request(request: wire.WorkerRegisterRequest) -> RegistrationReq
     slots = request.slots if request.HasField("slots") else request.slot_config.get("default")
     if slots is not None and not 1 <= slots <= 10_000:
         raise InvalidRequest(f'worker "{request.worker_name}" asks for {slots} slots; expected 1 to 10000')
+    if len(request.worker_name) > _MAX_WORKER_NAME:
+        raise InvalidRequest(
+            f"a worker's name has {len(request.worker_name)} characters; expected at most {_MAX_WORKER_NAME}"
+        )
     return RegistrationRequest(
         name=request.worker_name,
         actions=tuple(sorted({action.lower() for action in request.actions})),

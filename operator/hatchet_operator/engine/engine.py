@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,15 +23,18 @@ from hatchet_operator.engine.results import Results
 from hatchet_operator.engine.runs import Runs
 from hatchet_operator.engine.spawning import Spawning
 from hatchet_operator.engine.workflows import Workflows
-from hatchet_operator.errors import AlreadyExists, ConfigurationError, NotPermitted
+from hatchet_operator.errors import AlreadyExists, ApiError, ConfigurationError, NotPermitted
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.limits import MAX_OUTPUT_BYTES
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
 
+log = logging.getLogger(__name__)
+
 _KEY_SECRET = "hatchet-operator-tokens"  # noqa: S105  # the name of an object
 _LIST_ENDS_AFTER_SECONDS = 1.0
+_RESYNC_SECONDS = 60.0
 
 
 class Engine:
@@ -62,7 +66,7 @@ class Engine:
             clock=lambda: datetime.now(UTC),
         )
         self.results = Results(
-            api, self.store, observe=self.runs.observe, slot_freed=lambda attempt: self._slot_freed(attempt.id)
+            api, self.store, observe=self.runs.observe, slot_changed=lambda attempt: self._slot_changed(attempt.id)
         )
         self.spawning = Spawning(
             api,
@@ -138,7 +142,16 @@ class Engine:
 
     async def watch(self) -> None:
         """Go on until a watch ends, which is an error of ours."""
-        await asyncio.gather(*self._informing)
+        await asyncio.gather(*self._informing, self._resync_now_and_then())
+
+    async def _resync_now_and_then(self) -> None:
+        """Kopf shows no sign of a list that is empty, so that nobody would notice that the last object is gone."""
+        while True:
+            await asyncio.sleep(_RESYNC_SECONDS)
+            try:
+                await self.resync()
+            except ApiError as error:
+                log.warning("workflows and pools not compared", extra={"error": str(error)})
 
     def admit_workers(self, grpc_address: str) -> None:
         """The gRPC server listens: make pods, and wait for what known workers hold."""
@@ -287,11 +300,11 @@ class Engine:
         attempt = self.attempt(caller, attempt_id)
         if attempt is not None:
             attempt.change_slot(lambda: setattr(attempt, "released", True))
-            self._slot_freed(attempt_id)
+            self._slot_changed(attempt_id)
 
     # --- Wiring
 
-    def _slot_freed(self, attempt_id: str) -> None:
+    def _slot_changed(self, attempt_id: str) -> None:
         attempt = self.runs.attempts.get(attempt_id)
         if attempt is not None and attempt.worker is not None:
             self.runs.queue.fill(attempt.worker)

@@ -93,12 +93,14 @@ class Pools:
             if known is not None and known.metadata.uid == obj["metadata"]["uid"]:
                 self.forget(ref)
             return
-        if known is not None and int(obj["metadata"]["resourceVersion"]) < int(known.metadata.resource_version):
+        if known is not None and int(obj["metadata"]["resourceVersion"]) <= int(known.metadata.resource_version):
             return
         try:
             self._pools[ref] = WorkerPool.model_validate(obj)
         except ValueError as error:
             log.warning("pool is not understood", extra={"pool": str(ref), "error": str(error)})
+        else:
+            self.changed(ref)
 
     def observe_pod(self, kind: str, pod: Json) -> None:
         uid = pod["metadata"]["uid"]

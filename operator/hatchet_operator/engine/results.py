@@ -105,12 +105,12 @@ class Results:
         store: RunStore,
         *,
         observe: Callable[[str, dict[str, object]], None],
-        slot_freed: Callable[[Attempt], None],
+        slot_changed: Callable[[Attempt], None],
     ) -> None:
         self.api = api
         self.store = store
         self.observe = observe
-        self._slot_freed = slot_freed
+        self._slot_changed = slot_changed
 
     def open(self, namespace: str) -> ResultStream:
         return ResultStream(self, namespace)
@@ -119,7 +119,7 @@ class Results:
         attempt = self._spawning_attempt(child)
         if attempt is not None:
             attempt.change_slot(lambda: attempt.awaits.add(child.ref))
-            self._slot_freed(attempt)
+            self._slot_changed(attempt)
 
     def end_waiting(self, child: RunRecord) -> None:
         if child.awaited_by:
@@ -127,6 +127,7 @@ class Results:
         attempt = self._spawning_attempt(child)
         if attempt is not None:
             attempt.change_slot(lambda: attempt.awaits.discard(child.ref))
+            self._slot_changed(attempt)  # with one parent less that waits, roots may be taken again
 
     def resume_waiting(self, parent: RunRecord) -> None:
         """A parent's attempt was found again after a restart; its children may be awaited already."""

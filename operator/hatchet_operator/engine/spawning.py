@@ -13,6 +13,7 @@ import asyncio
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -98,7 +99,7 @@ class Spawning:
         self._workflows = workflows
         self._events = events
         self._metrics = metrics
-        self._creating: dict[ObjectRef, asyncio.Lock] = {}
+        self._creating: WeakValueDictionary[ObjectRef, asyncio.Lock] = WeakValueDictionary()
 
     async def trigger(self, trigger: Trigger) -> str:
         """Make sure that the run exists.
@@ -140,22 +141,13 @@ class Spawning:
 
     async def _trigger_child(self, trigger: Trigger, child: ParentAttempt) -> str:
         parent, step = self._admit(trigger, child)
-        workflow = self._known_workflow(trigger)
         spawn = spawn_identity(key=child.key, index=child.index)
         name = child_run_name(parent.run.metadata.name, parent.uid, step=step, spawn=spawn)
         ref = ObjectRef(trigger.namespace, name)
         identity = ParentRef(name=parent.run.metadata.name, uid=parent.uid, step=step, key=child.key, index=child.index)
-        body = _body(
-            trigger, workflow=workflow.name, name=name, pool=self._pool_of(workflow), parent=parent, child=identity
-        )
-        body["spec"]["onParentClose"] = child.on_parent_close.value
         lock = self._creating.setdefault(ref, asyncio.Lock())
-        try:
-            async with lock:  # the same spawn twice at once: the second finds what the first made
-                await self._create_or_find(trigger, child, ref, identity, body)
-        finally:
-            if not lock.locked():
-                self._creating.pop(ref, None)
+        async with lock:  # the same spawn twice at once: the second finds what the first made
+            await self._create_or_find(trigger, child, parent, ref, identity)
         return name
 
     def _admit(self, trigger: Trigger, child: ParentAttempt) -> tuple[RunRecord, str]:
@@ -180,12 +172,22 @@ class Spawning:
         return parent, step
 
     async def _create_or_find(
-        self, trigger: Trigger, child: ParentAttempt, ref: ObjectRef, identity: ParentRef, body: Json
+        self, trigger: Trigger, child: ParentAttempt, parent: RunRecord, ref: ObjectRef, identity: ParentRef
     ) -> None:
         while True:
             record = self._store.get(ref)
             existing = record.run if record else None
             if existing is None:
+                workflow = self._known_workflow(trigger)  # asked only now: a child that is there needs none any more
+                body = _body(
+                    trigger,
+                    workflow=workflow.name,
+                    name=ref.name,
+                    pool=self._pool_of(workflow),
+                    parent=parent,
+                    child=identity,
+                )
+                body["spec"]["onParentClose"] = child.on_parent_close.value
                 try:
                     created = await self._create(trigger, body)
                 except AlreadyExists:
@@ -219,7 +221,7 @@ class Spawning:
                 f"run {existing.ref} is there, but it is not the child that {_shown(identity)} means; "
                 "somebody else made it: delete it, or spawn under another key"
             )
-        workflow = workflow_object_name(trigger.workflow)
+        workflow = _object_of(trigger).name
         if (existing.spec.workflow, existing.spec.input_json) != (workflow, trigger.input_json):
             what = "workflow" if existing.spec.workflow != workflow else "input"
             message = f"{_shown(identity)} was spawned before with another {what}; the existing run is used as it is"
@@ -268,10 +270,7 @@ class Spawning:
     # --- Shared
 
     def _known_workflow(self, trigger: Trigger) -> ObjectRef:
-        try:
-            ref = ObjectRef(trigger.namespace, workflow_object_name(trigger.workflow))
-        except ValueError as error:
-            raise InvalidRequest(str(error)) from error
+        ref = _object_of(trigger)
         workflow = self._workflows.get(ref)
         if workflow is None or ref not in self._workflows or workflow.exact_name != trigger.workflow:
             known = sorted(
@@ -303,6 +302,13 @@ class Spawning:
             return None
         self._runs.observe("MODIFIED", obj)
         return WorkflowRun.model_validate(obj)
+
+
+def _object_of(trigger: Trigger) -> ObjectRef:
+    try:
+        return ObjectRef(trigger.namespace, workflow_object_name(trigger.workflow))
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def _shown(identity: ParentRef) -> str:

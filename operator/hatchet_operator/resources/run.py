@@ -8,6 +8,7 @@ from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceMode
 from hatchet_operator.resources.durations import Duration
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import OnParentClose, Phase
+from hatchet_operator.resources.workflow import MAX_INT32
 
 
 class ParentRef(ResourceModel):
@@ -17,7 +18,9 @@ class ParentRef(ResourceModel):
     uid: Annotated[str, Field(description="UID of the parent run.", max_length=64)]
     step: Annotated[str, Field(description="The step that spawned this run.", max_length=253)]
     key: Annotated[str | None, Field(description="The spawn key, if one was given.", max_length=65536)] = None
-    index: Annotated[int, Field(description="Position among the spawns of the step's attempt, from -1.", ge=-1)]
+    index: Annotated[
+        int, Field(description="Position among the spawns of the step's attempt, from -1.", ge=-1, le=MAX_INT32)
+    ]
 
 
 class RunSpec(ResourceModel):

@@ -412,6 +412,14 @@ def test_an_error_is_cut_and_keeps_its_end() -> None:
     assert "bytes cut" in error
 
 
+def test_a_worker_that_says_cancelled_after_a_timeout_costs_an_attempt_and_not_the_run() -> None:
+    live = {"work": make_live(started_at=ago(60), cancel_sent_at=NOW)}
+    graph = make_graph(make_step(retries=1))
+    seen = make_observed_run(graph=graph, live=live, reports={"work": make_report(Outcome.CANCELLED)})
+    step = status_of(plan_run(seen, NOW)).steps["work"]
+    assert (step.phase, step.attempt, step.reason) == (Phase.PENDING, 1, Reason.TIMED_OUT)
+
+
 def test_a_step_that_cancels_itself_cancels_the_run() -> None:
     status = status_of(plan_run(make_observed_run(reports={"work": make_report(Outcome.CANCELLED)}), NOW))
     assert (status.phase, status.reason) == (Phase.CANCELLED, Reason.CANCELLED_BY_STEP)
