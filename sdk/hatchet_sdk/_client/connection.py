@@ -56,7 +56,7 @@ _REFUSALS: Mapping[StatusCode, type[RequestRefused]] = {
 _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     # An operator that is frozen or cut off must be left well within the 30 s that its successor waits for us. The
-    # first of these two does it (measured with gRPC 1.85: after 17 to 19 s; without it after 69, whatever the other is).
+    # first of these two does it (measured with gRPC 1.85: after 17 to 19 s; without it after 69, whatever the other).
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
