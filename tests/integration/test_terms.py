@@ -89,6 +89,27 @@ async def test_a_deposed_leader_can_write_nothing() -> None:
             await api.replace(RUNS, NAMESPACE, "run", run, subresource="status")
 
 
+async def test_a_leader_that_was_paused_gives_out_and_writes_nothing() -> None:
+    """Its clock says that the Lease is over before any of its tasks has noticed."""
+    async with running_operator(**SETTINGS) as operator:
+        worker = await operator.scripted()
+        await worker.put_workflow("flow")
+        await worker.start()
+        term, elector, writes = operator.operator.term, operator.operator.elector, operator.engine._api.writes
+        assert elector is not None
+        before = writes.copy()
+        await give_the_lease_to(operator, "another")
+        elector._leads_until = float("-inf")
+        await operator.create_run("run", "flow")
+
+        async def is_over() -> bool:
+            return operator.operator.term is not term
+
+        await eventually(is_over, within_seconds=5)
+        assert worker.has_nothing_new
+        assert writes == before
+
+
 async def test_it_leads_again_and_finds_everything() -> None:
     async with running_operator(**SETTINGS) as operator:
         await depose(operator)

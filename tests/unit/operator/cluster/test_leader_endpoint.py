@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hatchet_operator.apiserver import ApiServer
+from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, Resource
+from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
+from hatchet_operator.errors import NotFound
+from hatchet_operator.resources.names import ObjectRef
+from tests.kube.eventually import eventually
+
+SERVICE = ObjectRef("ops", "hatchet")
+NAMESPACES = Resource(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    server = ApiServer()
+    url = await server.start()
+    async with Api(Endpoint(server=url)) as api:
+        await api.create(NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ops"}})
+        yield api
+    await server.stop()
+
+
+async def slice_of(api: Api) -> Json | None:
+    try:
+        return await api.get(ENDPOINT_SLICES, "ops", "hatchet-leader")
+    except NotFound:
+        return None
+
+
+async def until_it_leads_to(api: Api, ip: str | None) -> Json:
+    found: Json = {}
+
+    async def holds() -> bool:
+        nonlocal found
+        found = await slice_of(api) or {}
+        want = [] if ip is None else [[ip]]
+        return bool(found) and [endpoint["addresses"] for endpoint in found["endpoints"]] == want
+
+    await eventually(holds, within_seconds=5)
+    return found
+
+
+def make_endpoint(api: Api, ip: str, **pod: str) -> LeaderEndpoint:
+    return LeaderEndpoint(api, SERVICE, Address(ip=ip, port=7070, **pod))
+
+
+async def keep_until_it_leads_to(api: Api, ip: str) -> Json:
+    keeping = asyncio.create_task(make_endpoint(api, ip).keep())
+    try:
+        return await until_it_leads_to(api, ip)
+    finally:
+        keeping.cancel()
+
+
+async def test_each_leader_has_the_service_lead_to_itself(api: Api) -> None:
+    first = await keep_until_it_leads_to(api, "10.0.0.1")
+    assert (first["addressType"], first["ports"][0]["port"]) == ("IPv4", 7070)
+    second = await keep_until_it_leads_to(api, "10.0.0.2")
+    assert second["metadata"]["uid"] == first["metadata"]["uid"]
+    again = await keep_until_it_leads_to(api, "10.0.0.2")
+    assert again["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"], "nothing was to be written"
+
+
+async def test_an_address_of_the_other_family(api: Api) -> None:
+    await keep_until_it_leads_to(api, "10.0.0.1")
+    assert (await keep_until_it_leads_to(api, "fd00::1"))["addressType"] == "IPv6"
+
+
+async def test_a_leader_that_ends_has_it_lead_nowhere(api: Api) -> None:
+    await keep_until_it_leads_to(api, "10.0.0.1")
+    await make_endpoint(api, "10.0.0.1").withdraw()
+    await until_it_leads_to(api, None)
+
+
+async def test_the_pod_is_named_for_people(api: Api) -> None:
+    keeping = asyncio.create_task(make_endpoint(api, "10.0.0.1", pod_name="operator-0", pod_uid="1-2").keep())
+    found = await until_it_leads_to(api, "10.0.0.1")
+    keeping.cancel()
+    assert found["endpoints"][0]["targetRef"] == {
+        "kind": "Pod",
+        "namespace": "ops",
+        "name": "operator-0",
+        "uid": "1-2",
+    }
+
+
+async def test_a_deposed_leader_can_not_point_back(api: Api) -> None:
+    """It read the slice, was frozen, and writes when another has written."""
+    await keep_until_it_leads_to(api, "10.0.0.1")
+    read, may_write = asyncio.Event(), asyncio.Event()
+
+    class Frozen(Api):
+        async def get(self, *args: object) -> Json:
+            answer = await api.get(*args)  # type: ignore[arg-type]  # handed on as they are
+            read.set()
+            await may_write.wait()
+            return answer
+
+    async with Frozen(api.endpoint) as frozen:
+        late = asyncio.create_task(make_endpoint(frozen, "10.0.0.3").withdraw())
+        await read.wait()
+        await keep_until_it_leads_to(api, "10.0.0.2")
+        may_write.set()
+        await late
+    await until_it_leads_to(api, "10.0.0.2")
