@@ -2,6 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+
+class Tls(StrEnum):
+    """Whose certificate the gRPC server shows."""
+
+    NONE = "none"  # it speaks plain text
+    OWN = "own"  # of an authority that the operator makes and rotates, in the Secret hatchet-operator-ca
+    FILES = "files"  # of files that somebody else renews, such as cert-manager
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +25,11 @@ class Settings:
         grpc_advertise: "host:port" that worker pods connect to; None: where the server listens.
         token_key: Secret that pool tokens are signed with; None: kept in the Secret ``hatchet-operator-tokens``.
         token_audience: Audience of the service-account tokens that workers in Pods present; None: only pools' tokens.
+        tls: Whose certificate the gRPC server shows.
+        tls_names: More names that an own certificate is for; that of ``grpc_advertise`` always is.
+        tls_cert_file: For ``Tls.FILES``: the certificate's chain; read again when it changes, like the others.
+        tls_key_file: Its key.
+        tls_ca_file: What workers are to trust; None: authorities that their images know.
         operator_namespace: Where the operator keeps its own Secret and Lease, and has its Service.
         leader_election: Act only while holding the Lease; else this must be the only operator.
         lease_name: The Lease's name.
@@ -41,6 +56,11 @@ class Settings:
     grpc_advertise: str | None = None
     token_key: str | None = None
     token_audience: str | None = None
+    tls: Tls = Tls.NONE
+    tls_names: tuple[str, ...] = ()
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_ca_file: Path | None = None
     operator_namespace: str = "default"
     leader_election: bool = False
     lease_name: str = "hatchet-operator"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hatchet_operator.resources import labels
@@ -11,9 +12,37 @@ from hatchet_operator.resources.workerpool import WorkerPool
 Json = dict[str, Any]
 
 
-def template_hash(pool: WorkerPool) -> str:
-    """Tell templates apart: a pod that was made from another one is replaced."""
-    text = json.dumps(pool.spec.template.to_wire(), sort_keys=True)
+_MOUNT = "/var/run/hatchet-operator"
+_VOLUME = "hatchet-operator-identity"
+_TOKEN_SECONDS = 3600
+CA_KEY = "ca.crt"
+"""In the pool's Secret: the authorities that its pods trust, as PEM."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorAccess:
+    """How a pool's pods reach the operator.
+
+    Attributes:
+        grpc_address: "host:port".
+        token_audience: Of the service-account token that they get; None: they have the pool's token only.
+        tls: Whether gRPC is encrypted.
+        own_ca: Whether the pool's Secret has the authority to trust, as ``ca.crt``; else it is one that images know.
+    """
+
+    grpc_address: str
+    token_audience: str | None = None
+    tls: bool = False
+    own_ca: bool = False
+
+    @property
+    def server_name(self) -> str:
+        return self.grpc_address.rpartition(":")[0].strip("[]")
+
+
+def template_hash(pool: WorkerPool, access: OperatorAccess) -> str:
+    """Tell pods apart: one that was made from another template, or for another address, is replaced."""
+    text = json.dumps([pool.spec.template.to_wire(), asdict(access)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -37,7 +66,7 @@ def token_secret_name(pool: str) -> str:
     return f"{pool}-token"
 
 
-def make_pod(pool: WorkerPool, *, grpc_address: str) -> Json:
+def make_pod(pool: WorkerPool, access: OperatorAccess) -> Json:
     """Make a pod of the pool: its template, told where the operator is and who it is."""
     template = pool.spec.template
     spec = {**template.spec, "containers": [dict(container) for container in template.spec["containers"]]}
@@ -46,16 +75,26 @@ def make_pod(pool: WorkerPool, *, grpc_address: str) -> Json:
         "HATCHET_CLIENT_TOKEN": {
             "valueFrom": {"secretKeyRef": {"name": token_secret_name(pool.metadata.name), "key": "token"}}
         },
-        "HATCHET_CLIENT_HOST_PORT": {"value": grpc_address},
-        "HATCHET_CLIENT_TLS_STRATEGY": {"value": "none"},
+        "HATCHET_CLIENT_HOST_PORT": {"value": access.grpc_address},
+        "HATCHET_CLIENT_TLS_STRATEGY": {"value": "tls" if access.tls else "none"},
         "HATCHET_POD_NAME": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         "HATCHET_POD_UID": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
     }
+    if access.token_audience is not None:  # for our SDK, and before the pool's token, which others use
+        ours["HATCHET_CLIENT_TOKEN_FILE"] = {"value": f"{_MOUNT}/token"}
+    if access.tls:
+        ours["HATCHET_CLIENT_TLS_SERVER_NAME"] = {"value": access.server_name}
+    if access.tls and access.own_ca:
+        ours["HATCHET_CLIENT_TLS_ROOT_CA_FILE"] = {"value": f"{_MOUNT}/ca.crt"}
     given = {entry["name"] for entry in worker.get("env", [])}
     worker["env"] = [
         *worker.get("env", []),
         *({"name": name, **value} for name, value in ours.items() if name not in given),
     ]
+    if sources := _identity_sources(pool, access):
+        spec["volumes"] = [*spec.get("volumes", []), {"name": _VOLUME, "projected": {"sources": sources}}]
+        mount = {"name": _VOLUME, "mountPath": _MOUNT, "readOnly": True}
+        worker["volumeMounts"] = [*worker.get("volumeMounts", []), mount]
     spec["automountServiceAccountToken"] = False  # workers have no right to the Kubernetes API at all
     return {
         "apiVersion": "v1",
@@ -67,7 +106,7 @@ def make_pod(pool: WorkerPool, *, grpc_address: str) -> Json:
                 **template.metadata.labels,
                 labels.POOL: pool.metadata.name,
                 labels.MANAGED_BY: labels.MANAGER,
-                labels.TEMPLATE: template_hash(pool),
+                labels.TEMPLATE: template_hash(pool, access),
             },
             "annotations": dict(template.metadata.annotations),
             "ownerReferences": [
@@ -82,3 +121,15 @@ def make_pod(pool: WorkerPool, *, grpc_address: str) -> Json:
         },
         "spec": spec,
     }
+
+
+def _identity_sources(pool: WorkerPool, access: OperatorAccess) -> list[Json]:
+    """Files that the kubelet keeps up to date: the pod's own token, and whom to trust."""
+    sources: list[Json] = []
+    if access.token_audience is not None:
+        token = {"audience": access.token_audience, "expirationSeconds": _TOKEN_SECONDS, "path": "token"}
+        sources.append({"serviceAccountToken": token})
+    if access.tls and access.own_ca:
+        items = [{"key": CA_KEY, "path": "ca.crt"}]
+        sources.append({"secret": {"name": token_secret_name(pool.metadata.name), "items": items}})
+    return sources

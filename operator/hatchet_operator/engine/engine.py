@@ -14,6 +14,7 @@ from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS
 from hatchet_operator.decisions.observed import Outcome, Report
+from hatchet_operator.decisions.pooling import OperatorAccess
 from hatchet_operator.engine.callers import Callers
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.pools import Pools
@@ -28,7 +29,7 @@ from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.limits import MAX_OUTPUT_BYTES
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.settings import Settings
+from hatchet_operator.settings import Settings, Tls
 
 log = logging.getLogger(__name__)
 
@@ -155,10 +156,15 @@ class Engine:
 
     def admit_workers(self, grpc_address: str) -> None:
         """The gRPC server listens: make pods, and wait for what known workers hold."""
-        self.pools.grpc_address = grpc_address
-        self.pools.active = True
-        for pool in self.pools.known():
-            self.pools.changed(pool)
+        secure = self.settings.tls is not Tls.NONE
+        self.pools.admit(
+            OperatorAccess(
+                grpc_address=grpc_address,
+                token_audience=self.settings.token_audience,
+                tls=secure,
+                own_ca=self.pools.ca_pem is not None,
+            )
+        )
         self.registry.begin_rejoin()
 
     async def resync(self) -> None:

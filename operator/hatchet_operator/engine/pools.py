@@ -5,6 +5,7 @@ watch that is late makes no second pod.
 """
 
 import asyncio
+import base64
 import logging
 import time
 from collections.abc import Callable
@@ -14,7 +15,14 @@ from weakref import WeakValueDictionary
 from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS
-from hatchet_operator.decisions.pooling import make_pod, template_hash, token_secret_name, trouble_of
+from hatchet_operator.decisions.pooling import (
+    CA_KEY,
+    OperatorAccess,
+    make_pod,
+    template_hash,
+    token_secret_name,
+    trouble_of,
+)
 from hatchet_operator.decisions.scaling import Demand, PodView, PoolPlan, plan_pool
 from hatchet_operator.engine.records import Tombstones
 from hatchet_operator.engine.workers import DEFAULT_SLOTS, Worker
@@ -62,8 +70,25 @@ class Pools:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: set[ObjectRef] = set()
         self._deleted_pods = Tombstones()
-        self.grpc_address = ""
+        self._secrets: dict[ObjectRef, Json] = {}  # what was written, by pool
+        self._access = OperatorAccess(grpc_address="")
+        self.ca_pem: str | None = None
         self.active = False
+
+    def admit(self, access: OperatorAccess) -> None:
+        """Make pods from now on, which find the operator so."""
+        self._access = access
+        self.active = True
+        self._all_changed()
+
+    def trust(self, ca_pem: str) -> None:
+        """Have pods trust these authorities, before one of them signs a certificate that they meet."""
+        self.ca_pem = ca_pem
+        self._all_changed()
+
+    def _all_changed(self) -> None:
+        for pool in self.known():
+            self.changed(pool)
 
     def __contains__(self, ref: ObjectRef) -> bool:
         return ref in self._pools
@@ -77,6 +102,7 @@ class Pools:
     def forget(self, ref: ObjectRef) -> None:
         """It is not there any more; its pods and Secret are owned by it."""
         self._pools.pop(ref, None)
+        self._secrets.pop(ref, None)
         if (recheck := self._rechecks.pop(ref, None)) is not None:
             recheck.cancel()
 
@@ -112,8 +138,8 @@ class Pools:
             self._deleted_pods.add(uid)
             return
         name = pod["metadata"].get("labels", {}).get(labels.POOL)
-        if name is None:
-            return
+        if name is None or not any(owner["kind"] == POOLS.kind for owner in pod["metadata"].get("ownerReferences", ())):
+            return  # somebody's Deployment, whose pods work for the pool but are not its to scale
         ref = ObjectRef(pod["metadata"]["namespace"], name)
         self._pods.setdefault(ref, {})[uid] = pod
         self.changed(ref)
@@ -151,9 +177,9 @@ class Pools:
             if worker.pod is not None and worker.pod.name in plan.drain:
                 self._drain(worker)
         refused: str | None = None
-        if plan.create:
+        if plan.create or self._secrets.get(ref) != self._secret_data(ref):
             try:
-                await self._ensure_token(pool)
+                await self._ensure_secret(pool)
                 for _ in range(plan.create):
                     await self._create_pod(pool)
             except Refused as error:
@@ -169,7 +195,7 @@ class Pools:
 
     def _plan(self, pool: WorkerPool, ref: ObjectRef) -> PoolPlan:
         workers = {worker.pod_uid: worker for worker in self._workers_of(ref)}
-        wanted_template = template_hash(pool)
+        wanted_template = template_hash(pool, self._access)
         views = [
             _view(pod, workers.get(uid), wanted_template=wanted_template)
             for uid, pod in self._pods.get(ref, {}).items()
@@ -184,9 +210,16 @@ class Pools:
             loop = asyncio.get_running_loop()
             self._rechecks[ref] = loop.call_later(delay.total_seconds(), self.changed, ref)
 
-    async def _ensure_token(self, pool: WorkerPool) -> None:
+    def _secret_data(self, ref: ObjectRef) -> Json:
+        caller = Caller(namespace=ref.namespace, pool=ref.name)
+        address, secure = self._access.grpc_address, self._access.tls
+        token = mint_token(caller, key=self._token_key, grpc_address=address, secure=secure)
+        return {"token": token} if self.ca_pem is None else {"token": token, CA_KEY: self.ca_pem}
+
+    async def _ensure_secret(self, pool: WorkerPool) -> None:
         namespace, name = pool.metadata.namespace, pool.metadata.name
-        token = mint_token(Caller(namespace=namespace, pool=name), key=self._token_key, grpc_address=self.grpc_address)
+        ref = ObjectRef(namespace, name)
+        data = self._secret_data(ref)
         body: Json = {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -204,28 +237,31 @@ class Pools:
                     }
                 ],
             },
-            "stringData": {"token": token},
+            "stringData": data,
         }
         try:
             await self._api.until_answered(lambda: self._api.create(SECRETS, namespace, body))
         except AlreadyExists:
-            await self._renew_token(namespace, body)
+            await self._renew_secret(namespace, body)
+        self._secrets[ref] = data
 
-    async def _renew_token(self, namespace: str, body: Json) -> None:
+    async def _renew_secret(self, namespace: str, body: Json) -> None:
         """The Secret is of an operator with another key or address, or of an earlier pool of that name."""
-        name = body["metadata"]["name"]
+        name, owners = body["metadata"]["name"], body["metadata"]["ownerReferences"]
         secret = await self._api.until_answered(lambda: self._api.get(SECRETS, namespace, name))
         if secret["metadata"].get("labels", {}).get(labels.MANAGED_BY) != labels.MANAGER:
             raise Refused(f'Secret "{name}" is there and somebody else\'s; delete it, or give the pool another name')
+        stored = {key: base64.b64decode(value).decode() for key, value in secret.get("data", {}).items()}
+        if (stored, secret["metadata"].get("ownerReferences")) == (body["stringData"], owners):
+            return
         # With its owner, or the garbage collector would take it away after the earlier pool.
-        owners = body["metadata"]["ownerReferences"]
         patch: Json = {"metadata": {"ownerReferences": owners}, "stringData": body["stringData"]}
         await self._api.until_answered(lambda: self._api.patch(SECRETS, namespace, name, patch))
 
     async def _create_pod(self, pool: WorkerPool) -> None:
         # Not repeated when no answer comes: its name is generated, so a second try could make a second pod. The watch
         # shows whether it was made, and a moment later it is decided again.
-        pod = await self._api.create(PODS, pool.metadata.namespace, make_pod(pool, grpc_address=self.grpc_address))
+        pod = await self._api.create(PODS, pool.metadata.namespace, make_pod(pool, self._access))
         log.info("pod created", extra={"pool": pool.metadata.name, "pod": pod["metadata"]["name"]})
         if pod["metadata"]["uid"] not in self._deleted_pods:
             ref = ObjectRef(pool.metadata.namespace, pool.metadata.name)

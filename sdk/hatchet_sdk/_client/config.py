@@ -26,6 +26,7 @@ class ClientConfig:
     Args:
         host_port: Address of the operator; default: the claim ``grpc_broadcast_address`` of the token.
         token: Bearer token.
+        token_file: File with a bearer token that is renewed, as in a worker pod; before ``token``.
         namespace: Prefix of all workflow and worker names, "" for none.
         tls_strategy: ``tls`` (default), ``mtls`` or ``none``.
         tls_root_ca_file: PEM file of the authority to trust instead of the system's.
@@ -36,6 +37,7 @@ class ClientConfig:
 
     host_port: str | None = None
     token: str | None = None
+    token_file: str | None = None
     namespace: str | None = None
     tls_strategy: TlsStrategy | None = None
     tls_root_ca_file: str | None = None
@@ -50,6 +52,7 @@ class Endpoint:
 
     address: str
     token: str | None
+    token_file: str | None
     prefix: str
     tls_strategy: TlsStrategy
     tls: ClientConfig
@@ -65,6 +68,8 @@ def endpoint_of(config: ClientConfig, environ: Mapping[str, str]) -> Endpoint:
     Raises:
         NotConfigured: There is no address, or a value makes no sense.
     """
+    if config.token and not config.token_file:  # what a program says counts more than its environment
+        environ = {name: value for name, value in environ.items() if name != "HATCHET_CLIENT_TOKEN_FILE"}
     found = {field.name: environ.get(f"HATCHET_CLIENT_{field.name.upper()}") for field in fields(config)}
     missing: dict[str, Any] = {name: value for name, value in found.items() if value and not getattr(config, name)}
     config = replace(config, **missing)
@@ -78,6 +83,7 @@ def endpoint_of(config: ClientConfig, environ: Mapping[str, str]) -> Endpoint:
     return Endpoint(
         address=address,
         token=config.token,
+        token_file=config.token_file,
         prefix=namespace if not namespace or namespace.endswith("_") else f"{namespace}_",
         tls_strategy=strategy,
         tls=config,

@@ -4,12 +4,14 @@ Everything here runs in the I/O thread's loop.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import random
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import grpc.aio
@@ -28,12 +30,18 @@ from hatchet_sdk.errors import (
     RequestRefused,
 )
 
+if TYPE_CHECKING:  # they exist for type checkers only
+    from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherAsyncStub
+    from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceAsyncStub
+    from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceAsyncStub
+
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 CALL_SECONDS = 30.0  # how long one try may take; the operator may hold a call while the API server is away
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.05, 5.0
 _COMPLAINT_SECONDS = 5.0
+_READ_AGAIN_SECONDS = 10.0  # the kubelet renews files well before what was in them ends
 
 TRANSIENT = frozenset(
     {
@@ -90,17 +98,73 @@ def refusal(
     return kind(message or f"the operator refused the request ({code.name})")
 
 
-class Connection:
-    """The channel to one operator, with the stubs of its services."""
+class RenewedFile:
+    """The content of a file that somebody renews; it is read again when the last reading is some seconds old."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.address = endpoint.address
-        self.metadata = (("authorization", f"bearer {endpoint.token}"),) if endpoint.token else ()
-        channel = _open_channel(endpoint)
+    def __init__(self, path: str, name: str) -> None:
+        self._path = path
+        self._content = _read(path, name)
+        self._read_again_at = time.monotonic() + _READ_AGAIN_SECONDS
+
+    @property
+    def content(self) -> bytes:
+        if time.monotonic() >= self._read_again_at:
+            self._read_again_at = time.monotonic() + _READ_AGAIN_SECONDS
+            with contextlib.suppress(OSError):  # while it is exchanged, what was in it is still good
+                self._content = Path(self._path).read_bytes()
+        return self._content
+
+
+class _Channel:
+    """One channel, with the stubs of the operator's services."""
+
+    def __init__(self, endpoint: Endpoint, root_ca: bytes | None) -> None:
+        self.root_ca = root_ca
+        self._channel = channel = _open_channel(endpoint, root_ca)
         self.dispatcher = DispatcherStub(channel)
         self.workflows = WorkflowServiceStub(channel)
         self.events = EventsServiceStub(channel)
+
+
+class Connection:
+    """The way to one operator: its services, and the bearer token of each call.
+
+    Tokens and authorities are exchanged while a worker runs. A call has the token that the file has at that time; when
+    there is another authority to trust, new calls go over a new channel, and those under way end on the old one.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.address = endpoint.address
+        self._endpoint = endpoint
+        self._token_file = RenewedFile(endpoint.token_file, "token_file") if endpoint.token_file else None
+        ca_file = endpoint.tls.tls_root_ca_file if endpoint.tls_strategy != "none" else None
+        self._ca_file = RenewedFile(ca_file, "tls_root_ca_file") if ca_file else None
+        self._channels = [_Channel(endpoint, self._ca_file.content if self._ca_file else None)]
         self._complain_again_at = 0.0
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        token = self._token_file.content.decode().strip() if self._token_file else self._endpoint.token
+        return (("authorization", f"bearer {token}"),) if token else ()
+
+    @property
+    def dispatcher(self) -> "DispatcherAsyncStub":
+        return self._channel().dispatcher
+
+    @property
+    def workflows(self) -> "WorkflowServiceAsyncStub":
+        return self._channel().workflows
+
+    @property
+    def events(self) -> "EventsServiceAsyncStub":
+        return self._channel().events
+
+    def _channel(self) -> _Channel:
+        newest = self._channels[-1]
+        if self._ca_file is not None and (root_ca := self._ca_file.content) != newest.root_ca:
+            newest = _Channel(self._endpoint, root_ca)
+            self._channels.append(newest)  # the old ones stay, since a channel ends its calls when it goes
+        return newest
 
     async def call(
         self,
@@ -152,7 +216,7 @@ class Connection:
         return OperatorUnavailable(f"hatchet-operator at {self.address} does not answer: {reason}")
 
 
-def _open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
+def _open_channel(endpoint: Endpoint, root_ca: bytes | None) -> grpc.aio.Channel:
     options: list[tuple[str, int | str]] = list(_CHANNEL_OPTIONS)
     if endpoint.tls_strategy == "none":
         return grpc.aio.insecure_channel(endpoint.address, options=options)
@@ -160,7 +224,7 @@ def _open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
         options.append(("grpc.ssl_target_name_override", endpoint.tls.tls_server_name))
     mutual = endpoint.tls_strategy == "mtls"
     credentials = grpc.ssl_channel_credentials(
-        root_certificates=_pem(endpoint.tls.tls_root_ca_file, "tls_root_ca_file"),
+        root_certificates=root_ca,
         private_key=_pem(endpoint.tls.tls_key_file, "tls_key_file", needed=mutual) if mutual else None,
         certificate_chain=_pem(endpoint.tls.tls_cert_file, "tls_cert_file", needed=mutual) if mutual else None,
     )
@@ -168,12 +232,15 @@ def _open_channel(endpoint: Endpoint) -> grpc.aio.Channel:
 
 
 def _pem(path: str | None, name: str, *, needed: bool = False) -> bytes | None:
-    variable = f"HATCHET_CLIENT_{name.upper()}"
-    if not path:
-        if needed:
-            raise NotConfigured(f"TLS strategy mtls needs {variable} (or ClientConfig({name}=...))")
-        return None
+    if path:
+        return _read(path, name)
+    if needed:
+        raise NotConfigured(f"TLS strategy mtls needs HATCHET_CLIENT_{name.upper()} (or ClientConfig({name}=...))")
+    return None
+
+
+def _read(path: str, name: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise NotConfigured(f"{variable} names a file that cannot be read: {error}") from None
+        raise NotConfigured(f"HATCHET_CLIENT_{name.upper()} names a file that cannot be read: {error}") from None

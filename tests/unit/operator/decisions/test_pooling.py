@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.decisions.pooling import make_pod, trouble_of
+from hatchet_operator.decisions.pooling import OperatorAccess, make_pod, template_hash, trouble_of
 from hatchet_operator.resources.workerpool import WorkerPool
+
+ACCESS = OperatorAccess(grpc_address="10.0.0.1:7070")
 
 
 def make_pool(replicas: int = 1, *, pod: dict[str, Any] | None = None, **metadata: Any) -> WorkerPool:
@@ -47,7 +49,7 @@ def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
 
 def test_a_pod_is_its_template_and_knows_the_operator() -> None:
     pool = make_pool(pod={"nodeSelector": {"disk": "ssd"}}, labels={"team": "data"}, annotations={"note": "x"})
-    pod = make_pod(pool, grpc_address="10.0.0.1:7070")
+    pod = make_pod(pool, ACCESS)
     worker = pod["spec"]["containers"][0]
     env = {entry["name"]: entry.get("value") for entry in worker["env"]}
     assert worker["image"] == "etl:1"
@@ -63,12 +65,88 @@ def test_a_pod_is_its_template_and_knows_the_operator() -> None:
 def test_what_the_template_says_counts() -> None:
     own = {"name": "HATCHET_CLIENT_HOST_PORT", "value": "proxy:1"}
     pool = make_pool(pod={"containers": [{"name": "worker", "env": [own]}]})
-    env = make_pod(pool, grpc_address="10.0.0.1:7070")["spec"]["containers"][0]["env"]
+    env = make_pod(pool, ACCESS)["spec"]["containers"][0]["env"]
     assert [entry for entry in env if entry["name"] == own["name"]] == [own]
 
 
 def test_a_template_is_not_changed_by_its_pods() -> None:
     pool = make_pool()
     before = pool.model_dump_json()
-    make_pod(pool, grpc_address="a:1")
+    make_pod(pool, ACCESS)
     assert pool.model_dump_json() == before
+
+
+TOKEN_SOURCE = {"serviceAccountToken": {"audience": "hatchet-operator", "expirationSeconds": 3600, "path": "token"}}
+CA_SOURCE = {"secret": {"name": "main-token", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
+
+
+@pytest.mark.parametrize(
+    ("access", "want_sources", "want_env"),
+    [
+        pytest.param({}, [], {"TLS_STRATEGY": "none"}, id="nothing, where the operator asks for nothing"),
+        pytest.param(
+            {"token_audience": "hatchet-operator"},
+            [TOKEN_SOURCE],
+            {"TLS_STRATEGY": "none", "TOKEN_FILE": "/var/run/hatchet-operator/token"},
+            id="a token of its own",
+        ),
+        pytest.param(
+            {"tls": True},
+            [],
+            {"TLS_STRATEGY": "tls", "TLS_SERVER_NAME": "operator.hatchet.svc"},
+            id="no authority, where images know it",
+        ),
+        pytest.param(
+            {"tls": True, "own_ca": True, "token_audience": "hatchet-operator"},
+            [TOKEN_SOURCE, CA_SOURCE],
+            {
+                "TLS_STRATEGY": "tls",
+                "TLS_SERVER_NAME": "operator.hatchet.svc",
+                "TLS_ROOT_CA_FILE": "/var/run/hatchet-operator/ca.crt",
+                "TOKEN_FILE": "/var/run/hatchet-operator/token",
+            },
+            id="all of it",
+        ),
+    ],
+)
+def test_a_pod_is_given(access: dict[str, Any], want_sources: list[Any], want_env: dict[str, str]) -> None:
+    own = {"name": "data", "emptyDir": {}}
+    worker = {"name": "worker", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    pool = make_pool(pod={"containers": [worker, {"name": "sidecar"}], "volumes": [own]})
+    pod = make_pod(pool, OperatorAccess(grpc_address="operator.hatchet.svc:7070", **access))["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes.pop("data") == own
+    assert [volume["projected"]["sources"] for volume in volumes.values()] == ([want_sources] if want_sources else [])
+    mounts = {mount["name"]: mount for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts.pop("data")["mountPath"] == "/data"
+    assert mounts == {
+        name: {"name": name, "mountPath": "/var/run/hatchet-operator", "readOnly": True} for name in volumes
+    }
+    assert "volumeMounts" not in pod["containers"][1]
+    given = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"] if "value" in entry}
+    given.pop("HATCHET_CLIENT_HOST_PORT")
+    assert given == {f"HATCHET_CLIENT_{name}": value for name, value in want_env.items()}
+    assert "HATCHET_CLIENT_TOKEN" in {entry["name"] for entry in pod["containers"][0]["env"]}, "for other clients"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(OperatorAccess(grpc_address="10.0.0.2:7070"), id="another address"),
+        pytest.param(OperatorAccess(grpc_address="10.0.0.1:7070", tls=True), id="TLS"),
+        pytest.param(OperatorAccess(grpc_address="10.0.0.1:7070", token_audience="a"), id="tokens of its own"),
+    ],
+)
+def test_a_pod_is_replaced_when_it_needs(other: OperatorAccess) -> None:
+    pool = make_pool()
+    assert template_hash(pool, ACCESS) == template_hash(make_pool(replicas=5), ACCESS)
+    assert template_hash(pool, ACCESS) != template_hash(pool, other)
+
+
+@pytest.mark.parametrize(
+    ("address", "want"),
+    [("operator.svc:7070", "operator.svc"), ("10.0.0.1:7070", "10.0.0.1"), ("[::1]:7070", "::1")],
+    ids=["a name", "IPv4", "IPv6"],
+)
+def test_the_name_that_the_certificate_must_have(address: str, want: str) -> None:
+    assert OperatorAccess(grpc_address=address).server_name == want

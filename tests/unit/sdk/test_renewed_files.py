@@ -1,0 +1,114 @@
+"""Tokens and authorities that are exchanged while a program runs."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+
+from hatchet_sdk import ClientConfig, Hatchet, NotConfigured, WorkflowNotFound
+from hatchet_sdk._client import client, connection
+from hatchet_sdk._client.config import endpoint_of
+from tests.unit.sdk.fake_operator import FakeOperator
+
+
+@pytest.fixture(autouse=True)
+def read_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_READ_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(client, "RUN_PATIENCE_SECONDS", 5)
+
+
+def ask(hatchet: Hatchet) -> None:
+    """Make any call."""
+    with pytest.raises(WorkflowNotFound):
+        hatchet.admin.run_workflow("W", {})
+
+
+def test_a_call_has_the_token_that_the_file_has_now(operator: FakeOperator, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    hatchet = Hatchet(config=ClientConfig(host_port=operator.address, token_file=str(file), tls_strategy="none"))
+    ask(hatchet)
+    file.write_text("second")
+    ask(hatchet)
+    file.unlink()  # for a moment
+    ask(hatchet)
+    assert [call["authorization"] for call in operator.metadata] == ["bearer first", "bearer second", "bearer second"]
+
+
+def test_a_file_is_not_read_for_each_call(
+    operator: FakeOperator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_READ_AGAIN_SECONDS", 60)
+    file = tmp_path / "token"
+    file.write_text("first")
+    hatchet = Hatchet(config=ClientConfig(host_port=operator.address, token_file=str(file), tls_strategy="none"))
+    ask(hatchet)
+    file.write_text("second")
+    ask(hatchet)
+    assert {call["authorization"] for call in operator.metadata} == {"bearer first"}
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    config = ClientConfig(host_port="h:1", token_file=str(tmp_path / "none"), tls_strategy="none")
+    with pytest.raises(NotConfigured, match="HATCHET_CLIENT_TOKEN_FILE names a file that cannot be read"):
+        Hatchet(config=config).admin.run_workflow("W", {})
+
+
+@pytest.mark.parametrize(
+    ("config", "want"),
+    [
+        pytest.param({}, "/env/token", id="the environment's file, before its token"),
+        pytest.param({"token": "given"}, None, id="a token that the program gives"),
+        pytest.param({"token": "given", "token_file": "/given"}, "/given", id="a file that the program gives"),
+    ],
+)
+def test_which_token_counts(config: dict[str, str], want: str | None) -> None:
+    environ = {"HATCHET_CLIENT_TOKEN_FILE": "/env/token", "HATCHET_CLIENT_TOKEN": "from-env"}
+    assert endpoint_of(ClientConfig(host_port="h:1", **config), environ).token_file == want  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def secure_operator() -> Iterator[Callable[[trustme.CA], FakeOperator]]:
+    """An operator whose certificate the given authority signed; called again, the next one takes over."""
+    signed: list[trustme.CA] = []
+    started: list[FakeOperator] = []
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        own = signed[-1].issue_cert("operator.test")
+        chain = b"".join(pem.bytes() for pem in own.cert_chain_pems)
+        return grpc.ssl_server_certificate_configuration([(own.private_key_pem.bytes(), chain)])
+
+    def show(authority: trustme.CA) -> FakeOperator:
+        signed.append(authority)
+        if not started:
+            credentials = grpc.dynamic_ssl_server_credentials(configuration(), configuration)
+            started.append(FakeOperator(credentials))  # type: ignore[abstract]  # what is missing answers UNIMPLEMENTED
+            started[0].start()
+        return started[0]
+
+    yield show
+    for fake in started:
+        fake.stop()
+
+
+def test_new_calls_trust_the_authorities_that_the_file_has_now(
+    secure_operator: Callable[[trustme.CA], FakeOperator], tmp_path: Path
+) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    operator = secure_operator(old)
+    file = tmp_path / "ca.crt"
+    file.write_bytes(old.cert_pem.bytes())
+    hatchet = Hatchet(
+        config=ClientConfig(
+            host_port=operator.address, tls_root_ca_file=str(file), tls_server_name="operator.test", token="t"
+        )
+    )
+    ask(hatchet)
+    file.write_bytes(old.cert_pem.bytes() + new.cert_pem.bytes())
+    ask(hatchet)
+    secure_operator(new)
+    operator.stop()  # its connections with it
+    operator.start()
+    ask(hatchet)
