@@ -17,6 +17,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.e2e.cluster.errors import ClusterError
+from tests.e2e.cluster.packages import install_packages
+
 FOLDER_VARIABLE = "HATCHET_TEST_KUBE_BIN"
 ARCHIVE_VARIABLE = "HATCHET_TEST_KUBE_ARCHIVE"
 HELM_VARIABLE = "HATCHET_TEST_HELM"
@@ -63,6 +66,7 @@ BUILDS = (
     GoBuild(module="github.com/coredns/coredns@v1.15.0", packages={"coredns": ""}),
     GoBuild(module="helm.sh/helm/v4@v4.3.1", packages={"helm": "cmd/helm"}),
 )
+_C_PACKAGES = ("gcc", "libc6-dev", "libseccomp-dev", "pkg-config")
 NEEDED = tuple(name for build in BUILDS for name in build.packages)
 
 
@@ -87,6 +91,8 @@ def find_binaries(cache: Path | None = None) -> Path:
         _unpack_program(Path(helm), folder / "helm")
     for build in BUILDS:
         wanted = [name for name in build.packages if name in missing and not _is_program(folder, name)]
+        for name in wanted:
+            (folder / name).unlink(missing_ok=True)  # a link to an archive that is gone
         if wanted:
             build_programs(build, wanted, folder)
     return folder
@@ -94,6 +100,12 @@ def find_binaries(cache: Path | None = None) -> Path:
 
 def build_programs(build: GoBuild, names: list[str], folder: Path) -> None:
     """Build programs of one module into ``folder``, each module by itself: their requirements would not agree."""
+    if shutil.which("go") is None:
+        raise ClusterError(
+            f"{', '.join(names)} can't be built without Go; install it, or set {FOLDER_VARIABLE} or {ARCHIVE_VARIABLE}"
+        )
+    if build.cgo:
+        install_packages([name for name in _C_PACKAGES if not _is_installed(name)])
     path, version = build.module.split("@")
     with tempfile.TemporaryDirectory(prefix="hatchet-e2e-build-") as work:
 
@@ -116,9 +128,13 @@ def build_programs(build: GoBuild, names: list[str], folder: Path) -> None:
             go("build", "-tags", build.tags, "-ldflags", stamp, "-o", str(folder / name), package)
 
 
+def _is_installed(package: str) -> bool:
+    return subprocess.run(["dpkg-query", "--status", package], capture_output=True).returncode == 0
+
+
 def _replace_staging(kubernetes_mod: Path, version: str, *, go_mod: Path) -> None:
     """Kubernetes requires its own libraries as v0.0.0, out of its source tree; they are published as v0.X.Y."""
-    staging = re.findall(r"^\s*(k8s\.io/\S+) v0\.0\.0\b", kubernetes_mod.read_text(), re.MULTILINE)
+    staging = re.findall(r"^\s*(k8s\.io/\S+) v0\.0\.0$", kubernetes_mod.read_text(), re.MULTILINE)
     published = re.sub(r"^v1\.", "v0.", version)
     with (go_mod / "go.mod").open("a") as file:
         file.writelines(f"replace {module} => {module} {published}\n" for module in sorted(set(staging)))

@@ -31,6 +31,7 @@ import yaml
 
 from tests.e2e.cluster.binaries import find_binaries
 from tests.e2e.cluster.errors import ClusterError
+from tests.e2e.cluster.packages import install_packages
 from tests.e2e.cluster.pause import write_pause_image
 
 NODE = "node0"
@@ -94,7 +95,7 @@ class NativeCluster:
                     "python -m tests.e2e.cluster down ends it"
                 )
             self._remove_leftovers()  # of one whose keeper was killed
-            _install_packages()
+            _install_what_is_missing()
             binaries = find_binaries()
             directory = Path(tempfile.mkdtemp(prefix="hatchet-e2e-"))
             try:
@@ -484,21 +485,14 @@ def _command(component: str, directory: Path, binaries: Path) -> list[str]:
     return [str(binaries / program), *options]
 
 
-def _install_packages() -> None:
+def _install_what_is_missing() -> None:
     missing = [package for program, package in _PACKAGES.items() if shutil.which(program) is None]
     if find_library("seccomp") is None:
         missing.append("libseccomp2")
-    if not missing:
-        return
-    if shutil.which("apt-get") is None:
-        raise ClusterError(f"these are missing (names of Debian packages): {', '.join(missing)}")
-    print(f"installing {', '.join(missing)}", flush=True)
-    _run(["apt-get", "update", "-qq"])
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], env=environ)
+    install_packages(missing)
 
 
-def _run(command: Sequence[str], env: dict[str, str] | None = None) -> None:
-    done = subprocess.run(command, env=env, capture_output=True, text=True)
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ClusterError(f"{' '.join(command)} failed with {done.returncode}: {(done.stderr or done.stdout).strip()}")
