@@ -78,10 +78,8 @@ async def _check_definitions(endpoint: Endpoint, namespace: str | None, stop: as
     Raises:
         ConfigurationError: It does not.
     """
-    async with Api(endpoint) as api:
-        asking = asyncio.create_task(
-            api.until_answered(lambda: api.list_all(RUNS, namespace), on_retry=_say_that_it_does_not_answer)
-        )
+    async with Api(endpoint, on_no_answer=_say_that_it_does_not_answer) as api:
+        asking = asyncio.create_task(api.until_answered(api.list_all, RUNS, namespace))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((asking, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()

@@ -624,3 +624,18 @@ async def test_the_last_workflow_is_forgotten_though_nobody_says_that_it_was_del
         await until(lambda: not engine.workflows.known())
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_a_server_that_says_to_come_back_at_once_is_given_time_all_the_same(
+    server: ApiServer, engine: Engine, api: Api
+) -> None:
+    _, stream = await connect(engine, "etl")
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    attempt = await next_attempt(stream)
+    on_status(server, action="status", code=429, retryAfter=0, times=0)
+    reporting = asyncio.create_task(engine.report(MAIN, attempt, Outcome.COMPLETED))
+    await asyncio.sleep(1)  # what is tested is how much happens in this time
+    assert server.requests["update", "workflowruns", "status", "hatchet-operator"] < 15
+    server.faults.clear()
+    async with asyncio.timeout(SECONDS):
+        await reporting

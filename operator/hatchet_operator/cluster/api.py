@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import aiohttp
 import orjson
@@ -24,6 +24,7 @@ from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, Gone, Not
 Json = dict[str, Any]
 Params = Mapping[str, str]
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _CHUNK = 500
 _ANSWER_SECONDS = 30.0
@@ -57,6 +58,7 @@ class Api:
         user_agent: Who we say that we are.
         max_writes: How many writes may be under way at a time.
         may_write: Asked right before each write; while it says no, nothing is sent and the write fails as Transient.
+        on_no_answer: Told of each error after which `until_answered` tries again.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Api:
         user_agent: str = "hatchet-operator",
         max_writes: int = 32,
         may_write: Callable[[], bool] = lambda: True,
+        on_no_answer: Callable[[ApiError], None] = lambda error: None,
     ) -> None:
         self.endpoint = endpoint
         self.writes: Counter[tuple[str, str]] = Counter()
         self._user_agent = user_agent
         self._may_write = may_write
+        self._on_no_answer = on_no_answer
         self._writing = asyncio.Semaphore(max_writes)
         self._session: aiohttp.ClientSession | None = None
         self._token = endpoint.token
@@ -203,17 +207,17 @@ class Api:
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
             raise Transient(f"watch of {resource.plural}: {error!r}") from error
 
-    async def until_answered(
-        self, call: Callable[[], Awaitable[T]], *, on_retry: Callable[[ApiError], None] | None = None
-    ) -> T:
-        """Repeat a call that is safe to repeat until the server gives a definite answer."""
+    async def until_answered(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Repeat a call that is safe to repeat until the server gives a definite answer.
+
+        As in ``await api.until_answered(api.get, RUNS, namespace, name)``.
+        """
         failures = 0
         while True:
             try:
-                return await call()
+                return await call(*args, **kwargs)
             except Transient as error:
-                if on_retry is not None:
-                    on_retry(error)
+                self._on_no_answer(error)
                 failures += 1
                 await asyncio.sleep(back_off(failures, longest_seconds=5))
 
@@ -229,7 +233,7 @@ class Api:
                 try:
                     return await self._request(method, path, data=data, content_type=content_type)
                 except Transient as error:
-                    if error.status != HTTPStatus.TOO_MANY_REQUESTS or error.retry_after is None:
+                    if error.status != HTTPStatus.TOO_MANY_REQUESTS or not error.retry_after:
                         raise
                     await asyncio.sleep(error.retry_after)  # the server says that it did nothing, and when to come
 

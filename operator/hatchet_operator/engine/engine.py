@@ -173,9 +173,7 @@ class Engine:
         kopf forgets deletions that happen while it can't watch; after each of its relists this finds them.
         """
         for resource, keeper in ((WORKFLOWS, self.workflows), (POOLS, self.pools)):
-            items, version = await self._api.until_answered(
-                lambda resource=resource: self._api.list_all(resource, self.settings.namespace)  # type: ignore[misc]
-            )
+            items, version = await self._api.until_answered(self._api.list_all, resource, self.settings.namespace)
             present = {ObjectRef(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
             for item in items:
                 keeper.observe("MODIFIED", item)
@@ -352,9 +350,9 @@ async def find_token_key(api: Api, settings: Settings) -> str:
         "stringData": {"key": secrets.token_hex(32)},
     }
     try:
-        secret = await api.until_answered(lambda: api.create(SECRETS, namespace, body))
+        secret = await api.until_answered(api.create, SECRETS, namespace, body)
     except AlreadyExists:
-        secret = await api.until_answered(lambda: api.get(SECRETS, namespace, _KEY_SECRET))
+        secret = await api.until_answered(api.get, SECRETS, namespace, _KEY_SECRET)
     return _decode(secret)
 
 

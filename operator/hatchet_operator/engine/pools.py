@@ -240,7 +240,7 @@ class Pools:
             "stringData": data,
         }
         try:
-            await self._api.until_answered(lambda: self._api.create(SECRETS, namespace, body))
+            await self._api.until_answered(self._api.create, SECRETS, namespace, body)
         except AlreadyExists:
             await self._renew_secret(namespace, body)
         self._secrets[ref] = data
@@ -248,7 +248,7 @@ class Pools:
     async def _renew_secret(self, namespace: str, body: Json) -> None:
         """The Secret is of an operator with another key or address, or of an earlier pool of that name."""
         name, owners = body["metadata"]["name"], body["metadata"]["ownerReferences"]
-        secret = await self._api.until_answered(lambda: self._api.get(SECRETS, namespace, name))
+        secret = await self._api.until_answered(self._api.get, SECRETS, namespace, name)
         if secret["metadata"].get("labels", {}).get(labels.MANAGED_BY) != labels.MANAGER:
             raise Refused(f'Secret "{name}" is there and somebody else\'s; delete it, or give the pool another name')
         stored = {key: base64.b64decode(value).decode() for key, value in secret.get("data", {}).items()}
@@ -256,7 +256,7 @@ class Pools:
             return
         # With its owner, or the garbage collector would take it away after the earlier pool.
         patch: Json = {"metadata": {"ownerReferences": owners}, "stringData": body["stringData"]}
-        await self._api.until_answered(lambda: self._api.patch(SECRETS, namespace, name, patch))
+        await self._api.until_answered(self._api.patch, SECRETS, namespace, name, patch)
 
     async def _create_pod(self, pool: WorkerPool) -> None:
         # Not repeated when no answer comes: its name is generated, so a second try could make a second pod. The watch
@@ -269,7 +269,7 @@ class Pools:
 
     async def _delete_pod(self, pool: ObjectRef, name: str) -> None:
         try:
-            await self._api.until_answered(lambda: self._api.delete(PODS, pool.namespace, name))
+            await self._api.until_answered(self._api.delete, PODS, pool.namespace, name)
         except NotFound:
             return
         for pod in self._pods.get(pool, {}).values():
@@ -296,13 +296,13 @@ class Pools:
             }
             try:
                 answer = await self._api.until_answered(
-                    lambda body=body: self._api.replace(POOLS, ref.namespace, ref.name, body, subresource="status")  # type: ignore[misc]
+                    self._api.replace, POOLS, ref.namespace, ref.name, body, subresource="status"
                 )
             except Conflict:
                 conflicts += 1
                 await asyncio.sleep(back_off(conflicts, longest_seconds=5))
                 try:
-                    answer = await self._api.until_answered(lambda: self._api.get(POOLS, ref.namespace, ref.name))
+                    answer = await self._api.until_answered(self._api.get, POOLS, ref.namespace, ref.name)
                 except NotFound:
                     return
                 self.observe("MODIFIED", answer)

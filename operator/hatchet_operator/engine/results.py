@@ -58,7 +58,7 @@ class ResultStream:
         """Our memory may be a moment behind; what counts is what the API server has."""
         api = self._results.api
         try:
-            obj = await api.until_answered(lambda: api.get(RUNS, ref.namespace, ref.name))
+            obj = await api.until_answered(api.get, RUNS, ref.namespace, ref.name)
         except NotFound:
             self._ready.put_nowait(_deleted(ref.name))
             return

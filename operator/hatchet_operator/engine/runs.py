@@ -423,7 +423,7 @@ class Runs:
     async def _put_status(self, record: RunRecord, status: RunStatus) -> Json:
         body = _status_body(record, status)
         answer = await self._api.until_answered(
-            lambda: self._api.replace(RUNS, record.ref.namespace, record.ref.name, body, subresource="status")
+            self._api.replace, RUNS, record.ref.namespace, record.ref.name, body, subresource="status"
         )
         if answer["metadata"]["resourceVersion"] == body["metadata"]["resourceVersion"]:
             # The same decision would be made again at once, and for ever.
@@ -448,9 +448,7 @@ class Runs:
     async def _read_again(self, record: RunRecord) -> Json | None:
         while True:
             try:
-                fresh = await self._api.until_answered(
-                    lambda: self._api.get(RUNS, record.ref.namespace, record.ref.name)
-                )
+                fresh = await self._api.until_answered(self._api.get, RUNS, record.ref.namespace, record.ref.name)
             except NotFound:
                 return None
             except Refused as error:
@@ -561,7 +559,7 @@ class Runs:
     async def _delete(self, record: RunRecord) -> None:
         try:
             await self._api.until_answered(
-                lambda: self._api.delete(RUNS, record.ref.namespace, record.ref.name, uid=record.uid)
+                self._api.delete, RUNS, record.ref.namespace, record.ref.name, uid=record.uid
             )
         except (NotFound, Conflict):
             return  # somebody else deleted it

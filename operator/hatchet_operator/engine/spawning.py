@@ -247,9 +247,7 @@ class Spawning:
             }
             ref = existing.ref
             try:
-                answer = await self._api.until_answered(
-                    lambda ref=ref, patch=patch: self._api.patch(RUNS, ref.namespace, ref.name, patch)  # type: ignore[misc]
-                )
+                answer = await self._api.until_answered(self._api.patch, RUNS, ref.namespace, ref.name, patch)
             except (Conflict, NotFound):
                 fresh = await self._read(ref)
                 if fresh is None:
@@ -291,13 +289,13 @@ class Spawning:
 
     async def _create(self, trigger: Trigger, body: Json) -> Json:
         try:
-            return await self._api.until_answered(lambda: self._api.create(RUNS, trigger.namespace, body))
+            return await self._api.until_answered(self._api.create, RUNS, trigger.namespace, body)
         except Refused as error:
             raise InvalidRequest(f'a run of workflow "{trigger.workflow}" was refused: {error.message}') from error
 
     async def _read(self, ref: ObjectRef) -> WorkflowRun | None:
         try:
-            obj = await self._api.until_answered(lambda: self._api.get(RUNS, ref.namespace, ref.name))
+            obj = await self._api.until_answered(self._api.get, RUNS, ref.namespace, ref.name)
         except NotFound:
             return None
         self._runs.observe("MODIFIED", obj)

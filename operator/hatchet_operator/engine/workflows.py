@@ -252,7 +252,7 @@ class Workflows:
             "data": {"definition": definition.to_wire()},
         }
         try:
-            await self._api.until_answered(lambda: self._api.create(REVISIONS, workflow.namespace, body))
+            await self._api.until_answered(self._api.create, REVISIONS, workflow.namespace, body)
         except AlreadyExists:
             return  # its name is the hash of what is in it
 
@@ -264,7 +264,7 @@ class Workflows:
             "spec": {} if ref.name == definition.name else {"name": definition.name},
         }
         try:
-            created = await self._api.until_answered(lambda: self._api.create(WORKFLOWS, ref.namespace, body))
+            created = await self._api.until_answered(self._api.create, WORKFLOWS, ref.namespace, body)
         except AlreadyExists:
             if await self._read_again(ref):
                 self._check_owner(self._records[ref].workflow, definition, pool)
@@ -308,13 +308,11 @@ class Workflows:
             },
             "status": status.to_wire(),
         }
-        return await self._api.until_answered(
-            lambda: self._api.replace(WORKFLOWS, namespace, name, body, subresource="status")
-        )
+        return await self._api.until_answered(self._api.replace, WORKFLOWS, namespace, name, body, subresource="status")
 
     async def _read_again(self, ref: ObjectRef) -> bool:
         try:
-            answer = await self._api.until_answered(lambda: self._api.get(WORKFLOWS, ref.namespace, ref.name))
+            answer = await self._api.until_answered(self._api.get, WORKFLOWS, ref.namespace, ref.name)
         except NotFound:
             return False
         self.observe("MODIFIED", answer)
@@ -345,7 +343,7 @@ class Workflows:
         """Read a revision, however long that takes: to go on with another definition would be wrong."""
         while True:
             try:
-                return await self._api.until_answered(lambda: self._api.get(REVISIONS, ref.namespace, ref.name))
+                return await self._api.until_answered(self._api.get, REVISIONS, ref.namespace, ref.name)
             except Refused as error:
                 log.error("revision not read", extra={"revision": str(ref), "error": error.message})
                 await asyncio.sleep(_FORBIDDEN_PAUSE_SECONDS)
@@ -355,7 +353,7 @@ class Workflows:
         selector = f"{labels.WORKFLOW}={workflow.name},{labels.MANAGED_BY}={labels.MANAGER}"
         async with self._lock(workflow):  # or one that is being registered again would be deleted under it
             items, _ = await self._api.until_answered(
-                lambda: self._api.list_all(REVISIONS, workflow.namespace, label_selector=selector)
+                self._api.list_all, REVISIONS, workflow.namespace, label_selector=selector
             )
             current = self.get(workflow)
             needed = self.revisions_in_use(workflow) | {current.status.revision or "" if current else ""}
@@ -364,7 +362,7 @@ class Workflows:
 
     async def _delete_revision(self, ref: ObjectRef) -> None:
         try:
-            await self._api.until_answered(lambda: self._api.delete(REVISIONS, ref.namespace, ref.name))
+            await self._api.until_answered(self._api.delete, REVISIONS, ref.namespace, ref.name)
         except NotFound:
             return
         self._revisions.graphs.pop(ref, None)
