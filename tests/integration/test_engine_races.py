@@ -231,7 +231,7 @@ async def test_a_chain_of_thousands_of_runs_is_deleted_as_a_whole(engine: Engine
 )
 async def test_whoever_awaits_what_can_not_be_found_is_told_so(server: ApiServer, engine: Engine, name: str) -> None:
     before = server.requests.total()
-    stream = engine.results.open(NAMESPACE)
+    stream = engine.results.open(MAIN)
     stream.add(name)
     async with asyncio.timeout(SECONDS):
         result = await anext(stream.results())
@@ -437,7 +437,7 @@ async def test_a_definition_that_may_not_be_read_for_a_while_is_waited_for(
 async def test_whoever_awaits_a_run_that_may_not_be_read_is_told_so(server: ApiServer, engine: Engine) -> None:
     match = {"verb": ["get"], "resource": ["workflowruns"]}
     server.faults.install([{"match": match, "action": "status", "code": 403}])
-    stream = engine.results.open(NAMESPACE)
+    stream = engine.results.open(MAIN)
     stream.add("run")
     async with asyncio.timeout(SECONDS):
         result = await anext(stream.results())
@@ -639,3 +639,18 @@ async def test_a_server_that_says_to_come_back_at_once_is_given_time_all_the_sam
     server.faults.clear()
     async with asyncio.timeout(SECONDS):
         await reporting
+
+
+async def test_a_stranger_who_awaits_a_child_frees_no_slot_of_its_parent(engine: Engine, api: Api) -> None:
+    _, stream = await connect(engine, "etl")
+    await engine.workflows.register(NAMESPACE, POOL, make_definition("child"))
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    parent = engine.runs.attempts[await next_attempt(stream)]
+    child = await engine.spawning.trigger(child_trigger(parent.id, "run"))
+    stranger, itself = engine.results.open(STRANGER), engine.results.open(MAIN)
+    stranger.add(child)
+    assert parent.occupies_slot
+    itself.add(child)
+    assert not parent.occupies_slot
+    itself.close()
+    assert parent.occupies_slot

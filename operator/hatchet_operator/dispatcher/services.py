@@ -119,7 +119,7 @@ class _Dispatcher(DispatcherServicer):
     async def SubscribeToWorkflowRuns(
         self, requests: AsyncIterator[wire.SubscribeToWorkflowRunsRequest], caller: Caller
     ) -> AsyncIterator[wire.WorkflowRunEvent]:
-        stream = self._engine.results.open(caller.namespace)
+        stream = self._engine.results.open(caller)
         reading = asyncio.create_task(_read_subscriptions(requests, stream))
         try:
             async for result in stream.results():

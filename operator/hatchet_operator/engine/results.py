@@ -14,6 +14,7 @@ from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.results import StepResult, run_results
 from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
 from hatchet_operator.errors import NotFound, Refused
+from hatchet_operator.identity import Caller
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase
 
@@ -32,16 +33,16 @@ class RunResult:
 class ResultStream:
     """The runs that one client awaits."""
 
-    def __init__(self, results: "Results", namespace: str) -> None:
+    def __init__(self, results: "Results", caller: Caller) -> None:
         self._results = results
-        self._namespace = namespace
+        self.caller = caller
         self._ready: asyncio.Queue[RunResult] = asyncio.Queue()
         self._awaited: set[RunRecord] = set()
         self._looking: set[asyncio.Task[None]] = set()
 
     def add(self, name: str) -> None:
         """Await one more run."""
-        ref = ObjectRef(self._namespace, name)
+        ref = ObjectRef(self.caller.namespace, name)
         record = self._results.store.get(ref)
         if record is None:
             task = asyncio.get_running_loop().create_task(self._look_up(ref))
@@ -112,33 +113,36 @@ class Results:
         self.observe = observe
         self._slot_changed = slot_changed
 
-    def open(self, namespace: str) -> ResultStream:
-        return ResultStream(self, namespace)
+    def open(self, caller: Caller) -> ResultStream:
+        return ResultStream(self, caller)
 
     def begin_waiting(self, child: RunRecord) -> None:
         attempt = self._spawning_attempt(child)
-        if attempt is not None:
+        if attempt is not None and _is_awaited_by(attempt, child):
             attempt.change_slot(lambda: attempt.awaits.add(child.ref))
             self._slot_changed(attempt)
 
     def end_waiting(self, child: RunRecord) -> None:
-        if child.awaited_by:
-            return
         attempt = self._spawning_attempt(child)
-        if attempt is not None:
+        if attempt is not None and not _is_awaited_by(attempt, child):
             attempt.change_slot(lambda: attempt.awaits.discard(child.ref))
             self._slot_changed(attempt)  # with one parent less that waits, roots may be taken again
 
     def resume_waiting(self, parent: RunRecord) -> None:
         """A parent's attempt was found again after a restart; its children may be awaited already."""
         for child in self.store.children_of(parent.uid):
-            if child.awaited_by and not child.is_final:
+            if not child.is_final:
                 self.begin_waiting(child)
 
     def _spawning_attempt(self, child: RunRecord) -> Attempt | None:
         parent_ref = child.run.spec.parent
         parent = self.store.by_uid(parent_ref.uid) if parent_ref else None
         return parent.attempts.get(parent_ref.step) if parent and parent_ref else None
+
+
+def _is_awaited_by(attempt: Attempt, child: RunRecord) -> bool:
+    """Whether the one who has the attempt awaits this child of it: others may, and that frees no slot of it."""
+    return any(attempt.is_of(stream.caller) for stream in child.awaited_by)
 
 
 def _result(record: RunRecord) -> RunResult:
