@@ -68,7 +68,7 @@ async def test_defaults_of_a_workflow_without_spec(api: Api) -> None:
 async def test_a_pool_keeps_one_pod_unless_told_otherwise_and_scales(api: Api) -> None:
     pool = (await api.create(POOLS, make_pool())).ok(201)
     assert pool["spec"]["minReplicas"] == 1
-    assert (await api.get(POOLS, "a")).ok()["status"] == {"replicas": 0, "readyReplicas": 0}
+    assert (await api.get(POOLS, "a")).ok()["status"] == {"replicas": 0, "desiredReplicas": 0, "readyReplicas": 0}
     (await api.merge_patch(POOLS, "a", {"spec": {"replicas": 3}}, "scale")).ok()
     assert (await api.get(POOLS, "a")).ok()["spec"]["minReplicas"] == 3
 

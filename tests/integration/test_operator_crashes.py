@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from hatchet_operator.cluster.api import Json
+from hatchet_operator.cluster.kinds import LEASES
+from hatchet_operator.resources import labels
 from tests.integration.harness import (
     FINAL,
     OPERATOR_WRITES,
@@ -172,3 +175,45 @@ async def test_a_worker_outside_of_a_pod_registers_again_and_keeps_what_it_has(c
     await cluster.start_worker()
     await children_end_while_it_is_away(cluster, "run")
     await assert_done_once(cluster, "run", children=CHILDREN)
+
+
+# --- Workers outside of Pods
+
+
+async def test_a_worker_outside_of_pods_is_waited_for_too(cluster: Cluster) -> None:
+    await cluster.start_operator(running_after=60)
+    await cluster.start_worker("one")
+    two = await cluster.start_worker("two")
+    await cluster.until_registered()
+    await cluster.create_run("run", children=CHILDREN, in_child="child")
+    await cluster.until_executing("process", CHILDREN)
+    two.signal(signal.SIGSTOP)
+    await cluster.crash_operator()
+    await cluster.start_operator()
+    # a run that begins now goes to the first worker at once, while what the second may have is held back
+    await cluster.create_run("probe", children=0)
+    assert phase_of(await cluster.finished("probe")) == "Succeeded"
+    two.signal(signal.SIGCONT)
+    cluster.open_gate("child")
+    await assert_done_once(cluster, "run", children=CHILDREN)
+
+
+async def test_a_worker_that_signs_off_leaves_nothing_behind(cluster: Cluster) -> None:
+    await cluster.start_operator()
+    worker = await cluster.start_worker("one")
+    await cluster.until_registered()
+
+    async def leases() -> int:
+        items, _ = await cluster.api.list_all(LEASES, field_selector=None, label_selector=labels.POOL)
+        return len(items)
+
+    async def is_kept() -> bool:
+        return await leases() == 1
+
+    async def is_gone() -> bool:
+        return await leases() == 0
+
+    await eventually(is_kept)
+    worker.signal(signal.SIGTERM)
+    await worker.ended()
+    await eventually(is_gone)

@@ -54,8 +54,8 @@ def plan_run(seen: ObservedRun, now: datetime) -> RunPlan:
 
 def execute_again(seen: ObservedRun, now: datetime) -> RunPlan | None:
     wanted, described = seen.run.spec.execution, seen.run.status.execution
-    if wanted <= described:
-        return None
+    if wanted <= described or not seen.run.status.phase.is_final:
+        return None  # asked for while the run goes on: once more after its end
     return RunPlan(
         status=RunStatus(execution=wanted, children=seen.run.status.children, observed_generation=_generation(seen))
     )

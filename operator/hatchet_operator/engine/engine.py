@@ -135,6 +135,7 @@ class Engine:
         the workers that are known may hold must not be given out.
         """
         await self.resync()
+        await self.registry.know_from_leases()
         for informer in (self.pod_informer, self.run_informer):
             self._informing.append(asyncio.create_task(informer.run()))
             await informer.synced.wait()

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +19,13 @@ from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.decisions.observed import Outcome, Report
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
+from hatchet_operator.engine.registrations import (
+    delete_lease,
+    keep_in_lease,
+    keep_on_pod,
+    read_leases,
+    read_registration,
+)
 from hatchet_operator.engine.results import Results
 from hatchet_operator.engine.runs import Runs
 from hatchet_operator.engine.workers import (
@@ -92,6 +99,7 @@ class Registry:
         self._by_pod: dict[str, set[Worker]] = {}
         self._pods: dict[str, Json] = {}
         self._rejoin: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def workers_of_pool(self, pool: ObjectRef) -> list[Worker]:
         return [worker for worker in self._workers.values() if worker.pool == pool]
@@ -99,7 +107,7 @@ class Registry:
     # --- Registration
 
     async def register(self, caller: Caller, request: RegistrationRequest) -> Worker:
-        """Make a worker known; when it lives in a Pod of its pool, keep the registration there first.
+        """Keep a worker's registration, on its Pod if it lives in one of its pool, and make it known.
 
         Raises:
             NotPermitted: A Pod registers as another one.
@@ -131,8 +139,10 @@ class Registry:
         if pod is not None:
             before = [worker.registration.registered_at for worker in self._by_pod.get(pod_uid or "", ())]
             registration = registration.model_copy(update={"container_after": max(before, default=None)})
-            if not await self._keep_on_pod(pod, registration):
+            if not await keep_on_pod(self._api, pod, registration):
                 pod = None
+        if pod is None:
+            await keep_in_lease(self._api, namespace, registration)
         worker = self._add(namespace, registration, pod, registered_by=caller.pod_uid)
         if pod is not None:
             for other in list(self._by_pod.get(pod["metadata"]["uid"], ())):
@@ -152,19 +162,6 @@ class Registry:
         except (NotFound, Refused):
             return None
         return pod if pod["metadata"]["uid"] == uid else None
-
-    async def _keep_on_pod(self, pod: Json, registration: Registration) -> bool:
-        metadata = pod["metadata"]
-        text = registration.model_dump_json(by_alias=True, exclude_none=True)
-        patch = {"metadata": {"uid": metadata["uid"], "annotations": {labels.REGISTRATION: text}}}
-        try:
-            await self._api.until_answered(
-                lambda: self._api.patch(PODS, metadata["namespace"], metadata["name"], patch)
-            )
-        except (NotFound, Refused) as error:
-            log.warning("registration not kept", extra={"pod": metadata["name"], "error": str(error)})
-            return False
-        return True
 
     def _add(
         self,
@@ -283,6 +280,8 @@ class Registry:
         if worker.stream is stream:
             self._disconnect(worker)
             self._on_change(worker.pool)
+            if worker.draining and not worker.out and worker.pod is None:
+                self._bury(worker, "it signed off")
 
     def drain(self, caller: Caller, worker_id: str) -> None:
         """The worker takes nothing new; what it has, it finishes."""
@@ -335,6 +334,8 @@ class Registry:
             return
         self._disconnect(worker)
         self._remove(worker)
+        if worker.pod is None:
+            self._in_background(delete_lease(self._api, worker.namespace, worker.id))
         lost = list(worker.out.values())
         if lost or not worker.draining:
             self._metrics.losses.inc()
@@ -364,15 +365,15 @@ class Registry:
 
     def _know_from_annotation(self, pod: Json) -> None:
         """After a start, the workers are those that registered with an operator before."""
-        text = pod["metadata"].get("annotations", {}).get(labels.REGISTRATION)
-        if not self._runs.holding or text is None or pod["metadata"]["uid"] in self._by_pod:
+        if not self._runs.holding or pod["metadata"]["uid"] in self._by_pod:
             return
-        try:
-            registration = Registration.model_validate_json(text)
-        except ValueError as error:
-            log.warning("registration is not understood", extra={"pod": pod["metadata"]["name"], "error": str(error)})
-            return
-        self._add(pod["metadata"]["namespace"], registration, pod, reported=False)
+        if (registration := read_registration(pod)) is not None:
+            self._add(pod["metadata"]["namespace"], registration, pod, reported=False)
+
+    async def know_from_leases(self) -> None:
+        """After a start: the workers outside of Pods."""
+        for namespace, registration in await read_leases(self._api, self._settings.namespace):
+            self._add(namespace, registration, None, reported=False)
 
     # --- After a start
 
@@ -402,7 +403,14 @@ class Registry:
             log.warning("workers did not come back", extra={"workers": missing})
         self._runs.release_hold(somebody_is_missing=True)
 
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
         if self._rejoin is not None:
             self._rejoin.cancel()
         for worker in self._workers.values():

@@ -72,6 +72,11 @@ def _named(readable: str, digest: str) -> str:
     return f"{_readable(readable) or 'run'}-{digest}"
 
 
+def worker_lease_name(worker_id: str) -> str:
+    """Name the Lease that keeps the registration of a worker outside of Pods."""
+    return f"hatchet-worker-{_digest(worker_id)}"
+
+
 def workflow_object_name(exact: str) -> str:
     """Name the Workflow object of a workflow: lower-cased, other characters as "-", at most 63.
 

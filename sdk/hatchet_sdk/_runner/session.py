@@ -11,6 +11,7 @@ acknowledged, across any number of streams; an id that is held or was just done 
 import asyncio
 import os
 import platform
+import uuid
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ class Session:
         self._to_report: list[Report] = []
         self._gathering: asyncio.TimerHandle | None = None
         self._reports: set[asyncio.Task[None]] = set()
-        self._worker_id = ""
+        self._worker_id = str(uuid.uuid4())  # ours to choose, so that a Register whose answer got lost is the same one
         self._is_known = False
         self._stream: grpc.aio.UnaryStreamCall[WorkerListenRequest, AssignedAction] | None = None
         self._stopping = asyncio.Event()
@@ -149,7 +150,7 @@ class Session:
         return [attempt for attempt in self._held.values() if attempt.cancelled_at is None]
 
     async def _unsubscribe(self) -> None:
-        if not self._worker_id:
+        if not self._is_known:
             return
         request = WorkerUnsubscribeRequest(worker_id=self._worker_id)
         try:
@@ -181,7 +182,7 @@ class Session:
             pod_name=os.environ.get("HATCHET_POD_NAME") or None,
             pod_uid=os.environ.get("HATCHET_POD_UID") or None,
             workflow_version_ids=[version.id for version in versions],
-            worker_id=self._worker_id or None,
+            worker_id=self._worker_id,
         )
         answer = await self._connection.call(self._connection.dispatcher.Register, request)
         self._worker_id = answer.worker_id

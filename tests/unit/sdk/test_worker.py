@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_registration_names_workflows_actions_labels_and_pod(
     assert registered.labels["cores"].int_value == 4
     assert (registered.pod_name, registered.pod_uid) == ("pod-1", "uid-1")
     assert list(registered.workflow_version_ids) == ["version-of-W"]
-    assert not registered.HasField("worker_id")
+    assert uuid.UUID(registered.worker_id)  # chosen here: a Register that is repeated is the same one
     (listening,) = operator.requests("ListenV2")
     assert listening.reports_held
     assert not listening.held
