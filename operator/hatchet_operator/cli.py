@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from hatchet_operator.settings import Tls
+
 app = typer.Typer(
     name="hatchet-operator",
     help="Dynamic, durable Python workflows on Kubernetes, with nothing but Kubernetes.",
@@ -98,6 +100,29 @@ def run(
     advertise_ip: Annotated[
         str | None, typer.Option(envvar="POD_IP", help="Address for --grpc-service.", show_default="--grpc-host")
     ] = None,
+    tls: Annotated[
+        Tls,
+        typer.Option(help="Whose certificate workers see. own: of a CA that the operator makes, keeps and rotates."),
+    ] = Tls.NONE,
+    tls_name: Annotated[
+        list[str] | None,
+        typer.Option(help="For own: one more name that workers use; that of --grpc-advertise always is one."),
+    ] = None,
+    tls_cert_file: Annotated[
+        Path | None,
+        typer.Option(help="For files: the certificate's chain; all three are read again when they change."),
+    ] = None,
+    tls_key_file: Annotated[Path | None, typer.Option(help="For files: its key.")] = None,
+    tls_ca_file: Annotated[
+        Path | None, typer.Option(help="For files: what workers are to trust.", show_default="what their images know")
+    ] = None,
+    token_audience: Annotated[
+        str | None,
+        typer.Option(
+            help='Audience of the service-account tokens that worker pods present; "": only pools\' tokens are taken.',
+            show_default="in a cluster: hatchet-operator",
+        ),
+    ] = None,
     operator_namespace: Annotated[
         str | None,
         typer.Option(help="Where its own objects are.", show_default="this Pod's, or the kubeconfig's"),
@@ -131,6 +156,12 @@ def run(
         "grpc_port": grpc_port,
         "grpc_advertise": grpc_advertise,
         "grpc_service": grpc_service,
+        "tls": tls,
+        "tls_names": tuple(tls_name or ()),
+        "tls_cert_file": tls_cert_file,
+        "tls_key_file": tls_key_file,
+        "tls_ca_file": tls_ca_file,
+        "token_audience": token_audience,
         "operator_namespace": operator_namespace,
         "leader_election": leader_elect,
         "lease_name": lease_name,

@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hatchet_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
+WORKER_AUDIENCE = "hatchet-operator"
 _NOWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104  # refused, not bound to
 
 
@@ -50,8 +52,10 @@ def make_settings(options: Mapping[str, Any], endpoint: Endpoint) -> Settings:
     fitting: dict[str, Any] = {
         "operator_namespace": endpoint.namespace,
         "leader_election": endpoint.token_file is not None,
+        "token_audience": WORKER_AUDIENCE if endpoint.token_file is not None else None,
     }
     settings = Settings(**fitting | {name: value for name, value in options.items() if value is not None})
+    settings = replace(settings, token_audience=settings.token_audience or None)
     if settings.grpc_service is not None and (settings.pod_ip or settings.grpc_host) in _NOWHERE:
         raise ConfigurationError(
             "--grpc-service needs the address that it is to lead to: set --advertise-ip, or POD_IP to status.podIP"

@@ -17,6 +17,8 @@ from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
 from hatchet_operator.dispatcher.services import GrpcServer
 from hatchet_operator.engine.engine import Engine, find_token_key
 from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.engine.tls import CertificateSource, find_certificate_source
+from hatchet_operator.errors import ApiError, ConfigurationError
 from hatchet_operator.handlers import make_registry
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
@@ -95,14 +97,22 @@ class Term:
             is_leading=self._is_leading,
         )
         await engine.start()
+        source = find_certificate_source(api, self._settings, address=self._advertised(self._settings.grpc_port))
+        certificate = await source.read() if source else None
+        if certificate is not None:
+            engine.pools.trust(certificate.ca_pem)
         server = self._server = GrpcServer(engine)
-        port = await server.start(self._settings.grpc_host, self._settings.grpc_port)
+        port = await server.start(
+            self._settings.grpc_host, self._settings.grpc_port, certificate.pair if certificate else None
+        )
         self.grpc_address = self._advertised(port)
         engine.admit_workers(self.grpc_address)
         log.info("operator ready", extra={"grpc": self.grpc_address, "runs": len(engine.store)})
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_kopf_running(engine))
             group.create_task(engine.watch())
+            if source is not None:
+                group.create_task(_keep_certificate(source, server, engine))
             if self._settings.grpc_service is not None:
                 self._service = self._make_service(api, self._settings.grpc_service, port)
                 group.create_task(self._service.keep())
@@ -173,3 +183,16 @@ class Term:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         return [repr(error) for error in results if isinstance(error, Exception)]
+
+
+async def _keep_certificate(source: CertificateSource, server: GrpcServer, engine: Engine) -> None:
+    """Show a newer certificate as soon as there is one; what goes wrong meanwhile is tried again."""
+    while True:
+        await asyncio.sleep(source.look_again_seconds)
+        try:
+            certificate = await source.read()
+        except (ApiError, ConfigurationError) as error:
+            log.error("certificate not renewed", extra={"error": str(error)})
+            continue
+        engine.pools.trust(certificate.ca_pem)
+        server.show(certificate.pair)

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 
+from hatchet_operator.certificates import KeyPair
 from hatchet_operator.dispatcher import translation
 from hatchet_operator.dispatcher.calls import now_stamp, status_of, streaming, unary, unserved
 from hatchet_operator.engine.engine import Engine
@@ -255,9 +256,10 @@ class GrpcServer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._server: grpc.aio.Server | None = None
+        self._newer: grpc.ServerCertificateConfiguration | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; return the port.
+    async def start(self, host: str, port: int, certificate: KeyPair | None = None) -> int:
+        """Listen; return the port. Without a certificate it is plain text.
 
         Keepalive: Hatchet's clients ping every 10 s, with and without calls; a server with gRPC's defaults would
         answer GOAWAY too_many_pings after about 35 s (protocol 0). SO_REUSEPORT would let two operators share a port.
@@ -276,10 +278,31 @@ class GrpcServer:
         add_DispatcherServicer_to_server(_Dispatcher(self._engine), server)
         add_WorkflowServiceServicer_to_server(_Workflows(self._engine), server)
         add_EventsServiceServicer_to_server(_Events(self._engine), server)
-        bound = server.add_insecure_port(f"{host}:{port}")
+        address = f"{host}:{port}"
+        if certificate is None:
+            bound = server.add_insecure_port(address)
+        else:
+            credentials = grpc.dynamic_ssl_server_credentials(
+                _configuration(certificate),
+                self._take_newer,  # type: ignore[arg-type]  # the stubs do not know that it may return None
+            )
+            bound = server.add_secure_port(address, credentials)
         await server.start()
         return bound
+
+    def show(self, certificate: KeyPair) -> None:
+        """Use another certificate for the connections to come; those that are open stay as they are."""
+        self._newer = _configuration(certificate)
+
+    def _take_newer(self) -> grpc.ServerCertificateConfiguration | None:
+        """Asked by gRPC before each handshake, in a thread of its own; None: the one before is still good."""
+        newer, self._newer = self._newer, None
+        return newer
 
     async def stop(self, grace_seconds: float) -> None:
         if self._server is not None:
             await self._server.stop(grace_seconds)
+
+
+def _configuration(certificate: KeyPair) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(certificate.key, certificate.certificate)])

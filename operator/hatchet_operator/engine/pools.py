@@ -81,10 +81,11 @@ class Pools:
         self.active = True
         self._all_changed()
 
-    def trust(self, ca_pem: str) -> None:
+    def trust(self, ca_pem: str | None) -> None:
         """Have pods trust these authorities, before one of them signs a certificate that they meet."""
-        self.ca_pem = ca_pem
-        self._all_changed()
+        if ca_pem != self.ca_pem:
+            self.ca_pem = ca_pem
+            self._all_changed()
 
     def _all_changed(self) -> None:
         for pool in self.known():
