@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hatchet_operator.resources.base import API_VERSION
 
+from hatchet_operator.resources.base import API_VERSION
 from tests.conformance.kubectl import Kubectl
 from tests.kube.client import CRDS, Api, Json, Kind
 

@@ -1,4 +1,4 @@
-"""How hypothesis searches: without clocks, since test machines are shared; the same examples in CI, new ones elsewhere."""
+"""How hypothesis searches: without clocks, as test machines are shared; in CI always with the same examples."""
 
 import os
 

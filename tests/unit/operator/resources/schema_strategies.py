@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import cel
-from hatchet_operator.resources import durations
 from hypothesis import strategies as st
+
+from hatchet_operator.resources import durations
 
 Json = dict[str, Any]
 

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
+from pydantic import Field
+
 from hatchet_operator.resources import crds
 from hatchet_operator.resources.base import ResourceModel
 from hatchet_operator.resources.crds import load_crds, render_crd, structural_schema, write_crds
-from pydantic import Field
 
 COMMITTED = Path(__file__).parents[4] / "crds"
 

@@ -4,9 +4,10 @@ import contextlib
 from datetime import timedelta
 
 import pytest
-from hatchet_operator.resources.durations import PATTERN, format_duration, parse_duration
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from hatchet_operator.resources.durations import PATTERN, format_duration, parse_duration
 
 TEN_YEARS_MS = 87600 * 3600 * 1000
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from hatchet_operator.resources.limits import MAX_ERROR_BYTES, cut_error
-from hatchet_operator.resources.run import StepStatus
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hatchet_operator.resources.limits import MAX_ERROR_BYTES, cut_error
+from hatchet_operator.resources.run import StepStatus
 
 LONG = st.builds(
     lambda unit, count: unit * count, st.text(min_size=1, max_size=40), st.integers(0, MAX_ERROR_BYTES // 4)

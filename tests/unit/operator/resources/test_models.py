@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hatchet_operator.resources.base import Condition, ResourceModel
-from hatchet_operator.resources.crds import KINDS, Kind, structural_schema
-from hatchet_operator.resources.run import RunSpec
-from hatchet_operator.resources.workerpool import WorkerPool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from hatchet_operator.resources.base import Condition, ResourceModel
+from hatchet_operator.resources.crds import KINDS, Kind, structural_schema
+from hatchet_operator.resources.run import RunSpec
+from hatchet_operator.resources.workerpool import WorkerPool
 from tests.unit.operator.resources.schema_strategies import values_of
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.model.__name__)

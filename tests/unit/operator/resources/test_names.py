@@ -6,6 +6,9 @@ import re
 import uuid
 
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
 from hatchet_operator.resources.names import (
     ObjectRef,
     action_id,
@@ -17,8 +20,6 @@ from hatchet_operator.resources.names import (
     tenant_id,
     workflow_object_name,
 )
-from hypothesis import assume, example, given
-from hypothesis import strategies as st
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # lone surrogates too
