@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
+
 from hatchet_operator.apiserver.server import ApiServer
 from hatchet_operator.cluster.api import Api, Endpoint, Json
 from hatchet_operator.cluster.kinds import CONFIG_MAPS, PODS, SECRETS
@@ -24,7 +25,6 @@ from hatchet_operator.localnode import LOG_PATH_ANNOTATION, LocalNode
 from hatchet_operator.localnode.environment import expand
 from hatchet_operator.localnode.process import CannotStart, Process
 from hatchet_operator.localnode.status import next_back_off, should_restart
-
 from tests.kube.eventually import eventually
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
