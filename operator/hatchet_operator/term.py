@@ -135,14 +135,15 @@ class Term:
 
     async def _end(self, serving: asyncio.Task[None]) -> None:
         """Stop giving out work at once, let answers under way reach their callers, then leave nothing behind."""
+        if not self._ready.is_set():
+            await _cancel(serving)  # a start that goes on would let workers in
         self._ready.clear()
         if self.engine is not None:
             self.engine.registry.stop()  # streams never end by themselves
         asked_to = self._is_leading()  # else it was deposed
         if self._server is not None:
             await self._server.stop(self._grace_seconds if asked_to else 0)
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)  # what it raised was raised before
+        await _cancel(serving)
         if self._service is not None and asked_to:
             await self._service.withdraw()
         if self.engine is not None:
@@ -183,6 +184,11 @@ class Term:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         return [repr(error) for error in results if isinstance(error, Exception)]
+
+
+async def _cancel(serving: asyncio.Task[None]) -> None:
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)  # what it raised was raised before
 
 
 async def _keep_certificate(source: CertificateSource, server: GrpcServer, engine: Engine) -> None:

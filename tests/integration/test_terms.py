@@ -148,3 +148,22 @@ async def test_the_service_leads_to_the_leader() -> None:
         await depose(operator)
         await give_the_lease_to(operator, "")
         await eventually(leads_here, within_seconds=10)
+
+
+async def test_a_term_that_ends_while_it_begins_lets_nobody_in() -> None:
+    async with running_operator(**SETTINGS) as operator:
+        await depose(operator)
+        slow = {"match": {"verb": "list", "resource": "workflowruns"}, "action": "delay", "seconds": 30}
+        operator.server.faults.install(slow)
+        await give_the_lease_to(operator, "")
+
+        async def is_reading() -> bool:
+            return operator.server.faults.rules[0].fired == 1
+
+        await eventually(is_reading, within_seconds=10)
+        assert operator.operator.health().state == "reading what is there"
+        assert not operator.operator.health().ready
+        await depose(operator)
+        assert operator.operator.health().state == "standby"
+        assert not operator.operator.ready.is_set()
+        assert not tasks_of_a_term()
