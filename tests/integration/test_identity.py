@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,10 +18,12 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
 
 from hatchet_operator.cluster.kinds import PODS, RUNS
+from hatchet_operator.engine import callers
 from hatchet_operator.engine.records import Attempt
 from hatchet_operator.identity import Caller, mint_token
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_sdk import ClientConfig
+from hatchet_sdk import ClientConfig, Context, Hatchet
+from hatchet_sdk._client import connection
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import events_pb2 as events_wire
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
@@ -362,3 +365,42 @@ async def test_a_user_of_a_deployment_is_told_which_label_is_missing(victim: Vic
         await worker.put_workflow("theirs")
     assert "set the label hatchet-operator.dev/pool: <name> in the pod template" in (refused.value.details() or "")
     await worker.close()
+
+
+async def test_a_worker_of_the_sdk_follows_the_token_that_the_kubelet_renews(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_READ_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(callers, "_JUDGED_AGAIN_SECONDS", 0.2)  # these tokens do not say when they end
+    monkeypatch.setattr(callers, "_TRIED_AGAIN_SECONDS", 0.2)
+    hatchet = Hatchet()
+
+    @hatchet.workflow(name="parent")
+    class Parent:
+        @hatchet.step()
+        async def work(self, context: Context) -> dict[str, Any]:
+            child = await context.aio.spawn_workflow("child", {}, key="only")
+            return {"child": await child.result()}
+
+    @hatchet.workflow(name="child")
+    class Child:
+        @hatchet.step()
+        def work(self, context: Context) -> dict[str, bool]:
+            return {"done": True}
+
+    async with running_operator(token_audience=AUDIENCE) as instance:
+        await create_pod(instance.api, "mine", pool="main")
+        file = tmp_path / "token"
+        address = instance.operator.grpc_address
+        monkeypatch.setattr(
+            instance,
+            "config",
+            lambda pool: ClientConfig(host_port=address, token_file=str(file), tls_strategy="none"),
+        )
+        first = await request_token(instance.api, "mine", seconds=2)
+        file.write_text(first)
+        await instance.work(Parent(), Child())
+        file.write_text(await request_token(instance.api, "mine"))
+        await instance.until(lambda: instance.engine.callers.known(first) is None)  # it ended
+        await instance.create_run("run", "parent")
+        assert (await instance.finished("run"))["phase"] == "Succeeded"

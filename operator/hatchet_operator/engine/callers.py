@@ -133,6 +133,8 @@ class Callers:
                 raise error
         if self._audience is None:
             raise Unauthenticated(WHO_ARE_YOU)
+        if digest not in self._asking and len(self._asking) >= _REVIEWS_WAITING:
+            raise NotReady("too many unknown tokens at once; repeat the call")
         # shielded, since others may wait for the same answer
         return await asyncio.shield(self._ask(digest, token))
 
@@ -157,8 +159,6 @@ class Callers:
         """Have a token judged, once however many calls ask."""
         if (asking := self._asking.get(digest)) is not None:
             return asking
-        if len(self._asking) >= _REVIEWS_WAITING:
-            raise NotReady("too many unknown tokens at once; repeat the call")
         task = self._asking[digest] = asyncio.get_running_loop().create_task(self._judge(digest, token))
         task.add_done_callback(lambda done: self._answered(digest, done))
         return task
@@ -169,6 +169,8 @@ class Callers:
         if isinstance(error, Unauthenticated | NotPermitted):
             self._forget(digest)
             _put(self._refused, digest, (self._clock() + _REFUSED_SECONDS, error), at_most=_REFUSED_KEPT)
+        elif error is not None and not isinstance(error, NotReady):
+            log.error("token not judged", exc_info=error)  # nobody may be waiting who would show it
 
     async def _judge(self, digest: bytes, token: str) -> Caller:
         async with self._reviews:

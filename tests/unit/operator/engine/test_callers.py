@@ -8,6 +8,7 @@ import pytest
 
 from hatchet_operator.cluster.api import Api, Endpoint, Json
 from hatchet_operator.cluster.kinds import Resource
+from hatchet_operator.engine import callers
 from hatchet_operator.engine.callers import Callers
 from hatchet_operator.errors import (
     NotFound,
@@ -136,6 +137,20 @@ async def test_reviews_of_different_tokens_are_bounded() -> None:
     world.api.answering.set()
     assert await asyncio.gather(*calls) == [POD_A] * 50
     assert (world.api.reviews, world.api.most_at_once) == (50, 8)
+
+
+async def test_a_flood_of_unknown_tokens_is_turned_away_and_known_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callers, "_REVIEWS_WAITING", 3)
+    world = World()
+    await world.callers.find(make_token())
+    world.api.answering.clear()
+    flood = [asyncio.create_task(world.callers.find(make_token(number=number))) for number in range(1, 4)]
+    await asyncio.sleep(0)
+    assert "too many" in await world.refused(make_token(number=4), NotReady)
+    world.now += 601  # the known one is to be judged again
+    assert world.callers.known(make_token()) == POD_A
+    world.api.answering.set()
+    assert await asyncio.gather(*flood) == [POD_A] * 3
 
 
 async def test_a_pools_token_needs_no_review() -> None:
