@@ -654,3 +654,70 @@ async def test_a_stranger_who_awaits_a_child_frees_no_slot_of_its_parent(engine:
     assert not parent.occupies_slot
     itself.close()
     assert parent.occupies_slot
+
+
+# --- What is lost on the way, or said too late
+
+
+async def listen_silently(engine: Engine, worker: Worker) -> WorkerStream:
+    """Listen as clients do that never say what they hold."""
+    _, stream = engine.registry.listen(MAIN, worker.id, None)
+    return stream
+
+
+async def test_a_start_that_was_lost_with_its_stream_is_sent_again(engine: Engine, api: Api) -> None:
+    worker, _ = await connect(engine, "etl")
+    stream = await listen_silently(engine, worker)
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    lost = await next_attempt(stream)
+    engine.registry.left(worker, stream)
+    assert await next_attempt(await listen_silently(engine, worker)) == lost
+
+
+async def test_a_start_that_was_confirmed_is_not_sent_again(engine: Engine, api: Api) -> None:
+    worker, _ = await connect(engine, "etl")
+    stream = await listen_silently(engine, worker)
+    await api.create(RUNS, NAMESPACE, make_run("first"))
+    engine.started(MAIN, await next_attempt(stream))
+    engine.registry.left(worker, stream)
+    stream = await listen_silently(engine, worker)
+    await api.create(RUNS, NAMESPACE, make_run("second"))
+    attempt = engine.runs.attempts[await next_attempt(stream)]
+    assert attempt.ref.name == "second"
+
+
+async def test_a_result_beats_the_loss_of_its_worker(engine: Engine, api: Api, server: ApiServer) -> None:
+    worker, stream = await connect(engine, "etl")
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    attempt = await next_attempt(stream)
+    record = engine.store.get(ObjectRef(NAMESPACE, "run"))
+    assert record is not None
+    record.writing = True  # another write of the run is under way, and takes its time
+    engine.registry._bury(worker, "it was silent")
+    reporting = asyncio.create_task(engine.report(MAIN, attempt, Outcome.COMPLETED, payload='{"a": 1}'))
+    await asyncio.sleep(0)
+    record.writing = False
+    engine.runs.reconcile(record)
+    async with asyncio.timeout(SECONDS):
+        await reporting
+    assert (record.run.status.steps["work"].losses, record.run.status.phase) == (0, "Succeeded")
+
+
+async def test_a_run_that_can_not_be_reconciled_acknowledges_nothing(
+    engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, stream = await connect(engine, "etl")
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    attempt = await next_attempt(stream)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hatchet_operator.engine.runs.plan_run", broken)
+        reporting = asyncio.create_task(engine.report(MAIN, attempt, Outcome.COMPLETED, payload="{}"))
+        await until(lambda: any(record.refused for record in engine.store))
+    assert not reporting.done()
+    await api.patch(RUNS, NAMESPACE, "run", {"metadata": {"labels": {"somebody": "changed-it"}}})
+    async with asyncio.timeout(SECONDS):
+        await reporting

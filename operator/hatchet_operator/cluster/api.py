@@ -154,12 +154,14 @@ class Api:
         name: str,
         *,
         uid: str | None = None,
+        resource_version: str | None = None,
         grace_seconds: int | None = None,
         propagation: str = "Background",
     ) -> None:
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if uid is not None:
-            body["preconditions"] = {"uid": uid}
+        preconditions = {"uid": uid, "resourceVersion": resource_version}
+        if given := {name: value for name, value in preconditions.items() if value is not None}:
+            body["preconditions"] = given
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
         await self._write("DELETE", resource, resource.path(namespace, name), body)

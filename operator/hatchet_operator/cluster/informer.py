@@ -76,6 +76,7 @@ class Informer:
                     raise Transient("the watch was closed as soon as it was opened")
             except ApiError as error:
                 failures += 1
+                self.last_event_at = asyncio.get_running_loop().time()  # it goes on; to start anew would not help
                 if isinstance(error, Gone):
                     version = None
                 log.warning(

@@ -38,6 +38,11 @@ class Report:
     may_retry: bool = True
     retry_after: timedelta | None = None
 
+    @property
+    def is_assumed(self) -> bool:
+        """Nobody said so: its worker is silent, or can't be asked."""
+        return self.outcome in (Outcome.LOST, Outcome.UNKNOWN)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiveAttempt:

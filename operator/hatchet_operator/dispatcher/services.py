@@ -94,6 +94,8 @@ class _Dispatcher(DispatcherServicer):
                 payload=request.event_payload,
                 **_retry_wishes(request),
             )
+        elif request.event_type == wire.STEP_EVENT_TYPE_STARTED:
+            self._engine.started(caller, request.task_run_external_id)
         return wire.ActionEventResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
 
     @unary

@@ -224,6 +224,11 @@ class Engine:
             raise NotPermitted(f'{caller} was not given step "{attempt.step.name}" of run "{attempt.ref.name}"')
         return attempt
 
+    def started(self, caller: Caller, attempt_id: str) -> None:
+        """A worker that does not say what it holds says at least that it has begun."""
+        if (attempt := self.attempt(caller, attempt_id)) is not None:
+            attempt.confirmed = True
+
     async def report(
         self,
         caller: Caller,
@@ -333,10 +338,14 @@ class Engine:
         }
 
     def _workflow_changed(self, workflow: ObjectRef) -> None:
-        for record in self.store:
-            mine = (record.ref.namespace, record.run.spec.workflow) == (workflow.namespace, workflow.name)
-            if mine and not record.is_final:
-                self.runs.reconcile(record)
+        self.runs.reconcile_all(
+            [
+                record
+                for record in self.store
+                if (record.ref.namespace, record.run.spec.workflow) == (workflow.namespace, workflow.name)
+                and not (record.is_final and record.run.spec.parent)  # a finished root has a ttl that may be new
+            ]
+        )
 
 
 async def find_token_key(api: Api, settings: Settings) -> str:

@@ -43,6 +43,7 @@ class Attempt:
     cancel_sent_at: datetime | None = None
     withdrawn: bool = False  # left in the queue's heap, to be skipped
     sent: bool = False  # handed to the worker's stream
+    confirmed: bool = False  # the worker said that it has begun
     awaits: set[ObjectRef] = field(default_factory=set)  # own unfinished children that it awaits
     released: bool = False  # the step gave its slot back
 
@@ -93,6 +94,7 @@ class RunRecord:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     writing: bool = False
     conflicts: int = 0  # status writes in a row that met a newer object
+    being_written: frozenset[str] = frozenset()  # attempts whose reports the write under way speaks of
     refused: bool = False  # the server took not even a small status; wait until the object changes
     may_be_out: bool = False  # known from before a restart: a worker may have its steps
     children_written_at: datetime | None = None

@@ -238,7 +238,7 @@ class Registry:
         for attempt in list(worker.out.values()):
             # What was given out on a stream that broke may never have arrived; a worker knows what it has already.
             lost_on_the_way = held is not None and attempt.id not in {item.attempt_id for item in held}
-            if lost_on_the_way or not attempt.sent:
+            if lost_on_the_way or not attempt.sent or (held is None and not attempt.confirmed):
                 stream.put(StartCommand(attempt))
         worker.reported = True
         if not worker.draining:

@@ -68,7 +68,14 @@ _EVENT_TYPES: Mapping[Ending, "StepActionEventType.ValueType"] = {
     Ending.CANCELLED: STEP_EVENT_TYPE_CANCELLED,
 }
 # What no repetition can change: the operator read the report and does not want it.
-_REFUSED_REPORT = frozenset({StatusCode.INVALID_ARGUMENT, StatusCode.FAILED_PRECONDITION, StatusCode.OUT_OF_RANGE})
+_REFUSED_REPORT = frozenset(
+    {
+        StatusCode.INVALID_ARGUMENT,
+        StatusCode.FAILED_PRECONDITION,
+        StatusCode.OUT_OF_RANGE,
+        StatusCode.PERMISSION_DENIED,  # the attempt is another worker's by now
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
