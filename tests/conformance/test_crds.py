@@ -61,7 +61,7 @@ async def test_a_run_is_found_by_phase_and_workflow(api: Api) -> None:
 
 async def test_defaults_of_a_workflow_without_spec(api: Api) -> None:
     workflow = (await api.create(WORKFLOWS, WORKFLOWS.make("a"))).ok(201)
-    assert workflow["spec"] == {"scheduleTimeoutCounts": "Worker", "suspended": False}
+    assert workflow["spec"] == {"execution": "Pool", "scheduleTimeoutCounts": "Worker", "suspended": False}
     assert "status" not in workflow
 
 
@@ -82,6 +82,17 @@ async def test_free_form_fields_are_kept_as_they_are(api: Api) -> None:
         "spec": {"nodeSelector": {"x": "y"}, "containers": [{"name": "w", "env": [{"name": "A", "value": "1"}]}]},
     }
     assert (await api.create(POOLS, make_pool(template=template))).ok(201)["spec"]["template"] == template
+
+
+async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None:
+    allowed = {
+        "resources": {"requests": {"cpu": 2, "memory": "8Gi"}, "limits": {"nvidia.com/gpu": "1"}},
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 5}],
+    }
+    others = {"hostNetwork": True, "serviceAccountName": "admin", "volumes": [{"name": "x"}], "containers": []}
+    workflow = (await api.create(WORKFLOWS, make_workflow(podOverrides=allowed | others))).ok(201)
+    assert workflow["spec"]["podOverrides"] == allowed
 
 
 # --- what is refused when an object is made ---
@@ -171,6 +182,24 @@ async def test_free_form_fields_are_kept_as_they_are(api: Api) -> None:
             make_workflow(steps={f"s{n}": {} for n in range(257)}),
             "spec.steps: Too many: 257: must have at most 256 items",
             id="too many steps",
+        ),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow(execution="Node"),
+            'spec.execution: Unsupported value: "Node": supported values: "Pool", "Pod"',
+            id="an unknown execution",
+        ),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow(podOverrides={"resources": {"limits": {"memory": "much"}}}),
+            "spec.podOverrides.resources.limits.memory in body should match",
+            id="an amount that is no quantity",
+        ),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow(podOverrides={"tolerations": [{"effect": "Never"}]}),
+            'spec.podOverrides.tolerations[0].effect: Unsupported value: "Never"',
+            id="an effect that no taint has",
         ),
         pytest.param(
             POOLS,

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from graphlib import CycleError, TopologicalSorter
 
-from hatchet_operator.resources.reasons import ScheduleTimeoutCounts
+from hatchet_operator.resources.pod_overrides import PodOverrides
+from hatchet_operator.resources.reasons import Execution, ScheduleTimeoutCounts
 from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefinition, WorkflowSpec
 
 DEFAULT_SCHEDULE_TIMEOUT = timedelta(minutes=5)
@@ -28,6 +29,8 @@ class Graph:
         schedule_timeout: How long a step may wait for a worker.
         counts: Which waiting the schedule timeout means.
         priority: Of runs that set none.
+        execution: Where the steps run.
+        pod_overrides: What pods made for runs have other than the pool's template.
     """
 
     workflow: str
@@ -38,6 +41,8 @@ class Graph:
     schedule_timeout: timedelta
     counts: ScheduleTimeoutCounts
     priority: int
+    execution: Execution = Execution.POOL
+    pod_overrides: PodOverrides | None = None
 
     def step(self, name: str) -> StepDefinition | None:
         candidates = (*self.steps, self.on_failure) if self.on_failure else self.steps
@@ -109,6 +114,8 @@ def effective_graph(
         schedule_timeout=spec.schedule_timeout if spec.schedule_timeout is not None else definition.schedule_timeout,
         counts=spec.schedule_timeout_counts,
         priority=spec.priority or definition.default_priority or DEFAULT_PRIORITY,
+        execution=spec.execution,
+        pod_overrides=spec.pod_overrides,
     )
 
 

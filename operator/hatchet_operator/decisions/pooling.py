@@ -11,7 +11,7 @@ from hatchet_operator.resources.workerpool import WorkerPool
 
 Json = dict[str, Any]
 
-
+_LAST_LINES = 10
 _MOUNT = "/var/run/hatchet-operator"
 _VOLUME = "hatchet-operator-identity"
 _TOKEN_SECONDS = 3600
@@ -52,13 +52,33 @@ def trouble_of(pod: Json) -> str | None:
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return f"Unschedulable: {condition.get('message', '')}"
-    for container in status.get("containerStatuses") or []:
-        waiting = container.get("state", {}).get("waiting")
-        if waiting and waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            last = container.get("lastState", {}).get("terminated", {})
-            text = f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
-            return f"{text}\n{last['message']}" if last.get("message") else text
+    for container in (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])):
+        if (trouble := _trouble_of_container(container)) is not None:
+            return trouble
+    if status.get("phase") == "Failed" and status.get("reason"):  # evicted, say: of its containers nothing is known
+        return _with_details(status["reason"], status.get("message"))
     return None
+
+
+def _trouble_of_container(container: Json) -> str | None:
+    state = container.get("state", {})
+    if (ended := state.get("terminated")) and ended.get("exitCode"):
+        return _with_details(f"{ended.get('reason') or 'Error'} (exit code {ended['exitCode']})", None, ended)
+    waiting = state.get("waiting") or {}
+    if waiting.get("reason") in (None, "ContainerCreating", "PodInitializing"):
+        return None
+    reason, message = waiting["reason"], waiting.get("message") or ""
+    if reason == "ImagePullBackOff" and ": ErrImagePull: " in message:
+        # The kubelet says the two in turn, and the one about the pause has the other at its end.
+        reason, message = "ErrImagePull", message.partition(": ErrImagePull: ")[2]
+    return _with_details(reason, message, container.get("lastState", {}).get("terminated"))
+
+
+def _with_details(reason: str, message: str | None, ended: Json | None = None) -> str:
+    """Put a reason, its message, and the last lines that a container wrote into one text."""
+    text = f"{reason}: {message}" if message else reason
+    last_lines = ((ended or {}).get("message") or "").strip().splitlines()[-_LAST_LINES:]
+    return "\n".join([text, *last_lines])
 
 
 def token_secret_name(pool: str) -> str:
@@ -95,6 +115,7 @@ def make_pod(pool: WorkerPool, access: OperatorAccess) -> Json:
         spec["volumes"] = [*spec.get("volumes", []), {"name": _VOLUME, "projected": {"sources": sources}}]
         mount = {"name": _VOLUME, "mountPath": _MOUNT, "readOnly": True}
         worker["volumeMounts"] = [*worker.get("volumeMounts", []), mount]
+    worker.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # so that its last lines say why it crashed
     spec["automountServiceAccountToken"] = False  # workers have no right to the Kubernetes API at all
     return {
         "apiVersion": "v1",

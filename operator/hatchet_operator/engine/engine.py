@@ -21,6 +21,7 @@ from hatchet_operator.engine.pools import Pools
 from hatchet_operator.engine.records import Attempt, RunStore
 from hatchet_operator.engine.registry import Registry
 from hatchet_operator.engine.results import Results
+from hatchet_operator.engine.run_pods import RunPods
 from hatchet_operator.engine.runs import Runs
 from hatchet_operator.engine.spawning import Spawning
 from hatchet_operator.engine.workflows import Workflows
@@ -81,7 +82,7 @@ class Engine:
             api,
             events=self.events,
             token_key=token_key,
-            workers_of=lambda pool: self.registry.workers_of_pool(pool),
+            workers_of=lambda pool: [w for w in self.registry.workers_of_pool(pool) if w.run_uid is None],
             drain=lambda worker: self.registry.drain_worker(worker),
             queued=lambda pool: self.runs.queue.waiting_for(pool.namespace, pool.name),
         )
@@ -96,7 +97,23 @@ class Engine:
             on_change=self.pools.changed,
             may_command=is_leading,
         )
-        self.runs.queue.on_demand = lambda namespace, pool: self.pools.changed(ObjectRef(namespace, pool or ""))
+        self.run_pods = RunPods(
+            api,
+            events=self.events,
+            store=self.store,
+            pools=self.pools,
+            graph_of=lambda record: self.workflows.graph_of(record.run) or record.graph,
+            workers_in=self.registry.workers_in_pod,
+            drain=self.registry.drain_worker,
+            trouble_changed=self.runs.reconcile,
+            cancel_grace=settings.cancel_grace,
+        )
+        self.registry.on_death = self.run_pods.worker_died
+        self.runs.told_to_stop = self.run_pods.told_to_stop
+        self.runs.on_end = self.run_pods.ended
+        self.runs.trouble_of = self._trouble_of
+        self.runs.queue.on_demand = self._demand_changed
+        self.pools.trouble_changed = self._pool_trouble_changed
         self.callers = Callers(
             api,
             key=token_key,
@@ -166,6 +183,7 @@ class Engine:
                 own_ca=self.pools.ca_pem is not None,
             )
         )
+        self.run_pods.start()
         self.registry.begin_rejoin()
 
     async def resync(self) -> None:
@@ -204,6 +222,7 @@ class Engine:
         await asyncio.gather(*reading, return_exceptions=True)
         self.registry.stop()
         await self.callers.stop()
+        await self.run_pods.stop()
         await self.pools.stop()
         await self.workflows.stop()
         await self.runs.stop()
@@ -241,6 +260,7 @@ class Engine:
         retry_after: timedelta | None = None,
     ) -> None:
         """Take in how an attempt ended, and return when it is written down (or does not matter any more)."""
+        self.run_pods.attempt_ended(caller, attempt_id)
         if not self.may_report(caller, attempt_id, run_uid):
             return  # as for any attempt that is not there
         now = datetime.now(UTC)
@@ -323,6 +343,22 @@ class Engine:
         self.callers.observe_pod(kind, pod)
         self.registry.observe_pod(kind, pod)
         self.pools.observe_pod(kind, pod)
+        self.run_pods.observe_pod(kind, pod)
+
+    def _demand_changed(self, namespace: str, pool: str | None, run_uid: str | None) -> None:
+        if run_uid is not None:
+            self.run_pods.changed(run_uid)
+        else:
+            self.pools.changed(ObjectRef(namespace, pool or ""))
+
+    def _trouble_of(self, attempt: Attempt) -> str | None:
+        """Say why nobody takes an attempt that waits, as far as that is known."""
+        if attempt.run_uid is not None:
+            return self.run_pods.trouble_of(attempt.run_uid)
+        return self.pools.trouble_of(ObjectRef(attempt.ref.namespace, attempt.graph.pool or ""))
+
+    def _pool_trouble_changed(self, pool: ObjectRef) -> None:
+        self.runs.reconcile_waiting(self.runs.queue.waiting_in(pool.namespace, pool.name))
 
     def _pool_is_there(self, pool: ObjectRef) -> bool:
         return pool in self.pools or any(worker.is_connected for worker in self.registry.workers_of_pool(pool))

@@ -71,6 +71,8 @@ class Pools:
         self._pending: set[ObjectRef] = set()
         self._deleted_pods = Tombstones()
         self._secrets: dict[ObjectRef, Json] = {}  # what was written, by pool
+        self._troubles: dict[ObjectRef, str] = {}
+        self.trouble_changed: Callable[[ObjectRef], None] = lambda ref: None
         self._access = OperatorAccess(grpc_address="")
         self.ca_pem: str | None = None
         self.active = False
@@ -94,6 +96,18 @@ class Pools:
     def __contains__(self, ref: ObjectRef) -> bool:
         return ref in self._pools
 
+    def get(self, ref: ObjectRef) -> WorkerPool | None:
+        return self._pools.get(ref)
+
+    @property
+    def access(self) -> OperatorAccess:
+        """How pods find the operator."""
+        return self._access
+
+    def trouble_of(self, ref: ObjectRef) -> str | None:
+        """Say why a pool has fewer workers than its work needs; None: nothing is known to be wrong."""
+        return self._troubles.get(ref)
+
     def known(self) -> list[ObjectRef]:
         return list(self._pools)
 
@@ -104,6 +118,7 @@ class Pools:
         """It is not there any more; its pods and Secret are owned by it."""
         self._pools.pop(ref, None)
         self._secrets.pop(ref, None)
+        self._troubles.pop(ref, None)
         if (recheck := self._rechecks.pop(ref, None)) is not None:
             recheck.cancel()
 
@@ -192,7 +207,23 @@ class Pools:
                 self._recheck_after(ref, _LOOK_AGAIN)
         for name in plan.delete:
             await self._delete_pod(ref, name)
+        self._note_trouble(ref, refused or (plan.message if plan.reason is Reason.PODS_FAILING else None))
         await self._write_status(ref, plan, refused)
+
+    def _note_trouble(self, ref: ObjectRef, trouble: str | None) -> None:
+        if trouble == self._troubles.get(ref):
+            return
+        if trouble is None:
+            del self._troubles[ref]
+        else:
+            self._troubles[ref] = trouble
+        self.trouble_changed(ref)
+
+    async def ensure_secret(self, ref: ObjectRef) -> None:
+        """Make sure that a pool's Secret is there for a pod that somebody else makes."""
+        pool = self._pools.get(ref)
+        if pool is not None and self._secrets.get(ref) != self._secret_data(ref):
+            await self._ensure_secret(pool)
 
     def _plan(self, pool: WorkerPool, ref: ObjectRef) -> PoolPlan:
         workers = {worker.pod_uid: worker for worker in self._workers_of(ref)}

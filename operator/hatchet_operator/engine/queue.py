@@ -16,8 +16,8 @@ from hatchet_operator.decisions.scheduling import choose_worker
 from hatchet_operator.engine.records import Attempt
 from hatchet_operator.engine.workers import Worker
 
-QueueKey = tuple[str, str | None, str]
-"""Namespace, pool, action."""
+QueueKey = tuple[str, str | None, str, str | None]
+"""Namespace, pool, action; and the run's UID, if the run has pods of its own, which take nothing else."""
 
 _Heap = list[tuple[int, int, Attempt]]
 
@@ -52,7 +52,7 @@ class AttemptQueue:
     def __init__(self, *, assign: Callable[[Attempt, Worker], None], unserved: Callable[[list[Attempt]], None]) -> None:
         self._assign = assign
         self._unserved = unserved
-        self.on_demand: Callable[[str, str | None], None] = lambda namespace, pool: None
+        self.on_demand: Callable[[str, str | None, str | None], None] = lambda namespace, pool, run_uid: None
         self._queues: dict[QueueKey, _Queue] = {}
         self._numbers = itertools.count()
 
@@ -72,7 +72,7 @@ class AttemptQueue:
         for worker in [worker for worker in queue.workers if worker.can_take(attempt)]:
             self.fill(worker)  # those that wait may be roots that are held back, and this a child
         if queue.waiting:
-            self.on_demand(attempt.ref.namespace, attempt.graph.pool)
+            self.on_demand(attempt.ref.namespace, attempt.graph.pool, attempt.run_uid)
 
     def withdraw(self, attempt: Attempt) -> None:
         """Take back an attempt that waits."""
@@ -81,10 +81,16 @@ class AttemptQueue:
             queue = self._queue(_key(attempt))
             queue.waiting -= 1
             queue.sweep()
+            self._drop_if_unused(_key(attempt))
 
     def wait_of(self, attempt: Attempt) -> Wait:
-        queue = self._queue(_key(attempt))
-        return Wait(queued_at=attempt.queued_at, unserved_since=queue.unserved_since)
+        queue = self._queues.get(_key(attempt))
+        return Wait(queued_at=attempt.queued_at, unserved_since=queue.unserved_since if queue else None)
+
+    def waiting_in(self, namespace: str, pool: str) -> list[Attempt]:
+        """Return the attempts that wait for a slot of a pool."""
+        queues = [queue for key, queue in self._queues.items() if _is_of_pool(key, namespace, pool)]
+        return [attempt for queue in queues for attempt in _in_heaps(queue)]
 
     def depth(self) -> dict[QueueKey, int]:
         return {key: queue.waiting for key, queue in self._queues.items() if queue.waiting}
@@ -105,6 +111,7 @@ class AttemptQueue:
             if not queue.workers and queue.waiting and queue.unserved_since is None:
                 queue.unserved_since = now
                 self._unserved(list(_in_heaps(queue)))
+            self._drop_if_unused(key)
 
     def fill(self, worker: Worker) -> None:
         """Give a worker what it has slots for, the most urgent first, over all of its actions."""
@@ -126,18 +133,28 @@ class AttemptQueue:
             queue.waiting -= 1
             self._assign(attempt, worker)
         if not worker.out:
-            self.on_demand(worker.namespace, worker.registration.pool)  # there is less of it
+            self.on_demand(worker.namespace, worker.registration.pool, worker.run_uid)  # there is less of it
 
     def waiting_for(self, namespace: str, pool: str) -> int:
-        """How many attempts wait for a slot of a pool."""
-        return sum(queue.waiting for key, queue in self._queues.items() if key[:2] == (namespace, pool))
+        """How many attempts wait for a slot of a pool; those of runs with pods of their own do not."""
+        return sum(queue.waiting for key, queue in self._queues.items() if _is_of_pool(key, namespace, pool))
 
     def _queue(self, key: QueueKey) -> _Queue:
         return self._queues.setdefault(key, _Queue())
 
+    def _drop_if_unused(self, key: QueueKey) -> None:
+        """Runs with pods of their own have queues of their own, of which each is used once."""
+        queue = self._queues.get(key)
+        if key[3] is not None and queue is not None and not queue.workers and not queue.waiting:
+            del self._queues[key]
+
 
 def _key(attempt: Attempt) -> QueueKey:
-    return attempt.ref.namespace, attempt.graph.pool, attempt.step.action
+    return attempt.ref.namespace, attempt.graph.pool, attempt.step.action, attempt.run_uid
+
+
+def _is_of_pool(key: QueueKey, namespace: str, pool: str) -> bool:
+    return key[:2] == (namespace, pool) and key[3] is None
 
 
 def _in_heaps(queue: _Queue) -> Iterator[Attempt]:

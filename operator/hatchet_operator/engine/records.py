@@ -37,6 +37,7 @@ class Attempt:
     priority: int
     is_root: bool
     queued_at: datetime
+    run_uid: str | None = None  # of a run whose attempts go to pods of its own
     worker: "Worker | None" = None
     started_at: datetime | None = None
     deadline: datetime | None = None

@@ -98,11 +98,15 @@ class Registry:
         self._workers: dict[str, Worker] = {}
         self._by_pod: dict[str, set[Worker]] = {}
         self._pods: dict[str, Json] = {}
+        self.on_death: Callable[[Worker], None] = lambda worker: None
         self._rejoin: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def workers_of_pool(self, pool: ObjectRef) -> list[Worker]:
         return [worker for worker in self._workers.values() if worker.pool == pool]
+
+    def workers_in_pod(self, uid: str) -> list[Worker]:
+        return list(self._by_pod.get(uid, ()))
 
     # --- Registration
 
@@ -136,6 +140,7 @@ class Registry:
             pod = await self._find_pod(namespace, pod_name, pod_uid)
         if pod is not None and _pool_of(pod) != caller.pool_ref:
             pod = None  # somebody else's Pod says nothing about this worker
+        run_uid = _run_of(pod)
         if pod is not None:
             before = [worker.registration.registered_at for worker in self._by_pod.get(pod_uid or "", ())]
             registration = registration.model_copy(update={"container_after": max(before, default=None)})
@@ -143,7 +148,7 @@ class Registry:
                 pod = None
         if pod is None:
             await keep_in_lease(self._api, namespace, registration)
-        worker = self._add(namespace, registration, pod, registered_by=caller.pod_uid)
+        worker = self._add(namespace, registration, pod, registered_by=caller.pod_uid, run_uid=run_uid)
         if pod is not None:
             for other in list(self._by_pod.get(pod["metadata"]["uid"], ())):
                 if other is not worker and other.registration.name == registration.name:
@@ -171,6 +176,7 @@ class Registry:
         *,
         reported: bool = True,
         registered_by: str | None = None,
+        run_uid: str | None = None,
     ) -> Worker:
         old = self._workers.get(registration.worker_id)
         if old is not None:
@@ -182,6 +188,7 @@ class Registry:
             reported=reported,
             pod=ObjectRef(pod["metadata"]["namespace"], pod["metadata"]["name"]) if pod else None,
             pod_uid=pod["metadata"]["uid"] if pod else None,
+            run_uid=run_uid,
             registered_by=registered_by,
             out=old.out if old else {},
             occupied=old.occupied if old else 0,
@@ -254,6 +261,7 @@ class Registry:
             attempt = self._runs.attempts.get(item.attempt_id)
             if record is None or step is None or not self._may_hold(worker, record, step, attempt):
                 worker.send(CancelCommand(attempt_id=item.attempt_id, run=item.run, step=item.step, retry_count=0))
+                self._runs.told_to_stop(worker, item.attempt_id, datetime.now(UTC))
                 continue
             if attempt is not None and attempt.worker is worker:
                 continue
@@ -271,6 +279,8 @@ class Registry:
         """Whether what a worker says to hold is not another's, and of its pool or written down to be with it."""
         if attempt is not None and attempt.worker is not None:
             return attempt.worker is worker
+        if worker.run_uid not in (None, record.uid):
+            return False
         state = record.run.status.steps.get(step)
         was_given = state is not None and state.worker == worker.shown_name
         return was_given or self._runs.may_have(worker.pool, record)
@@ -345,6 +355,7 @@ class Registry:
             self._runs.report(attempt.id, Report(attempt_id=attempt.id, outcome=Outcome.LOST, at=now, error=why))
         self._release_hold_when_all_reported()
         self._on_change(worker.pool)
+        self.on_death(worker)
 
     def observe_pod(self, kind: str, pod: Json) -> None:
         """A worker dies with its Pod, and with its container."""
@@ -358,17 +369,17 @@ class Registry:
         for worker in list(self._by_pod.get(uid, ())):
             if kind == "DELETED":
                 self._bury(worker, "its Pod was deleted")
-            elif phase in ("Failed", "Succeeded"):
-                self._bury(worker, f"its Pod ended as {phase}")
             elif (why := _container_ended(worker, pod)) is not None:
                 self._bury(worker, why)
+            elif phase in ("Failed", "Succeeded"):
+                self._bury(worker, f"its Pod ended as {phase}")
 
     def _know_from_annotation(self, pod: Json) -> None:
         """After a start, the workers are those that registered with an operator before."""
         if not self._runs.holding or pod["metadata"]["uid"] in self._by_pod:
             return
         if (registration := read_registration(pod)) is not None:
-            self._add(pod["metadata"]["namespace"], registration, pod, reported=False)
+            self._add(pod["metadata"]["namespace"], registration, pod, reported=False, run_uid=_run_of(pod))
 
     async def know_from_leases(self) -> None:
         """After a start: the workers outside of Pods."""
@@ -422,6 +433,11 @@ class Registry:
 
 def _pool_of(pod: Json) -> ObjectRef:
     return ObjectRef(pod["metadata"]["namespace"], pod["metadata"].get("labels", {}).get(labels.POOL, ""))
+
+
+def _run_of(pod: Json | None) -> str | None:
+    uid: str | None = pod["metadata"].get("labels", {}).get(labels.RUN_UID) if pod else None
+    return uid
 
 
 def _has_unclaimed_step(record: RunRecord) -> bool:

@@ -42,7 +42,7 @@ from hatchet_operator.identity import Caller
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.limits import MAX_OBJECT_BYTES
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.resources.reasons import Phase, Reason
+from hatchet_operator.resources.reasons import Execution, Phase, Reason
 from hatchet_operator.resources.run import RunStatus, WorkflowRun
 from hatchet_operator.settings import Settings
 
@@ -83,7 +83,10 @@ class Runs:
         )
         self._run_ttl = settings.run_ttl
         self._tasks: set[asyncio.Task[None]] = set()
-        self.queue = AttemptQueue(assign=self._assign, unserved=self._unserved)
+        self.queue = AttemptQueue(assign=self._assign, unserved=self._reconcile_soon)
+        self.told_to_stop: Callable[[Worker, str, datetime], None] = lambda worker, attempt_id, at: None
+        self.on_end: Callable[[RunRecord], None] = lambda record: None
+        self.trouble_of: Callable[[Attempt], str | None] = lambda attempt: None
         self.attempts: dict[str, Attempt] = {}
         self.loading = True  # until all runs were read once
         self.holding = True  # after a start, until workers said what they hold
@@ -268,6 +271,7 @@ class Runs:
             priority=record.run.spec.priority or graph.priority,
             is_root=record.run.spec.parent is None,
             queued_at=now,
+            run_uid=record.uid if graph.execution is Execution.POD else None,
         )
         record.attempts[step] = attempt
         self.attempts[identity] = attempt
@@ -297,6 +301,7 @@ class Runs:
             self.queue.withdraw(attempt)
         elif attempt.id in worker.out:
             self._tell_cancel(attempt)
+            self.told_to_stop(worker, attempt.id, attempt.cancel_sent_at or self._clock())
             worker.leave(attempt)
             self.queue.fill(worker)
 
@@ -507,6 +512,7 @@ class Runs:
         if record.is_final:
             for stream in list(record.awaited_by):
                 stream.finished(record)
+            self.on_end(record)
         for child in self._store.children_of(record.uid):
             self.reconcile(child)
         self._reconcile_root(record)
@@ -534,6 +540,7 @@ class Runs:
         for identity in list(record.acks):
             self._acknowledge(record, identity)
         record.gone.set()
+        self.on_end(record)
         for stream in list(record.awaited_by):
             stream.deleted(record)
         parent = record.run.spec.parent
@@ -596,7 +603,12 @@ class Runs:
         record.recheck = None
         self.reconcile(record)
 
-    def _unserved(self, attempts: list[Attempt]) -> None:
+    def _reconcile_soon(self, attempts: list[Attempt]) -> None:
+        # Not at once: a worker may leave the queue while the run is reconciled whose attempt it had.
+        asyncio.get_running_loop().call_soon(self.reconcile_waiting, attempts)
+
+    def reconcile_waiting(self, attempts: list[Attempt]) -> None:
+        """Have the runs of attempts reconciled, since what these wait for is another now."""
         found = (self._store.get(attempt.ref) for attempt in attempts)
         self.reconcile_all([record for record in found if record is not None])
 

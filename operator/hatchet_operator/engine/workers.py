@@ -81,6 +81,7 @@ class Worker:
     registration: Registration
     pod: ObjectRef | None = None
     pod_uid: str | None = None
+    run_uid: str | None = None  # its Pod was made for this run, and takes nothing else
     registered_by: str | None = None  # UID of the Pod whose token it registered with
     slots: int
     stream: WorkerStream | None = None
@@ -117,8 +118,8 @@ class Worker:
         return frozenset(self.registration.revisions)
 
     @property
-    def queue_keys(self) -> list[tuple[str, str | None, str]]:
-        return [(self.namespace, self.registration.pool, action) for action in self.registration.actions]
+    def queue_keys(self) -> list[tuple[str, str | None, str, str | None]]:
+        return [(self.namespace, self.registration.pool, action, self.run_uid) for action in self.registration.actions]
 
     @property
     def draining(self) -> bool:

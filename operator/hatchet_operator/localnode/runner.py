@@ -64,6 +64,7 @@ class PodRunner:
         self._record = resume_record(pod)
         self._is_final = False
         self._deleted = asyncio.Event()
+        self._gone = asyncio.Event()
         self._grace_seconds: float = _grace_seconds(pod)
         self._stop_seconds = stop_seconds
 
@@ -77,6 +78,7 @@ class PodRunner:
         """Take note that there is no such pod any more."""
         self._grace_seconds = 0
         self._deleted.set()
+        self._gone.set()
 
     async def run(self) -> None:
         """Run the pod until it is final or deleted. Cancelled: end its command and leave the pod."""
@@ -175,7 +177,7 @@ class PodRunner:
             await self._write_status("Running")
             await asyncio.wait([ended, deleted], return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                await process.end(self._grace_seconds)
+                await self._end(process)
         finally:
             deleted.cancel()
             if not ended.done():
@@ -184,6 +186,16 @@ class PodRunner:
             self._record = self._record.with_end(how)
             log.info("container ended", extra=self._fields | {"how": how.how})
         return how
+
+    async def _end(self, process: Process) -> None:
+        """End the command; at once when the pod is gone, whatever time it had when it was deleted."""
+        ending = asyncio.create_task(process.end(self._grace_seconds))
+        gone = asyncio.create_task(self._gone.wait())
+        try:
+            await asyncio.wait([ending, gone], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            ending.cancel()  # kills, unless it has ended
 
     async def _write_final(self, phase: str) -> None:
         self._is_final = True

@@ -7,8 +7,13 @@ PARENT_UID = f"{GROUP}/parent-uid"
 WORKFLOW = f"{GROUP}/workflow"
 POOL = f"{GROUP}/pool"
 TEMPLATE = f"{GROUP}/template"
+RUN_UID = f"{GROUP}/run-uid"
+"""Of a Pod that was made for one run: it takes only attempts of that run."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "hatchet-operator"
+
+POD_NUMBER = f"{GROUP}/pod-number"
+"""Annotation of a Pod that was made for one run: how many the run had before."""
 
 REGISTRATION = f"{GROUP}/registration"
 """Annotation of a worker's Pod: the registration, as JSON text, so that a new operator knows its workers."""

@@ -27,6 +27,13 @@ class OnParentClose(StrEnum):
     CANCEL = "Cancel"
 
 
+class Execution(StrEnum):
+    """Where the steps of a workflow run."""
+
+    POOL = "Pool"
+    POD = "Pod"
+
+
 class ScheduleTimeoutCounts(StrEnum):
     """What the schedule timeout measures."""
 
@@ -79,5 +86,6 @@ class Reason(StrEnum):
     PODS_MISSING = "PodsMissing"
     PODS_FAILING = "PodsFailing"
     # Events
+    POD_KILLED = "PodKilled"
     SPAWN_INPUT_DIFFERS = "SpawnInputDiffers"
     POOL_CONFLICT = "PoolConflict"

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel
 from hatchet_operator.resources.durations import Duration
-from hatchet_operator.resources.reasons import ScheduleTimeoutCounts
+from hatchet_operator.resources.pod_overrides import PodOverrides
+from hatchet_operator.resources.reasons import Execution, ScheduleTimeoutCounts
 
 MAX_INT32 = 2**31 - 1  # what the workers' protocol can carry
 Name = Annotated[str, Field(max_length=253, min_length=1)]
@@ -66,6 +67,17 @@ class WorkflowSpec(ResourceModel):
     ] = None
     pool: Annotated[
         str | None, Field(description="The WorkerPool whose workers may register and run it.", max_length=63)
+    ] = None
+    execution: Annotated[
+        Execution,
+        Field(
+            description="Pool: by the pool's workers. Pod: in a pod made for the run from the pool's template, which "
+            "takes only that run and is deleted after it."
+        ),
+    ] = Execution.POOL
+    pod_overrides: Annotated[
+        PodOverrides | None,
+        Field(description="What pods made for runs have other than the pool's template; for execution Pod."),
     ] = None
     steps: Annotated[
         dict[str, StepOverrides], Field(description="Overrides by step name.", json_schema_extra={"maxProperties": 256})

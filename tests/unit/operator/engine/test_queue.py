@@ -59,7 +59,9 @@ async def desk() -> Desk:
     return Desk()  # in a loop, since streams belong to one
 
 
-def make_attempt(name: str, *, priority: int = 1, is_root: bool = True, action: str = "etl:work") -> Attempt:
+def make_attempt(
+    name: str, *, priority: int = 1, is_root: bool = True, action: str = "etl:work", run_uid: str | None = None
+) -> Attempt:
     step = make_step(action=action)
     return Attempt(
         id=name,
@@ -70,16 +72,22 @@ def make_attempt(name: str, *, priority: int = 1, is_root: bool = True, action: 
         priority=priority,
         is_root=is_root,
         queued_at=NOW,
+        run_uid=run_uid,
     )
 
 
 def make_worker(
-    *, slots: int = 1, actions: tuple[str, ...] = ("etl:work",), pool: str = "main", revisions: tuple[str, ...] = ()
+    *,
+    slots: int = 1,
+    actions: tuple[str, ...] = ("etl:work",),
+    pool: str = "main",
+    revisions: tuple[str, ...] = (),
+    run_uid: str | None = None,
 ) -> Worker:
     registration = Registration(
         worker_id="w", name="w", pool=pool, actions=actions, slots=slots, revisions=revisions, registered_at=NOW
     )
-    return Worker(namespace="default", registration=registration, slots=slots)
+    return Worker(namespace="default", registration=registration, slots=slots, run_uid=run_uid)
 
 
 async def test_an_attempt_goes_to_a_free_worker_at_once(desk: Desk) -> None:
@@ -94,7 +102,7 @@ async def test_slots_bound_what_a_worker_has(desk: Desk) -> None:
     assert desk.given == ["a", "b"]
     desk.ends(worker, a)
     assert desk.given == ["a", "b", "c"]
-    assert desk.queue.depth() == {("default", "main", "etl:work"): 1}
+    assert desk.queue.depth() == {("default", "main", "etl:work", None): 1}
 
 
 async def test_what_waited_is_given_out_when_a_worker_comes(desk: Desk) -> None:
@@ -114,6 +122,32 @@ async def test_a_worker_that_can_not_take_it_does_not_get_it(desk: Desk, worker:
     desk.connect(**worker)
     desk.add("a")
     assert desk.given == []
+
+
+async def test_an_attempt_of_a_run_with_its_own_pod_goes_there_and_nowhere_else(desk: Desk) -> None:
+    desk.connect(slots=5)
+    desk.connect(slots=5, run_uid="another-run")
+    (mine,) = desk.add("mine", run_uid="run")
+    assert desk.given == []
+    assert desk.queue.wait_of(mine).unserved_since == NOW
+    assert desk.queue.waiting_for("default", "main") == 0
+    desk.connect(slots=5, run_uid="run")
+    assert desk.given == ["mine"]
+
+
+async def test_a_pod_of_a_run_takes_nothing_of_the_pool(desk: Desk) -> None:
+    desk.connect(slots=5, run_uid="run")
+    desk.add("of the pool")
+    assert desk.given == []
+    assert desk.queue.waiting_for("default", "main") == 1
+
+
+async def test_nothing_is_left_of_the_queue_of_a_run_that_is_over(desk: Desk) -> None:
+    (waits,) = desk.add("waits", run_uid="run")
+    desk.queue.withdraw(waits)
+    worker = desk.connect(run_uid="another-run")
+    desk.queue.disconnect(worker, NOW)
+    assert desk.queue._queues == {}
 
 
 async def test_the_higher_priority_goes_first_then_the_older(desk: Desk) -> None:
@@ -210,7 +244,7 @@ async def test_what_was_withdrawn_is_given_to_nobody(desk: Desk) -> None:
     a, _ = desk.add("a", "b")
     desk.queue.withdraw(a)
     desk.queue.withdraw(a)
-    assert desk.queue.depth() == {("default", "main", "etl:work"): 1}
+    assert desk.queue.depth() == {("default", "main", "etl:work", None): 1}
     desk.connect(slots=2)
     assert desk.given == ["b"]
 

@@ -43,6 +43,10 @@ def values_of(schema: Json) -> st.SearchStrategy[Any]:
             return st.floats(schema.get("minimum"), schema.get("maximum"), allow_nan=False, allow_infinity=False)
         case "boolean":
             return st.booleans()
+        case None if schema.get("x-kubernetes-int-or-string"):
+            return st.integers(-(2**53), 2**53) | st.from_regex(
+                schema["pattern"], fullmatch=True, alphabet=st.characters(codec="ascii")
+            )
         case None:
             return ANYTHING
         case unknown:

@@ -93,7 +93,8 @@ def test_every_field_has_a_description(crd: dict[str, Any]) -> None:
 @every_crd
 def test_the_schema_is_structural(crd: dict[str, Any]) -> None:
     for path, schema in nodes(root_schema(crd)):
-        assert "type" in schema or schema.get("x-kubernetes-preserve-unknown-fields"), path
+        is_open = schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-int-or-string")
+        assert "type" in schema or is_open, path
         assert not {"$ref", "$defs", "anyOf", "oneOf", "allOf", "title", "const"} & schema.keys(), path
         assert "nullable" not in schema or "type" not in schema, f"{path}: absent is the one way to say nothing"
         assert not {"properties", "additionalProperties"} <= schema.keys(), path

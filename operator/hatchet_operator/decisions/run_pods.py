@@ -1,0 +1,191 @@
+"""Pods that are made for one run: what they look like, and when one is made, deleted or killed.
+
+    an attempt waits, no pod is there or coming
+        └─► pod ─► its worker takes the run's attempts ─► the run is final ─► deleted
+             ├─ ended by itself ─► kept for its log, the next one after a pause
+             └─ an attempt goes on that was told to stop, or the worker is dead ─► killed, the next one at once
+
+A pod in which an attempt was told to stop gets nothing new: nobody knows whether the step listens. restartPolicy is
+Never, so a pod is one life of a worker; the pause between two lives is ours, and grows with their number.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from hatchet_operator.decisions.pooling import Json, OperatorAccess, make_pod
+from hatchet_operator.resources import labels
+from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.pod_overrides import PodOverrides
+from hatchet_operator.resources.run import WorkflowRun
+from hatchet_operator.resources.workerpool import WorkerPool
+
+_LONGEST_PAUSE = timedelta(minutes=1)
+_LOOK_AGAIN = timedelta(seconds=5)  # at a pod that can't start: its template may have been mended
+_LONGEST_NAME = 253
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunPodView:
+    """What matters of a run's pod.
+
+    Attributes:
+        name: Its name.
+        number: How many pods the run had before it.
+        deleting: It is about to go.
+        current: It was made from what its pool's template and its workflow say now.
+        connected: Its worker has an open stream.
+        draining: Its worker gets nothing new.
+        attempts: How many attempts its worker has.
+        lost: Its worker is dead, though the pod may run.
+        stopping_for: How long an attempt that does not end has been told to stop; None: there is none.
+        ended_for: How long ago it ended by itself; None: it did not.
+        trouble: Why it does not run.
+    """
+
+    name: str
+    number: int = 0
+    deleting: bool = False
+    current: bool = True
+    connected: bool = False
+    draining: bool = False
+    attempts: int = 0
+    lost: bool = False
+    stopping_for: timedelta | None = None
+    ended_for: timedelta | None = None
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunPodsPlan:
+    """What has to happen: whether a pod is to be made, and which are to be deleted or killed (deleted at once)."""
+
+    create: bool = False
+    delete: tuple[str, ...] = ()
+    kill: tuple[str, ...] = ()
+    recheck_after: timedelta | None = None
+
+
+def plan_run_pods(pods: Sequence[RunPodView], *, final: bool, queued: bool, cancel_grace: timedelta) -> RunPodsPlan:
+    """Say what the pods of a run need next.
+
+    Args:
+        pods: All that are there.
+        final: The run is over, or gone.
+        queued: Attempts of it wait for a worker.
+        cancel_grace: How long an attempt that is told to stop may still end by itself.
+    """
+    kill = [pod for pod in pods if _must_be_killed(pod, cancel_grace)]
+    left = [pod for pod in pods if pod not in kill and not pod.deleting]
+    stopping = [cancel_grace - pod.stopping_for for pod in pods if pod not in kill and pod.stopping_for is not None]
+    if final:
+        delete = [pod for pod in left if pod.stopping_for is None]
+        return _plan(delete=delete, kill=kill, recheck=stopping)
+    ended = sorted((pod for pod in left if pod.ended_for is not None), key=lambda pod: pod.number)
+    unneeded = [pod for pod in left if pod not in ended and _is_unneeded(pod)]
+    usable = [pod for pod in left if pod not in ended and pod not in unneeded and not pod.draining]
+    recheck = stopping + [_LOOK_AGAIN for pod in usable if pod.trouble is not None and not pod.connected]
+    create = queued and not usable
+    if create and ended:
+        pause = pause_after(ended[-1].number) - (ended[-1].ended_for or timedelta())
+        if pause > timedelta():
+            create = False
+            recheck.append(pause)
+    return _plan(create=create, delete=[*ended[:-1], *unneeded], kill=kill, recheck=recheck)
+
+
+def _must_be_killed(pod: RunPodView, cancel_grace: timedelta) -> bool:
+    return pod.lost or (pod.stopping_for is not None and pod.stopping_for >= cancel_grace)
+
+
+def _is_unneeded(pod: RunPodView) -> bool:
+    """It will take nothing more and has nothing left; or it can't start, and one made now would be another."""
+    if pod.draining:
+        return pod.attempts == 0 and pod.stopping_for is None
+    return pod.trouble is not None and not pod.connected and not pod.current
+
+
+def pause_after(number: int) -> timedelta:
+    """How long after a pod's end the next is made: 1 s, 2 s, 4 s … 1 min."""
+    return min(timedelta(seconds=2 ** min(number, 10)), _LONGEST_PAUSE)
+
+
+def _plan(
+    *,
+    create: bool = False,
+    delete: Sequence[RunPodView] = (),
+    kill: Sequence[RunPodView] = (),
+    recheck: Sequence[timedelta] = (),
+) -> RunPodsPlan:
+    return RunPodsPlan(
+        create=create,
+        delete=tuple(pod.name for pod in delete),
+        kill=tuple(pod.name for pod in kill),
+        recheck_after=max(min(recheck), timedelta(milliseconds=10)) if recheck else None,
+    )
+
+
+# --- What they look like
+
+
+def run_pod_name(run: str, number: int) -> str:
+    """Name a run's pod after the run, so that ``kubectl logs <run>`` finds it; a later one gets a suffix."""
+    suffix = f"-{number}" if number else ""
+    return run[: _LONGEST_NAME - len(suffix)].rstrip("-.") + suffix
+
+
+def make_run_pod(
+    pool: WorkerPool, access: OperatorAccess, run: WorkflowRun, *, number: int, overrides: PodOverrides | None
+) -> Json:
+    """Make the pod of a run: a pod of the pool, with what the workflow has otherwise, owned by the run."""
+    pod = make_pod(pool, access)
+    spec = pod["spec"]
+    spec["restartPolicy"] = "Never"
+    _override(spec, overrides or PodOverrides())
+    metadata = pod["metadata"]
+    del metadata["generateName"]
+    metadata["name"] = run_pod_name(run.metadata.name, number)
+    metadata["labels"] |= {labels.RUN_UID: run.metadata.uid, labels.TEMPLATE: _hash(spec)}
+    metadata["annotations"][labels.POD_NUMBER] = str(number)
+    metadata["ownerReferences"] = [
+        {
+            "apiVersion": API_VERSION,
+            "kind": "WorkflowRun",
+            "name": run.metadata.name,
+            "uid": run.metadata.uid,
+            "controller": True,
+        }
+    ]
+    return pod
+
+
+def _override(spec: Json, overrides: PodOverrides) -> None:
+    wire = overrides.to_wire()
+    if "resources" in wire:
+        spec["containers"][0]["resources"] = {kind: amounts for kind, amounts in wire["resources"].items() if amounts}
+    if overrides.node_selector:
+        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), **overrides.node_selector}
+    if overrides.tolerations:
+        spec["tolerations"] = [*spec.get("tolerations", []), *wire["tolerations"]]
+
+
+def _hash(spec: Json) -> str:
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def has_ended(pod: Json) -> bool:
+    """Whether a pod's worker is over; a sidecar may keep the pod itself running."""
+    status = pod.get("status", {})
+    if status.get("phase") in ("Failed", "Succeeded"):
+        return True
+    worker = pod["spec"]["containers"][0]["name"]
+    containers = status.get("containerStatuses") or []
+    return any(seen.get("name") == worker and "terminated" in seen.get("state", {}) for seen in containers)
+
+
+def number_of(pod: Json) -> int:
+    """How many pods the run had before this one."""
+    text = pod["metadata"].get("annotations", {}).get(labels.POD_NUMBER, "0")
+    return int(text) if text.isdecimal() else 0

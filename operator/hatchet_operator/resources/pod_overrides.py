@@ -1,0 +1,79 @@
+"""What a Workflow may change about the pods of its runs. An allow-list: nothing else of a pod can be set from here."""
+
+import re
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from hatchet_operator.resources.base import ResourceModel
+
+_QUANTITY = (
+    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
+    r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
+)  # as the CRDs of Kubernetes' own tools have it
+
+
+def _is_quantity(value: int | str) -> int | str:
+    if isinstance(value, str) and not re.search(_QUANTITY, value):
+        raise ValueError(
+            f'"{value}" is no quantity; expected a number with or without a unit, as in 2, "500m" or "1Gi"'
+        )
+    return value
+
+
+Quantity = Annotated[int | str, AfterValidator(_is_quantity), Field(json_schema_extra={"pattern": _QUANTITY})]
+"""An amount of a resource: 2, "500m", "1Gi"."""
+
+Amounts = Annotated[dict[str, Quantity], Field(json_schema_extra={"maxProperties": 32})]
+
+
+class PodResources(ResourceModel):
+    """Resources of the worker's container."""
+
+    requests: Annotated[Amounts, Field(description='What the container is sure to get, as in {"memory": "1Gi"}.')] = {}
+    limits: Annotated[Amounts, Field(description="What the container may use at most.")] = {}
+
+
+class TolerationOperator(StrEnum):
+    """How a toleration's key and value are compared with a taint's."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class Toleration(ResourceModel):
+    """A taint that does not keep the pod off a node; as in a Pod's spec."""
+
+    key: Annotated[str | None, Field(description="The taint's key; absent: any.", max_length=317)] = None
+    operator: Annotated[TolerationOperator | None, Field(description="Equal (the default) or Exists.")] = None
+    value: Annotated[str | None, Field(description="The taint's value.", max_length=63)] = None
+    effect: Annotated[TaintEffect | None, Field(description="The taint's effect; absent: any.")] = None
+    toleration_seconds: Annotated[
+        int | None, Field(ge=0, le=2**53, description="How long NoExecute is tolerated; absent: for ever.")
+    ] = None
+
+
+class PodOverrides(ResourceModel):
+    """What the pods of a workflow's runs have other than their pool's template."""
+
+    resources: Annotated[
+        PodResources | None, Field(description="Resources of the worker's container, instead of the template's.")
+    ] = None
+    node_selector: Annotated[
+        dict[str, str],
+        Field(
+            description="Labels that a node must have, beside the template's.", json_schema_extra={"maxProperties": 32}
+        ),
+    ] = {}
+    tolerations: Annotated[
+        tuple[Toleration, ...], Field(description="Taints that are tolerated, beside the template's.", max_length=32)
+    ] = ()

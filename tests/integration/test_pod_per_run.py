@@ -1,0 +1,247 @@
+"""``execution: Pod``: a pod for each run, which takes only that run, and is gone after it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.kinds import PODS, POOLS
+from hatchet_operator.localnode import LocalNode
+from hatchet_operator.resources.base import API_VERSION
+from tests.integration.inprocess import NAMESPACE, Instance, running_operator, step_of
+from tests.kube.eventually import eventually
+
+WORKER = Path(__file__).with_name("pods_worker.py")
+RUN_UID = "hatchet-operator.dev/run-uid"
+NODE_SECONDS = 30.0  # a pod is a Python process that starts, on a machine with other work
+
+
+class Pods:
+    """An operator, a pool of one pod, and a node that runs pods as processes."""
+
+    def __init__(self, instance: Instance, directory: Path) -> None:
+        self.instance = instance
+        self.api = instance.api
+        self.directory = directory
+
+    async def pods(self, run: str | None = None) -> list[Json]:
+        """Return the pods that were made for runs, or for one."""
+        items, _ = await self.api.list_all(PODS, NAMESPACE, label_selector=RUN_UID)
+        return [pod for pod in items if run is None or pod["metadata"]["ownerReferences"][0]["name"] == run]
+
+    async def until_pods(self, run: str, *names: str) -> list[Json]:
+        found: list[Json] = []
+
+        async def are_there() -> bool:
+            nonlocal found
+            found = await self.pods(run)
+            return sorted(pod["metadata"]["name"] for pod in found) == sorted(names)
+
+        try:
+            await eventually(are_there, within_seconds=NODE_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"run {run} has {found}, and not {names}; {await self.instance.run(run)}") from None
+        return found
+
+    async def began(self, run: str, retry: int = 0) -> str:
+        """Wait until a run's first step began; return in which pod."""
+        file = self.directory / f"began-{run}-{retry}"
+
+        async def is_there() -> bool:
+            return file.exists() and bool(file.read_text())
+
+        await eventually(is_there, within_seconds=NODE_SECONDS)
+        return file.read_text()
+
+    async def finished(self, run: str) -> Json:
+        status: Json = {}
+
+        async def is_final() -> bool:
+            nonlocal status
+            status = (await self.instance.run(run)).get("status", {})
+            return status.get("phase") in ("Succeeded", "Failed", "Cancelled")
+
+        try:
+            await eventually(is_final, within_seconds=NODE_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"run {run} is not final: {await self.instance.run(run)}, {self.logs()}") from None
+        return status
+
+    def open(self, gate: str) -> None:
+        (self.directory / gate).touch()
+
+    def logs(self) -> dict[str, str]:
+        return {log.stem: log.read_text()[-1500:] for log in (self.directory / "logs").glob("*.log")}
+
+    def processes(self, pod: str) -> list[int]:
+        """Return the processes of a pod that are alive."""
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if process.environ().get("HATCHET_POD_NAME") == pod:
+                    found.append(process.pid)
+            except psutil.Error:
+                continue  # it is ending just now
+        return found
+
+
+def make_pool(directory: Path, *, command: list[str] | None = None) -> Json:
+    container = {
+        "name": "worker",
+        "image": "local",
+        "command": command or [sys.executable, "-u", str(WORKER)],
+        "env": [{"name": "HATCHET_TEST_DIRECTORY", "value": str(directory)}],
+    }
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "WorkerPool",
+        "metadata": {"name": "main"},
+        "spec": {"minReplicas": 1, "template": {"spec": {"containers": [container]}}},
+    }
+
+
+@asynccontextmanager
+async def running_pods(directory: Path, *workflows: str, **spec: Any) -> AsyncIterator[Pods]:
+    """Start everything, with ``execution: Pod`` and these fields for the workflows named."""
+    async with running_operator() as instance, Api(Endpoint(server=instance.url), user_agent="node") as node_api:
+        node = LocalNode(node_api, state_directory=directory, stop_seconds=0)
+        stop = asyncio.Event()
+        running = asyncio.create_task(node.run(stop))
+        try:
+            for name in workflows:
+                await instance.create_workflow(name, execution="Pod", **spec)
+            await instance.api.create(POOLS, NAMESPACE, make_pool(directory))
+
+            async def is_registered() -> bool:
+                known = instance.engine.workflows.known()
+                return len(known) >= 2 and all(ref in instance.engine.workflows for ref in known)
+
+            await eventually(is_registered, within_seconds=NODE_SECONDS)
+            yield Pods(instance, directory)
+        finally:
+            stop.set()
+            await running
+
+
+def output_of(status: Json, step: str = "work") -> Any:
+    assert status["phase"] == "Succeeded", status
+    return json.loads(status["steps"][step]["output"])
+
+
+async def test_a_run_has_a_pod_of_its_own_and_no_other(tmp_path: Path) -> None:
+    overrides = {"resources": {"requests": {"memory": "1Gi", "cpu": 2}}, "nodeSelector": {"disk": "ssd"}}
+    async with running_pods(tmp_path, "solo", podOverrides=overrides) as pods:
+        await pods.instance.create_run("one", "solo", {"gate": "go"})
+        await pods.instance.create_run("two", "solo", {"gate": "go"})
+        assert (await pods.began("one"), await pods.began("two")) == ("one", "two")
+        (pod,) = await pods.pods("one")
+        assert pod["spec"]["restartPolicy"] == "Never"
+        assert pod["spec"]["containers"][0]["resources"] == {"requests": {"memory": "1Gi", "cpu": 2}}
+        assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
+        pool = await pods.api.get(POOLS, NAMESPACE, "main")
+        assert pool["status"]["replicas"] == 1, "a run's pod is none of the pool's"
+        pods.open("go")
+        first, second = await pods.finished("one"), await pods.finished("two")
+        assert output_of(first) == output_of(first, "more")
+        assert output_of(first)["pid"] != output_of(second)["pid"]
+        assert step_of(first)["worker"] == "one"
+        await pods.until_pods("one")
+        await pods.until_pods("two")
+
+
+async def test_children_in_pods_of_a_parent_in_the_pool(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo") as pods:
+        await pods.instance.create_run("family", "family", {})
+        output = output_of(await pods.finished("family"), "spawn")
+        assert output["pod"].startswith("main-")
+        assert len(set(output["children"])) == 2
+        assert all(child.startswith("family-") for child in output["children"])
+
+
+async def test_a_parent_in_a_pod_of_children_in_the_pool(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "family") as pods:
+        await pods.instance.create_run("family", "family", {})
+        output = output_of(await pods.finished("family"), "spawn")
+        assert output["pod"] == "family"
+        assert all(child.startswith("main-") for child in output["children"])
+        await pods.until_pods("family")
+
+
+async def test_a_step_that_does_not_hear_of_its_timeout_is_killed_and_tried_again(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo", steps={"work": {"timeout": "1s", "retries": 1}}) as pods:
+        await pods.instance.create_run("deaf", "solo", {"deaf": True})
+        assert await pods.began("deaf") == "deaf"
+        status = await pods.finished("deaf")
+        assert output_of(status)["pod"] == "deaf-1"
+        assert step_of(status)["attempt"] == 1
+        assert step_of(status).get("losses", 0) == 0
+        assert pods.processes("deaf") == []
+        assert "was killed: a step went on" in await pods.instance.event("deaf", "PodKilled")
+        await pods.until_pods("deaf")
+
+
+async def test_a_cancelled_run_is_killed_within_the_grace(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo") as pods:
+        await pods.instance.create_run("deaf", "solo", {"deaf": True})
+        await pods.began("deaf")
+        assert pods.processes("deaf")
+        asked = asyncio.get_running_loop().time()
+        await pods.instance.patch_run("deaf", cancelled=True)
+
+        async def is_dead() -> bool:
+            return not pods.processes("deaf") and not await pods.pods("deaf")
+
+        await eventually(is_dead, within_seconds=10)
+        assert asyncio.get_running_loop().time() - asked < 10, "the pod's own grace period would be 30 s"
+        assert await pods.instance.phase("deaf") == "Cancelled"
+
+
+async def test_deleting_a_run_deletes_its_pod(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo") as pods:
+        await pods.instance.create_run("deaf", "solo", {"deaf": True})
+        await pods.began("deaf")
+        await pods.instance.delete_run("deaf")
+
+        async def is_dead() -> bool:
+            return not pods.processes("deaf") and not await pods.pods()
+
+        await eventually(is_dead, within_seconds=10)
+
+
+async def test_a_crash_leads_to_another_pod_and_leaves_the_log(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo") as pods:
+        await pods.instance.create_run("crashes", "solo", {"crash": True, "gate": "go"})
+        first, second = await pods.until_pods("crashes", "crashes", "crashes-1")
+        assert (first["status"]["phase"], second["metadata"]["name"]) == ("Failed", "crashes-1")
+        pods.open("go")
+        status = await pods.finished("crashes")
+        assert output_of(status)["pod"] == "crashes-1"
+        assert (step_of(status).get("attempt", 0), step_of(status)["losses"]) == (0, 1)
+        await pods.until_pods("crashes")
+
+
+async def test_somebody_elses_pod_of_that_name_stays(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo") as pods:
+        container = {"name": "x", "image": "x", "command": ["sleep", "600"]}
+        other = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "mine"}, "spec": {"containers": [container]}}
+        await pods.api.create(PODS, NAMESPACE, other)
+        await pods.instance.create_run("mine", "solo", {})
+        assert output_of(await pods.finished("mine"))["pod"] == "mine-1"
+        assert "deletionTimestamp" not in (await pods.api.get(PODS, NAMESPACE, "mine"))["metadata"]
+
+
+async def test_a_finished_run_that_is_executed_again_gets_another_pod(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo") as pods:
+        await pods.instance.create_run("again", "solo", {})
+        first = output_of(await pods.finished("again"))
+        await pods.instance.patch_run("again", execution=1)
+        second = output_of(await pods.instance.finished("again", execution=1))
+        assert first["pid"] != second["pid"]
