@@ -18,13 +18,14 @@ demo: $(DEMO_STAMP) ## Run the fan-out example: API server, operator and worker 
 
 test: $(DEV_STAMP) verify lint ## Everything that can be checked on this machine
 	$(BIN)/python -m pytest tests/unit -n 2
-	$(BIN)/python -m pytest tests/conformance tests/integration
+	$(BIN)/python -m pytest tests/conformance tests/kube
+	$(BIN)/python -m pytest tests/integration -n 3 --dist loadfile
 
 test-unit: $(DEV_STAMP) ## Tests without processes or servers of ours
 	$(BIN)/python -m pytest tests/unit -n 2
 
 test-integration: $(DEV_STAMP) ## Operator, embedded API server, gRPC and workers as real processes
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/integration -n 3 --dist loadfile
 
 test-conformance: $(DEV_STAMP) ## Embedded API server against the real one (HATCHET_TEST_KUBE_BIN says where that is)
 	$(BIN)/python -m pytest tests/conformance

@@ -621,9 +621,9 @@ async def test_refused_spawns_are_exceptions_of_their_own(world: Instance) -> No
         @hatchet.step()
         async def spawn(self, context: Context) -> None:
             await context.aio.spawn_workflow("Parent2", {"a": 1}, key="a")
-            for name, options in (("Parent2", {"on_conflict": "fail"}), ("Nobody", {})):
+            for name, key, options in (("Parent2", "a", {"on_conflict": "fail"}), ("Nobody", "b", {})):
                 try:
-                    await context.aio.spawn_workflow(name, {"a": 2}, key="a", options=options)  # type: ignore[arg-type]
+                    await context.aio.spawn_workflow(name, {"a": 2}, key=key, options=options)  # type: ignore[arg-type]
                 except (SpawnConflict, WorkflowNotFound) as error:
                     raised.append(error)
 
