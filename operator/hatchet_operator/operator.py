@@ -76,6 +76,8 @@ class Operator:
         if self.ready.is_set():
             state = "ok"
         elif self.elector is not None and self.term is None:
+            if self.elector.refused is not None:
+                return Health(state=f"kept from the election: {self.elector.refused}", ready=False, stuck=tuple(stuck))
             state = "standby"
         else:
             return Health(state="reading what is there", ready=False, stuck=tuple(stuck))

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from typing import Any
 
 import kopf
 
@@ -164,10 +165,13 @@ class Term:
         ``spawn_tasks`` and not ``kopf.operator()``: that one cancels the tasks of everybody else when it ends.
         """
         stop = asyncio.Event()
+        # Or kopf asks who the user is, and in a Pod nobody knows. It is for its peering, and its type is not public.
+        identity: Any = "hatchet-operator"
         spawning = asyncio.create_task(
             kopf.spawn_tasks(
                 registry=make_registry(engine, self._endpoint),
                 settings=kopf.OperatorSettings(),
+                identity=identity,
                 clusterwide=self._settings.namespace is None,
                 namespaces=[self._settings.namespace] if self._settings.namespace else [],
                 stop_flag=stop,

@@ -167,3 +167,17 @@ async def test_a_term_that_ends_while_it_begins_lets_nobody_in() -> None:
         assert operator.operator.health().state == "standby"
         assert not operator.operator.ready.is_set()
         assert not tasks_of_a_term()
+
+
+async def test_a_standby_without_rights_for_the_lease_is_not_ready_and_says_why() -> None:
+    async with running_operator(**SETTINGS) as operator:
+        await depose(operator)
+        health = operator.operator.health
+        assert (health().state, health().ready) == ("standby", True)
+        operator.server.faults.install(
+            {"match": {"resource": "leases", "verb": "get"}, "action": "status", "code": 403, "times": 0}
+        )
+        await operator.until(lambda: not health().ready)
+        assert health().state == "kept from the election: injected fault: 403"
+        operator.server.faults.clear()
+        await operator.until(lambda: health().ready)

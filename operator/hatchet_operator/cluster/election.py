@@ -21,7 +21,7 @@ from typing import Any
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import LEASES
-from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound
+from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,8 @@ class Elector:
         self._leads_until = float("-inf")
         self.last_look = clock()
         """When the last request ended, whatever came of it."""
+        self.refused: str | None = None
+        """What the API server said when it refused the last request, as it does without the rights for the Lease."""
 
     def is_leading(self) -> bool:
         """Whether the Lease can't be another's yet."""
@@ -135,8 +137,10 @@ class Elector:
         try:
             async with asyncio.timeout(within):
                 done: bool = await step()
+                self.refused = None
                 return done
         except (ApiError, TimeoutError) as error:
+            self.refused = error.message if isinstance(error, Refused) else None
             log.warning("lease not reached", extra={"lease": self._shown, "error": repr(error)})
             return None
         finally:
