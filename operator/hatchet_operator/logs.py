@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -19,17 +19,32 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
-        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-        # Other libraries put whole objects into their records.
-        shown = "".join(f" {name}={value}" for name, value in fields.items()) if record.name.startswith(_OURS) else ""
+        shown = "".join(f" {name}={value}" for name, value in _fields(record).items())
         return super().formatMessage(record) + shown
 
 
+class JsonLineFormatter(JsonFormatter):
+    """A line for programs: an object with time, severity, logger, message, and the fields."""
+
+    def __init__(self) -> None:
+        renamed = {"asctime": "time", "levelname": "severity", "name": "logger"}
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=renamed)
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        super().add_fields(log_data, record, message_dict)
+        for name in vars(record).keys() - _STANDARD - _fields(record).keys():
+            log_data.pop(name, None)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    """What a line of ours is about. Others put whole objects into their records, of which some have no text."""
+    if not record.name.startswith(_OURS):
+        return {}
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
 def make_formatter(log_format: LogFormat) -> logging.Formatter:
-    if log_format == "text":
-        return TextFormatter()
-    renamed = {"asctime": "time", "levelname": "severity", "name": "logger"}
-    return JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=renamed)
+    return TextFormatter() if log_format == "text" else JsonLineFormatter()
 
 
 def configure_logging(level: str, log_format: LogFormat) -> None:
