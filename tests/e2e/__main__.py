@@ -19,7 +19,7 @@ from tests.e2e.cluster.__main__ import find_cluster
 from tests.e2e.cluster.errors import ClusterError
 
 _ROOT = Path(__file__).parents[2]
-_IMAGES = ("operator", "fanout")
+_IMAGES = ("operator", "worker", "fanout")
 
 
 def main(pytest_arguments: list[str]) -> int:

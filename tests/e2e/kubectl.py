@@ -24,15 +24,17 @@ class Kubectl:
 
     namespace: str
 
-    def __call__(self, *args: str, stdin: str | None = None) -> str:
+    def __call__(
+        self, *args: str, stdin: str | None = None, within_seconds: float = _SECONDS, may_fail: bool = False
+    ) -> str:
         """Run kubectl and return what it printed.
 
         Raises:
-            KubectlError: It ended with another code than 0.
+            KubectlError: It ended with another code than 0, unless it may.
         """
         command = ["kubectl", f"--namespace={self.namespace}", *args]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_SECONDS)
-        if done.returncode:
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=within_seconds)
+        if done.returncode and not may_fail:
             raise KubectlError(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
 
@@ -55,6 +57,14 @@ class Kubectl:
     def apply(self, manifest: str, **values: str | int) -> None:
         """Apply a file of ``manifests/``, with its ``$names`` replaced."""
         self("apply", "--filename=-", stdin=Template((MANIFESTS / manifest).read_text()).substitute(values))
+
+    def apply_object(self, obj: Json) -> None:
+        """Apply an object made here."""
+        self("apply", "--filename=-", stdin=json.dumps(obj))
+
+    def wait(self, what: str, *objects: str, within_seconds: int = 60) -> None:
+        """Wait as ``kubectl wait --for`` does."""
+        self("wait", f"--for={what}", *objects, f"--timeout={within_seconds}s", within_seconds=within_seconds + 10)
 
     def story(self) -> Iterator[tuple[str, str]]:
         """What a person would look at when something went wrong: (title, text)."""

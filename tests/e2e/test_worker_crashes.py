@@ -1,0 +1,47 @@
+"""Workers that die while they have work: only what they had runs again."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.pools import SLOW_FAN_OUT, executions, kill_worker, pods_of, start_pool
+from tests.e2e.slow_fan_out import assert_result_is_right, losses_of, output_of, start, until_children_succeeded
+
+
+def delete_by_force(kubectl: Kubectl, pod: str) -> None:
+    kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [
+        pytest.param(kill_worker, id="kill -9 of its process"),
+        pytest.param(delete_by_force, id="its pod is deleted by force"),
+    ],
+)
+@pytest.mark.parametrize("has_parent", [False, True], ids=["with children", "with children and their parent"])
+def test_only_what_a_dead_worker_had_runs_again(
+    kubectl: Kubectl, kill: Callable[[Kubectl, str], None], has_parent: bool
+) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT, minReplicas=2, slots=4)
+    parent = start(kubectl, children=30, seconds=1)
+    until_children_succeeded(kubectl, 5)
+    (parents_pod,) = {each["worker"].split("/")[0] for each in executions(kubectl) if each["executed"] == parent}
+    pods = [pod["metadata"]["name"] for pod in pods_of(kubectl)]
+    victim = next(pod for pod in pods if (pod == parents_pod) == has_parent)
+    before = {each["worker"] for each in executions(kubectl)}
+    (dead,) = {worker for worker in before if worker.startswith(victim)}
+
+    kill(kubectl, victim)
+
+    run, children = assert_result_is_right(kubectl, children=30)
+    again = [each["executed"] for each in executions(kubectl) if each["worker"] != dead]
+    makers = {child["metadata"]["name"]: output_of(child, "work")["worker"] for child in children}
+    assert dead in makers.values()
+    # What the dead worker finished did not run again, and everything else ran once on those that lived.
+    assert sorted(again) == sorted([*(name for name, maker in makers.items() if maker != dead), *[parent]])
+    lost = [child for child in children if losses_of(child)]
+    assert 0 < len(lost) <= 4, "as many as the dead worker had slots"
+    assert losses_of(run) == (1 if has_parent else 0)
+    assert {losses_of(child) for child in lost} == {1}
