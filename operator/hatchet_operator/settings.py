@@ -46,6 +46,7 @@ class Settings:
         cancel_grace: How long a timed-out attempt with retries left may still complete.
         run_ttl: How long finished root runs are kept, unless the run or its workflow says otherwise.
         children_every: Children counts of a parent are written at most this often.
+        waiting_told_after: When a step has waited this long for workers that can't start, its run says why.
         watch_silence: A watch that says nothing for this long is cut; bookmarks come about once a minute.
         metrics_port: Port for /metrics, /livez and /readyz; None: not served; 0: a free one.
     """
@@ -77,5 +78,6 @@ class Settings:
     cancel_grace: timedelta = timedelta(seconds=1)
     run_ttl: timedelta = timedelta(hours=24)
     children_every: timedelta = timedelta(seconds=1)
+    waiting_told_after: timedelta = timedelta(seconds=3)
     watch_silence: timedelta = timedelta(seconds=75)
     metrics_port: int | None = None

@@ -57,10 +57,17 @@ class LiveAttempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wait:
-    """An attempt in the queue: since when, and since when no connected worker could take it (None: one could)."""
+    """An attempt in the queue.
+
+    Attributes:
+        queued_at: Since when.
+        unserved_since: Since when no connected worker could take it; None: one could.
+        trouble: What keeps workers from coming, as far as that is known.
+    """
 
     queued_at: datetime
     unserved_since: datetime | None
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +86,8 @@ class Policy:
     cancel_grace: timedelta
     max_losses: int
     children_every: timedelta
+    waiting_told_after: timedelta = timedelta(seconds=3)
+    waiting_told_every: timedelta = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +104,7 @@ class ObservedRun:
     waits: Mapping[str, Wait] = field(default_factory=dict)
     children: ChildCounts | None = None
     children_written_at: datetime | None = None
+    waiting_told_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,7 @@ from hatchet_operator.decisions.observed import (
     Outcome,
     Report,
     RunPlan,
+    Wait,
     WantedAttempt,
     current_attempt_id,
 )
@@ -37,6 +38,8 @@ from hatchet_operator.resources.workflow import StepDefinition
 
 TIMED_OUT = "TIMED_OUT"  # the whole error text of a timed-out step, as Hatchet's clients expect it
 _CANCELLED_TEXT = "this step run was cancelled due to "  # likewise
+
+_LONGEST_MESSAGE = 2000
 
 RunRule = Callable[[ObservedRun, datetime], RunPlan | None]
 
@@ -161,6 +164,7 @@ class _Advance:
         self.wanted: list[WantedAttempt] = []
         self.tell_to_stop: list[str] = []
         self.recheck: list[datetime] = []
+        self.trouble: str | None = None  # what steps wait for, once that is worth telling
 
     def step(self, step: StepDefinition) -> None:
         old = self.seen.run.status.steps.get(step.name) or StepStatus()
@@ -212,6 +216,7 @@ class _Advance:
                 losses = old.losses + 1
                 old = old.model_copy(update={"losses": losses})
                 text = f"its worker died {losses} times while the step ran" if losses > 1 else "its worker died"
+                text += f"; {report.error}" if report.error else ""
                 if losses >= self.seen.policy.max_losses:
                     return self._ended(old, Phase.FAILED, Reason.WORKER_LOST, f"WORKER_LOST: {text}")
                 return self._given_out_anew(old, Reason.WORKER_LOST, text)
@@ -257,18 +262,29 @@ class _Advance:
         give_up_at = max(since, wait.queued_at) + self.graph.schedule_timeout
         if self.now < give_up_at:
             self.recheck.append(give_up_at)
+            self._note_trouble(wait)
             return old
         waited = format_duration(self.graph.schedule_timeout)
         pool = f'pool "{self.graph.pool}"' if self.graph.pool else "any pool"
         what = (
             f'no worker of {pool} that offers "{step.action}" was connected for {waited}; '
-            "look at the pool (kubectl describe wp) and its pods"
+            + (wait.trouble or "look at the pool (kubectl describe wp) and its pods")
             if wait.unserved_since is not None
             else f"it was in the queue of {pool} for {waited}"
         )
         return self._ended(
             old, Phase.CANCELLED, Reason.SCHEDULING_TIMED_OUT, f"{_CANCELLED_TEXT}SCHEDULING_TIMED_OUT: {what}"
         )
+
+    def _note_trouble(self, wait: Wait) -> None:
+        """Most waits are over before anybody looks, and each telling is a write: only what lasts is told."""
+        if wait.trouble is None or wait.unserved_since is None:
+            return
+        tell_at = max(wait.unserved_since, wait.queued_at) + self.seen.policy.waiting_told_after
+        if self.now >= tell_at:
+            self.trouble = wait.trouble
+        else:
+            self.recheck.append(tell_at)
 
     def _want(self, step: StepDefinition, old: StepStatus) -> None:
         identity = current_attempt_id(self.seen.run, step.name)
@@ -313,7 +329,11 @@ class _Advance:
         due, with_children = _with_children(self.seen, old, self.now)
         if due is not None:
             self.recheck.append(due)
-        if not changed and with_children == old and not old.conditions:  # a workflow that came is missing no more
+        reason, message = self._why_it_waits()
+        told = message is None or (reason, message) == (old.reason, old.message)
+        if (
+            not changed and told and with_children == old and not old.conditions
+        ):  # a workflow that came is missing no more
             return RunPlan(
                 wanted=tuple(self.wanted),
                 tell_to_stop=tuple(self.tell_to_stop),
@@ -323,8 +343,8 @@ class _Advance:
         status = with_children.model_copy(
             update={
                 "phase": Phase.RUNNING if begun else Phase.PENDING,
-                "reason": None,
-                "message": None,
+                "reason": reason,
+                "message": message,
                 "started_at": old.started_at or _first_start(self.steps),
                 "definition": self.graph.revision,
                 "steps": self.steps,
@@ -333,6 +353,19 @@ class _Advance:
             }
         )
         return RunPlan(status=status, recheck_at=min(self.recheck, default=None))
+
+    def _why_it_waits(self) -> tuple[Reason | None, str | None]:
+        """The kubelet's words change with each of its tries; what was told stands for a while."""
+        if self.trouble is None:
+            return None, None
+        old, told_at = self.seen.run.status, self.seen.waiting_told_at
+        message = f"no worker is there to take it: {self.trouble}"[:_LONGEST_MESSAGE]
+        if old.reason != Reason.WAITING_FOR_WORKER or old.message == message or told_at is None:
+            return Reason.WAITING_FOR_WORKER, message
+        if self.now >= (tell_at := told_at + self.seen.policy.waiting_told_every):
+            return Reason.WAITING_FOR_WORKER, message
+        self.recheck.append(tell_at)
+        return Reason.WAITING_FOR_WORKER, old.message
 
     def _final_status(self) -> RunStatus:
         ordinary = {step.name: self.steps[step.name] for step in self.graph.steps}

@@ -99,6 +99,7 @@ class RunRecord:
     refused: bool = False  # the server took not even a small status; wait until the object changes
     may_be_out: bool = False  # known from before a restart: a worker may have its steps
     children_written_at: datetime | None = None
+    waiting_told_at: datetime | None = None
     recheck: asyncio.TimerHandle | None = None
     recheck_due: float = 0.0  # the loop's clock
     counted_as: Phase | None = None  # how its parent's tally has it

@@ -12,6 +12,7 @@ answer or a crash leads back to the same decision from what is really there.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -28,6 +29,7 @@ from hatchet_operator.decisions.observed import (
     ParentState,
     Policy,
     Report,
+    Wait,
     WantedAttempt,
     current_attempt_id,
 )
@@ -80,6 +82,7 @@ class Runs:
             cancel_grace=settings.cancel_grace,
             max_losses=settings.max_losses,
             children_every=settings.children_every,
+            waiting_told_after=settings.waiting_told_after,
         )
         self._run_ttl = settings.run_ttl
         self._tasks: set[asyncio.Task[None]] = set()
@@ -210,7 +213,7 @@ class Runs:
             if (out := attempt.live()) is not None:
                 live[name] = out
             elif attempt.worker is None:
-                waits[name] = self.queue.wait_of(attempt)
+                waits[name] = self._wait_of(attempt)
         tally = None if self.loading else self._store.tally_of(record.uid)
         if tally is not None and record.children_written_at is None:
             record.children_written_at = self._clock()  # a parent that ends soon writes its counts then, and only then
@@ -225,7 +228,12 @@ class Runs:
             waits=waits,
             children=tally.counts() if tally else None,
             children_written_at=record.children_written_at,
+            waiting_told_at=record.waiting_told_at,
         )
+
+    def _wait_of(self, attempt: Attempt) -> Wait:
+        wait = self.queue.wait_of(attempt)
+        return wait if wait.unserved_since is None else replace(wait, trouble=self.trouble_of(attempt))
 
     def _graph(self, record: RunRecord) -> Graph | None:
         return record.graph or self._workflows.graph_of(record.run)
@@ -400,6 +408,8 @@ class Runs:
         record.being_written = frozenset(report.attempt_id for report in record.reports.values())
         if status.children is not None:
             record.children_written_at = self._clock()
+        if status.reason == Reason.WAITING_FOR_WORKER and status.message != record.run.status.message:
+            record.waiting_told_at = self._clock()
         self._in_background(record, self._write(record, status))
 
     def _in_background(self, record: RunRecord, work: Coroutine[Any, Any, None]) -> None:

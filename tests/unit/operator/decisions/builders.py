@@ -105,6 +105,7 @@ def make_observed_run(
     waits: Mapping[str, Wait] | None = None,
     children: ChildCounts | None = None,
     children_written_at: datetime | None = None,
+    waiting_told_at: datetime | None = None,
     age: timedelta = SECOND,
     **spec: Any,
 ) -> ObservedRun:
@@ -130,6 +131,7 @@ def make_observed_run(
         waits=waits or {},
         children=children,
         children_written_at=children_written_at,
+        waiting_told_at=waiting_told_at,
     )
 
 

@@ -40,11 +40,44 @@ def make_pool(replicas: int = 1, *, pod: dict[str, Any] | None = None, **metadat
             "CrashLoopBackOff\nModuleNotFoundError: app",
             id="it crashed: its own last words",
         ),
+        pytest.param(
+            {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off: ErrImagePull: no such image"}}},
+            "ErrImagePull: no such image",
+            id="the same trouble under another name",
+        ),
+        pytest.param(
+            {"state": {"terminated": {"exitCode": 3, "reason": "Error", "message": "\n".join(map(str, range(20)))}}},
+            "Error (exit code 3)\n" + "\n".join(map(str, range(10, 20))),
+            id="it ended: the last lines of its log",
+        ),
+        pytest.param({"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}, None, id="it ended well"),
     ],
 )
 def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
     pod = {"metadata": {"name": "a"}, "status": {"phase": "Pending", "containerStatuses": [status]}}
     assert trouble_of(pod) == want
+
+
+@pytest.mark.parametrize(
+    ("status", "want"),
+    [
+        pytest.param(
+            {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, "Evicted: low on memory", id="evicted"
+        ),
+        pytest.param(
+            {"conditions": [{"type": "PodScheduled", "reason": "Unschedulable", "message": "no node"}]},
+            "Unschedulable: no node",
+            id="no node has room",
+        ),
+        pytest.param(
+            {"initContainerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}}]},
+            "CrashLoopBackOff: back-off",
+            id="what comes before the worker",
+        ),
+    ],
+)
+def test_what_troubles_a_pod_as_a_whole(status: dict[str, Any], want: str) -> None:
+    assert trouble_of({"metadata": {"name": "a"}, "status": status}) == want
 
 
 def test_a_pod_is_its_template_and_knows_the_operator() -> None:

@@ -569,6 +569,76 @@ def test_who_enters_the_queue_is_looked_at_again_when_the_schedule_timeout_is_ov
     assert plan_run(make_observed_run(), NOW).recheck_at == NOW + MINUTES
 
 
+def test_the_schedule_timeout_says_what_kept_workers_from_coming() -> None:
+    wait = Wait(queued_at=ago(400), unserved_since=ago(400), trouble="pod main-x: ErrImagePull: no such image")
+    status = status_of(plan_run(make_observed_run(waits={"work": wait}), NOW))
+    assert (status.message or "").endswith("was connected for 5m; pod main-x: ErrImagePull: no such image")
+
+
+# --- What a run says while it waits
+
+TOLD = "no worker is there to take it: "
+
+
+def waits(seconds: float, trouble: str | None = "x", *, served: bool = False) -> dict[str, Wait]:
+    since = None if served else ago(seconds)
+    return {"work": Wait(queued_at=ago(seconds), unserved_since=since, trouble=trouble)}
+
+
+@pytest.mark.parametrize(
+    ("wait", "want"),
+    [
+        pytest.param(waits(3), TOLD + "x", id="after a few seconds"),
+        pytest.param(waits(2.9), None, id="not before"),
+        pytest.param(waits(99, None), None, id="nothing is known to be wrong"),
+        pytest.param(waits(99, served=True), None, id="the workers are only busy"),
+    ],
+)
+def test_a_run_that_waits_says_why(wait: dict[str, Wait], want: str | None) -> None:
+    plan = plan_run(make_observed_run(waits=wait), NOW)
+    if want is None:
+        assert (plan.status, names(plan.wanted)) == (None, ["work"])
+        return
+    status = status_of(plan)
+    assert (status.phase, status.reason, status.message) == (Phase.PENDING, Reason.WAITING_FOR_WORKER, want)
+
+
+def test_the_end_of_the_first_seconds_is_looked_at() -> None:
+    assert plan_run(make_observed_run(waits=waits(1)), NOW).recheck_at == later(2)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told_ago", "want", "want_recheck"),
+    [
+        pytest.param("x", 1, None, None, id="the same words are written once"),
+        pytest.param("y", 59, None, 1, id="others not before a minute"),
+        pytest.param("y", 60, TOLD + "y", None, id="others after a minute"),
+        pytest.param("y", None, TOLD + "y", None, id="by an operator that told nothing yet"),
+        pytest.param(None, 1, None, None, id="what is over is not unsaid by a write of its own"),
+    ],
+)
+def test_what_was_told_stands_for_a_while(
+    trouble: str | None, told_ago: float | None, want: str | None, want_recheck: float | None
+) -> None:
+    seen = make_observed_run(
+        status={"reason": Reason.WAITING_FOR_WORKER, "message": TOLD + "x"},
+        waits=waits(100, trouble),
+        waiting_told_at=None if told_ago is None else ago(told_ago),
+    )
+    plan = plan_run(seen, NOW)
+    assert (plan.status.message if plan.status else None) == want
+    if want_recheck is not None:
+        assert plan.recheck_at == later(want_recheck)
+
+
+def test_what_was_told_goes_with_the_next_write() -> None:
+    seen = make_observed_run(
+        status={"reason": Reason.WAITING_FOR_WORKER, "message": TOLD + "x"}, live={"work": make_live(started_at=ago(2))}
+    )
+    status = status_of(plan_run(seen, NOW))
+    assert (status.phase, status.reason, status.message) == (Phase.RUNNING, None, None)
+
+
 def test_the_schedule_timeout_says_which_worker_was_missing() -> None:
     wait = Wait(queued_at=ago(400), unserved_since=ago(400))
     status = status_of(plan_run(make_observed_run(waits={"work": wait}), NOW))

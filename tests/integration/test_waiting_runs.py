@@ -1,0 +1,155 @@
+"""What a run says while no worker comes, in the words of the kubelet, the scheduler or the API server."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+
+from hatchet_operator.cluster.api import Json
+from hatchet_operator.cluster.kinds import PODS, POOLS
+from hatchet_operator.resources.base import API_VERSION
+from tests.integration.inprocess import NAMESPACE, POOL, Instance, running_operator
+from tests.kube.eventually import eventually
+
+WAITING = "WaitingForWorker"
+SOON = timedelta(seconds=0.2)
+
+
+async def create_pool(world: Instance, **spec: Any) -> None:
+    pod = {"containers": [{"name": "worker", "image": "nowhere:1"}]}
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "WorkerPool",
+        "metadata": {"name": POOL},
+        "spec": {"template": {"spec": pod}, **spec},
+    }
+    await world.api.create(POOLS, NAMESPACE, body)
+
+
+async def one_pod(world: Instance) -> str:
+    """Wait for a pod; return its name."""
+    found: list[Json] = []
+
+    async def is_there() -> bool:
+        nonlocal found
+        found, _ = await world.api.list_all(PODS, NAMESPACE)
+        return bool(found)
+
+    await eventually(is_there)
+    return str(found[0]["metadata"]["name"])
+
+
+async def tell(world: Instance, pod: str, reason: str, message: str, *, last_lines: str = "") -> None:
+    """Write what a kubelet would write of a container that waits."""
+    state: Json = {"name": "worker", "ready": False, "restartCount": 1, "image": "nowhere:1", "imageID": ""}
+    state["state"] = {"waiting": {"reason": reason, "message": message}}
+    if last_lines:
+        state["lastState"] = {"terminated": {"exitCode": 1, "message": last_lines}}
+    await world.api.patch(
+        PODS, NAMESPACE, pod, {"status": {"phase": "Pending", "containerStatuses": [state]}}, subresource="status"
+    )
+
+
+async def until_told(world: Instance, run: str, *words: str) -> str:
+    """Wait until a run says that it waits, with these words; return the whole message."""
+    status: Json = {}
+
+    async def is_told() -> bool:
+        nonlocal status
+        status = (await world.run(run)).get("status", {})
+        return status.get("reason") == WAITING and all(word in status["message"] for word in words)
+
+    try:
+        await eventually(is_told)
+    except TimeoutError:
+        raise AssertionError(f"{run} says {status}, and not {words}") from None
+    assert status["phase"] == "Pending"
+    return str(status["message"])
+
+
+async def refuse_pods(world: Instance, **rule: Any) -> None:
+    fault = {"match": {"verb": "create", "resource": "pods"}, "times": 0, "action": "status", "code": 403, **rule}
+    async with aiohttp.ClientSession(world.url) as http, http.post("/_faults", json=[fault]) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+@pytest.mark.parametrize("execution", ["Pool", "Pod"])
+async def test_an_image_that_is_not_there_is_told(execution: str) -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        await world.create_workflow("etl", execution=execution)
+        await (await world.scripted()).put_workflow("etl")
+        await create_pool(world, minReplicas=0, maxReplicas=1)
+        await world.create_run("r", "etl")
+        pod = await one_pod(world)
+        assert (pod == "r") is (execution == "Pod")
+        await tell(world, pod, "ErrImagePull", "no such image")
+        await until_told(world, "r", f"pod {pod}: ErrImagePull: no such image")
+
+
+async def test_other_words_are_not_written_at_once_and_none_stay_when_a_worker_comes() -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        worker = await world.scripted()
+        await worker.put_workflow("etl")
+        await create_pool(world)
+        pod = await one_pod(world)
+        await world.create_run("r", "etl")
+        await tell(world, pod, "ErrImagePull", "no such image")
+        await until_told(world, "r", "no such image")
+        told = await world.run("r")
+        await tell(world, pod, "ErrImagePull", "no such registry")
+        await world.create_run("later", "etl")
+        await until_told(world, "later", "no such registry")
+        assert await world.run("r") == told
+        await worker.start()
+        for _ in range(2):
+            await worker.complete(await worker.next())
+        status = await world.finished("r")
+        assert (status["phase"], status["reason"], status.get("message")) == ("Succeeded", "Completed", None)
+
+
+async def test_a_crash_is_told_with_the_last_lines_of_the_log() -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        worker = await world.scripted()
+        await worker.put_workflow("etl")
+        await create_pool(world)
+        pod = await one_pod(world)
+        await world.create_run("r", "etl")
+        await tell(world, pod, "CrashLoopBackOff", "back-off 10s", last_lines="Traceback:\nModuleNotFoundError: app\n")
+        await until_told(world, "r", "CrashLoopBackOff: back-off 10s\nTraceback:\nModuleNotFoundError: app")
+
+
+@pytest.mark.parametrize("execution", ["Pool", "Pod"])
+async def test_a_refused_pod_is_told(execution: str) -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        await world.create_workflow("etl", execution=execution)
+        worker = await world.scripted()
+        await worker.put_workflow("etl")
+        await refuse_pods(world)
+        await create_pool(world, minReplicas=0, maxReplicas=1)
+        await world.create_run("r", "etl")
+        await until_told(world, "r", "the API server refused the")
+
+
+async def test_a_missing_pool_is_told() -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        await world.create_workflow("etl", execution="Pod")
+        worker = await world.scripted()
+        await worker.put_workflow("etl")
+        await world.create_run("r", "etl")
+        await until_told(world, "r", f'there is no WorkerPool "{POOL}"')
+
+
+async def test_the_schedule_timeout_says_it_too() -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        await world.create_workflow("etl", scheduleTimeout="1s")
+        worker = await world.scripted()
+        await worker.put_workflow("etl")
+        await create_pool(world)
+        await tell(world, await one_pod(world), "ErrImagePull", "no such image")
+        await world.create_run("r", "etl")
+        status = await world.finished("r")
+        assert (status["phase"], status["reason"]) == ("Failed", "SchedulingTimedOut")
+        assert "ErrImagePull: no such image" in status["message"]
