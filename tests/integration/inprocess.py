@@ -230,16 +230,32 @@ class Instance:
 
 
 @asynccontextmanager
-async def running_operator(**settings: Any) -> AsyncIterator[Instance]:
-    """Start an API server and an operator; durations among the settings are in seconds."""
+async def running_server() -> AsyncIterator[tuple[ApiServer, str]]:
+    """Start an API server that knows our kinds; it and its URL."""
     server = ApiServer()
     server.load_definitions(CRDS)
     url = await server.start()
+    try:
+        yield server, url
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def running_operator(**settings: Any) -> AsyncIterator[Instance]:
+    """Start an API server and an operator; durations among the settings are in seconds."""
+    async with running_server() as (server, url), operator_of(server, url, **settings) as instance:
+        yield instance
+
+
+@asynccontextmanager
+async def operator_of(server: ApiServer, url: str, **settings: Any) -> AsyncIterator[Instance]:
+    """Start an operator for an API server; see `running_operator`."""
     durations = ("running_after", "worker_silent", "rejoin", "cancel_grace", "run_ttl", "children_every")
     given: dict[str, Any] = {
         name: timedelta(seconds=value) if name in durations else value for name, value in settings.items()
     }
-    operator = Operator(Settings(token_key=KEY, **given), Endpoint(server=url))
+    operator = Operator(Settings(**{"token_key": KEY} | given), Endpoint(server=url))
     stop = asyncio.Event()
     running = asyncio.create_task(operator.run(stop))
     try:
@@ -250,7 +266,6 @@ async def running_operator(**settings: Any) -> AsyncIterator[Instance]:
         stop.set()
         with mock.patch.object(operator_module, "_GRACE_SECONDS", 0.0):  # clients of a test may leave streams open
             await running
-        await server.stop()
 
 
 async def _until_ready(operator: Operator, running: asyncio.Task[None]) -> None:

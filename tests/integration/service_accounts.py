@@ -35,7 +35,11 @@ async def request_token(
     if pod is not None:
         spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Pod", "name": pod}
     path = SERVICE_ACCOUNTS.path(namespace, ACCOUNT, "token")
-    async with aiohttp.ClientSession(api.endpoint.server) as session, session.post(path, json={"spec": spec}) as answer:
+    headers = {"User-Agent": "test"}
+    async with (
+        aiohttp.ClientSession(api.endpoint.server, headers=headers) as session,
+        session.post(path, json={"spec": spec}) as answer,
+    ):
         assert answer.status == 201, await answer.text()
         token: str = (await answer.json())["status"]["token"]
         return token

@@ -92,7 +92,7 @@ class ApiServer:
         self.kinds = builtin.make_built_in_kinds()
         self.operations = Operations(self.store, self.kinds)
         self.faults = FaultInjector()
-        self.requests: Counter[tuple[str, str, str, str]] = Counter()
+        self.requests: Counter[tuple[str, ...]] = Counter()  # fields: see _COUNTED
         """Requests seen, by verb, resource, subresource and user agent."""
         self.tokens: dict[str, Object] = {}
         """Users by token, for TokenReview."""
@@ -222,7 +222,8 @@ class ApiServer:
             name=target.name,
             user_agent=request.headers.get("User-Agent", ""),
         )
-        self.requests[verb, target.plural, target.subresource, facts.user_agent] += 1
+        counted = (verb, target.group, target.plural, target.subresource, facts.namespace, facts.user_agent)
+        self.requests[counted] += 1
         fault = self.faults.on_request(facts) if self.faults.rules else None
         if fault is not None:
             await _suffer_before(fault)
@@ -559,8 +560,7 @@ class ApiServer:
                 fired = await self.faults.wait_until_fired(float(query.get("wait", "0")))
                 return _json({"fired": fired, "rules": self.faults.report()})
             case "GET", "/_stats":
-                keys = ("verb", "resource", "subresource", "userAgent")
-                listed = [dict(zip(keys, key, strict=True), count=count) for key, count in self.requests.items()]
+                listed = [dict(zip(_COUNTED, key, strict=True), count=count) for key, count in self.requests.items()]
                 return _json({"requests": listed, "watches": len(self._watches), "resourceVersion": self.store.version})
             case "DELETE", "/_stats":
                 self.requests.clear()
@@ -574,6 +574,7 @@ class ApiServer:
         return _no_such_path()
 
 
+_COUNTED = ("verb", "group", "resource", "subresource", "namespace", "userAgent")
 _HEALTH_PATHS = frozenset({"/readyz", "/livez", "/healthz"})
 _OPEN_PATHS = _HEALTH_PATHS | {"/version"}
 _ROOT_PATHS = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]

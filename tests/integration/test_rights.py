@@ -1,0 +1,247 @@
+"""The chart grants what the operator's code uses, in the namespaces where it uses it, and nothing else.
+
+One scenario goes through everything that makes the operator ask the API server for something, conflicts included. What
+was asked is compared with the rules that Helm renders.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from hatchet_operator.apiserver import ApiServer
+from hatchet_operator.certificates import make_authority
+from hatchet_operator.cluster.api import Api, Endpoint
+from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS
+from hatchet_operator.engine.engine import _KEY_SECRET
+from hatchet_operator.engine.tls import CA_SECRET
+from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.settings import Tls
+from hatchet_sdk import ClientConfig
+from hatchet_sdk.contracts import dispatcher_pb2 as wire
+from tests.integration.harness import free_port
+from tests.integration.inprocess import (
+    NAMESPACE,
+    POOL,
+    Instance,
+    ScriptedWorker,
+    operator_of,
+    running_server,
+)
+from tests.integration.service_accounts import AUDIENCE, NAMESPACES, create_pod, request_token
+from tests.kube.eventually import eventually
+from tests.kube.helm import RELEASE, Helm, HelmMissingError, Json, find_helm, of_kind
+
+OPERATORS = "operators"
+OURS = "test"  # who asks as the tests do, all others are the operator and its kopf
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Right:
+    """One thing that may be done or was done; in namespace "" means in all of them."""
+
+    verb: str
+    group: str
+    resource: str
+    namespace: str
+
+    def covers(self, other: Right) -> bool:
+        same = (self.verb, self.group, self.resource) == (other.verb, other.group, other.resource)
+        return same and self.namespace in ("", other.namespace)
+
+
+# --- What is used
+
+
+@pytest.mark.parametrize("served", [pytest.param("", id="cluster-wide"), pytest.param(NAMESPACE, id="one namespace")])
+async def test_the_operator_is_granted_what_it_uses_and_no_more(served: str) -> None:
+    granted = list(rights_of_the_operator(render(f"namespace={served}")))
+    used = await rights_used(served or None)
+    missing = sorted(right for right in used if not any(grant.covers(right) for grant in granted))
+    assert not missing, "used, but not granted"
+    unused = sorted(grant for grant in granted if not any(grant.covers(right) for right in used))
+    assert not unused, "granted, but not used"
+
+
+async def rights_used(served: str | None) -> set[Right]:
+    """Live through everything that the operator does, and return what it asked for."""
+    port = free_port()
+    settings: dict[str, Any] = {
+        "namespace": served,
+        "grpc_port": port,
+        "grpc_advertise": f"127.0.0.1:{port}",
+        "operator_namespace": OPERATORS,
+        "leader_election": True,
+        "grpc_service": RELEASE,
+        "token_audience": AUDIENCE,
+        "worker_silent": 1.0,
+        "rejoin": 0.2,
+        "running_after": 0.1,
+    }
+    async with running_server() as (server, url):
+        async with Api(Endpoint(server=url), user_agent=OURS) as api:
+            await api.create(NAMESPACES, None, {"metadata": {"name": OPERATORS}})
+            await put_ending_authority(api)
+        async with operator_of(server, url, pod_ip="192.0.2.1", **settings) as instance:
+            await workflows_of_a_worker_outside(instance)
+            await runs_and_children(instance)
+            await pods_of_a_pool(instance)
+            await a_run_that_outlives_the_operator(instance)
+            await a_worker_in_a_pod(instance)
+        # another network, another address, a key and an authority of its own
+        settings |= {"token_key": None, "tls": Tls.OWN, "tls_names": ("operator.svc",)}
+        async with operator_of(server, url, pod_ip="2001:db8::1", **settings) as instance:
+            await eventually(lambda: pools_secret_has_the_authority(instance))
+            await instance.api.delete(SECRETS, OPERATORS, CA_SECRET)
+        async with operator_of(server, url, pod_ip="2001:db8::2", **settings):
+            pass
+        return {
+            Right(verb=verb, group=group, resource=f"{resource}/{sub}" if sub else resource, namespace=namespace)
+            for verb, group, resource, sub, namespace, agent in server.requests
+            if agent != OURS
+        }
+
+
+def conflict_once(server: ApiServer, resource: str) -> None:
+    """Have the next write of a status meet a newer object."""
+    match = {"verb": "update", "resource": resource, "subresource": "status"}
+    server.faults.install([{"match": match, "action": "status", "code": 409}])
+
+
+async def workflows_of_a_worker_outside(instance: Instance) -> None:
+    conflict_once(instance.server, "workflows")
+    worker = await instance.scripted()
+    await worker.put_workflow("parent")
+    await worker.put_workflow("parent", ({"retries": 1},))  # nobody needs the definition before
+    await worker.put_workflow("child")
+    await worker.start()
+    registered = wire.WorkerRegisterRequest(worker_name="scripted", worker_id=worker.id, actions=["a:b"], slots=1)
+    await worker.call(worker.dispatcher.Register, registered)
+    await worker.close()  # and after a second its Lease goes
+
+
+async def runs_and_children(instance: Instance) -> None:
+    conflict_once(instance.server, "workflowruns")
+    worker = await instance.scripted()
+    await worker.put_workflow("parent")
+    await worker.put_workflow("child")
+    await worker.start()
+    await instance.create_run("root", "parent", ttl="1s")
+    parent = await worker.next()
+    child = await worker.spawn(parent, key="a")
+    await worker.fail(await worker.next())
+    await instance.until_phase(child, "Failed")
+    assert await worker.spawn(parent, key="a", on_failed="retry") == child
+    await worker.complete(await worker.next())
+    assert await worker.spawn(parent, key="a", input={"another": "input"}) == child
+    await instance.event(child, "SpawnInputDiffers")
+    await worker.complete(parent)
+    await worker.result("no-such-run")
+    await instance.until_gone("root")
+    await worker.close()
+
+
+async def pods_of_a_pool(instance: Instance) -> None:
+    conflict_once(instance.server, "workerpools")
+    template = {"spec": {"containers": [{"name": "worker", "image": "local"}]}}
+    spec = {"minReplicas": 1, "idleBeforeScaleIn": "1s", "template": template}
+    body = {"apiVersion": API_VERSION, "kind": "WorkerPool", "metadata": {"name": "pods"}, "spec": spec}
+    await instance.api.create(POOLS, NAMESPACE, body)
+    await eventually(lambda: has_pods(instance, 1))
+    await instance.api.patch(POOLS, NAMESPACE, "pods", {"spec": {"minReplicas": 0}})
+    await eventually(lambda: has_pods(instance, 0))
+
+
+async def has_pods(instance: Instance, count: int) -> bool:
+    pods, _ = await instance.api.list_all(PODS, NAMESPACE, label_selector="hatchet-operator.dev/pool=pods")
+    return len([pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]) == count
+
+
+async def a_worker_in_a_pod(instance: Instance) -> None:
+    instance.server.faults.install([{"match": {"resource": "pods", "verb": "watch"}, "action": "silent"}])
+    pod = await create_pod(instance.api, "newer-than-the-watch", pool=POOL)
+    token = await request_token(instance.api, pod["metadata"]["name"])
+    worker = ScriptedWorker(ClientConfig(host_port=instance.operator.grpc_address, token=token, tls_strategy="none"))
+    await worker.put_workflow("child")
+    identity = {"pod_name": pod["metadata"]["name"], "pod_uid": pod["metadata"]["uid"]}
+    register = wire.WorkerRegisterRequest(worker_name="inside", actions=["child:work"], slots=1, **identity)
+    await worker.call(worker.dispatcher.Register, register)
+    await worker.close()
+
+
+async def a_run_that_outlives_the_operator(instance: Instance) -> None:
+    worker = await instance.scripted()
+    await worker.put_workflow("parent")
+    await worker.start()
+    await instance.create_run("long", "parent")
+    await worker.next()
+    await instance.until_phase("long", "Running")  # which is written with the revision that it runs
+    await worker.put_workflow("parent", ({"retries": 2},))
+    await worker.close()
+
+
+async def put_ending_authority(api: Api) -> None:
+    """Have the Secret hold an authority that is to be followed by another one."""
+    ending = make_authority(datetime.now(UTC) - timedelta(days=3310))
+    data = {"0.crt": ending.certificate, "0.key": ending.key, "ca.crt": ending.certificate}
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    await api.create(SECRETS, OPERATORS, {"metadata": {"name": CA_SECRET}, "data": encoded})
+
+
+async def pools_secret_has_the_authority(instance: Instance) -> bool:
+    secret = await instance.api.get(SECRETS, NAMESPACE, "pods-token")
+    return "ca.crt" in secret["data"]
+
+
+# --- What is granted
+
+
+def render(*values: str) -> list[Json]:
+    try:
+        return Helm(find_helm(), OPERATORS).render(*values)
+    except HelmMissingError as missing:
+        pytest.skip(str(missing))
+
+
+def rights_of_the_operator(objects: list[Json]) -> Iterator[Right]:
+    """Return what the roles allow that are bound to the operator's account."""
+    for rule, namespace in rules_of_the_operator(objects):
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    yield Right(verb=verb, group=group, resource=resource, namespace=namespace)
+
+
+def rules_of_the_operator(objects: list[Json]) -> Iterator[tuple[Json, str]]:
+    account = {"kind": "ServiceAccount", "name": RELEASE, "namespace": OPERATORS}
+    for scope in ("", "Cluster"):
+        roles = {
+            (role["metadata"].get("namespace", ""), role["metadata"]["name"]): role["rules"]
+            for role in of_kind(objects, f"{scope}Role")
+        }
+        for binding in of_kind(objects, f"{scope}RoleBinding"):
+            assert binding["subjects"] == [account], binding
+            namespace = binding["metadata"].get("namespace", "")
+            for rule in roles.pop((namespace, binding["roleRef"]["name"])):
+                yield rule, namespace
+        assert not roles, "bound to nobody"
+
+
+def test_rights_by_name_are_for_the_names_that_the_code_uses() -> None:
+    objects = render()
+    (deployment,) = of_kind(objects, "Deployment")
+    args = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    lease = next(arg.split("=")[1] for arg in args if arg.startswith("--lease-name="))
+    service = next(arg.split("=")[1] for arg in args if arg.startswith("--grpc-service="))
+    want = {"leases": {lease}, "endpointslices": {f"{service}-leader"}, "secrets": {_KEY_SECRET, CA_SECRET}}
+    named: dict[str, set[str]] = {}
+    for rule, namespace in rules_of_the_operator(objects):
+        if "resourceNames" in rule:
+            assert namespace == OPERATORS
+            named.setdefault(rule["resources"][0], set()).update(rule["resourceNames"])
+    assert named == want
