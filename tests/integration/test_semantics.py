@@ -299,6 +299,23 @@ async def test_cancelling_reaches_the_worker_and_whoever_awaits(world: Instance,
     assert (status["phase"], status["reason"]) == ("Cancelled", "CancelRequested")
 
 
+async def test_no_child_that_waits_is_given_out_while_its_tree_is_cancelled(
+    world: Instance, worker: ScriptedWorker
+) -> None:
+    await worker.put_workflow("etl")
+    await worker.start(slots=3)
+    await world.create_run("r", "etl")
+    root = await worker.next()
+    children = [await worker.spawn(root, "etl", key=str(number)) for number in range(20)]
+    begun = [await worker.next() for _ in range(2)]  # the root has the third slot
+    await world.patch_run("r", cancelled=True)
+    for child in children:
+        assert (await world.finished(child))["reason"] == "ParentCancelled"
+    for action in (root, *begun):
+        await worker.until_cancelled(action)
+    assert worker.has_nothing_new
+
+
 async def test_deleting_a_run_removes_its_tree_and_tells_everybody(world: Instance, worker: ScriptedWorker) -> None:
     await worker.put_workflow("etl")
     await worker.start()

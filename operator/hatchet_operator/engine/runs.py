@@ -197,6 +197,8 @@ class Runs:
         plan = plan_run(self._observed(record), now)
         self._recheck_at(record, plan.recheck_at, now)
         if plan.status is not None:
+            if plan.status.phase.is_final:
+                self._leave_queue(record)
             self._start_writing(record, plan.status)
             return
         self._apply_wanted(record, plan.wanted, now)
@@ -312,6 +314,11 @@ class Runs:
             self.told_to_stop(worker, attempt.id, attempt.cancel_sent_at or self._clock())
             worker.leave(attempt)
             self.queue.fill(worker)
+
+    def _leave_queue(self, record: RunRecord) -> None:
+        """A run that is about to end takes no slot, which others of its tree give back while that is being written."""
+        for attempt in [attempt for attempt in record.attempts.values() if attempt.worker is None]:
+            self._take_back(record, attempt)
 
     def _tell_cancel(self, attempt: Attempt) -> None:
         if attempt.worker is not None:
