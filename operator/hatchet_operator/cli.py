@@ -174,6 +174,23 @@ def run(
     raise typer.Exit(serve(options, kubeconfig))
 
 
+@app.command()
+def logs(
+    run: Annotated[str, typer.Argument(help="Name of the WorkflowRun.", show_default=False)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Where the run is.", show_default="the kubeconfig's")
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="How to reach the cluster.", show_default="this Pod's account, or $KUBECONFIG")
+    ] = None,
+) -> None:
+    """Print what the steps of a run logged, out of the logs of the pods that they were on."""
+    from hatchet_operator.run_logs import show_logs
+
+    raise typer.Exit(show_logs(run, namespace=namespace, kubeconfig=kubeconfig, follow=follow))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def apiserver(context: typer.Context) -> None:
     """Run the embedded API server alone."""

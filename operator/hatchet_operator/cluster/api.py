@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 import aiohttp
 import orjson
 
-from hatchet_operator.cluster.kinds import Resource
+from hatchet_operator.cluster.kinds import PODS, Resource
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Refused, Transient
 
 Json = dict[str, Any]
@@ -208,6 +208,25 @@ class Api:
                         yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
             raise Transient(f"watch of {resource.plural}: {error!r}") from error
+
+    async def log_lines(self, namespace: str, pod: str, *, container: str, follow: bool = False) -> AsyncIterator[str]:
+        """Yield the lines of a container's log; with ``follow`` also those to come, until the container ends."""
+        path = PODS.path(namespace, pod, "log")
+        params = {"container": container} | ({"follow": "true"} if follow else {})
+        timeout = aiohttp.ClientTimeout(total=None, connect=5)
+        try:
+            async with self._open("GET", path, params=params, timeout=timeout) as response:
+                if response.status != HTTPStatus.OK:
+                    raise _error(response.status, await response.read(), response.headers)
+                rest = b""
+                async for chunk in response.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        yield line.decode("utf-8", "replace")
+                if rest:
+                    yield rest.decode("utf-8", "replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Transient(f"log of pod {pod}: {error!r}") from error
 
     async def until_answered(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a call that is safe to repeat until the server gives a definite answer.

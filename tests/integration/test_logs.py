@@ -1,0 +1,107 @@
+"""``hatchet-operator logs``: a run's lines and no other's, while it runs and after its end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hatchet_operator.cluster.kinds import PODS
+from hatchet_operator.errors import UnknownObject
+from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.run_logs import RunLogs
+from tests.integration.inprocess import NAMESPACE, running_operator
+from tests.integration.pods import Pods, running_pods
+from tests.kube.eventually import eventually
+
+
+def logs_of(pods: Pods, run: str) -> tuple[RunLogs, list[str]]:
+    lines: list[str] = []
+    return RunLogs(pods.api, ObjectRef(NAMESPACE, run), write=lines.append), lines
+
+
+async def run_cli(pods: Pods, *arguments: str) -> tuple[int, str, str]:
+    """Call the command as a person does; return exit code, stdout and stderr."""
+    kubeconfig = pods.directory / "kubeconfig"
+    cluster = {"name": "c", "cluster": {"server": pods.instance.url}}
+    context = {"name": "x", "context": {"cluster": "c", "user": "u", "namespace": NAMESPACE}}
+    text = {"kind": "Config", "clusters": [cluster], "contexts": [context], "current-context": "x"}
+    kubeconfig.write_text(yaml.safe_dump(text | {"users": [{"name": "u", "user": {}}]}))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hatchet_operator", "logs", *arguments, "--kubeconfig", str(kubeconfig)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    stdout, stderr = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode is not None
+    return process.returncode, stdout.decode(), stderr.decode()
+
+
+async def test_of_a_shared_pod_only_the_runs_lines_are_shown(tmp_path: Path) -> None:
+    async with running_pods(tmp_path) as pods:
+        await pods.instance.create_run("one", "solo", {})
+        await pods.instance.create_run("one-more", "solo", {})
+        await pods.finished("one-more")
+        await pods.finished("one")
+        exit_code, stdout, stderr = await run_cli(pods, "one")
+        assert (exit_code, stderr) == (0, "")
+        (line,) = stdout.splitlines()
+        assert line.endswith("one work: at work")
+
+
+async def test_of_the_runs_own_pod_everything_is_shown_as_it_comes(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo") as pods:
+        await pods.instance.create_run("own", "solo", {"gate": "go"})
+        logs, lines = logs_of(pods, "own")
+        following = asyncio.create_task(logs.follow())
+
+        async def is_at_work() -> bool:
+            return any(line.endswith("own work: at work") for line in lines)
+
+        await eventually(is_at_work, within_seconds=20)
+        assert not following.done()
+        pods.open("go")
+        await asyncio.wait_for(following, 20)
+        assert (await pods.finished("own"))["phase"] == "Succeeded"
+        assert any("worker pods registered" in line for line in lines)
+        assert len(lines) == len(set(lines)), "a line was shown twice"
+        assert logs.problems == []
+
+
+async def test_following_a_run_in_a_shared_pod_ends_with_the_run(tmp_path: Path) -> None:
+    async with running_pods(tmp_path) as pods:
+        await pods.instance.create_run("shared", "solo", {"gate": "go"})
+        await pods.began("shared")
+        logs, lines = logs_of(pods, "shared")
+        following = asyncio.create_task(logs.follow())
+        await pods.instance.until_phase("shared", "Running")
+        pods.open("go")
+        await asyncio.wait_for(following, 20)
+        assert [line.rpartition(": ")[2] for line in lines] == ["at work"]
+
+
+async def test_a_pod_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo") as pods:
+        await pods.instance.create_run("own", "solo", {})
+        await pods.finished("own")
+        await pods.until_pods("own")
+        exit_code, stdout, stderr = await run_cli(pods, "own")
+        assert (exit_code, stdout) == (1, "")
+        assert stderr.startswith('error: pod "own" is gone, and its log with it')
+
+
+async def test_a_run_that_is_not_there_or_has_not_begun(tmp_path: Path) -> None:
+    async with running_operator() as instance:
+        pods = Pods(instance, tmp_path)
+        logs, _ = logs_of(pods, "nothing")
+        with pytest.raises(UnknownObject, match='there is no run "nothing" in namespace "default"'):
+            await logs.show()
+        await instance.create_run("waits", "unknown")
+        await instance.condition("waits", "WorkflowMissing")
+        logs, _ = logs_of(pods, "waits")
+        await logs.show()
+        assert "no pod is known to have a step of run default/waits (Pending): no worker has" in logs.problems[0]
+        assert (await instance.api.list_all(PODS, NAMESPACE))[0] == []
