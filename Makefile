@@ -8,7 +8,7 @@ DEMO_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-conformance test-published lint format generate verify images e2e constraints benchmark clean
+.PHONY: help demo test test-unit test-integration test-chart test-conformance test-published lint format generate verify images e2e constraints benchmark clean
 
 help: ## Show this help
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -18,7 +18,7 @@ demo: $(DEMO_STAMP) ## Run the fan-out example: API server, operator and worker 
 
 test: $(DEV_STAMP) verify lint ## Everything that can be checked on this machine
 	$(BIN)/python -m pytest tests/unit -n 2
-	$(BIN)/python -m pytest tests/conformance tests/kube
+	$(BIN)/python -m pytest tests/chart tests/conformance tests/kube
 	$(BIN)/python -m pytest tests/integration -n 3 --dist loadfile
 
 test-unit: $(DEV_STAMP) ## Tests without processes or servers of ours
@@ -26,6 +26,9 @@ test-unit: $(DEV_STAMP) ## Tests without processes or servers of ours
 
 test-integration: $(DEV_STAMP) ## Operator, embedded API server, gRPC and workers as real processes
 	$(BIN)/python -m pytest tests/integration -n 3 --dist loadfile
+
+test-chart: $(DEV_STAMP) ## The chart, with Helm (HATCHET_TEST_HELM says where that is) and a real API server
+	$(BIN)/python -m pytest tests/chart tests/integration/test_rights.py
 
 test-conformance: $(DEV_STAMP) ## Embedded API server against the real one (HATCHET_TEST_KUBE_BIN says where that is)
 	$(BIN)/python -m pytest tests/conformance
@@ -57,14 +60,15 @@ format: $(DEV_STAMP) ## Rewrite the sources in our format
 	$(BIN)/ruff check --fix .
 
 PROTOS := $(wildcard sdk/hatchet_sdk/contracts/*.proto)
-generate: $(DEV_STAMP) ## Write stubs and CRDs anew
+generate: $(DEV_STAMP) ## Write stubs, CRDs and the chart's table of values anew
 	$(BIN)/python -m grpc_tools.protoc -I sdk --python_out=sdk --grpc_python_out=sdk \
 	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --mypy_out=quiet:sdk --mypy_grpc_out=quiet:sdk $(PROTOS)
 	$(BIN)/python -m hatchet_operator.resources.crds crds/
+	$(BIN)/python -m charts.readme
 
 verify: generate ## Fail if a generated file is not what its source makes
-	@git diff --exit-code --stat -- crds sdk/hatchet_sdk/contracts || \
+	@git diff --exit-code --stat -- crds charts sdk/hatchet_sdk/contracts || \
 	  { echo 'error: generated files were stale; commit what "make generate" wrote'; exit 1; }
 
 benchmark: $(DEV_STAMP) ## Fan-outs of 10, 100 and 1000 against the embedded server (and a real one, see benchmarks/README.md)

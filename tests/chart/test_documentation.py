@@ -1,0 +1,60 @@
+"""What the chart says of itself; no Helm is needed for that."""
+
+from __future__ import annotations
+
+import json
+import operator
+from functools import reduce
+from typing import Any
+
+import yaml
+
+from charts.readme import CHART, read_values, render_readme
+
+VALUES = (CHART / "values.yaml").read_text()
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return path -> default; an empty map is a leaf."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value and path not in ("resources.requests", "resources.limits"):
+            found |= leaves(value, f"{path}.")
+        else:
+            found[path] = value
+    return found
+
+
+def test_every_value_has_a_comment() -> None:
+    read = {value.path: value for value in read_values(VALUES)}
+    want = leaves(yaml.safe_load(VALUES))
+    assert {path: yaml.safe_load(value.default) for path, value in read.items()} == want
+    assert [path for path, value in read.items() if not value.comment.strip()] == []
+
+
+def test_the_readme_has_every_value() -> None:
+    readme = (CHART / "README.md").read_text()
+    assert readme == render_readme(readme, VALUES), 'stale; run "make generate"'
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def of(path: str) -> Any:
+        return reduce(operator.getitem, (step for key in path.split(".") for step in ("properties", key)), schema)
+
+    for path in leaves(yaml.safe_load(VALUES)):
+        assert of(path), path
+
+    def closed(part: dict[str, Any], values: dict[str, Any]) -> None:
+        assert set(part["properties"]) - {"global", "claims"} == set(values)
+        assert part["additionalProperties"] is False
+        for key, value in values.items():
+            if isinstance(value, dict) and "additionalProperties" in part["properties"][key]:
+                closed(part["properties"][key], value)
+
+    values = yaml.safe_load(VALUES)
+    del values["metrics"]["serviceMonitor"]["labels"]  # free
+    del schema["properties"]["metrics"]["properties"]["serviceMonitor"]["properties"]["labels"]
+    closed(schema, values)
