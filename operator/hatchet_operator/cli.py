@@ -201,6 +201,30 @@ def apiserver(context: typer.Context) -> None:
 
 
 @app.command()
+def manifests(
+    program: Annotated[Path, typer.Argument(help="Python file that starts a worker.", show_default=False)],
+    pool: Annotated[str | None, typer.Option(help="Name of the WorkerPool.", show_default="the worker's name")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image with the file in its working directory.", show_default="the pool's name")
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="Namespace of the objects.", show_default="where they are applied")
+    ] = None,
+    replicas: Annotated[
+        str | None, typer.Option(metavar="MIN[:MAX]", help="How many pods the pool has.", show_default="1")
+    ] = None,
+) -> None:
+    """Print a program's Workflows and its WorkerPool as YAML, to keep in a repository and apply.
+
+    The file is run up to worker.start(), which connects to nothing and returns.
+    """
+    from hatchet_operator.manifests.command import ManifestOptions, print_manifests
+
+    options = ManifestOptions(program=program, pool=pool, image=image, namespace=namespace, replicas=replicas)
+    raise typer.Exit(print_manifests(options))
+
+
+@app.command()
 def crds() -> None:
     """Print the CRDs as YAML, for kubectl apply -f -."""
     from hatchet_operator.resources.crds import load_crds, render_crd

@@ -135,7 +135,9 @@ class Hatchet:
             max_runs: Attempts at a time; None leaves it to the operator (100).
             labels: What steps may wish for in a worker.
         """
-        return Worker(name, self._client, max_runs=max_runs, labels=labels or {}, debug=self._debug)
+        return Worker(
+            name, self._client, config=self._config, max_runs=max_runs, labels=labels or {}, debug=self._debug
+        )
 
     def _client(self) -> "Client":
         from hatchet_sdk._client.client import Client  # here: gRPC is slow to import, and declaring needs none

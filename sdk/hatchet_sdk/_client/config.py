@@ -79,15 +79,20 @@ def endpoint_of(config: ClientConfig, environ: Mapping[str, str]) -> Endpoint:
     address = config.host_port or _broadcast_address(config.token)
     if not address:
         raise NotConfigured(f"The address of hatchet-operator is not configured. {_HOW_TO_CONFIGURE}")
-    namespace = (config.namespace or "").lower()
     return Endpoint(
         address=address,
         token=config.token,
         token_file=config.token_file,
-        prefix=namespace if not namespace or namespace.endswith("_") else f"{namespace}_",
+        prefix=prefix_of(config, environ),
         tls_strategy=strategy,
         tls=config,
     )
+
+
+def prefix_of(config: ClientConfig, environ: Mapping[str, str]) -> str:
+    """Return what all names of workflows and workers begin with."""
+    namespace = (config.namespace or environ.get("HATCHET_CLIENT_NAMESPACE") or "").lower()
+    return namespace if not namespace or namespace.endswith("_") else f"{namespace}_"
 
 
 def _broadcast_address(token: str | None) -> str | None:

@@ -1,6 +1,12 @@
 """Workflows as the operator wants them registered; names as in Hatchet's protocol."""
 
+import json
+from collections.abc import Sequence
+
+from google.protobuf.json_format import MessageToDict
+
 from hatchet_sdk._runner.definition import Step, WorkflowDefinition
+from hatchet_sdk.contracts.dispatcher_pb2 import WorkerRegisterRequest
 from hatchet_sdk.contracts.workflows_pb2 import (
     DAG,
     CreateWorkflowJobOpts,
@@ -47,3 +53,17 @@ def _job(name: str, workflow: WorkflowDefinition, steps: tuple[Step, ...], prefi
             for step in steps
         ],
     )
+
+
+def description(name: str, workflows: Sequence[WorkflowDefinition], *, max_runs: int | None, prefix: str) -> str:
+    """Say what a worker would register, for who wants to know it without an operator: JSON of the messages, one line.
+
+    What only a process in its place knows, such as its pod, is not in it.
+    """
+    worker = WorkerRegisterRequest(
+        worker_name=prefix + name,
+        actions=[action_id(workflow, step, prefix=prefix) for workflow in workflows for step in workflow.all_steps],
+        slots=max_runs,
+    )
+    requests = [put_workflow_request(workflow, prefix=prefix) for workflow in workflows]
+    return json.dumps({"worker": MessageToDict(worker), "workflows": [MessageToDict(request) for request in requests]})

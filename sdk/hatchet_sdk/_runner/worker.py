@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from hatchet_sdk._client.config import ClientConfig, prefix_of
 from hatchet_sdk._runner.definition import WorkflowDefinition, definition_of
 from hatchet_sdk.errors import InvalidDefinition
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from hatchet_sdk._runner.session import Session
 
 log = logging.getLogger("hatchet_sdk")
+
+DESCRIPTIONS_FILE = "HATCHET_DESCRIPTIONS_FILE"
+"""Environment variable: a worker that starts only appends to this file what it would register."""
 
 
 class Worker:
@@ -28,6 +32,7 @@ class Worker:
         name: str,
         client: "Callable[[], Client]",
         *,
+        config: ClientConfig,
         max_runs: int | None,
         labels: Mapping[str, str | int],
         debug: bool,
@@ -38,6 +43,7 @@ class Worker:
             raise ValueError(f'worker "{name}": max_runs is {max_runs} (expected 1 or more)')
         self.name = name
         self._client = client
+        self._config = config
         self._max_runs = max_runs
         self._labels = labels
         self._debug = debug
@@ -62,12 +68,18 @@ class Worker:
         Waits for the operator for as long as it is away. A second signal ends the process at once. In another thread
         than the main one signals are not handled; use `stop`.
 
+        Where the variable HATCHET_DESCRIPTIONS_FILE names a file, it only appends to it what would be registered, as a
+        line of JSON: ``hatchet-operator manifests`` asks programs so.
+
         Raises:
             NotConfigured: No operator's address is known.
             RequestRefused: The operator refused the registration.
         """
         if not self._workflows:
             raise InvalidDefinition(f'worker "{self.name}" has no workflows; call register_workflow() before start()')
+        if file := os.environ.get(DESCRIPTIONS_FILE):
+            self._describe_to(file)
+            return
         client = self._client()
         _log_to_stderr(debug=self._debug)
         restore = self._handle_signals()
@@ -100,6 +112,15 @@ class Worker:
 
         options = WorkerOptions(name=self.name, max_runs=self._max_runs, labels=self._labels)
         return Session(client, options, self._workflows, step_loop)
+
+    def _describe_to(self, file: str) -> None:
+        from hatchet_sdk._runner.registration import description
+
+        definitions = [definition for definition, _ in self._workflows]
+        prefix = prefix_of(self._config, os.environ)
+        line = description(self.name, definitions, max_runs=self._max_runs, prefix=prefix)
+        with open(file, "a", encoding="utf-8") as descriptions:
+            descriptions.write(line + "\n")
 
     def _handle_signals(self) -> Callable[[], None]:
         """Install handlers that work even while a step blocks the loop; return what restores the old ones."""

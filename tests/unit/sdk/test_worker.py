@@ -8,15 +8,18 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.json_format import ParseDict
 from pydantic import BaseModel
 
 from hatchet_sdk import AccessDenied, ClientConfig, Context, Hatchet, NonRetryableError, NotConfigured
 from hatchet_sdk._runner import session
 from hatchet_sdk.contracts import dispatcher_pb2 as dispatcher
+from hatchet_sdk.contracts import workflows_pb2 as workflows
 from tests.unit.sdk.fake_operator import FakeOperator, Run, eventually
 
 Working = Callable[..., None]
@@ -46,6 +49,28 @@ def finish(operator: FakeOperator, **input: object) -> Run:
 
 
 # Registration
+
+
+def test_a_worker_that_is_asked_to_describes_what_it_registers_and_connects_to_nothing(
+    working: Working, operator: FakeOperator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = make_workflow(lambda context: None, retries=2)
+    working(workflow, max_runs=7)
+    (registered,) = operator.workers.values()
+    (put,) = operator.workflows.values()
+
+    monkeypatch.setenv("HATCHET_DESCRIPTIONS_FILE", str(tmp_path / "descriptions"))
+    for name in ("tester", "another"):
+        worker = Hatchet().worker(name, max_runs=7)  # knows no operator
+        worker.register_workflow(workflow)
+        worker.start()
+
+    lines = [json.loads(line) for line in (tmp_path / "descriptions").read_text().splitlines()]
+    workers = [ParseDict(line["worker"], dispatcher.WorkerRegisterRequest()) for line in lines]
+    assert [worker.worker_name for worker in workers] == ["tester", "another"]
+    assert (workers[0].slots, list(workers[0].actions)) == (registered.slots, list(registered.actions))
+    assert ParseDict(lines[0]["workflows"][0], workflows.PutWorkflowRequest()).opts == put
+    assert len(operator.workers) == 1
 
 
 def test_registration_names_workflows_actions_labels_and_pod(
