@@ -36,10 +36,17 @@ class HelmError(Exception):
 
 @dataclass(frozen=True)
 class Helm:
-    """Runs a Helm program for one namespace, with our chart as the release ``hatchet-operator``."""
+    """Runs a Helm program for one namespace.
+
+    Attributes:
+        program: Helm.
+        namespace: Where releases are.
+        kubeconfig: Of the cluster; None: that of ``KUBECONFIG``.
+    """
 
     program: Path
     namespace: str
+    kubeconfig: Path | None = None
 
     def __call__(self, *args: str) -> str:
         """Run Helm and return what it printed.
@@ -48,7 +55,8 @@ class Helm:
             HelmError: It ended with another code than 0.
         """
         command = [str(self.program), *args, f"--namespace={self.namespace}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        environ = {**os.environ, **({"KUBECONFIG": str(self.kubeconfig)} if self.kubeconfig else {})}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=_SECONDS)
         if done.returncode:
             raise HelmError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
         return done.stdout
@@ -82,9 +90,7 @@ def _unpacked(packed: Path) -> Path:
         if shutil.which("zstd") is None:
             raise HelmMissingError(f"zstd is missing to unpack {packed}")
         program.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=program.parent
-        ) as partial:  # half a program is none
+        with tempfile.TemporaryDirectory(dir=program.parent) as partial:  # half a program is none
             unpacked = Path(partial, "helm")
             subprocess.run(["zstd", "-qdo", unpacked, packed], check=True)
             unpacked.chmod(0o755)

@@ -1,0 +1,131 @@
+"""A real kube-apiserver takes what the chart makes. Nothing runs there: pods are objects and nothing more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.kube.helm import CHART, RELEASE, Helm, HelmError, Json
+from tests.kube.real_api import BinariesMissingError, RealApi
+
+FOREIGN = ("Certificate", "ServiceMonitor")  # kinds of others, whose CRDs are not there
+RUN = {
+    "apiVersion": "hatchet-operator.dev/v1alpha1",
+    "kind": "WorkflowRun",
+    "metadata": {"name": "kept", "namespace": "default"},
+    "spec": {"workflow": "any"},
+}
+
+
+class Kubectl:
+    """kubectl for the API server of these tests."""
+
+    def __init__(self, api: RealApi) -> None:
+        self._command = [str(api.kubectl), f"--kubeconfig={api.kubeconfig}"]
+
+    def __call__(self, *args: str, stdin: str | None = None) -> str:
+        done = subprocess.run([*self._command, *args], input=stdin, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"kubectl {' '.join(args)}: {done.stderr}"
+        assert "Warning" not in done.stderr, done.stderr
+        return done.stdout
+
+    def create(self, *objects: Json, dry_run: bool = False) -> str:
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        return self("create", "--filename=-", f"--dry-run={'server' if dry_run else 'none'}", stdin=text)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealApi]:
+    try:
+        server = RealApi(tmp_path_factory.mktemp("real-api"), unsafe_no_fsync=True)
+    except BinariesMissingError as missing:
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kubectl(api: RealApi) -> Kubectl:
+    """kubectl, and namespaces in which only pods of the restricted standard may run."""
+    kubectl = Kubectl(api)
+    for name in ("operators", "elsewhere", "etl"):
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"}
+        kubectl.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    return kubectl
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param((), id="defaults"),
+        pytest.param(("namespace=etl",), id="one namespace"),
+        pytest.param(("tls.mode=none",), id="plain text"),
+        pytest.param(("tls.mode=certManager", "tls.issuer.name=ca"), id="cert-manager"),
+        pytest.param(("replicas=1", "workers.serviceAccountTokens=false"), id="one operator, pool tokens only"),
+        pytest.param(
+            (
+                "metrics.serviceMonitor.enabled=true",
+                "networkPolicy.grpcFrom[0].namespaceSelector.matchLabels.team=etl",
+                "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=monitoring",
+                "imagePullSecrets[0].name=registry",
+                "serviceAccount.name=somebody",
+                "serviceAccount.annotations.a=b",
+                "podAnnotations.a=b",
+                "podLabels.a=b",
+                "nodeSelector.disk=fast",
+                "tolerations[0].operator=Exists",
+                "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight=1",
+                "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchFields[0].key=metadata.name",
+                "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchFields[0].operator=In",
+                "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchFields[0].values={n}",
+                "priorityClassName=system-cluster-critical",
+                "tls.names={a.example.com}",
+                "grpc.host=::",
+            ),
+            id="everything",
+        ),
+    ],
+)
+def test_every_object_is_valid_and_every_pod_is_restricted(
+    values: tuple[str, ...], helm: Helm, kubectl: Kubectl
+) -> None:
+    objects = [body for body in helm.render(*values) if body["kind"] not in FOREIGN]
+    kubectl.create(*objects, dry_run=True)
+    (template,) = (body["spec"]["template"] for body in objects if body["kind"] == "Deployment")
+    metadata = {"name": "operator", "namespace": "operators"} | template["metadata"]
+    kubectl.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}, dry_run=True)
+
+
+def test_runs_and_their_crds_outlive_upgrades_and_the_release(
+    helm: Helm, kubectl: Kubectl, api: RealApi, tmp_path: Path
+) -> None:
+    helm = replace(helm, kubeconfig=api.kubeconfig)
+    chart = tmp_path / "chart"
+    subprocess.run(["cp", "--recursive", "--dereference", CHART, chart], check=True)
+    helm("install", RELEASE, str(chart))
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    kubectl.create(RUN)
+    crd = chart / "files/crds/workflowruns.yaml"
+    crd.write_text(crd.read_text().replace("shortNames:\n    - wfr", "shortNames:\n    - wfr\n    - newer"))
+    helm("upgrade", RELEASE, str(chart))
+    names = kubectl("get", "crd", "workflowruns.hatchet-operator.dev", "--output=jsonpath={.spec.names.shortNames}")
+    assert names == '["wfr","newer"]'
+    helm("uninstall", RELEASE)
+    assert kubectl("get", "workflowrun", "kept", "--output=name")
+
+    elsewhere = replace(helm, namespace="elsewhere")
+    with pytest.raises(HelmError, match="cannot be imported into the current release"):
+        elsewhere("install", RELEASE, str(CHART))
+    elsewhere("install", RELEASE, str(CHART), "--take-ownership")
+    assert kubectl("get", "workflowrun", "kept", "--output=name")
+
+
+def test_two_releases_of_one_name_serve_a_namespace_each(helm: Helm, kubectl: Kubectl, api: RealApi) -> None:
+    for namespace in ("operators", "etl"):
+        release = replace(helm, kubeconfig=api.kubeconfig, namespace=namespace)
+        release("install", "twin-hatchet-operator", str(CHART), f"--set=namespace={namespace},crds.install=false")
