@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from hatchet_operator.cluster.api import Api, Endpoint, Json
-from hatchet_operator.cluster.kinds import PODS, POOLS
+from hatchet_operator.cluster.kinds import PODS, POOLS, WORKFLOWS
 from hatchet_operator.localnode import LocalNode
 from hatchet_operator.resources.base import API_VERSION
 from tests.integration.inprocess import NAMESPACE, Instance, running_operator
@@ -109,8 +109,10 @@ def make_pool(directory: Path, *, command: list[str] | None = None) -> Json:
 
 
 @asynccontextmanager
-async def running_pods(directory: Path, *workflows: str, **spec: Any) -> AsyncIterator[Pods]:
-    """Start everything, with ``execution: Pod`` and these fields for the workflows named."""
+async def running_pods(
+    directory: Path, *workflows: str, pool: Json | None = None, workflow: Json | None = None, **spec: Any
+) -> AsyncIterator[Pods]:
+    """Start everything, with ``execution: Pod`` and these fields for the workflows named, or with these objects."""
     async with running_operator() as instance, Api(Endpoint(server=instance.url), user_agent="node") as node_api:
         node = LocalNode(node_api, state_directory=directory, stop_seconds=0)
         stop = asyncio.Event()
@@ -118,7 +120,9 @@ async def running_pods(directory: Path, *workflows: str, **spec: Any) -> AsyncIt
         try:
             for name in workflows:
                 await instance.create_workflow(name, execution="Pod", **spec)
-            await instance.api.create(POOLS, NAMESPACE, make_pool(directory))
+            if workflow is not None:
+                await instance.api.create(WORKFLOWS, NAMESPACE, workflow)
+            await instance.api.create(POOLS, NAMESPACE, pool or make_pool(directory))
 
             async def is_registered() -> bool:
                 known = instance.engine.workflows.known()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
-from hatchet_operator.cluster.kinds import PODS, POOLS
+import yaml
+
+from hatchet_operator.cluster.api import Json
+from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS
 from tests.integration.inprocess import NAMESPACE, step_of
 from tests.integration.pods import output_of, running_pods
 from tests.kube.eventually import eventually
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "pod_per_run"
 
 
 async def test_a_run_has_a_pod_of_its_own_and_no_other(tmp_path: Path) -> None:
@@ -120,3 +126,20 @@ async def test_a_finished_run_that_is_executed_again_gets_another_pod(tmp_path: 
         await pods.instance.patch_run("again", execution=1)
         second = output_of(await pods.instance.finished("again", execution=1))
         assert first["pid"] != second["pid"]
+
+
+async def test_the_example(tmp_path: Path) -> None:
+    def load(name: str) -> Json:
+        body: Json = yaml.safe_load((EXAMPLE / name).read_text())
+        return body
+
+    pool = load("pool.yaml")
+    pool["spec"]["template"]["spec"]["containers"][0]["command"] = [sys.executable, "-u", str(EXAMPLE / "worker.py")]
+    async with running_pods(tmp_path, pool=pool, workflow=load("workflow.yaml")) as pods:
+        run = await pods.api.create(RUNS, NAMESPACE, load("run.yaml"))
+        name = run["metadata"]["name"]
+        assert output_of(await pods.finished(name), "collect") == {"lines": 20_000}
+        crunched = [run for run in await pods.instance.runs() if run["spec"]["workflow"] == "crunch"]
+        assert sorted(run["status"]["steps"]["count"]["worker"] for run in crunched) == sorted(
+            run["metadata"]["name"] for run in crunched
+        )
