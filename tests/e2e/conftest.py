@@ -12,11 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.cluster.__main__ import find_cluster
+from tests.e2e.cluster.errors import ClusterError
+from tests.e2e.cluster.kind import KindCluster
+from tests.e2e.cluster.native import NativeCluster
 from tests.e2e.images import image_of, pull_policy
 from tests.e2e.kubectl import Kubectl
+from tests.kube.helm import CHART, RELEASE, Helm, find_helm
+
+pytest.register_assert_rewrite("tests.e2e.slow_fan_out")
 
 _HERE = Path(__file__).parent
-_CRDS = _HERE.parents[1] / "crds"
 _RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 _OPERATOR = pytest.StashKey[Kubectl]()
 
@@ -37,17 +43,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def operator(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
-    """The operator, running for the whole cluster; the Kubectl of its namespace."""
+    """The operator, installed with the chart for the whole cluster; the Kubectl of its namespace."""
     with _new_namespace("hatchet-operator") as kubectl:
         request.session.stash[_OPERATOR] = kubectl
-        kubectl("apply", f"--filename={_CRDS}")
-        kubectl("wait", "--for=condition=Established", f"--filename={_CRDS}", "--timeout=30s")
-        kubectl.apply(
-            "operator.yaml", namespace=kubectl.namespace, image=image_of("operator"), pull_policy=pull_policy()
-        )
-        kubectl("rollout", "status", "deployment/hatchet-operator", "--timeout=50s")
-        yield kubectl
-        kubectl("delete", "clusterrole,clusterrolebinding", kubectl.namespace)
+        helm = Helm(find_helm(), kubectl.namespace)
+        repository, _, tag = image_of("operator").rpartition(":")
+        image = {"repository": repository, "tag": tag, "pullPolicy": pull_policy()}
+        values = [f"--set-string=image.{name}={value}" for name, value in image.items()]
+        # CRDs that are there from before stay, and belong to this release from now on
+        helm("install", RELEASE, str(CHART), "--take-ownership", *values)
+        try:
+            kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout=50s")
+            yield kubectl
+        finally:
+            helm("uninstall", RELEASE)
 
 
 @pytest.fixture
@@ -55,6 +64,19 @@ def kubectl(request: pytest.FixtureRequest, operator: Kubectl) -> Iterator[Kubec
     """A namespace of the test's own, served by the operator."""
     with _new_namespace("e2e") as kubectl:
         yield kubectl
+
+
+@pytest.fixture
+def cluster() -> KindCluster | NativeCluster:
+    """The cluster that the suite made, of which a test may kill parts."""
+    cluster = find_cluster()
+    try:
+        ours = cluster.kubeconfig == Path(os.environ["KUBECONFIG"])
+    except ClusterError:
+        ours = False
+    if not ours:
+        pytest.skip("needs a cluster whose components may be killed: make e2e")
+    return cluster
 
 
 @contextmanager

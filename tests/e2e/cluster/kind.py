@@ -71,6 +71,10 @@ class KindCluster:
         """Give the node an image; pods use it with ``imagePullPolicy: Never``."""
         _run("kind", "load", "image-archive", str(archive), f"--name={_NAME}")
 
+    def kill_container(self, container: str) -> None:
+        """Kill -9 a container's first process, which nothing within the container can."""
+        _run(*f"docker exec {_NODE} ctr --namespace=k8s.io tasks kill --signal=SIGKILL {container}".split())
+
     def kill(self, component: str) -> None:
         """Kill a component the hard way; it stays dead until `start`."""
         if program := _STATIC_PODS.get(component):

@@ -54,6 +54,7 @@ _LOCK = Path("/run/hatchet-operator-e2e.lock")
 _CGROUPS = Path("/sys/fs/cgroup")
 _CGROUP = "hatchet-operator-e2e"
 _START_SECONDS = 120.0
+_STARTED: list[subprocess.Popen[bytes]] = []  # which complain when they are dropped while their process runs
 _PACKAGES = {  # what must be there besides the binaries -> the Debian package that has it
     "iptables": "iptables",
     "conntrack": "conntrack",
@@ -166,9 +167,11 @@ class NativeCluster:
 
     def load(self, archive: Path) -> None:
         """Give the node an image; pods use it with ``imagePullPolicy: Never``."""
-        socket = self._directory / "run/containerd/containerd.sock"
-        ctr = [f"{self._state.binaries}/ctr", f"--address={socket}", "--namespace=k8s.io"]
-        _run([*ctr, "images", "import", "--local", str(archive)])
+        self._ctr("images", "import", "--local", str(archive))
+
+    def kill_container(self, container: str) -> None:
+        """Kill -9 a container's first process, which nothing within the container can."""
+        self._ctr("tasks", "kill", "--signal=SIGKILL", container)
 
     def kill(self, component: str) -> None:
         """Kill a component the hard way; it stays dead until `start`."""
@@ -191,6 +194,7 @@ class NativeCluster:
                 stderr=log,
                 start_new_session=True,
             )
+        _STARTED.append(entered)
         (self._directory / "pids" / component).write_text(str(entered.pid))
 
     def logs(self) -> Iterator[tuple[str, str]]:
@@ -219,6 +223,10 @@ class NativeCluster:
             return entered.children() if entered.name() == "nsenter" else []
         except (FileNotFoundError, psutil.NoSuchProcess):
             return []
+
+    def _ctr(self, *args: str) -> None:
+        socket = self._directory / "run/containerd/containerd.sock"
+        _run([f"{self._state.binaries}/ctr", f"--address={socket}", "--namespace=k8s.io", *args])
 
     def _kubectl(self, *args: str) -> bool:
         command = self.inside([f"{self._state.binaries}/kubectl", *args])

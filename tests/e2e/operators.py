@@ -1,0 +1,50 @@
+"""The operator's own pods: which there are, and which of them leads."""
+
+from tests.e2e.eventually import eventually
+from tests.e2e.kubectl import Kubectl
+
+DEPLOYMENT = "deployment/hatchet-operator"
+_SELECTOR = "app.kubernetes.io/name=hatchet-operator"
+
+
+def operator_pods(operator: Kubectl) -> list[str]:
+    """Names of those that are not about to go."""
+    found = operator.list("pods", _SELECTOR)
+    return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def leader_of(operator: Kubectl) -> str:
+    """Name of the pod that holds the Lease, or held it last."""
+    holder: str = operator.get("lease", "hatchet-operator")["spec"].get("holderIdentity") or ""
+    return holder.partition("_")[0]
+
+
+def until_leading(operator: Kubectl) -> str:
+    """Wait until the Deployment is whole and one of its pods leads; return which."""
+    operator("rollout", "status", DEPLOYMENT, "--timeout=50s")
+
+    def leads() -> str | None:
+        leader = leader_of(operator)
+        return leader if leader in operator_pods(operator) else None
+
+    return eventually(leads) or ""
+
+
+def container_of(operator: Kubectl, pod: str) -> str:
+    """The container runtime's id of the operator's container."""
+    (status,) = operator.get("pod", pod)["status"]["containerStatuses"]
+    runtime_id: str = status["containerID"]
+    return runtime_id.rpartition("//")[2]
+
+
+def metric(operator: Kubectl, pod: str, name: str) -> float:
+    """Read a metric without labels from a pod."""
+    path = f"/api/v1/namespaces/{operator.namespace}/pods/{pod}:8080/proxy/metrics"
+    (line,) = (line for line in operator("get", f"--raw={path}").splitlines() if line.startswith(f"{name} "))
+    return float(line.split()[1])
+
+
+def errors_in_log(operator: Kubectl, pod: str, *, since: str) -> list[str]:
+    """Lines that a human should look at, since a time (RFC 3339)."""
+    lines = operator("logs", pod, f"--since-time={since}").splitlines()
+    return [line for line in lines if '"severity": "ERROR"' in line or line.startswith("Traceback")]
