@@ -59,6 +59,15 @@ class LeaseTimes:
         return self.duration / 5
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The Lease as a standby sees it: its resourceVersion, since when, and when it looked last."""
+
+    version: str
+    since: float
+    last: float
+
+
 class Elector:
     """Takes part in the election for one Lease.
 
@@ -86,7 +95,7 @@ class Elector:
         self.identity = identity
         self._times = times or LeaseTimes()
         self._clock = clock
-        self._seen: tuple[str, float] | None = None  # resourceVersion of the Lease, and since when we see it so
+        self._seen: _Seen | None = None
         self._lease: Json | None = None  # ours, as we wrote it last
         self._leads_until = float("-inf")
         self.last_look = clock()
@@ -164,9 +173,12 @@ class Elector:
     def _may_take(self, lease: Json) -> bool:
         spec = lease.get("spec") or {}
         now, version = self._clock(), lease["metadata"]["resourceVersion"]
-        if self._seen is None or self._seen[0] != version:
-            self._seen = (version, now)
-        unchanged_for = now - self._seen[1]
+        seen = self._seen
+        # Where we could not look, the holder could not renew: as long as it then takes to lose the Lease, it gets to
+        # take it back. Otherwise each outage would move the leader, to an address that clients learn of late.
+        watched = seen is not None and seen.version == version and now - seen.last < self._times.renew_deadline
+        self._seen = seen = _Seen(version, since=seen.since if seen is not None and watched else now, last=now)
+        unchanged_for = now - seen.since
         held_by_another = (spec.get("holderIdentity") or "") not in ("", self.identity)
         return not held_by_another or unchanged_for >= float(spec.get("leaseDurationSeconds") or 0)
 

@@ -222,6 +222,52 @@ async def test_a_standby_takes_over_when_the_holder_dies() -> None:
 
 
 @virtual
+async def test_after_an_outage_the_leader_from_before_leads_again() -> None:
+    server = LeaseServer()
+    leader, leaders_api = make_elector(server, "a")
+    standby, standbys_api = make_elector(server, "b")
+    await leader.acquire()
+    with background(leader.keep()) as keeping, background(standby.acquire()) as acquiring:
+        await asyncio.sleep(5)
+        leaders_api.fault = standbys_api.fault = fail
+        await keeping
+        await asyncio.sleep(30)
+        leaders_api.fault = standbys_api.fault = on("nothing", fail)
+        await asyncio.sleep(2 * TIMES.retry)  # the standby looks before it
+        await leader.acquire()
+        assert not acquiring.done()
+        assert server.holder == "a"
+
+
+@virtual
+async def test_after_an_outage_a_standby_takes_over_from_a_leader_that_did_not_come_back() -> None:
+    server = LeaseServer()
+    leader, _ = make_elector(server, "a")
+    standby, api = make_elector(server, "b")
+    await leader.acquire()
+    with background(standby.acquire()) as acquiring:
+        await asyncio.sleep(5)
+        api.fault = fail
+        await asyncio.sleep(30)
+        api.fault = on("nothing", fail)
+        back_at = now()
+        await acquiring
+        assert now() - back_at <= TIMES.duration + 2 * TIMES.retry
+
+
+@virtual
+async def test_a_look_that_fails_now_and_then_delays_no_standby() -> None:
+    server = LeaseServer()
+    leader, _ = make_elector(server, "a")
+    standby, api = make_elector(server, "b")
+    await leader.acquire()
+    begun_at = now()
+    api.fault = on("before get", fail, times=4)
+    await standby.acquire()
+    assert now() - begun_at <= TIMES.duration + 6 * TIMES.retry
+
+
+@virtual
 async def test_a_standby_takes_over_at_once_after_a_release() -> None:
     server = LeaseServer()
     leader, _ = make_elector(server, "a")
