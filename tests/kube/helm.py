@@ -90,9 +90,7 @@ def _unpacked(packed: Path) -> Path:
         if shutil.which("zstd") is None:
             raise HelmMissingError(f"zstd is missing to unpack {packed}")
         program.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=program.parent
-        ) as partial:  # half a program is none
+        with tempfile.TemporaryDirectory(dir=program.parent) as partial:  # half a program is none
             unpacked = Path(partial, "helm")
             subprocess.run(["zstd", "-qdo", unpacked, packed], check=True)
             unpacked.chmod(0o755)
