@@ -1,0 +1,86 @@
+"""How many pods a pool has, and what becomes of work when they change."""
+
+from tests.e2e.eventually import eventually
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.pools import POOL, SLOW_FAN_OUT, make_pool, pods_of, start_pool, until_available
+from tests.e2e.slow_fan_out import (
+    assert_each_executed_once,
+    assert_result_is_right,
+    children_of,
+    finished,
+    losses_of,
+    output_of,
+    start,
+    until_children_succeeded,
+)
+
+
+def until_pods(kubectl: Kubectl, count: int, *, within_seconds: float = 60) -> None:
+    eventually(lambda: len(pods_of(kubectl)) == count, within_seconds=within_seconds)
+
+
+def test_a_pool_goes_from_zero_to_its_maximum_and_back(kubectl: Kubectl) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT, minReplicas=1, maxReplicas=3, slots=2, idleBeforeScaleIn="5s")
+    kubectl("scale", f"workerpool/{POOL}", "--replicas=0")
+    until_pods(kubectl, 0)
+
+    start(kubectl, children=30, seconds=1)
+    until_pods(kubectl, 3)
+    parent, children = assert_result_is_right(kubectl, children=30)
+
+    assert len({output_of(child, "work")["worker"] for child in children}) == 3, "each pod worked"
+    assert not any(losses_of(run) for run in (parent, *children))
+    until_pods(kubectl, 0)
+
+
+def test_kubectl_scale_sets_how_many_pods_are_kept(kubectl: Kubectl) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT, minReplicas=1)
+    for replicas in (3, 1):
+        kubectl("scale", f"workerpool/{POOL}", f"--replicas={replicas}")
+        until_pods(kubectl, replicas)
+    until_available(kubectl)
+
+
+def test_pods_that_are_busy_stay_when_a_pool_shrinks(kubectl: Kubectl) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT, minReplicas=3, slots=5, idleBeforeScaleIn="1s")
+    start(kubectl, children=40, seconds=2)
+    until_children_succeeded(kubectl, 5)
+
+    kubectl("scale", f"workerpool/{POOL}", "--replicas=1")
+
+    parent, children = assert_result_is_right(kubectl, children=40)
+    assert not any(losses_of(run) for run in (parent, *children))
+    until_pods(kubectl, 1)
+
+
+def test_a_run_finishes_with_the_definition_it_began_with_while_pods_are_replaced(kubectl: Kubectl) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT, minReplicas=2, slots=5, pod={"environment": {"WORKER_VERSION": "1"}})
+    old = {pod["metadata"]["name"] for pod in pods_of(kubectl)}
+    start(kubectl, children=60, seconds=1, pause=0.2)
+    until_children_succeeded(kubectl, 5)
+
+    changed = make_pool(SLOW_FAN_OUT.stem, minReplicas=2, slots=5, pod={"environment": {"WORKER_VERSION": "2"}})
+    kubectl.apply_object(changed)
+
+    parent, children = assert_result_is_right(kubectl, children=60, within_seconds=90)
+    assert parent["status"]["steps"].keys() == {"spawn"}
+    assert not any(losses_of(run) for run in (parent, *children)), "nothing was taken from a pod that went"
+    makers = {output_of(child, "work")["worker"].split("/")[0] for child in children}
+    assert makers & old, "old pods worked"
+    assert makers - old, "new ones took over before the run was over"
+    eventually(lambda: len(now := {pod["metadata"]["name"] for pod in pods_of(kubectl)}) == 2 and not now & old)
+
+    after = finished(kubectl, start(kubectl, "after", children=3))
+    assert output_of(after, "count") == {"children": 3}
+
+
+def test_each_child_runs_once_when_a_pool_grows_under_load(kubectl: Kubectl) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT, minReplicas=1, slots=5)
+    start(kubectl, children=40, seconds=1)
+    until_children_succeeded(kubectl, 5)
+
+    kubectl("scale", f"workerpool/{POOL}", "--replicas=3")
+
+    parent, children = assert_result_is_right(kubectl, children=40)
+    assert_each_executed_once(kubectl, parent, children)
+    assert len({child["status"]["steps"]["work"]["worker"] for child in children_of(kubectl, parent)}) == 3
