@@ -1,17 +1,30 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.harness import Cluster
+from tests.kube.embedded_api import EmbeddedApi
+from tests.kube.real_api import BinariesMissingError, RealApi
 
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     """An API server; the test starts the operator and workers."""
     async with Cluster(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture(params=["embedded", "real"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedApi | RealApi]:
+    """Either API server; the test starts the rest."""
+    try:
+        starting = EmbeddedApi(tmp_path) if request.param == "embedded" else RealApi(tmp_path, unsafe_no_fsync=True)
+    except BinariesMissingError as missing:
+        pytest.skip(str(missing))
+    with starting as started:
         yield started
 
 
