@@ -3,6 +3,11 @@
 A pool's token is a JWT, since Hatchet's clients read their server's address out of its claims. It is kept in a Secret,
 so it does not expire; deleting the Secret and the operator's key revokes it. A Pod's token is the API server's to
 judge (`engine.callers`); here stands only how to read what it says.
+
+    <JWT of the pool>~<UID of the Pod>      HATCHET_CLIENT_TOKEN in a pool's pods
+
+Published clients say nothing of their Pod, but hand back the token, and read only what stands between its two dots. The
+UID is a claim that nobody signed, as the one in ``Register`` is: it says which of the pool's pods calls, no more.
 """
 
 from collections.abc import Mapping
@@ -15,6 +20,7 @@ from hatchet_operator.resources.names import ObjectRef, tenant_id
 
 _ALGORITHM: Final = "HS256"
 _ISSUER: Final = "hatchet-operator"
+_CLAIM: Final = "~"  # in no JWT, and no dot
 _SERVICE_ACCOUNT: Final = "system:serviceaccount:"
 _POD_NAME: Final = "authentication.kubernetes.io/pod-name"
 _POD_UID: Final = "authentication.kubernetes.io/pod-uid"
@@ -29,12 +35,14 @@ class Caller:
         pool: Whose attempts it may have.
         pod_name: The Pod that it is; None: it has the pool's token, and may speak for all of the pool.
         pod_uid: Set together with ``pod_name``.
+        claimed_pod_uid: The Pod that it says to be in, with the pool's token; it may do no more and no less for that.
     """
 
     namespace: str
     pool: str
     pod_name: str | None = None
     pod_uid: str | None = None
+    claimed_pod_uid: str | None = None
 
     def __str__(self) -> str:
         return f'Pod "{self.pod_name}" of pool "{self.pool}"' if self.pod_uid else f'pool "{self.pool}"'
@@ -71,6 +79,12 @@ def mint_token(caller: Caller, *, key: str, grpc_address: str, secure: bool = Fa
         "pool": caller.pool,
     }
     return jwt.encode(claims, key, algorithm=_ALGORITHM)
+
+
+def cut_claim(token: str) -> tuple[str, str | None]:
+    """Return the signed part of a token, and the UID of the Pod that the caller says to be in."""
+    signed, _, pod_uid = token.partition(_CLAIM)
+    return signed, pod_uid or None
 
 
 def verify_token(token: str, *, key: str) -> Caller | None:

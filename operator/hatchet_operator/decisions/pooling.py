@@ -92,13 +92,16 @@ def make_pod(pool: WorkerPool, access: OperatorAccess) -> Json:
     spec = {**template.spec, "containers": [dict(container) for container in template.spec["containers"]]}
     worker = spec["containers"][0]
     ours: dict[str, Json] = {
-        "HATCHET_CLIENT_TOKEN": {
-            "valueFrom": {"secretKeyRef": {"name": token_secret_name(pool.metadata.name), "key": "token"}}
-        },
-        "HATCHET_CLIENT_HOST_PORT": {"value": access.grpc_address},
-        "HATCHET_CLIENT_TLS_STRATEGY": {"value": "tls" if access.tls else "none"},
         "HATCHET_POD_NAME": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         "HATCHET_POD_UID": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        "HATCHET_POOL_TOKEN": {
+            "valueFrom": {"secretKeyRef": {"name": token_secret_name(pool.metadata.name), "key": "token"}}
+        },
+        # The token is all that published clients tell of themselves, see `identity`. The kubelet expands variables that
+        # stand above this one. UIDs and not names, since a name may have dots, and clients count those of the token.
+        "HATCHET_CLIENT_TOKEN": {"value": "$(HATCHET_POOL_TOKEN)~$(HATCHET_POD_UID)"},
+        "HATCHET_CLIENT_HOST_PORT": {"value": access.grpc_address},
+        "HATCHET_CLIENT_TLS_STRATEGY": {"value": "tls" if access.tls else "none"},
     }
     if access.token_audience is not None:  # for our SDK, and before the pool's token, which others use
         ours["HATCHET_CLIENT_TOKEN_FILE"] = {"value": f"{_MOUNT}/token"}

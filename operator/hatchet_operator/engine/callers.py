@@ -16,7 +16,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from hatchet_operator.cluster.api import Api, Json
@@ -31,7 +31,7 @@ from hatchet_operator.errors import (
     Transient,
     Unauthenticated,
 )
-from hatchet_operator.identity import Caller, PodIdentity, expiry_of, read_pod_identity, verify_token
+from hatchet_operator.identity import Caller, PodIdentity, cut_claim, expiry_of, read_pod_identity, verify_token
 from hatchet_operator.resources import labels
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,12 @@ class Callers:
 
     def known(self, token: str) -> Caller | None:
         """Return who called with this token before, without asking anybody."""
+        # Kept without the claim: anybody could add one after the other to a good token, until no memory is left.
+        signed, claimed_pod_uid = cut_claim(token)
+        caller = self._known_caller(signed)
+        return _claiming(caller, claimed_pod_uid) if caller is not None else None
+
+    def _known_caller(self, token: str) -> Caller | None:
         digest = _digest(token)
         known = self._known.get(digest)
         if known is None:
@@ -122,11 +128,12 @@ class Callers:
         """
         if (caller := self.known(token)) is not None:
             return caller
+        token, claimed_pod_uid = cut_claim(token)
+        digest = _digest(token)
         if (pool := verify_token(token, key=self._key)) is not None:
             never = float("inf")
-            self._known[_digest(token)] = _Known(pool, expiry_of(token) or never, never)
-            return pool
-        digest = _digest(token)
+            self._known[digest] = _Known(pool, expiry_of(token) or never, never)
+            return _claiming(pool, claimed_pod_uid)
         if (refused := self._refused.get(digest)) is not None:
             until, error = refused
             if self._clock() < until:
@@ -241,6 +248,11 @@ class Callers:
         digests.discard(digest)
         if not digests:
             self._of_pod.pop(known.caller.pod_uid, None)
+
+
+def _claiming(caller: Caller, pod_uid: str | None) -> Caller:
+    """Believe a caller which Pod of its pool it is, unless its token proves that anyway."""
+    return replace(caller, claimed_pod_uid=pod_uid) if pod_uid and caller.pod_uid is None else caller
 
 
 def _digest(token: str) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import PODS
-from hatchet_operator.decisions.observed import Outcome, Report
+from hatchet_operator.decisions.observed import Outcome, Report, current_attempt_id
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
 from hatchet_operator.engine.registrations import (
@@ -122,8 +122,9 @@ class Registry:
                 f"({request.pod_uid}); HATCHET_POD_UID must be the metadata.uid of the Pod itself"
             )
         namespace, pool = caller.namespace, caller.pool
-        # a Pod's token says which Pod it is; others have to tell
-        pod_name, pod_uid = caller.pod_name or request.pod_name, caller.pod_uid or request.pod_uid
+        # a Pod's token says which Pod it is; others have to tell, published clients beside the pool's token
+        pod_name = caller.pod_name or request.pod_name
+        pod_uid = caller.pod_uid or request.pod_uid or caller.claimed_pod_uid
         pod = self._pods.get(pod_uid or "")
         taken = self._workers.get(request.worker_id or "")
         may_keep_id = taken is None or taken.is_of(caller)
@@ -136,8 +137,8 @@ class Registry:
             revisions=request.revisions,
             registered_at=datetime.now(UTC),
         )
-        if pod_uid and pod is None and pod_name:
-            pod = await self._find_pod(namespace, pod_name, pod_uid)
+        if pod_uid and pod is None:
+            pod = await self._find_pod(caller.pool_ref, pod_name, pod_uid)
         if pod is not None and _pool_of(pod) != caller.pool_ref:
             pod = None  # somebody else's Pod says nothing about this worker
         run_uid = _run_of(pod)
@@ -160,13 +161,19 @@ class Registry:
         """Return a Pod that belongs to a pool, as the watch last saw it."""
         return self._pods.get(uid)
 
-    async def _find_pod(self, namespace: str, name: str, uid: str) -> Json | None:
+    async def _find_pod(self, pool: ObjectRef, name: str | None, uid: str) -> Json | None:
         """The Pod may be newer than our watch."""
         try:
-            pod = await self._api.until_answered(lambda: self._api.get(PODS, namespace, name))
+            if name is not None:
+                pods = [await self._api.until_answered(lambda: self._api.get(PODS, pool.namespace, name))]
+            else:
+                selector = f"{labels.POOL}={pool.name}"
+                pods, _ = await self._api.until_answered(
+                    lambda: self._api.list_all(PODS, pool.namespace, label_selector=selector)
+                )
         except (NotFound, Refused):
             return None
-        return pod if pod["metadata"]["uid"] == uid else None
+        return next((pod for pod in pods if pod["metadata"]["uid"] == uid), None)
 
     def _add(
         self,
@@ -236,6 +243,8 @@ class Registry:
             held: What it has; None: it does not say.
         """
         worker = self.get(caller, worker_id)
+        if held is None and not worker.reported and worker.pod is not None:
+            held = self._written_down_of(worker)
         self._disconnect(worker)
         stream = worker.stream = WorkerStream(self._may_command)
         self._seen(worker)
@@ -253,6 +262,24 @@ class Registry:
         self._release_hold_when_all_reported()
         self._on_change(worker.pool)
         return worker, stream
+
+    def _written_down_of(self, worker: Worker) -> list[Held]:
+        """What a worker was given before this operator's time, if it does not say.
+
+        Its id is known to the process that registered, and to no other, so that is the one that got them.
+        """
+        return [
+            Held(
+                run=record.ref.name,
+                attempt_id=current_attempt_id(record.run, step),
+                step=step,
+                started_at=state.started_at or datetime.now(UTC),
+            )
+            for record in self._store
+            if record.may_be_out and record.ref.namespace == worker.namespace
+            for step, state in record.run.status.steps.items()
+            if state.phase == "Running" and state.worker == worker.shown_name and step not in record.attempts
+        ]
 
     def _adopt(self, worker: Worker, held: list[Held]) -> None:
         for item in held:

@@ -1,12 +1,22 @@
 """What tokens say, and who is taken at their word."""
 
+import base64
+import json
 import time
 from typing import Any
 
 import jwt
 import pytest
 
-from hatchet_operator.identity import Caller, PodIdentity, expiry_of, mint_token, read_pod_identity, verify_token
+from hatchet_operator.identity import (
+    Caller,
+    PodIdentity,
+    cut_claim,
+    expiry_of,
+    mint_token,
+    read_pod_identity,
+    verify_token,
+)
 
 KEY = "a-key-for-tests-" * 4
 MAIN = Caller(namespace="shop", pool="main")
@@ -42,6 +52,28 @@ def test_a_minted_token_tells_its_pool() -> None:
 )
 def test_no_other_token_is_ours(token: str) -> None:
     assert verify_token(token, key=KEY) is None
+
+
+@pytest.mark.parametrize(
+    ("suffix", "want"),
+    [
+        pytest.param("", None, id="no Pod"),
+        pytest.param("~", None, id="a variable that was empty"),
+        pytest.param("~uid-a", "uid-a", id="a Pod"),
+        pytest.param("~uid~a", "uid~a", id="what is no UID, but no other token either"),
+    ],
+)
+def test_beside_the_token_stands(suffix: str, want: str | None) -> None:
+    token = mint_token(MAIN, key=KEY, grpc_address="a:1")
+    assert cut_claim(token + suffix) == (token, want)
+
+
+def test_published_clients_can_read_a_token_with_a_claim() -> None:
+    """They want three parts between dots, of which they read the second; since 1.0, also that it begins with "ey"."""
+    token = mint_token(MAIN, key=KEY, grpc_address="a:1") + "~5f1c9d6e-0000-4000-8000-1234567890ab"
+    _header, claims, _rest = token.split(".")
+    assert token.startswith("ey")
+    assert json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["grpc_broadcast_address"] == "a:1"
 
 
 @pytest.mark.parametrize(

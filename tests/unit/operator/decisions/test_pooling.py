@@ -102,6 +102,12 @@ def test_what_the_template_says_counts() -> None:
     assert [entry for entry in env if entry["name"] == own["name"]] == [own]
 
 
+def test_variables_stand_before_those_that_refer_to_them() -> None:
+    names = [entry["name"] for entry in make_pod(make_pool(), ACCESS)["spec"]["containers"][0]["env"]]
+    token = names.index("HATCHET_CLIENT_TOKEN")
+    assert max(names.index("HATCHET_POOL_TOKEN"), names.index("HATCHET_POD_UID")) < token
+
+
 def test_a_template_is_not_changed_by_its_pods() -> None:
     pool = make_pool()
     before = pool.model_dump_json()
@@ -158,8 +164,8 @@ def test_a_pod_is_given(access: dict[str, Any], want_sources: list[Any], want_en
     assert "volumeMounts" not in pod["containers"][1]
     given = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"] if "value" in entry}
     given.pop("HATCHET_CLIENT_HOST_PORT")
+    assert given.pop("HATCHET_CLIENT_TOKEN") == "$(HATCHET_POOL_TOKEN)~$(HATCHET_POD_UID)", "for other clients"
     assert given == {f"HATCHET_CLIENT_{name}": value for name, value in want_env.items()}
-    assert "HATCHET_CLIENT_TOKEN" in {entry["name"] for entry in pod["containers"][0]["env"]}, "for other clients"
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,23 @@ async def test_a_pools_token_needs_no_review() -> None:
     assert world.api.reviews == 0
 
 
+async def test_a_claim_beside_a_pools_token_says_which_pod_it_is_and_is_not_kept() -> None:
+    world = World()
+    token = mint_token(Caller(namespace="shop", pool="main"), key=KEY, grpc_address="a:1")
+    for uid in ("uid-a", "uid-b"):
+        want = Caller(namespace="shop", pool="main", claimed_pod_uid=uid)
+        assert await world.callers.find(f"{token}~{uid}") == want
+        assert world.callers.known(f"{token}~{uid}") == want
+    assert world.callers.known(token) == Caller(namespace="shop", pool="main")
+    assert len(world.callers._known) == 1, "else whoever has a good token could fill the memory"
+
+
+async def test_a_claim_beside_a_pods_own_token_is_nothing() -> None:
+    world = World()
+    assert await world.callers.find(make_token() + "~uid-b") == POD_A
+    assert world.callers.known(make_token() + "~uid-b") == POD_A
+
+
 async def test_an_expired_token_is_reviewed_again() -> None:
     world = World()
     token = make_token(lives_seconds=60)

@@ -1,0 +1,134 @@
+"""A WorkerPool whose pods run a published SDK: it becomes available, is rolled, and outlives the operator."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from hatchet_operator.cluster.api import Json
+from hatchet_operator.cluster.kinds import POOLS
+from hatchet_operator.resources.base import API_VERSION
+from tests.compat.published import PROGRAMS, PublishedCluster, PublishedSdk
+from tests.integration.harness import (
+    NAMESPACE,
+    POOL,
+    Execution,
+    assert_done_once,
+    fan_out_results,
+    output_of,
+    phase_of,
+)
+from tests.kube.eventually import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+REPLICAS = 2
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(sdk: PublishedSdk, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PublishedCluster]:
+    """A cluster of its own for each test, with a pool that is ready."""
+    async with PublishedCluster(tmp_path_factory.mktemp("cluster"), sdk) as cluster:
+        await cluster.start_operator()
+        await cluster.start_node()
+        await cluster.api.create(POOLS, NAMESPACE, make_pool(cluster))
+        await cluster.until_registered()
+        await eventually(lambda: is_available(cluster), within_seconds=30)
+        yield cluster
+
+
+def make_pool(cluster: PublishedCluster, **environment: str) -> Json:
+    given = {"HATCHET_TEST_DIRECTORY": str(cluster.directory), "PYTHONPATH": "", **environment}
+    container = {
+        "name": "worker",
+        "image": "local",
+        "command": [cluster.sdk.python, "-u", str(PROGRAMS / "pooled.py")],
+        "env": [{"name": name, "value": value} for name, value in given.items()],
+    }
+    template = {"spec": {"containers": [container], "terminationGracePeriodSeconds": 5}}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "WorkerPool",
+        "metadata": {"name": POOL},
+        "spec": {"minReplicas": REPLICAS, "slots": 40, "template": template},
+    }
+
+
+async def is_available(cluster: PublishedCluster) -> bool:
+    status = (await cluster.api.get(POOLS, NAMESPACE, POOL)).get("status", {})
+    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", ())}
+    return conditions.get("Available") == "True" and status["readyReplicas"] == status["replicas"] == REPLICAS
+
+
+async def pod_names(cluster: PublishedCluster) -> set[str]:
+    return {pod["metadata"]["name"] for pod in await cluster.pods()}
+
+
+async def until_written_down(cluster: PublishedCluster, parent: str, children: int) -> list[Execution]:
+    """Wait until a fan-out is in the children's steps, and the objects say so."""
+    await cluster.until_executing("process", children)
+
+    async def holds() -> bool:
+        runs = [await cluster.run(parent), *await cluster.children_of(parent)]
+        return all(phase_of(run) == "Running" and all_running(run) for run in runs)
+
+    await eventually(holds)
+    return cluster.executions("process")
+
+
+def all_running(run: dict[str, Any]) -> bool:
+    return {step["phase"] for step in run["status"]["steps"].values()} == {"Running"}
+
+
+@pytest.mark.timeout(180)
+async def test_a_changed_template_is_rolled_out(cluster: PublishedCluster) -> None:
+    before = await pod_names(cluster)
+    changed = make_pool(cluster, CHANGED="yes")
+    await cluster.api.patch(POOLS, NAMESPACE, POOL, {"spec": changed["spec"]})
+
+    async def holds() -> bool:
+        return not before & await pod_names(cluster) and await is_available(cluster)
+
+    await eventually(holds, within_seconds=90)
+    cluster.open_gate("after")
+    await cluster.create_run("after", children=5)
+    assert output_of(await cluster.finished("after")) == fan_out_results(5)
+
+
+@pytest.mark.timeout(180)
+async def test_workers_and_what_they_have_outlive_the_operator(cluster: PublishedCluster) -> None:
+    pods = await pod_names(cluster)
+    await cluster.create_run("long", children=6)
+    calls = await until_written_down(cluster, "long", 6)
+    assert len({call.pid for call in calls}) == REPLICAS, "both workers have something to lose"
+    await cluster.crash_operator()
+    cluster.open_gate("new")
+    await cluster.create_run("new", children=2)
+    operator = await cluster.start_operator()
+    # It was there before the start, so it goes out when the operator knows what else may be out.
+    assert output_of(await cluster.finished("new")) == fan_out_results(2)
+    cluster.open_gate("long")
+    await assert_done_once(cluster, "long", children=6, within_seconds=60)
+    assert await pod_names(cluster) == pods
+    log = operator.log.read_text()
+    assert "worker registered" not in log
+    assert "worker lost" not in log
+    assert "workers did not come back" not in log
+
+
+@pytest.mark.timeout(180)
+async def test_a_worker_that_crashes_is_missed_at_once(cluster: PublishedCluster) -> None:
+    await cluster.create_run("crash", children=4)
+    calls = await until_written_down(cluster, "crash", 4)
+    parent = cluster.executions("spawn")[0].pid
+    [victim] = {call.pid for call in calls} - {parent}
+    lost = [call for call in calls if call.pid == victim]
+    os.kill(victim, signal.SIGKILL)
+    await cluster.until_executing("process", 4 + len(lost))  # the deadline is shorter than the 30 s of silence
+    cluster.open_gate("crash")
+    assert output_of(await cluster.finished("crash")) == fan_out_results(4)
