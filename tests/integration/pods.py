@@ -110,10 +110,18 @@ def make_pool(directory: Path, *, command: list[str] | None = None) -> Json:
 
 @asynccontextmanager
 async def running_pods(
-    directory: Path, *workflows: str, pool: Json | None = None, workflow: Json | None = None, **spec: Any
+    directory: Path,
+    *workflows: str,
+    pool: Json | None = None,
+    workflow: Json | None = None,
+    settings: Json | None = None,
+    **spec: Any,
 ) -> AsyncIterator[Pods]:
     """Start everything, with ``execution: Pod`` and these fields for the workflows named, or with these objects."""
-    async with running_operator() as instance, Api(Endpoint(server=instance.url), user_agent="node") as node_api:
+    async with (
+        running_operator(**(settings or {})) as instance,
+        Api(Endpoint(server=instance.url), user_agent="node") as node_api,
+    ):
         node = LocalNode(node_api, state_directory=directory, stop_seconds=0)
         stop = asyncio.Event()
         running = asyncio.create_task(node.run(stop))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
 import yaml
 
 from hatchet_operator.cluster.api import Json
-from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS
+from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS
+from hatchet_operator.resources.base import API_VERSION
+from tests.integration.harness import Cluster
 from tests.integration.inprocess import NAMESPACE, step_of
 from tests.integration.pods import output_of, running_pods
 from tests.kube.eventually import eventually
@@ -126,6 +130,45 @@ async def test_a_finished_run_that_is_executed_again_gets_another_pod(tmp_path: 
         await pods.instance.patch_run("again", execution=1)
         second = output_of(await pods.instance.finished("again", execution=1))
         assert first["pid"] != second["pid"]
+
+
+async def test_a_pod_whose_worker_falls_silent_is_replaced(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo", settings={"worker_silent": 6}) as pods:
+        await pods.instance.create_run("silent", "solo", {"gate": "go"})
+        await pods.began("silent")
+        *_, worker = pods.processes("silent")  # before it: what the node starts it under
+        os.kill(worker, signal.SIGSTOP)
+        pods.open("go")
+        status = await pods.finished("silent")
+        assert output_of(status)["pod"] == "silent-1"
+        assert step_of(status)["losses"] == 1
+        assert pods.processes("silent") == []
+
+
+async def test_a_new_operator_finds_the_pods_of_runs(cluster: Cluster) -> None:
+    workflow = {"apiVersion": API_VERSION, "kind": "Workflow", "metadata": {"name": "child"}}
+    await cluster.api.create(WORKFLOWS, NAMESPACE, workflow | {"spec": {"name": "Child", "execution": "Pod"}})
+    await cluster.start_operator()
+    await cluster.start_pool(replicas=1)
+    await cluster.create_run("goes-on", "child", a="1", gate="go")
+    await cluster.create_run("ends", "child", a="2", gate="end")
+    await cluster.until_executing("process", 2)
+    await cluster.crash_operator()
+    cluster.open_gate("end")
+    await cluster.start_operator()
+    assert output_of((await cluster.finished("ends"))["status"], "process") == {"status": "success 2"}
+    cluster.open_gate("go")
+    goes_on = (await cluster.finished("goes-on"))["status"]
+    assert (output_of(goes_on, "process"), goes_on["steps"]["process"]["worker"]) == (
+        {"status": "success 1"},
+        "goes-on",
+    )
+    assert len(cluster.executions("process")) == 2
+
+    async def only_the_pool_is_left() -> bool:
+        return len(await cluster.pods()) == 1
+
+    await eventually(only_the_pool_is_left, within_seconds=20)
 
 
 async def test_the_example(tmp_path: Path) -> None:

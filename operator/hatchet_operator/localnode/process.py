@@ -133,8 +133,12 @@ class Process:
 
     async def _run_to_end(self, output: int, log: Path, on_line: Callable[[str], None] | None) -> Ended:
         copying = asyncio.create_task(self._copy_output(output, log, on_line))
+        try:
+            report = await self._reports.readline()
+        except ConnectionError:  # an order met a shim that had just ended
+            report = b""
         # No report: the shim was killed, and the kernel killed its command.
-        status = json.loads(await self._reports.readline() or b'{"exited": -9}')["exited"]
+        status = json.loads(report or b'{"exited": -9}')["exited"]
         self._orders.close()
         await self._shim.wait()
         # Only where there are no subreapers, or without the shim, can a descendant be left that keeps the pipe open.

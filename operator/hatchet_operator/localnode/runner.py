@@ -196,6 +196,7 @@ class PodRunner:
         finally:
             gone.cancel()
             ending.cancel()  # kills, unless it has ended
+        await process.wait()
 
     async def _write_final(self, phase: str) -> None:
         self._is_final = True
