@@ -1,0 +1,65 @@
+"""The cluster's own record keepers are away for half a minute, in the middle of a fan-out."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.cluster.kind import KindCluster
+from tests.e2e.cluster.native import NativeCluster
+from tests.e2e.eventually import eventually
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.operators import until_leading
+from tests.e2e.pools import SLOW_FAN_OUT, start_pool
+from tests.e2e.slow_fan_out import assert_each_executed_once, assert_result_is_right, start, until_children_succeeded
+
+OUTAGE_SECONDS = 30
+
+
+@contextmanager
+def killed(cluster: KindCluster | NativeCluster, kubectl: Kubectl, *components: str) -> Iterator[None]:
+    """Kill components; at the end of the block they are started, and the API server answers again."""
+    for component in components:
+        cluster.kill(component)
+    try:
+        yield
+    finally:
+        for component in components:
+            cluster.start(component)
+        eventually(lambda: kubectl("get", "--raw=/readyz", may_fail=True) == "ok")
+
+
+@pytest.mark.parametrize(
+    "components",
+    [
+        pytest.param(["apiserver"], id="the API server"),
+        pytest.param(["apiserver", "etcd"], id="the API server and etcd"),
+    ],
+)
+def test_each_of_100_children_runs_once_when_the_record_is_away(
+    kubectl: Kubectl, operator: Kubectl, cluster: KindCluster | NativeCluster, components: list[str]
+) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT, minReplicas=2, slots=10)
+    until_leading(operator)
+    start(kubectl, children=100, seconds=1, pause=0.1)
+    until_children_succeeded(kubectl, 10)
+
+    with killed(cluster, kubectl, *components):
+        time.sleep(OUTAGE_SECONDS)  # what is tested: leases expire, calls are held open, watches break
+
+    assert_each_executed_once(kubectl, *assert_result_is_right(kubectl, children=100, within_seconds=120))
+
+
+def test_each_of_100_children_runs_once_when_etcd_is_killed_and_comes_back_at_once(
+    kubectl: Kubectl, operator: Kubectl, cluster: KindCluster | NativeCluster
+) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT, minReplicas=2, slots=10)
+    until_leading(operator)
+    start(kubectl, children=100, seconds=1, pause=0.1)
+    until_children_succeeded(kubectl, 10)
+
+    with killed(cluster, kubectl, "etcd"):
+        pass
+
+    assert_each_executed_once(kubectl, *assert_result_is_right(kubectl, children=100, within_seconds=120))
