@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.operator import Operator
+from hatchet_operator.settings import Settings, Tls
+from tests.kube.eventually import eventually
 from tests.kube.helm import CHART, RELEASE, Helm, HelmError, Json
 from tests.kube.real_api import BinariesMissingError, RealApi
 
@@ -19,6 +26,24 @@ RUN = {
     "kind": "WorkflowRun",
     "metadata": {"name": "kept", "namespace": "default"},
     "spec": {"workflow": "any"},
+}
+
+RESTRICTED = {
+    "serviceAccountName": "default",  # which nobody sets here: controllers are off
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [
+        {
+            "name": "worker",
+            "image": "none",
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+    ],
+}
+POOL = {
+    "apiVersion": "hatchet-operator.dev/v1alpha1",
+    "kind": "WorkerPool",
+    "metadata": {"name": "pool", "namespace": "etl"},
+    "spec": {"template": {"spec": RESTRICTED}},
 }
 
 
@@ -123,9 +148,63 @@ def test_runs_and_their_crds_outlive_upgrades_and_the_release(
         elsewhere("install", RELEASE, str(CHART))
     elsewhere("install", RELEASE, str(CHART), "--take-ownership")
     assert kubectl("get", "workflowrun", "kept", "--output=name")
+    elsewhere("uninstall", RELEASE)
 
 
 def test_two_releases_of_one_name_serve_a_namespace_each(helm: Helm, kubectl: Kubectl, api: RealApi) -> None:
     for namespace in ("operators", "etl"):
         release = replace(helm, kubeconfig=api.kubeconfig, namespace=namespace)
         release("install", "twin-hatchet-operator", str(CHART), f"--set=namespace={namespace},crds.install=false")
+
+
+@pytest.mark.parametrize("served", [pytest.param("", id="cluster-wide"), pytest.param("etl", id="one namespace")])
+async def test_the_rights_suffice_for_a_life_and_a_handover(
+    served: str, helm: Helm, kubectl: Kubectl, api: RealApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    helm = replace(helm, kubeconfig=api.kubeconfig)
+    helm("install", RELEASE, str(CHART), "--take-ownership", f"--set=namespace={served}")
+    try:
+        kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        token = kubectl("create", "token", RELEASE, "--namespace=operators").strip()
+        endpoint = Endpoint(server=api.url, token=token, ssl_context=api.endpoint.ssl_context())
+        kubectl.create(POOL)
+        for ip in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
+            settings = Settings(
+                namespace=served or None,
+                operator_namespace="operators",
+                leader_election=True,
+                lease_name=RELEASE,
+                grpc_service=RELEASE,
+                grpc_advertise="hatchet-operator.operators.svc:7070",
+                pod_ip=ip,
+                tls=Tls.OWN,
+                token_audience="hatchet-operator",
+            )
+            async with running(Operator(settings, endpoint)):
+                await eventually(partial(leads_to, kubectl, ip))
+        assert len(kubectl("get", "pods", "--namespace=etl", "--output=name").split()) == 1
+        assert [record.getMessage() for record in caplog.records if "forbidden" in str(vars(record)).lower()] == []
+    finally:
+        kubectl("delete", "workerpool,pods", "--all", "--namespace=etl", "--wait=false")
+        helm("uninstall", RELEASE)
+
+
+@asynccontextmanager
+async def running(operator: Operator) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(operator.run(stop))
+    try:
+        async with asyncio.timeout(30):
+            await operator.ready.wait()
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+async def leads_to(kubectl: Kubectl, ip: str) -> bool:
+    """Whether the Service leads there, and the pool has its pod."""
+    path = "--output=jsonpath={.items[*].endpoints[*].addresses}"
+    slices = await asyncio.to_thread(kubectl, "get", "endpointslices", "--namespace=operators", path)
+    pods = await asyncio.to_thread(kubectl, "get", "pods", "--namespace=etl", "--output=name")
+    return ip in slices and bool(pods)
