@@ -21,6 +21,7 @@ from hatchet_operator.cluster.kinds import PODS, RUNS
 from hatchet_operator.engine import callers
 from hatchet_operator.engine.records import Attempt
 from hatchet_operator.identity import Caller, mint_token
+from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_sdk import ClientConfig, Context, Hatchet
 from hatchet_sdk._client import connection
@@ -28,6 +29,7 @@ from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import events_pb2 as events_wire
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 from tests.integration.inprocess import KEY, NAMESPACE, Instance, ScriptedWorker, child_of, running_operator
+from tests.integration.raw_worker import RawWorker
 from tests.integration.service_accounts import AUDIENCE, create_pod, request_token
 
 SECONDS = 10.0
@@ -356,6 +358,22 @@ async def test_a_worker_is_known_by_its_token_and_dies_with_its_pod(victim: Vict
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await victim.worker.call(victim.worker.dispatcher.GetVersion, wire.GetVersionRequest())
     assert refused.value.code() is StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize(
+    ("pool", "want"), [pytest.param("main", True, id="of the pool"), pytest.param("side", False, id="of another pool")]
+)
+async def test_a_pools_token_names_a_pod(pool: str, want: bool, victim: Victim) -> None:
+    pod = await create_pod(victim.instance.api, "claimed", pool="main")
+    token = mint_token(Caller(namespace=NAMESPACE, pool=pool), key=KEY, grpc_address="a:1")
+    async with grpc.aio.insecure_channel(victim.instance.operator.grpc_address) as channel:
+        worker = RawWorker(channel, f"{token}~{pod['metadata']['uid']}")
+        await worker.register(f"of-{pool}")
+    registry = victim.instance.engine.registry
+    known = {each.id: each.pod_uid for each in registry.workers_of_pool(ObjectRef(NAMESPACE, pool))}
+    assert known[worker.worker_id] == (pod["metadata"]["uid"] if want else None)
+    annotations = (await victim.instance.api.get(PODS, NAMESPACE, "claimed"))["metadata"].get("annotations", {})
+    assert (labels.REGISTRATION in annotations) is want
 
 
 async def test_a_user_of_a_deployment_is_told_which_label_is_missing(victim: Victim) -> None:
