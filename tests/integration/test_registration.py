@@ -8,6 +8,7 @@ from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import PODS, POOLS, REVISIONS, SECRETS, WORKFLOWS
 from hatchet_operator.errors import NotFound
 from tests.integration.harness import NAMESPACE, OPERATOR_WRITES, POOL, Cluster, assert_done_once
+from tests.integration.inprocess import running_operator
 from tests.kube.eventually import eventually
 
 REGISTERING: Json = {
@@ -88,3 +89,15 @@ async def test_a_pool_has_its_pods_when_making_one(cluster: Cluster, fault: Json
     await cluster.until_pool_is_ready(1)
     assert await cluster.fired_count() == fault.get("times", 1)
     assert len((await cluster.api.list_all(PODS, NAMESPACE))[0]) == 1
+
+
+async def test_one_more_worker_of_the_same_code_writes_nothing() -> None:
+    async with running_operator() as world:
+        first, second, third = [await world.scripted() for _ in range(3)]
+        revision = await first.put_workflow("etl")
+        before = (await world.workflow("etl"))["metadata"]["resourceVersion"], await world.revisions()
+        assert await second.put_workflow("etl") == revision
+        assert ((await world.workflow("etl"))["metadata"]["resourceVersion"], await world.revisions()) == before
+        assert world.engine.workflows._api.writes["POST", "controllerrevisions"] == 1
+        assert await third.put_workflow("etl", [{"retries": 2}]) != revision
+        assert world.engine.workflows._api.writes["POST", "controllerrevisions"] == 2

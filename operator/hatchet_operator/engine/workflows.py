@@ -6,6 +6,7 @@ answered. Revisions are not owned by the Workflow: deleting a Workflow leaves it
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class _Revisions:
     graphs: dict[ObjectRef, Graph] = field(default_factory=dict)
     loading: dict[ObjectRef, asyncio.Task[None]] = field(default_factory=dict)
     missing: set[ObjectRef] = field(default_factory=set)
+    written: set[ObjectRef] = field(default_factory=set)  # or found to be there, by this operator
 
 
 class Workflows:
@@ -203,6 +205,10 @@ class Workflows:
             record = self._records.get(ref)
             if record is not None:
                 self._check_owner(record.workflow, definition, pool)
+                status = record.workflow.status
+                in_effect = (status.definition, status.revision, status.pool) == (definition, revision, pool)
+                if in_effect and ObjectRef(namespace, revision) in self._revisions.written:
+                    return revision  # one more worker of the same code; with a pod per run, each run has one
             await self._create_revision(ref, revision, definition, pool)
             if record is None:
                 await self._create_workflow(ref, definition, pool)
@@ -251,10 +257,9 @@ class Workflows:
             "revision": 1,  # required by the API; the order of definitions means nothing to us
             "data": {"definition": definition.to_wire()},
         }
-        try:
+        with contextlib.suppress(AlreadyExists):  # its name is the hash of what is in it
             await self._api.until_answered(self._api.create, REVISIONS, workflow.namespace, body)
-        except AlreadyExists:
-            return  # its name is the hash of what is in it
+        self._revisions.written.add(ObjectRef(workflow.namespace, name))
 
     async def _create_workflow(self, ref: ObjectRef, definition: WorkflowDefinition, pool: str) -> None:
         body: Json = {
@@ -361,6 +366,7 @@ class Workflows:
                 await self._delete_revision(ObjectRef(workflow.namespace, name))
 
     async def _delete_revision(self, ref: ObjectRef) -> None:
+        self._revisions.written.discard(ref)
         try:
             await self._api.until_answered(self._api.delete, REVISIONS, ref.namespace, ref.name)
         except NotFound:
