@@ -88,7 +88,7 @@ def _new_namespace(prefix: str) -> Iterator[Kubectl]:
         kubectl("label", "namespace", kubectl.namespace, _RESTRICTED)
         yield kubectl
     finally:
-        kubectl("delete", "namespace", kubectl.namespace, "--wait=false")
+        kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")
 
 
 @pytest.hookimpl(wrapper=True)

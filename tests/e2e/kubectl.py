@@ -68,8 +68,11 @@ class Kubectl:
 
     def story(self) -> Iterator[tuple[str, str]]:
         """What a person would look at when something went wrong: (title, text)."""
-        yield "objects", self._attempt("get", "wp,wf,wfr,deployments,services,pods", "--output=wide")
-        yield "runs and pools", self._attempt("get", "wp,wfr", "--output=yaml")
+        unfinished = "--field-selector=status.phase!=Succeeded"  # of those that succeeded there may be thousands
+        yield "objects", self._attempt("get", "wp,wf,deployments,services,pods", "--output=wide")
+        yield "runs that have not succeeded", self._attempt("get", "wfr", unfinished, "--output=wide")
+        yield "pools", self._attempt("get", "wp", "--output=yaml")
+        yield "runs", self._attempt("get", "wfr", unfinished, "--output=yaml")
         yield "events", self._attempt("get", "events", "--sort-by=.metadata.creationTimestamp")
         for pod in self._attempt("get", "pods", "--output=name").split():
             yield f"log of {pod}", self._attempt("logs", pod, "--all-containers", "--tail=200")
