@@ -489,10 +489,9 @@ def _container_ended(worker: Worker, pod: Json) -> str | None:
     Container states that began before ``container_after`` are about an earlier process of the same Pod: a Pod's
     status comes late, and a worker that just registered must not die of its predecessor's end.
     """
-    statuses: list[dict[str, Any]] = pod.get("status", {}).get("containerStatuses") or []
-    if not statuses:
+    status = _worker_container(pod)
+    if status is None:
         return None
-    status = statuses[0]
     running = status.get("state", {}).get("running")
     if running is None:
         if worker.container is None:
@@ -509,3 +508,10 @@ def _container_ended(worker: Worker, pod: Json) -> str | None:
     elif worker.container != container:
         return "its container was restarted"
     return None
+
+
+def _worker_container(pod: Json) -> Json | None:
+    """Return the status of a Pod's first container; the kubelet's list is in an order of its own."""
+    statuses: list[Json] = pod.get("status", {}).get("containerStatuses") or []
+    containers = pod.get("spec", {}).get("containers") or [{}]
+    return next((status for status in statuses if status.get("name") == containers[0].get("name")), None)
