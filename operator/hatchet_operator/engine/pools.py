@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 _LOOK_AGAIN = timedelta(seconds=2)
 """Time for the watch to show a pod of which nobody knows whether it was made."""
 _TRY_AGAIN = timedelta(seconds=30)
-"""After a refusal: a quota or a right may be given meanwhile, of which nobody tells us."""
+"""After refusals, at the latest: a quota or a right may be given meanwhile, of which nobody tells us."""
 
 _GATHER_SECONDS = 0.05
 
@@ -69,6 +69,7 @@ class Pools:
         self._locks: WeakValueDictionary[ObjectRef, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: set[ObjectRef] = set()
+        self._refusals: dict[ObjectRef, int] = {}  # in a row
         self._deleted_pods = Tombstones()
         self._secrets: dict[ObjectRef, Json] = {}  # what was written, by pool
         self._troubles: dict[ObjectRef, str] = {}
@@ -178,7 +179,7 @@ class Pools:
                 await self.reconcile(ref)
             except ApiError as error:
                 log.warning("pool not reconciled", extra={"pool": str(ref), "error": str(error)})
-                self._recheck_after(ref, _TRY_AGAIN)
+                self._recheck_after(ref, self._pause_after_refusal(ref))
 
     # --- Decide and apply
 
@@ -201,14 +202,21 @@ class Pools:
             except Refused as error:
                 refused = f"the API server refused the pool's pod: {error.message}"
                 self._events.warn(pool, Reason.INVALID_SPEC, refused)
-                self._recheck_after(ref, _TRY_AGAIN)
+                self._recheck_after(ref, self._pause_after_refusal(ref))
             except Transient as error:
                 log.warning("pod may not have been made", extra={"pool": str(ref), "error": str(error)})
                 self._recheck_after(ref, _LOOK_AGAIN)
+            else:
+                self._refusals.pop(ref, None)
         for name in plan.delete:
             await self._delete_pod(ref, name)
         self._note_trouble(ref, refused or (plan.message if plan.reason is Reason.PODS_FAILING else None))
         await self._write_status(ref, plan, refused)
+
+    def _pause_after_refusal(self, ref: ObjectRef) -> timedelta:
+        """A namespace that was just made refuses pods until it has its service account; a quota may do so for days."""
+        self._refusals[ref] = refusals = self._refusals.get(ref, 0) + 1
+        return timedelta(seconds=back_off(refusals + 4, longest_seconds=_TRY_AGAIN.total_seconds()))
 
     def _note_trouble(self, ref: ObjectRef, trouble: str | None) -> None:
         if trouble == self._troubles.get(ref):
