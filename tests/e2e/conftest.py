@@ -86,6 +86,8 @@ def _new_namespace(prefix: str) -> Iterator[Kubectl]:
     kubectl("create", "namespace", kubectl.namespace)
     try:
         kubectl("label", "namespace", kubectl.namespace, _RESTRICTED)
+        # controllers may be late when an earlier test took the API server from them
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=55s")
         yield kubectl
     finally:
         kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")

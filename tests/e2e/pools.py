@@ -69,7 +69,7 @@ def start_pool(kubectl: Kubectl, file: Path, **spec: Any) -> None:
     until_available(kubectl)
 
 
-def until_available(kubectl: Kubectl, *, within_seconds: int = 60) -> None:
+def until_available(kubectl: Kubectl, *, within_seconds: int = 90) -> None:
     kubectl.wait("condition=Available", f"workerpool/{POOL}", within_seconds=within_seconds)
 
 

@@ -16,6 +16,8 @@ from tests.e2e.slow_fan_out import assert_each_executed_once, assert_result_is_r
 
 OUTAGE_SECONDS = 30
 
+pytestmark = pytest.mark.timeout(300)  # after an outage Kubernetes' own controllers take up to a minute to come back
+
 
 @contextmanager
 def killed(cluster: KindCluster | NativeCluster, kubectl: Kubectl, *components: str) -> Iterator[None]:

@@ -1,0 +1,58 @@
+"""A pod per run: made for it, named after it, and gone with it."""
+
+from pathlib import Path
+
+from tests.e2e.eventually import eventually
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.pools import SLOW_FAN_OUT, pods_of, start_pool
+from tests.e2e.slow_fan_out import children_of, finished, output_of, start
+
+EXAMPLE = Path(__file__).parents[2] / "examples/pod_per_run"
+
+
+def give_pods(kubectl: Kubectl, workflow: str) -> None:
+    """Have each run of a workflow get a pod; smaller ones than the example's, of which a small node has no three."""
+    kubectl.apply_object(
+        {
+            "apiVersion": "hatchet-operator.dev/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {"name": workflow.lower()},
+            "spec": {
+                "name": workflow,
+                "execution": "Pod",
+                "podOverrides": {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}},
+            },
+        }
+    )
+
+
+def pod_names(kubectl: Kubectl) -> set[str]:
+    return {pod["metadata"]["name"] for pod in kubectl.list("pods")}
+
+
+def test_each_run_has_a_pod_of_its_own_which_goes_with_it(kubectl: Kubectl) -> None:
+    give_pods(kubectl, "Crunch")
+    start_pool(kubectl, EXAMPLE / "worker.py")
+    pool = {pod["metadata"]["name"] for pod in pods_of(kubectl)}
+
+    run = finished(kubectl, kubectl.create(EXAMPLE / "run.yaml"))
+
+    assert output_of(run, "collect") == {"lines": 20_000}
+    children = children_of(kubectl, run)
+    assert len(children) == 3
+    for child in children:
+        assert child["status"]["steps"]["count"]["worker"] == child["metadata"]["name"]
+    eventually(lambda: pod_names(kubectl) == pool)
+
+
+def test_pods_of_runs_go_when_their_parent_is_cancelled(kubectl: Kubectl) -> None:
+    give_pods(kubectl, "Child")
+    start_pool(kubectl, SLOW_FAN_OUT)
+    pool = pod_names(kubectl)
+    parent = start(kubectl, children=3, seconds=300)
+    eventually(lambda: len(pod_names(kubectl) - pool) == 3)
+
+    kubectl("patch", "workflowrun", parent, "--type=merge", '--patch={"spec":{"cancelled":true}}')
+
+    assert finished(kubectl, parent)["status"]["phase"] == "Cancelled"
+    eventually(lambda: pod_names(kubectl) == pool, within_seconds=30)
