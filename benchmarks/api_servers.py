@@ -1,13 +1,14 @@
-"""The API servers to measure against, and what each counts of the writes that it answered."""
+"""The API servers to measure against, and what each counts of the requests that it answered."""
 
 import json
 import urllib.request
 from collections import Counter
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol, Self
 
 from tests.kube.embedded_api import EmbeddedApi
-from tests.kube.real_api import ApiEndpoint, RealApi
+from tests.kube.real_api import ApiEndpoint, RealApi, RequestKind
 
 
 class ApiKind(StrEnum):
@@ -17,8 +18,10 @@ class ApiKind(StrEnum):
     REAL = "real"
 
 
-WriteCounts = Counter[str]
-"""Writes of all clients since the server's start, by "create workflowruns", "update workflowruns/status" and so on."""
+RequestCounts = Counter[str]
+"""Requests of all clients since the server's start, by "create workflowruns", "update workflowruns/status" …"""
+
+READS = ("get", "list", "watch")
 
 
 class CountingApi(Protocol):
@@ -28,40 +31,25 @@ class CountingApi(Protocol):
     def endpoint(self) -> ApiEndpoint: ...
     @property
     def pids(self) -> dict[str, int]: ...
-    def write_counts(self) -> WriteCounts: ...
+    def requests(self) -> RequestCounts: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 
 
 class _Embedded(EmbeddedApi):
-    def write_counts(self) -> WriteCounts:
+    def requests(self) -> RequestCounts:
         request = urllib.request.Request(self.url + "/_stats", headers={"Authorization": f"Bearer {self.token}"})
         with urllib.request.urlopen(request, timeout=10, context=self.endpoint.ssl_context()) as response:
-            requests = json.load(response)["requests"]
-        counts: WriteCounts = Counter()
-        for line in requests:
-            if line["verb"] not in ("get", "list", "watch"):
-                counts[_write(line["verb"], line["resource"], line["subresource"])] += line["count"]
+            lines = json.load(response)["requests"]
+        counts: RequestCounts = Counter()
+        for line in lines:
+            counts[_request(line["verb"], line["resource"], line["subresource"])] += line["count"]
         return counts
-
-
-_VERBS = {
-    "POST": "create",
-    "PUT": "update",
-    "PATCH": "patch",
-    "APPLY": "patch",
-    "DELETE": "delete",
-    "DELETECOLLECTION": "deletecollection",
-}
 
 
 class _Real(RealApi):
-    def write_counts(self) -> WriteCounts:
-        counts: WriteCounts = Counter()
-        for kind, count in self.request_counts().items():
-            if verb := _VERBS.get(kind.verb):
-                counts[_write(verb, kind.resource, kind.subresource)] += count
-        return counts
+    def requests(self) -> RequestCounts:
+        return by_name(self.request_counts())
 
 
 def make_api(kind: ApiKind) -> CountingApi:
@@ -69,5 +57,17 @@ def make_api(kind: ApiKind) -> CountingApi:
     return _Real() if kind is ApiKind.REAL else _Embedded()
 
 
-def _write(verb: str, resource: str, subresource: str) -> str:
+_VERBS = {"POST": "create", "PUT": "update", "APPLY": "patch"}
+"""The verbs of ``apiserver_request_total`` that RBAC calls otherwise."""
+
+
+def by_name(counted: Mapping[RequestKind, int]) -> RequestCounts:
+    """Name what kube-apiserver counted as RBAC does, "create pods", whatever came of it."""
+    counts: RequestCounts = Counter()
+    for kind, count in counted.items():
+        counts[_request(_VERBS.get(kind.verb, kind.verb.lower()), kind.resource, kind.subresource)] += count
+    return counts
+
+
+def _request(verb: str, resource: str, subresource: str) -> str:
     return f"{verb} {resource}/{subresource}" if subresource else f"{verb} {resource}"

@@ -4,6 +4,7 @@ import statistics
 from dataclasses import dataclass
 from functools import cached_property
 
+from benchmarks.api_servers import READS
 from benchmarks.raw_rate import RawRate
 
 
@@ -24,8 +25,9 @@ class Measurement:
         children: How many.
         seconds: From the first spawn call to the parent's result.
         moments: Of each child.
-        writes: Of all clients of the API server meanwhile, by verb and resource.
+        requests: Of all clients of the API server meanwhile, by verb and resource.
         cpu_seconds: By component.
+        operator_bytes: The operator's resident memory at the end.
         operator_growth_bytes: By how much the operator's resident memory grew.
         raw_before: What the API server did just before.
         raw_after: And just after.
@@ -34,8 +36,9 @@ class Measurement:
     children: int
     seconds: float
     moments: list[Moment]
-    writes: dict[str, int]
+    requests: dict[str, int]
     cpu_seconds: dict[str, float]
+    operator_bytes: int
     operator_growth_bytes: int
     raw_before: RawRate
     raw_after: RawRate
@@ -55,7 +58,8 @@ class Measurement:
 
     @property
     def writes_per_child(self) -> float:
-        return sum(self.writes.values()) / self.children
+        writes = (count for request, count in self.requests.items() if not request.startswith(READS))
+        return sum(writes) / self.children
 
     @cached_property
     def spawn_ms(self) -> list[float]:

@@ -1,7 +1,7 @@
 """What the API server can do: pairs of a create and a status update per second, with nothing else going on.
 
 The objects are a real child's, byte for byte but for names and numbers, through the operator's own HTTP client. They
-are made in a namespace that the operator does not watch.
+are of a copy of the WorkflowRun's CRD in another API group, which nobody watches and no admission policy is for.
 """
 
 import asyncio
@@ -9,17 +9,18 @@ import copy
 import itertools
 import secrets
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from hatchet_operator.cluster.api import Api, Json
-from hatchet_operator.cluster.kinds import RUNS, Resource
-from hatchet_operator.errors import AlreadyExists
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.cluster.kinds import CRDS, RUNS, Resource
+from hatchet_operator.errors import AlreadyExists, NotFound
+from tests.kube.eventually import eventually
 
 _NAMESPACES = Resource(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
-_NAMESPACE = "raw-rate"
+_COPY = Resource(group=f"raw.{RUNS.group}", version=RUNS.version, plural=RUNS.plural, kind=RUNS.kind)
 _CONCURRENCIES = (4, 8, 16, 32)
 _SECONDS = 1.5  # per concurrency
 
@@ -39,8 +40,9 @@ class RawRate:
 class RawPairs:
     """Makes pairs after the pattern of a finished child."""
 
-    def __init__(self, api: Api, child: Json, owner: Json, cpu_seconds: CpuSeconds) -> None:
+    def __init__(self, api: Api, namespace: str, child: Json, owner: Json, cpu_seconds: CpuSeconds) -> None:
         self._api = api
+        self._namespace = namespace
         self._cpu_seconds = cpu_seconds
         self._child = child
         self._owner = owner
@@ -48,12 +50,21 @@ class RawPairs:
         self._prefix = secrets.token_hex(4)
 
     @classmethod
-    async def like(cls, api: Api, child: Json, *, cpu_seconds: CpuSeconds) -> "RawPairs":
-        """Prepare the namespace, and an owner for the objects, as a child has one."""
+    @asynccontextmanager
+    async def like(cls, api: Api, child: Json, *, cpu_seconds: CpuSeconds) -> AsyncIterator["RawPairs"]:
+        """Prepare the kind, a namespace, and an owner for the objects, as a child has one; all go in the end."""
+        namespace = f"raw-rate-{secrets.token_hex(3)}"
+        crd = await api.get(CRDS, None, f"{RUNS.plural}.{RUNS.group}")
         with suppress(AlreadyExists):
-            await api.create(_NAMESPACES, None, {"kind": "Namespace", "metadata": {"name": _NAMESPACE}})
-        owner = {"metadata": {"name": f"owner-{secrets.token_hex(4)}"}, "spec": {"workflow": "parent"}}
-        return cls(api, child, await api.create(RUNS, _NAMESPACE, _typed(owner)), cpu_seconds)
+            await api.create(CRDS, None, _copy_of(crd))
+        await api.create(_NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        try:
+            await eventually(partial(_is_served, api, namespace))
+            owner = {"metadata": {"name": f"owner-{secrets.token_hex(4)}"}, "spec": {"workflow": "parent"}}
+            yield cls(api, namespace, child, await api.create(_COPY, namespace, _typed(owner)), cpu_seconds)
+        finally:
+            await api.delete(CRDS, None, f"{_COPY.plural}.{_COPY.group}")
+            await api.delete(_NAMESPACES, None, namespace)
 
     async def best_rate(self) -> RawRate:
         """Try several concurrencies; the API server's best is what counts."""
@@ -77,19 +88,20 @@ class RawPairs:
 
     async def _make_pair(self) -> None:
         body = self._body(f"{self._prefix}{next(self._numbers):08x}")
-        created = await self._api.create(RUNS, _NAMESPACE, body)
+        created = await self._api.create(_COPY, self._namespace, body)
         metadata = {key: created["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
         status = _typed({"metadata": metadata, "status": self._child["status"]})
-        await self._api.replace(RUNS, _NAMESPACE, metadata["name"], status, subresource="status")
+        await self._api.replace(_COPY, self._namespace, metadata["name"], status, subresource="status")
 
     def _body(self, unique: str) -> Json:
         metadata = copy.deepcopy(self._child["metadata"])
-        owner = metadata["ownerReferences"][0] | {key: self._owner["metadata"][key] for key in ("name", "uid")}
+        ours = {"apiVersion": _COPY.api_version, **{key: self._owner["metadata"][key] for key in ("name", "uid")}}
+        owner = metadata["ownerReferences"][0] | ours
         return _typed(
             {
                 "metadata": {
                     "name": metadata["name"][: -len(unique)] + unique,
-                    "namespace": _NAMESPACE,
+                    "namespace": self._namespace,
                     "labels": metadata["labels"],
                     "ownerReferences": [owner],
                 },
@@ -98,5 +110,20 @@ class RawPairs:
         )
 
 
+def _copy_of(crd: Json) -> Json:
+    spec = {key: value for key, value in crd["spec"].items() if key != "conversion"} | {"group": _COPY.group}
+    spec["names"] = {key: crd["spec"]["names"][key] for key in ("kind", "listKind", "plural", "singular")}
+    metadata = {"name": f"{_COPY.plural}.{_COPY.group}"}
+    return {"apiVersion": CRDS.api_version, "kind": CRDS.kind, "metadata": metadata, "spec": spec}
+
+
+async def _is_served(api: Api, namespace: str) -> bool:
+    try:
+        await api.list_all(_COPY, namespace)
+    except NotFound:
+        return False
+    return True
+
+
 def _typed(body: Json) -> Json:
-    return {"apiVersion": API_VERSION, "kind": RUNS.kind, **body}
+    return {"apiVersion": _COPY.api_version, "kind": _COPY.kind, **body}

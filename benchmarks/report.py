@@ -39,19 +39,26 @@ def print_report(console: Console, measurements: list[Measurement]) -> None:
 
     for title, (figure, form) in _FIGURES.items():
         add(title, figure, form)
-    for write in sorted({write for each in measurements for write in each.writes}):
-        add(f"  {write}", partial(_writes_per_child, write=write), ".3f")
+    for request in _worth_showing(measurements):
+        add(f"  {request}", partial(_requests_per_child, request=request), ".3f")
     table.add_section()
     for component in measurements[0].cpu_seconds:
         add(f"CPU per child, ms: {component}", partial(_cpu_ms_per_child, component=component), ".2f")
     for component in measurements[0].raw_before.cpu_seconds:
         add(f"CPU per raw pair, ms: {component}", partial(_cpu_ms_per_pair, component=component), ".2f")
+    add("operator memory, MiB", lambda m: m.operator_bytes / 2**20, ".0f")
     add("operator memory per run, KiB", lambda m: m.operator_growth_bytes / 1024 / (m.children + 1), ".1f")
     console.print(table)
 
 
-def _writes_per_child(measurement: Measurement, *, write: str) -> float:
-    return measurement.writes.get(write, 0) / measurement.children
+def _worth_showing(measurements: list[Measurement]) -> list[str]:
+    """Of all requests those that are not lost in the background of the largest fan-out: a hundredth per child."""
+    largest = max(measurements, key=lambda each: each.children)
+    return sorted(request for request, count in largest.requests.items() if count >= largest.children / 100)
+
+
+def _requests_per_child(measurement: Measurement, *, request: str) -> float:
+    return measurement.requests.get(request, 0) / measurement.children
 
 
 def _cpu_ms_per_child(measurement: Measurement, *, component: str) -> float:

@@ -209,22 +209,7 @@ class RealApi:
 
     def request_counts(self) -> Counter[RequestKind]:
         """Return how many requests of each kind the API server has answered since it started."""
-        lines = [
-            line for line in self._get("/metrics").splitlines() if line.startswith("apiserver_request_total{")
-        ]  # the whole page is megabytes, and the parser is slow
-        families = text_string_to_metric_families("\n".join(["# TYPE apiserver_request_total counter", *lines, ""]))
-        counts: Counter[RequestKind] = Counter()
-        for sample in (sample for family in families for sample in family.samples):
-            labels = sample.labels
-            kind = RequestKind(
-                verb=labels["verb"],
-                group=labels["group"],
-                resource=labels["resource"],
-                subresource=labels["subresource"],
-                code=int(labels["code"]),
-            )
-            counts[kind] += int(sample.value)
-        return counts
+        return count_requests(self._get("/metrics"))
 
     def _start_etcd(self, client_url: str, peer_url: str) -> None:
         self._spawn(
@@ -315,6 +300,25 @@ class RealApi:
 
     def _log_tail(self, name: str) -> str:
         return "\n".join((self.directory / f"{name}.log").read_text(errors="replace").splitlines()[-20:])
+
+
+def count_requests(metrics: str) -> Counter[RequestKind]:
+    """Read what an API server's ``/metrics`` say about the requests that it answered since it started."""
+    # the whole page is megabytes, and the parser is slow
+    lines = [line for line in metrics.splitlines() if line.startswith("apiserver_request_total{")]
+    families = text_string_to_metric_families("\n".join(["# TYPE apiserver_request_total counter", *lines, ""]))
+    counts: Counter[RequestKind] = Counter()
+    for sample in (sample for family in families for sample in family.samples):
+        labels = sample.labels
+        kind = RequestKind(
+            verb=labels["verb"],
+            group=labels["group"],
+            resource=labels["resource"],
+            subresource=labels["subresource"],
+            code=int(labels["code"]),
+        )
+        counts[kind] += int(sample.value)
+    return counts
 
 
 def write_kubeconfig(endpoint: ApiEndpoint) -> None:

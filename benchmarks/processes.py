@@ -5,13 +5,13 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import yaml
 
-from benchmarks.api_servers import CountingApi, WriteCounts
+from benchmarks.api_servers import CountingApi, RequestCounts
+from benchmarks.stage import BenchmarkFailed, Usage
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import CRDS, POOLS, RUNS, Resource
 from hatchet_operator.cluster.kubeconfig import find_endpoint
@@ -25,20 +25,10 @@ _ROOT = Path(__file__).parents[1]
 _POOL = "benchmark"
 
 
-class BenchmarkFailed(Exception):
-    """A process ended or did not get ready; the message ends with its log."""
+class Processes:
+    """All that runs, see `Stage`."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """What the processes had used at a moment: CPU by component, and the operator's memory."""
-
-    cpu_seconds: dict[str, float]
-    operator_bytes: int
-
-
-class Cluster:
-    """All that runs."""
+    namespace = NAMESPACE
 
     def __init__(self, server: CountingApi, api: Api, directory: Path) -> None:
         self.api = api
@@ -77,36 +67,33 @@ class Cluster:
         operator = psutil.Process(self._processes["operator"].pid)
         workers = psutil.Process(self._processes["local node"].pid).children(recursive=True)
         ours = {"operator": _cpu_seconds(operator), "worker": sum(map(_cpu_seconds, workers))}
-        return Usage(
-            cpu_seconds=ours | self.api_cpu_seconds(),
-            operator_bytes=operator.memory_info().rss,
-        )
+        return Usage(cpu_seconds=ours | self.api_cpu_seconds(), operator_bytes=operator.memory_info().rss)
 
     def api_cpu_seconds(self) -> dict[str, float]:
         return {name: _cpu_seconds(psutil.Process(pid)) for name, pid in self._server.pids.items()}
 
-    def write_counts(self) -> WriteCounts:
-        return self._server.write_counts()
+    def requests(self) -> RequestCounts:
+        return self._server.requests()
 
 
 @asynccontextmanager
-async def start_cluster(server: CountingApi, *, workers: int) -> AsyncIterator[Cluster]:
+async def start_processes(server: CountingApi, *, workers: int) -> AsyncIterator[Processes]:
     """Install the CRDs, start the operator and a pool of workers, and wait until these are connected."""
     with tempfile.TemporaryDirectory(prefix="hatchet-benchmark-") as name:
         directory = Path(name)
         kubeconfig = str(server.endpoint.kubeconfig)
         async with Api(find_endpoint(server.endpoint.kubeconfig), user_agent="benchmark", max_writes=1000) as api:
-            cluster = Cluster(server, api, directory)
+            stage = Processes(server, api, directory)
             try:
                 await _install_crds(api)
-                cluster.start("operator", ["-m", "benchmarks.operator_process", kubeconfig, NAMESPACE])
+                stage.start("operator", ["-m", "benchmarks.operator_process", kubeconfig, NAMESPACE])
                 node = ["--state-dir", name, "--kubeconfig", kubeconfig, "--namespace", NAMESPACE]
-                cluster.start("local node", ["-m", "hatchet_operator.localnode", *node])
+                stage.start("local node", ["-m", "hatchet_operator.localnode", *node])
                 await api.create(POOLS, NAMESPACE, _pool(workers))
-                await _wait_for_workers(cluster, workers)
-                yield cluster
+                await _wait_for_workers(stage, workers)
+                yield stage
             finally:
-                cluster.stop()
+                stage.stop()
 
 
 async def _install_crds(api: Api) -> None:
@@ -125,16 +112,16 @@ async def _are_served(api: Api, *resources: Resource) -> bool:
     return True
 
 
-async def _wait_for_workers(cluster: Cluster, count: int) -> None:
+async def _wait_for_workers(stage: Processes, count: int) -> None:
     async def are_connected() -> bool:
-        cluster.check_alive()
-        pool = await cluster.api.get(POOLS, NAMESPACE, _POOL)
+        stage.check_alive()
+        pool = await stage.api.get(POOLS, NAMESPACE, _POOL)
         return bool(pool.get("status", {}).get("readyReplicas", 0) >= count)
 
     try:
         await eventually(are_connected)
     except TimeoutError:
-        raise BenchmarkFailed(f"the workers are not connected:\n{cluster.logs()}") from None
+        raise BenchmarkFailed(f"the workers are not connected:\n{stage.logs()}") from None
 
 
 def _pool(workers: int) -> Json:
