@@ -8,7 +8,7 @@ DEMO_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-chart test-conformance test-published lint format generate verify images e2e constraints benchmark clean
+.PHONY: help demo test test-unit test-integration test-chart test-conformance test-published lint format generate verify images e2e constraints benchmark benchmark-cluster clean
 
 help: ## Show this help
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -73,6 +73,9 @@ verify: generate ## Fail if a generated file is not what its source makes
 
 benchmark: $(DEV_STAMP) ## Fan-outs of 10, 100 and 1000 against the embedded server (and a real one, see benchmarks/README.md)
 	$(BIN)/python -m benchmarks.fanout
+
+benchmark-cluster: $(DEV_STAMP) ## Fan-outs, cold starts and pods per run on a cluster that is made for it (see docs/performance.md)
+	$(BIN)/python -m tests.e2e.cluster run $(BIN)/python -m benchmarks.on_cluster
 
 constraints: ## Pin anew what is installed in the virtual environment
 	@{ echo '# Every dependency that an installation of this repository may pull in, pinned. Written by "make constraints".'; \

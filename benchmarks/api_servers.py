@@ -21,7 +21,7 @@ class ApiKind(StrEnum):
 RequestCounts = Counter[str]
 """Requests of all clients since the server's start, by "create workflowruns", "update workflowruns/status" …"""
 
-READS = ("get", "list", "watch")
+READS = ("get", "list", "watch", "connect")
 
 
 class CountingApi(Protocol):

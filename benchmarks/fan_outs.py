@@ -47,11 +47,11 @@ async def measure_fan_outs(stage: Stage, sizes: list[int], *, mode: Mode) -> lis
 
 
 async def _measure(stage: Stage, children: int, mode: Mode, raw: RawPairs, before: RawRate) -> Measurement:
-    requests, usage = stage.requests(), stage.usage()
+    usage, requests = stage.usage(), stage.requests()  # in this order: to ask for the usage takes requests too
     parent = await run_parent(stage, children, mode)
-    finished_us, usage_after = now_us(), stage.usage()
+    finished_us = now_us()
     await asyncio.sleep(_COUNTED_AFTER_SECONDS)
-    requests_after = stage.requests()
+    requests_after, usage_after = stage.requests(), stage.usage()
     output = json.loads(parent["status"]["steps"]["spawn"]["output"])
     return Measurement(
         children=children,

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measurement import Measurement, percentile
+from benchmarks.pods import ColdStart, PodPerRun
 
 Figure = Callable[[Measurement], float]
 
@@ -49,6 +50,28 @@ def print_report(console: Console, measurements: list[Measurement]) -> None:
     add("operator memory, MiB", lambda m: m.operator_bytes / 2**20, ".0f")
     add("operator memory per run, KiB", lambda m: m.operator_growth_bytes / 1024 / (m.children + 1), ".1f")
     console.print(table)
+
+
+def print_pods(console: Console, cold: ColdStart, lone: PodPerRun) -> None:
+    """Print what concerns pods: a cold start, and a pod per run."""
+    table = Table("", "seconds", "ratio", title="from zero pods (medians)", title_justify="left", show_edge=False)
+    table.add_row("bare pod created to its first line of Python", f"{cold.bare_pod:.2f}", "")
+    table.add_row("run created to the first line of its step", *_beside(cold.first_step, cold.bare_pod))
+    table.add_row("run created to its result", *_beside(cold.result, cold.bare_pod))
+    console.print(table)
+
+    table = Table("", "per second", "ratio", title=f"{lone.count} at once", title_justify="left", show_edge=False)
+    table.add_row("runs with a pod each", f"{lone.runs_per_second:.2f}", "")
+    for what, rate in (("nothing", lone.bare_pods_per_second), ("import hatchet_sdk", lone.importing_pods_per_second)):
+        table.add_row(f"bare pods that do: {what}", f"{rate:.2f}", f"{lone.runs_per_second / rate:.2f}")
+    for request, count in sorted(lone.requests.items()):
+        if count >= lone.count / 2:
+            table.add_row(f"  {request}, per run", f"{count / lone.count:.2f}", "")
+    console.print(table)
+
+
+def _beside(seconds: float, bare: float) -> tuple[str, str]:
+    return f"{seconds:.2f}", f"{seconds / bare:.2f}"
 
 
 def _worth_showing(measurements: list[Measurement]) -> list[str]:

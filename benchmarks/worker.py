@@ -48,10 +48,20 @@ class Child:
         return {"started_us": now_us()}
 
 
+@hatchet.workflow()
+class Lone:
+    """A child, of which each run is given a pod."""
+
+    @hatchet.step()
+    async def process(self, context: Context) -> dict[str, int]:
+        return {"started_us": now_us()}
+
+
 def main() -> None:
     worker = hatchet.worker("benchmark-worker", max_runs=100)
     worker.register_workflow(Parent())
     worker.register_workflow(Child())
+    worker.register_workflow(Lone())
     worker.start()
 
 

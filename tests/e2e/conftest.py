@@ -5,9 +5,7 @@ cluster that they were loaded into; "registry.example/team/hatchet-{}:1" for one
 """
 
 import os
-import secrets
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,14 +14,12 @@ from tests.e2e.cluster.__main__ import find_cluster
 from tests.e2e.cluster.errors import ClusterError
 from tests.e2e.cluster.kind import KindCluster
 from tests.e2e.cluster.native import NativeCluster
-from tests.e2e.images import image_of, pull_policy
-from tests.e2e.kubectl import Kubectl
-from tests.kube.helm import CHART, RELEASE, Helm, find_helm
+from tests.e2e.kubectl import Kubectl, new_namespace
+from tests.e2e.operators import installed_operator
 
 pytest.register_assert_rewrite("tests.e2e.slow_fan_out")
 
 _HERE = Path(__file__).parent
-_RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 _OPERATOR = pytest.StashKey[Kubectl]()
 
 
@@ -44,25 +40,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def operator(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """The operator, installed with the chart for the whole cluster; the Kubectl of its namespace."""
-    with _new_namespace("hatchet-operator") as kubectl:
+    with installed_operator() as kubectl:
         request.session.stash[_OPERATOR] = kubectl
-        helm = Helm(find_helm(), kubectl.namespace)
-        repository, _, tag = image_of("operator").rpartition(":")
-        image = {"repository": repository, "tag": tag, "pullPolicy": pull_policy()}
-        values = [f"--set-string=image.{name}={value}" for name, value in image.items()]
-        # CRDs that are there from before stay, and belong to this release from now on
-        helm("install", RELEASE, str(CHART), "--take-ownership", *values)
-        try:
-            kubectl("rollout", "status", f"deployment/{RELEASE}", "--timeout=50s")
-            yield kubectl
-        finally:
-            helm("uninstall", RELEASE)
+        yield kubectl
 
 
 @pytest.fixture
 def kubectl(request: pytest.FixtureRequest, operator: Kubectl) -> Iterator[Kubectl]:
     """A namespace of the test's own, served by the operator."""
-    with _new_namespace("e2e") as kubectl:
+    with new_namespace("e2e") as kubectl:
         yield kubectl
 
 
@@ -77,20 +63,6 @@ def cluster() -> KindCluster | NativeCluster:
     if not ours:
         pytest.skip("needs a cluster whose components may be killed: make e2e")
     return cluster
-
-
-@contextmanager
-def _new_namespace(prefix: str) -> Iterator[Kubectl]:
-    """A namespace in which only pods of the restricted standard may run, until the end of the block."""
-    kubectl = Kubectl(f"{prefix}-{secrets.token_hex(3)}")
-    kubectl("create", "namespace", kubectl.namespace)
-    try:
-        kubectl("label", "namespace", kubectl.namespace, _RESTRICTED)
-        # controllers may be late when an earlier test took the API server from them
-        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=55s")
-        yield kubectl
-    finally:
-        kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")
 
 
 @pytest.hookimpl(wrapper=True)

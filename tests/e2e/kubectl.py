@@ -1,8 +1,10 @@
 """kubectl as people use it, for one namespace. What it prints as JSON comes back as objects."""
 
 import json
+import secrets
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -12,6 +14,7 @@ Json = dict[str, Any]
 
 MANIFESTS = Path(__file__).parent / "manifests"
 _SECONDS = 60.0
+_RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
 class KubectlError(Exception):
@@ -86,3 +89,17 @@ class Kubectl:
             return self(*args)
         except (KubectlError, subprocess.TimeoutExpired) as error:
             return f"({error})"
+
+
+@contextmanager
+def new_namespace(prefix: str) -> Iterator[Kubectl]:
+    """A namespace in which only pods of the restricted standard may run, until the end of the block."""
+    kubectl = Kubectl(f"{prefix}-{secrets.token_hex(3)}")
+    kubectl("create", "namespace", kubectl.namespace)
+    try:
+        kubectl("label", "namespace", kubectl.namespace, _RESTRICTED)
+        # controllers may be late when an earlier test took the API server from them
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=55s")
+        yield kubectl
+    finally:
+        kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")

@@ -1,10 +1,32 @@
-"""The operator's own pods: which there are, and which of them leads."""
+"""The operator as the chart installs it: its pods, and which of them leads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tests.e2e.eventually import eventually
-from tests.e2e.kubectl import Kubectl
+from tests.e2e.images import image_of, pull_policy
+from tests.e2e.kubectl import Kubectl, new_namespace
+from tests.kube.helm import CHART, RELEASE, Helm, find_helm
 
-DEPLOYMENT = "deployment/hatchet-operator"
+DEPLOYMENT = f"deployment/{RELEASE}"
 _SELECTOR = "app.kubernetes.io/name=hatchet-operator"
+
+
+@contextmanager
+def installed_operator() -> Iterator[Kubectl]:
+    """Install the chart for the whole cluster, until the end of the block; gives the Kubectl of its namespace."""
+    with new_namespace("hatchet-operator") as kubectl:
+        helm = Helm(find_helm(), kubectl.namespace)
+        repository, _, tag = image_of("operator").rpartition(":")
+        image = {"repository": repository, "tag": tag, "pullPolicy": pull_policy()}
+        values = [f"--set-string=image.{name}={value}" for name, value in image.items()]
+        # CRDs that are there from before stay, and belong to this release from now on
+        helm("install", RELEASE, str(CHART), "--take-ownership", *values)
+        try:
+            kubectl("rollout", "status", DEPLOYMENT, "--timeout=50s")
+            yield kubectl
+        finally:
+            helm("uninstall", RELEASE)
 
 
 def operator_pods(operator: Kubectl) -> list[str]:

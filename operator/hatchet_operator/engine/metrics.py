@@ -1,6 +1,6 @@
 """What can be counted, for Prometheus. Names the bottleneck: children spawned and found again, delays, conflicts."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 
 class Metrics:
@@ -8,6 +8,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # process_cpu_seconds_total, process_resident_memory_bytes …
         self.is_leader = Gauge("hatchet_operator_is_leader", "1: this operator acts.", registry=self.registry)
         self.spawned = Counter("hatchet_operator_children_spawned_total", "Child runs created.", registry=self.registry)
         self.attached = Counter(
