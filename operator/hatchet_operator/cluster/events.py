@@ -7,12 +7,11 @@ troubles is not bothered with repeats.
 import asyncio
 import logging
 from datetime import UTC, datetime
-from typing import Protocol
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import EVENTS
 from hatchet_operator.errors import ApiError
-from hatchet_operator.resources.base import API_VERSION, ObjectMeta
+from hatchet_operator.resources.base import API_VERSION, Named
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +19,6 @@ _QUIET_SECONDS = 60.0
 _LAST_WORDS_SECONDS = 0.5
 _REMEMBERED = 5_000
 _MESSAGE_BYTES = 1024  # the API server's own limit for core/v1 events
-
-
-class Subject(Protocol):
-    """An object of ours."""
-
-    @property
-    def metadata(self) -> ObjectMeta: ...
 
 
 class EventRecorder:
@@ -37,13 +29,13 @@ class EventRecorder:
         self._said: dict[tuple[str, str, str], float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def warn(self, subject: Subject, reason: str, message: str) -> None:
+    def warn(self, subject: Named, reason: str, message: str) -> None:
         self._say(subject, "Warning", reason, message)
 
-    def inform(self, subject: Subject, reason: str, message: str) -> None:
+    def inform(self, subject: Named, reason: str, message: str) -> None:
         self._say(subject, "Normal", reason, message)
 
-    def _say(self, subject: Subject, kind: str, reason: str, message: str) -> None:
+    def _say(self, subject: Named, kind: str, reason: str, message: str) -> None:
         now = asyncio.get_running_loop().time()
         key = (subject.metadata.uid, reason, message)
         if now - self._said.get(key, float("-inf")) < _QUIET_SECONDS:
@@ -71,7 +63,7 @@ class EventRecorder:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _event(subject: Subject, kind: str, reason: str, message: str) -> Json:
+def _event(subject: Named, kind: str, reason: str, message: str) -> Json:
     metadata = subject.metadata
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {

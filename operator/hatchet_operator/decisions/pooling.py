@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import owner_reference
 from hatchet_operator.resources.workerpool import WorkerPool
 
 Json = dict[str, Any]
@@ -133,15 +133,7 @@ def make_pod(pool: WorkerPool, access: OperatorAccess) -> Json:
                 labels.TEMPLATE: template_hash(pool, access),
             },
             "annotations": dict(template.metadata.annotations),
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": "WorkerPool",
-                    "name": pool.metadata.name,
-                    "uid": pool.metadata.uid,
-                    "controller": True,
-                }
-            ],
+            "ownerReferences": [owner_reference(pool)],
         },
         "spec": spec,
     }

@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from hatchet_operator.decisions.pooling import Json, OperatorAccess, make_pod
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import owner_reference
 from hatchet_operator.resources.pod_overrides import PodOverrides
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workerpool import WorkerPool
@@ -149,15 +149,7 @@ def make_run_pod(
     metadata["name"] = run_pod_name(run.metadata.name, number)
     metadata["labels"] |= {labels.RUN_UID: run.metadata.uid, labels.TEMPLATE: _hash(spec)}
     metadata["annotations"][labels.POD_NUMBER] = str(number)
-    metadata["ownerReferences"] = [
-        {
-            "apiVersion": API_VERSION,
-            "kind": "WorkflowRun",
-            "name": run.metadata.name,
-            "uid": run.metadata.uid,
-            "controller": True,
-        }
-    ]
+    metadata["ownerReferences"] = [owner_reference(run)]
     return pod
 
 

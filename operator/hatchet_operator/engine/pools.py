@@ -29,7 +29,7 @@ from hatchet_operator.engine.workers import DEFAULT_SLOTS, Worker
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused, Transient
 from hatchet_operator.identity import Caller, mint_token
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION, Condition
+from hatchet_operator.resources.base import API_VERSION, Condition, owner_reference
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import ConditionType, Reason
 from hatchet_operator.resources.workerpool import PoolStatus, WorkerPool
@@ -267,15 +267,7 @@ class Pools:
                 "name": token_secret_name(name),
                 "namespace": namespace,
                 "labels": {labels.POOL: name, labels.MANAGED_BY: labels.MANAGER},
-                "ownerReferences": [
-                    {
-                        "apiVersion": API_VERSION,
-                        "kind": "WorkerPool",
-                        "name": name,
-                        "uid": pool.metadata.uid,
-                        "controller": True,
-                    }
-                ],
+                "ownerReferences": [owner_reference(pool)],
             },
             "stringData": data,
         }

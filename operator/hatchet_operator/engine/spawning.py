@@ -38,7 +38,7 @@ from hatchet_operator.errors import (
 )
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, owner_reference
 from hatchet_operator.resources.names import (
     ObjectRef,
     child_run_name,
@@ -335,9 +335,7 @@ def _body(
         additional = {**(parent.run.spec.additional_metadata or {}), **additional}
         root = parent.run.metadata.labels.get(labels.ROOT_UID, parent.uid)
         metadata["labels"] |= {labels.PARENT_UID: parent.uid, labels.ROOT_UID: root}
-        metadata["ownerReferences"] = [
-            {"apiVersion": API_VERSION, "kind": RUNS.kind, "name": child.name, "uid": child.uid, "controller": True}
-        ]
+        metadata["ownerReferences"] = [owner_reference(parent.run)]
         spec["parent"] = child.to_wire()
     if additional:
         spec["additionalMetadata"] = additional

@@ -1,7 +1,7 @@
 """What every part of a resource has in common: camelCase on the wire, immutable in memory."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -61,6 +61,24 @@ class ObjectMeta(ResourceModel):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
+
+
+class Named(Protocol):
+    """An object of one of our kinds; its class is named after the kind."""
+
+    @property
+    def metadata(self) -> ObjectMeta: ...
+
+
+def owner_reference(owner: Named) -> dict[str, Any]:
+    """Return the entry of ``ownerReferences`` for what goes with ``owner``, and does not keep it from going."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": type(owner).__name__,
+        "name": owner.metadata.name,
+        "uid": owner.metadata.uid,
+        "controller": True,
+    }
 
 
 class Condition(ResourceModel):
