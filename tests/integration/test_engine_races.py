@@ -362,7 +362,7 @@ def on_status(server: ApiServer, **fault: Any) -> None:
 async def test_a_right_that_is_missing_for_a_while_fails_no_run(
     server: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hatchet_operator.engine.runs._FORBIDDEN_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("hatchet_operator.engine.status_writer._FORBIDDEN_PAUSE_SECONDS", 0.05)
     on_status(server, action="status", code=403, times=3)
     async with started(server) as engine:
         _, stream = await connect(engine, "etl")

@@ -7,13 +7,12 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import orjson
-
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS
 from hatchet_operator.decisions.observed import Outcome, Report
+from hatchet_operator.decisions.outputs import output_problem
 from hatchet_operator.decisions.pooling import OperatorAccess
 from hatchet_operator.engine.callers import Callers
 from hatchet_operator.engine.metrics import Metrics
@@ -28,7 +27,6 @@ from hatchet_operator.engine.workflows import Workflows
 from hatchet_operator.errors import AlreadyExists, ApiError, ConfigurationError, NotPermitted
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.limits import MAX_OUTPUT_BYTES
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings, Tls
 
@@ -294,29 +292,14 @@ class Engine:
         return self.runs.step_of(record, attempt_id) is None or self.runs.may_have_unclaimed(caller, record)
 
     def _output_problem(self, attempt_id: str, payload: str) -> str | None:
-        if not payload:
-            return None
         attempt = self.runs.attempts.get(attempt_id)
-        step = f'step "{attempt.step.name}"' if attempt else "the step"
-        size = len(payload.encode())
-        if size > MAX_OUTPUT_BYTES:
-            return (
-                f"{step} returned {size} bytes of JSON; at most {MAX_OUTPUT_BYTES} bytes ({MAX_OUTPUT_BYTES // 1024} "
-                "KiB) are kept: store large data elsewhere and return where it is"
-            )
-        try:
-            value = orjson.loads(payload)
-        except orjson.JSONDecodeError as error:
-            return f"{step} returned something that is not JSON ({error}); expected a mapping or None"
-        if not isinstance(value, dict):
-            return f"{step} returned a JSON {type(value).__name__}; expected a mapping or None"
         record = self.store.get(attempt.ref) if attempt else None
-        if record is not None and size > (room := self.runs.room_for_output(record)):
-            return (
-                f"{step} returned {size} bytes of JSON, but run {record.ref} has room for {max(room, 0)} bytes only: "
-                "a run with its input and all outputs may have 1 MiB"
-            )
-        return None
+        return output_problem(
+            payload,
+            step=f'step "{attempt.step.name}"' if attempt else "the step",
+            run=record.run if record else None,
+            pending=record.reports.values() if record else (),
+        )
 
     def refresh_timeout(self, caller: Caller, attempt_id: str, by: timedelta) -> datetime | None:
         """Let an attempt run longer; None: it is not the current one."""

@@ -14,12 +14,9 @@ import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
-import orjson
-
-from hatchet_operator.cluster.api import Api, Json, back_off
+from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.graph import Graph
@@ -37,12 +34,11 @@ from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.queue import AttemptQueue
 from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
+from hatchet_operator.engine.status_writer import StatusWriter
 from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker
 from hatchet_operator.engine.workflows import Workflows
-from hatchet_operator.errors import ApiError, Conflict, NotFound, NotReady, Refused
+from hatchet_operator.errors import Conflict, NotFound, NotReady, Refused
 from hatchet_operator.identity import Caller
-from hatchet_operator.resources.base import API_VERSION
-from hatchet_operator.resources.limits import MAX_OBJECT_BYTES
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Execution, Phase, Reason
 from hatchet_operator.resources.run import RunStatus, WorkflowRun
@@ -53,8 +49,6 @@ log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
 
 _AT_ONCE = 200  # reconciled in one go: some 10 ms
-
-_FORBIDDEN_PAUSE_SECONDS = 5.0
 
 
 class Runs:
@@ -77,6 +71,7 @@ class Runs:
         self._events = events
         self._metrics = metrics
         self._clock = clock
+        self._writer = StatusWriter(api, events=events, metrics=metrics, clock=clock)
         self._policy = Policy(
             running_after=settings.running_after,
             cancel_grace=settings.cancel_grace,
@@ -431,96 +426,19 @@ class Runs:
         task.add_done_callback(ended)
 
     async def _write(self, record: RunRecord, status: RunStatus) -> None:
-        answer: Json | None
         try:
-            answer = await self._put_status(record, status)
-            record.conflicts = 0
-        except Conflict:
-            answer = await self._after_conflict(record)
-        except NotFound:
-            answer = None
+            newest = await self._writer.write(record, status)
         except Refused as error:
-            if error.status == HTTPStatus.FORBIDDEN:
-                answer = await self._after_missing_right(record, error)
-            else:
-                answer = await self._write_refusal(record, error)
-        record.writing, record.being_written = False, frozenset()
-        if answer is None:
+            record.refused = True
+            self._events.warn(record.run, Reason.STATUS_REFUSED, error.message)
+            return
+        finally:
+            record.writing, record.being_written = False, frozenset()
+        if newest is None:
             self._forget(record)
             return
-        self.observe("MODIFIED", answer)
+        self.observe("MODIFIED", newest)
         self.reconcile(record)  # also where the answer told nothing new: what came while it was written waits
-
-    async def _put_status(self, record: RunRecord, status: RunStatus) -> Json:
-        body = _status_body(record, status)
-        answer = await self._api.until_answered(
-            self._api.replace, RUNS, record.ref.namespace, record.ref.name, body, subresource="status"
-        )
-        if answer["metadata"]["resourceVersion"] == body["metadata"]["resourceVersion"]:
-            # The same decision would be made again at once, and for ever.
-            raise RuntimeError("the API server kept nothing of a changed status; are the CRDs of another version?")
-        return answer
-
-    async def _after_conflict(self, record: RunRecord) -> Json | None:
-        """Whoever wrote before us is right; decide again from there."""
-        self._metrics.conflicts.inc()
-        if record.conflicts:
-            await asyncio.sleep(back_off(record.conflicts, longest_seconds=5))
-        record.conflicts += 1
-        return await self._read_again(record)
-
-    async def _after_missing_right(self, record: RunRecord, error: ApiError) -> Json | None:
-        """Nothing is wrong with the run, and a right that is missing can be given back: say so, and try again."""
-        log.error("status not written", extra={"run": str(record.ref), "error": error.message[:1000]})
-        self._events.warn(record.run, Reason.STATUS_REFUSED, error.message)
-        await asyncio.sleep(_FORBIDDEN_PAUSE_SECONDS)
-        return await self._read_again(record)
-
-    async def _read_again(self, record: RunRecord) -> Json | None:
-        while True:
-            try:
-                fresh = await self._api.until_answered(self._api.get, RUNS, record.ref.namespace, record.ref.name)
-            except NotFound:
-                return None
-            except Refused as error:
-                log.error("run not read", extra={"run": str(record.ref), "error": error.message[:1000]})
-                await asyncio.sleep(_FORBIDDEN_PAUSE_SECONDS)
-            else:
-                return fresh if fresh["metadata"]["uid"] == record.uid else None
-
-    async def _write_refusal(self, record: RunRecord, error: ApiError) -> Json | None:
-        """The server will never take this status: say so in a small one, and never repeat the large one."""
-        log.error("status refused", extra={"run": str(record.ref), "error": error.message[:1000]})
-        small = RunStatus(
-            phase=Phase.FAILED,
-            reason=Reason.STATUS_REFUSED,
-            message=f"the API server refused the run's status: {error.message[:1000]}",
-            execution=record.run.status.execution,
-            finished_at=self._clock(),
-        )
-        try:
-            return await self._put_status(record, small)
-        except Conflict:
-            return await self._after_conflict(record)
-        except NotFound:
-            return None
-        except Refused as again:
-            record.refused = True
-            self._events.warn(record.run, Reason.STATUS_REFUSED, again.message)
-            return {"metadata": {**_metadata(record), "resourceVersion": str(record.version)}}
-
-    def object_size(self, record: RunRecord) -> int:
-        """Bytes of the run as JSON, roughly: what counts against the limit of a whole object."""
-        spec = record.run.spec
-        texts = [
-            spec.input_json or "",
-            *(text for s in record.run.status.steps.values() for text in (s.output, s.error) if text),
-            *(report.output for report in record.reports.values() if report.output),  # not written down yet
-        ]
-        return sum(len(text.encode()) for text in texts) + len(orjson.dumps(spec.input)) + 4096
-
-    def room_for_output(self, record: RunRecord) -> int:
-        return MAX_OBJECT_BYTES - self.object_size(record)
 
     # --- Ends
 
@@ -638,17 +556,3 @@ class Runs:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _metadata(record: RunRecord) -> Json:
-    return {"name": record.ref.name, "namespace": record.ref.namespace, "uid": record.uid}
-
-
-def _status_body(record: RunRecord, status: RunStatus) -> Json:
-    """A whole status, without the spec: uid and resourceVersion are the fence against whoever wrote meanwhile."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "WorkflowRun",
-        "metadata": {**_metadata(record), "resourceVersion": record.run.metadata.resource_version},
-        "status": status.to_wire(),
-    }
