@@ -1,9 +1,8 @@
-"""How a run goes on: its rules first, then the rules of a step, once for every step.
+"""How a run goes on: its rules first; the last of them has its steps looked at, by rules of their own.
 
     Pending ──► Running ──► Succeeded | Failed | Cancelled        (a final phase never changes within one execution)
 
-The first rule of the run that has an opinion wins, so the order of RUN_RULES is the policy. A step's rules follow the
-same idea: a report beats a timeout, so that a result which is already here is never thrown away.
+The first rule that has an opinion wins, so the order of RUN_RULES is the policy.
 """
 
 from collections.abc import Callable
@@ -12,32 +11,12 @@ from datetime import datetime, timedelta
 import orjson
 
 from hatchet_operator.decisions.graph import DEFAULT_SCHEDULE_TIMEOUT, Graph
-from hatchet_operator.decisions.observed import (
-    LiveAttempt,
-    ObservedRun,
-    Outcome,
-    Report,
-    RunPlan,
-    Wait,
-    WantedAttempt,
-    current_attempt_id,
-)
-from hatchet_operator.decisions.retry import backoff, has_retries_left
+from hatchet_operator.decisions.observed import ObservedRun, RunPlan
+from hatchet_operator.decisions.step_rules import CANCELLED_TEXT, StepsPlan, plan_steps, with_worker
 from hatchet_operator.resources.base import Condition
 from hatchet_operator.resources.durations import format_duration
-from hatchet_operator.resources.limits import cut_error
-from hatchet_operator.resources.reasons import (
-    ConditionType,
-    OnParentClose,
-    Phase,
-    Reason,
-    ScheduleTimeoutCounts,
-)
+from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Phase, Reason
 from hatchet_operator.resources.run import RunStatus, StepStatus, WorkflowRun
-from hatchet_operator.resources.workflow import StepDefinition
-
-TIMED_OUT = "TIMED_OUT"  # the whole error text of a timed-out step, as Hatchet's clients expect it
-_CANCELLED_TEXT = "this step run was cancelled due to "  # likewise
 
 _LONGEST_MESSAGE = 2000
 
@@ -133,12 +112,32 @@ def wait_for_workflow(seen: ObservedRun, now: datetime) -> RunPlan | None:
 def advance_steps(seen: ObservedRun, now: datetime) -> RunPlan:
     graph = seen.graph
     assert graph is not None, "wait_for_workflow comes first"
-    advance = _Advance(seen, graph, now)
-    for step in graph.steps:
-        advance.step(step)
-    if graph.on_failure is not None and advance.all_final(graph.steps) and not advance.all_succeeded(graph.steps):
-        advance.step(graph.on_failure)
-    return advance.plan()
+    steps = plan_steps(seen, graph, now)
+    if all(state.phase.is_final for state in steps.states.values()):
+        return RunPlan(status=_after_last_step(seen, graph, steps, now))
+    old = seen.run.status
+    due, status = _with_children(seen, old, now)
+    reason, message, tell_at = _why_it_waits(seen, steps.trouble, now)
+    recheck_at = min([*steps.recheck, *(at for at in (due, tell_at) if at is not None)], default=None)
+    changed = any(state != (old.steps.get(name) or StepStatus()) for name, state in steps.states.items())
+    told = message is None or (reason, message) == (old.reason, old.message)
+    missing = bool(old.conditions)  # its workflow, which is there by now
+    if not changed and told and status == old and not missing:
+        return RunPlan(wanted=tuple(steps.wanted), tell_to_stop=tuple(steps.tell_to_stop), recheck_at=recheck_at)
+    begun = any(state.started_at is not None for state in steps.states.values())
+    status = status.model_copy(
+        update={
+            "phase": Phase.RUNNING if begun else Phase.PENDING,
+            "reason": reason,
+            "message": message,
+            "started_at": old.started_at or _first_start(steps.states),
+            "definition": graph.revision,
+            "steps": steps.states,
+            "conditions": (),
+            "observed_generation": _generation(seen),
+        }
+    )
+    return RunPlan(status=status, recheck_at=recheck_at)
 
 
 RUN_RULES: tuple[RunRule, ...] = (
@@ -152,244 +151,42 @@ RUN_RULES: tuple[RunRule, ...] = (
 )
 
 
-# --- Rules of a step
+# --- Statuses
 
 
-class _Advance:
-    """One pass over the steps: their new states, and what has to be told or looked at again."""
-
-    def __init__(self, seen: ObservedRun, graph: Graph, now: datetime) -> None:
-        self.seen, self.graph, self.now = seen, graph, now
-        self.steps: dict[str, StepStatus] = {}
-        self.wanted: list[WantedAttempt] = []
-        self.tell_to_stop: list[str] = []
-        self.recheck: list[datetime] = []
-        self.trouble: str | None = None  # what steps wait for, once that is worth telling
-
-    def step(self, step: StepDefinition) -> None:
-        old = self.seen.run.status.steps.get(step.name) or StepStatus()
-        self.steps[step.name] = old if old.phase.is_final else self._advanced(step, old)
-
-    def _advanced(self, step: StepDefinition, old: StepStatus) -> StepStatus:
-        current = current_attempt_id(self.seen.run, step.name)  # what is left of an earlier attempt says nothing of it
-        if (report := self.seen.reports.get(step.name)) is not None and report.attempt_id == current:
-            return self._after_report(step, old, report)
-        if (live := self.seen.live.get(step.name)) is not None and live.id == current:
-            return self._while_live(step, old, live)
-        if step is not self.graph.on_failure:
-            states = [self.steps[parent] for parent in step.parents]
-            if any(state.phase in (Phase.FAILED, Phase.CANCELLED) for state in states):
-                return self._ended(
-                    old, Phase.CANCELLED, Reason.PREVIOUS_STEP_FAILED, _CANCELLED_TEXT + _why_skipped(states)
-                )
-            if any(state.phase is not Phase.SUCCEEDED for state in states):
-                return old
-        return self._while_waiting(step, old)
-
-    def _after_report(self, step: StepDefinition, old: StepStatus, report: Report) -> StepStatus:
-        live = self.seen.live.get(step.name)
-        if live is not None:
-            old = old.model_copy(update={"worker": live.worker, "started_at": live.started_at})
-        match report.outcome:
-            case Outcome.COMPLETED:
-                return old.model_copy(
-                    update={
-                        "phase": Phase.SUCCEEDED,
-                        "finished_at": report.at,
-                        "output": report.output,
-                        "retry_at": None,
-                        "reason": None,
-                        "error": None,
-                    }
-                )
-            case Outcome.CANCELLED if live is not None and live.cancel_sent_at is not None:
-                return self._next_attempt(step, old, Reason.TIMED_OUT, TIMED_OUT)  # the answer to our own CANCEL
-            case Outcome.CANCELLED:
-                text = _CANCELLED_TEXT + "CANCELLED_BY_STEP"
-                return self._ended(old, Phase.CANCELLED, Reason.CANCELLED_BY_STEP, text)
-            case Outcome.FAILED:
-                error = cut_error(report.error or "the step failed and gave no reason")
-                if report.may_retry and has_retries_left(step, old.attempt):
-                    return self._next_attempt(step, old, Reason.STEP_FAILED, error, wait=report.retry_after)
-                return self._ended(old, Phase.FAILED, Reason.STEP_FAILED, error)
-            case Outcome.LOST:
-                losses = old.losses + 1
-                old = old.model_copy(update={"losses": losses})
-                text = f"its worker died {losses} times while the step ran" if losses > 1 else "its worker died"
-                text += f"; {report.error}" if report.error else ""
-                if losses >= self.seen.policy.max_losses:
-                    return self._ended(old, Phase.FAILED, Reason.WORKER_LOST, f"WORKER_LOST: {text}")
-                return self._given_out_anew(old, Reason.WORKER_LOST, text)
-            case Outcome.UNKNOWN:
-                return self._given_out_anew(old, None, None)
-
-    def _while_live(self, step: StepDefinition, old: StepStatus, live: LiveAttempt) -> StepStatus:
-        if live.cancel_sent_at is not None:
-            grace_ends = live.cancel_sent_at + self.seen.policy.cancel_grace
-            if self.now >= grace_ends:
-                return self._next_attempt(step, _with_worker(old, live), Reason.TIMED_OUT, TIMED_OUT)
-            self.recheck.append(grace_ends)
-        elif self.now >= live.deadline:
-            if not has_retries_left(step, old.attempt):
-                return self._ended(_with_worker(old, live), Phase.FAILED, Reason.TIMED_OUT, TIMED_OUT)
-            self.tell_to_stop.append(step.name)
-            self.recheck.append(self.now + self.seen.policy.cancel_grace)
-        else:
-            self.recheck.append(live.deadline)
-        self._want(step, old)
-        if old.phase is Phase.RUNNING and old.worker == live.worker:
-            return old
-        running_at = live.started_at + self.seen.policy.running_after
-        if self.now >= running_at:
-            return _with_worker(old, live).model_copy(update={"phase": Phase.RUNNING, "retry_at": None, "reason": None})
-        self.recheck.append(running_at)
-        return old
-
-    def _while_waiting(self, step: StepDefinition, old: StepStatus) -> StepStatus:
-        if old.retry_at is not None and old.retry_at > self.now:
-            self.recheck.append(old.retry_at)
-            return old
-        if self.seen.suspended:
-            return old
-        self._want(step, old)
-        wait = self.seen.waits.get(step.name)
-        if wait is None:  # it will be in the queue in a moment
-            self.recheck.append(self.now + self.graph.schedule_timeout)
-            return old
-        since = wait.queued_at if self.graph.counts is ScheduleTimeoutCounts.QUEUE else wait.unserved_since
-        if since is None:
-            return old
-        give_up_at = max(since, wait.queued_at) + self.graph.schedule_timeout
-        if self.now < give_up_at:
-            self.recheck.append(give_up_at)
-            self._note_trouble(wait)
-            return old
-        waited = format_duration(self.graph.schedule_timeout)
-        pool = f'pool "{self.graph.pool}"' if self.graph.pool else "any pool"
-        what = (
-            f'no worker of {pool} that offers "{step.action}" was connected for {waited}; '
-            + (wait.trouble or "look at the pool (kubectl describe wp) and its pods")
-            if wait.unserved_since is not None
-            else f"it was in the queue of {pool} for {waited}"
-        )
-        return self._ended(
-            old, Phase.CANCELLED, Reason.SCHEDULING_TIMED_OUT, f"{_CANCELLED_TEXT}SCHEDULING_TIMED_OUT: {what}"
-        )
-
-    def _note_trouble(self, wait: Wait) -> None:
-        """Most waits are over before anybody looks, and each telling is a write: only what lasts is told."""
-        if wait.trouble is None or wait.unserved_since is None:
-            return
-        tell_at = max(wait.unserved_since, wait.queued_at) + self.seen.policy.waiting_told_after
-        if self.now >= tell_at:
-            self.trouble = wait.trouble
-        else:
-            self.recheck.append(tell_at)
-
-    def _want(self, step: StepDefinition, old: StepStatus) -> None:
-        identity = current_attempt_id(self.seen.run, step.name)
-        self.wanted.append(WantedAttempt(id=identity, step=step, attempt=old.attempt))
-
-    def _next_attempt(
-        self, step: StepDefinition, old: StepStatus, reason: Reason, error: str, *, wait: timedelta | None = None
-    ) -> StepStatus:
-        pause = wait if wait is not None else backoff(step, old.attempt)
-        return old.model_copy(
-            update={
-                "phase": Phase.PENDING,
-                "attempt": old.attempt + 1,
-                "dispatch": 0,
-                "retry_at": self.now + pause if pause else None,
-                "reason": reason,
-                "error": error,
-            }
-        )
-
-    def _given_out_anew(self, old: StepStatus, reason: Reason | None, error: str | None) -> StepStatus:
-        return old.model_copy(
-            update={"phase": Phase.PENDING, "dispatch": old.dispatch + 1, "reason": reason, "error": error}
-        )
-
-    def _ended(self, old: StepStatus, phase: Phase, reason: Reason, error: str) -> StepStatus:
-        return old.model_copy(
-            update={"phase": phase, "finished_at": self.now, "reason": reason, "error": error, "retry_at": None}
-        )
-
-    def all_final(self, steps: tuple[StepDefinition, ...]) -> bool:
-        return all(self.steps[step.name].phase.is_final for step in steps)
-
-    def all_succeeded(self, steps: tuple[StepDefinition, ...]) -> bool:
-        return all(self.steps[step.name].phase is Phase.SUCCEEDED for step in steps)
-
-    def plan(self) -> RunPlan:
-        old = self.seen.run.status
-        if all(state.phase.is_final for state in self.steps.values()):
-            return RunPlan(status=self._final_status())
-        changed = any(state != (old.steps.get(name) or StepStatus()) for name, state in self.steps.items())
-        due, with_children = _with_children(self.seen, old, self.now)
-        if due is not None:
-            self.recheck.append(due)
-        reason, message = self._why_it_waits()
-        told = message is None or (reason, message) == (old.reason, old.message)
-        if (
-            not changed and told and with_children == old and not old.conditions
-        ):  # a workflow that came is missing no more
-            return RunPlan(
-                wanted=tuple(self.wanted),
-                tell_to_stop=tuple(self.tell_to_stop),
-                recheck_at=min(self.recheck, default=None),
-            )
-        begun = any(state.started_at is not None for state in self.steps.values())
-        status = with_children.model_copy(
-            update={
-                "phase": Phase.RUNNING if begun else Phase.PENDING,
-                "reason": reason,
-                "message": message,
-                "started_at": old.started_at or _first_start(self.steps),
-                "definition": self.graph.revision,
-                "steps": self.steps,
-                "conditions": (),
-                "observed_generation": _generation(self.seen),
-            }
-        )
-        return RunPlan(status=status, recheck_at=min(self.recheck, default=None))
-
-    def _why_it_waits(self) -> tuple[Reason | None, str | None]:
-        """The kubelet's words change with each of its tries; what was told stands for a while."""
-        if self.trouble is None:
-            return None, None
-        old, told_at = self.seen.run.status, self.seen.waiting_told_at
-        message = f"no worker is there to take it: {self.trouble}"[:_LONGEST_MESSAGE]
-        if old.reason != Reason.WAITING_FOR_WORKER or old.message == message or told_at is None:
-            return Reason.WAITING_FOR_WORKER, message
-        if self.now >= (tell_at := told_at + self.seen.policy.waiting_told_every):
-            return Reason.WAITING_FOR_WORKER, message
-        self.recheck.append(tell_at)
-        return Reason.WAITING_FOR_WORKER, old.message
-
-    def _final_status(self) -> RunStatus:
-        ordinary = {step.name: self.steps[step.name] for step in self.graph.steps}
-        if self.all_succeeded(self.graph.steps):
-            return _final(
-                self.seen, self.now, Phase.SUCCEEDED, Reason.COMPLETED, None, steps=self.steps, graph=self.graph
-            )
-        culprits = [
-            (name, state)
-            for name, state in ordinary.items()
-            if state.phase is not Phase.SUCCEEDED and state.reason != Reason.PREVIOUS_STEP_FAILED
-        ]
-        name, state = min(culprits, key=lambda culprit: culprit[1].phase is not Phase.FAILED)  # failed before cancelled
-        by_choice = all(
-            state.phase is not Phase.FAILED and state.reason in (None, Reason.CANCELLED_BY_STEP)
-            for _, state in culprits
-        )
-        phase = Phase.CANCELLED if by_choice else Phase.FAILED
-        message = f'step "{name}" (attempt {state.attempt}): {_in_one_line(state.error)}'
-        reason = Reason(state.reason) if state.reason else Reason.STEP_FAILED
-        return _final(self.seen, self.now, phase, reason, message, steps=self.steps, graph=self.graph)
+def _why_it_waits(
+    seen: ObservedRun, trouble: str | None, now: datetime
+) -> tuple[Reason | None, str | None, datetime | None]:
+    """Return reason, message, and when to write other words: the kubelet's change with each of its tries."""
+    if trouble is None:
+        return None, None, None
+    old, told_at = seen.run.status, seen.waiting_told_at
+    message = f"no worker is there to take it: {trouble}"[:_LONGEST_MESSAGE]
+    if old.reason == Reason.WAITING_FOR_WORKER and old.message != message and told_at is not None:
+        tell_at = told_at + seen.policy.waiting_told_every
+        if now < tell_at:
+            return Reason.WAITING_FOR_WORKER, old.message, tell_at
+    return Reason.WAITING_FOR_WORKER, message, None
 
 
-# --- Building statuses
+def _after_last_step(seen: ObservedRun, graph: Graph, steps: StepsPlan, now: datetime) -> RunStatus:
+    """Say how the run ended; the on-failure step does not count."""
+    if steps.all_succeeded(graph.steps):
+        return _final(seen, now, Phase.SUCCEEDED, Reason.COMPLETED, None, steps=steps.states, graph=graph)
+    ordinary = {step.name: steps.states[step.name] for step in graph.steps}
+    culprits = [
+        (name, state)
+        for name, state in ordinary.items()
+        if state.phase is not Phase.SUCCEEDED and state.reason != Reason.PREVIOUS_STEP_FAILED
+    ]
+    name, state = min(culprits, key=lambda culprit: culprit[1].phase is not Phase.FAILED)  # failed before cancelled
+    by_choice = all(
+        state.phase is not Phase.FAILED and state.reason in (None, Reason.CANCELLED_BY_STEP) for _, state in culprits
+    )
+    phase = Phase.CANCELLED if by_choice else Phase.FAILED
+    message = f'step "{name}" (attempt {state.attempt}): {_in_one_line(state.error)}'
+    reason = Reason(state.reason) if state.reason else Reason.STEP_FAILED
+    return _final(seen, now, phase, reason, message, steps=steps.states, graph=graph)
 
 
 def input_problem(run: WorkflowRun) -> str | None:
@@ -407,14 +204,14 @@ def input_problem(run: WorkflowRun) -> str | None:
 
 
 def _cancelled(seen: ObservedRun, now: datetime, reason: Reason, message: str) -> RunPlan:
-    text = _CANCELLED_TEXT + "JOB_RUN_CANCELLED"
+    text = CANCELLED_TEXT + "JOB_RUN_CANCELLED"
     names = dict.fromkeys([step.name for step in seen.graph.steps] if seen.graph else ())
     names |= dict.fromkeys((*seen.run.status.steps, *seen.live))  # the on-failure step, if it began
     steps = {}
     for name in names:
         old = seen.run.status.steps.get(name) or StepStatus()
         if (live := seen.live.get(name)) is not None:
-            old = _with_worker(old, live)
+            old = with_worker(old, live)
         ended = {"phase": Phase.CANCELLED, "finished_at": now, "reason": reason, "error": text, "retry_at": None}
         steps[name] = old if old.phase.is_final else old.model_copy(update=ended)
     return RunPlan(status=_final(seen, now, Phase.CANCELLED, reason, message, steps=steps, graph=seen.graph))
@@ -471,10 +268,6 @@ def _with_children(seen: ObservedRun, status: RunStatus, now: datetime) -> tuple
     return None, status.model_copy(update={"children": seen.children})
 
 
-def _with_worker(old: StepStatus, live: LiveAttempt) -> StepStatus:
-    return old.model_copy(update={"worker": live.worker, "started_at": live.started_at})
-
-
 def _first_start(steps: dict[str, StepStatus]) -> datetime | None:
     return min((state.started_at for state in steps.values() if state.started_at), default=None)
 
@@ -491,14 +284,6 @@ def _in_one_line(error: str | None) -> str:
     """Shorten an error for a table: a traceback says what it is about in its last line, other texts in the first."""
     lines = (error or "").strip().splitlines() or [""]
     return (lines[-1] if any(line.startswith("Traceback ") for line in lines) else lines[0])[:500]
-
-
-def _why_skipped(parents: list[StepStatus]) -> str:
-    if any(state.reason == Reason.TIMED_OUT for state in parents):
-        return "PREVIOUS_STEP_TIMED_OUT"
-    if any(state.phase is Phase.FAILED for state in parents):
-        return "PREVIOUS_STEP_FAILED"
-    return "PREVIOUS_STEP_CANCELLED"
 
 
 def _readable_duration(duration: timedelta) -> str:

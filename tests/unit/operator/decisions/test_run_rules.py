@@ -10,6 +10,7 @@ import pytest
 
 from hatchet_operator.decisions.observed import LiveAttempt, Outcome, ParentState, RunPlan, Wait
 from hatchet_operator.decisions.run_rules import RUN_RULES, plan_run
+from hatchet_operator.decisions.step_rules import STEP_RULES
 from hatchet_operator.resources.limits import MAX_ERROR_BYTES
 from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Phase, Reason, ScheduleTimeoutCounts
 from hatchet_operator.resources.run import ChildCounts, RunStatus, StepStatus
@@ -60,6 +61,21 @@ def test_the_order_of_the_rules_is_the_policy() -> None:
         "advance_steps",
     ]
     assert [rule.__name__ for rule in RUN_RULES] == want
+
+
+def test_the_order_of_the_step_rules() -> None:
+    want = [
+        "keep_finished_step",
+        "believe_report",
+        "watch_live_attempt",
+        "skip_after_failed_parent",
+        "wait_for_parents",
+        "wait_for_backoff",
+        "hold_while_suspended",
+        "cancel_after_schedule_timeout",
+        "wait_for_slot",
+    ]
+    assert [rule.__name__ for rule in STEP_RULES] == want
 
 
 @pytest.mark.parametrize(

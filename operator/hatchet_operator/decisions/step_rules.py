@@ -1,0 +1,312 @@
+"""How each step of a run goes on, once for every step, so that parallel branches do not wait for each other.
+
+    Pending ──► Running ──► Succeeded | Failed | Cancelled
+       ▲           │
+       └───────────┘  another attempt (it failed or timed out with retries left), or the same one given out anew
+
+The first rule that has an opinion wins, so the order of STEP_RULES is the policy.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from hatchet_operator.decisions.graph import Graph
+from hatchet_operator.decisions.observed import (
+    LiveAttempt,
+    ObservedRun,
+    Outcome,
+    Report,
+    Wait,
+    WantedAttempt,
+    current_attempt_id,
+)
+from hatchet_operator.decisions.retry import backoff, has_retries_left
+from hatchet_operator.resources.durations import format_duration
+from hatchet_operator.resources.limits import cut_error
+from hatchet_operator.resources.reasons import Phase, Reason, ScheduleTimeoutCounts
+from hatchet_operator.resources.run import StepStatus
+from hatchet_operator.resources.workflow import StepDefinition
+
+TIMED_OUT = "TIMED_OUT"  # the whole error text of a timed-out step, as Hatchet's clients expect it
+CANCELLED_TEXT = "this step run was cancelled due to "  # likewise
+
+
+@dataclass(slots=True)
+class StepsPlan:
+    """The steps as they should be, and what else follows from looking at them; each rule adds its part.
+
+    Attributes:
+        states: Of each step that was looked at.
+        wanted: The attempts that should be in the queue or out.
+        tell_to_stop: Steps whose live attempt timed out with retries left.
+        recheck: When to look again if nothing happens; the earliest counts.
+        trouble: What steps wait for, once that is worth telling.
+    """
+
+    states: dict[str, StepStatus] = field(default_factory=dict)
+    wanted: list[WantedAttempt] = field(default_factory=list)
+    tell_to_stop: list[str] = field(default_factory=list)
+    recheck: list[datetime] = field(default_factory=list)
+    trouble: str | None = None
+
+    def all_final(self, steps: tuple[StepDefinition, ...]) -> bool:
+        return all(self.states[step.name].phase.is_final for step in steps)
+
+    def all_succeeded(self, steps: tuple[StepDefinition, ...]) -> bool:
+        return all(self.states[step.name].phase is Phase.SUCCEEDED for step in steps)
+
+
+class _Step(NamedTuple):  # and no frozen dataclass, which takes longer to make: there is one for each look at a step
+    """One step as a rule sees it: its definition, its state so far, and the run around it."""
+
+    definition: StepDefinition
+    old: StepStatus
+    seen: ObservedRun
+    graph: Graph
+    now: datetime
+    parents: Mapping[str, StepStatus]
+    current: str  # the id of its current attempt; what is left of an earlier one says nothing of it
+
+    @property
+    def live(self) -> LiveAttempt | None:
+        return self.seen.live.get(self.definition.name)
+
+
+StepRule = Callable[[_Step, StepsPlan], StepStatus | None]
+
+
+def plan_steps(seen: ObservedRun, graph: Graph, now: datetime) -> StepsPlan:
+    """Look at every step, parents before children, and at the on-failure step once another has failed."""
+    plan = StepsPlan()
+    for step in graph.steps:
+        _advance(step, seen, graph, now, plan)
+    if graph.on_failure is not None and plan.all_final(graph.steps) and not plan.all_succeeded(graph.steps):
+        _advance(graph.on_failure, seen, graph, now, plan)
+    return plan
+
+
+def _advance(definition: StepDefinition, seen: ObservedRun, graph: Graph, now: datetime, plan: StepsPlan) -> None:
+    old = seen.run.status.steps.get(definition.name) or StepStatus()
+    parents = {name: plan.states[name] for name in definition.parents} if definition is not graph.on_failure else {}
+    current = current_attempt_id(seen.run, definition.name)
+    step = _Step(definition, old, seen, graph, now, parents, current)
+    for rule in STEP_RULES:
+        if (state := rule(step, plan)) is not None:
+            plan.states[definition.name] = state
+            return
+    raise AssertionError("the last rule always has an opinion")
+
+
+# --- Rules
+
+
+def keep_finished_step(step: _Step, plan: StepsPlan) -> StepStatus | None:
+    return step.old if step.old.phase.is_final else None
+
+
+def believe_report(step: _Step, plan: StepsPlan) -> StepStatus | None:
+    report = step.seen.reports.get(step.definition.name)
+    if report is None or report.attempt_id != step.current:
+        return None
+    old = with_worker(step.old, step.live) if step.live is not None else step.old
+    match report.outcome:
+        case Outcome.COMPLETED:
+            return _succeeded(old, report)
+        case Outcome.CANCELLED if step.live is not None and step.live.cancel_sent_at is not None:
+            return _next_attempt(step, old, Reason.TIMED_OUT, TIMED_OUT)  # the answer to our own CANCEL
+        case Outcome.CANCELLED:
+            text = CANCELLED_TEXT + "CANCELLED_BY_STEP"
+            return _ended(step, old, Phase.CANCELLED, Reason.CANCELLED_BY_STEP, text)
+        case Outcome.FAILED:
+            error = cut_error(report.error or "the step failed and gave no reason")
+            if report.may_retry and has_retries_left(step.definition, old.attempt):
+                return _next_attempt(step, old, Reason.STEP_FAILED, error, wait=report.retry_after)
+            return _ended(step, old, Phase.FAILED, Reason.STEP_FAILED, error)
+        case Outcome.LOST:
+            return _after_loss(step, old, report)
+        case Outcome.UNKNOWN:
+            return _given_out_anew(old, None, None)
+
+
+def watch_live_attempt(step: _Step, plan: StepsPlan) -> StepStatus | None:
+    old, live, policy = step.old, step.live, step.seen.policy
+    if live is None or live.id != step.current:
+        return None
+    if live.cancel_sent_at is not None:
+        grace_ends = live.cancel_sent_at + policy.cancel_grace
+        if step.now >= grace_ends:
+            return _next_attempt(step, with_worker(old, live), Reason.TIMED_OUT, TIMED_OUT)
+        plan.recheck.append(grace_ends)
+    elif step.now >= live.deadline:
+        if not has_retries_left(step.definition, old.attempt):
+            return _ended(step, with_worker(old, live), Phase.FAILED, Reason.TIMED_OUT, TIMED_OUT)
+        plan.tell_to_stop.append(step.definition.name)
+        plan.recheck.append(step.now + policy.cancel_grace)
+    else:
+        plan.recheck.append(live.deadline)
+    _want(step, plan)
+    if old.phase is Phase.RUNNING and old.worker == live.worker:
+        return old
+    running_at = live.started_at + policy.running_after
+    if step.now < running_at:
+        plan.recheck.append(running_at)
+        return old
+    return with_worker(old, live).model_copy(update={"phase": Phase.RUNNING, "retry_at": None, "reason": None})
+
+
+def skip_after_failed_parent(step: _Step, plan: StepsPlan) -> StepStatus | None:
+    if not any(state.phase in (Phase.FAILED, Phase.CANCELLED) for state in step.parents.values()):
+        return None
+    text = CANCELLED_TEXT + _why_skipped(step.parents)
+    return _ended(step, step.old, Phase.CANCELLED, Reason.PREVIOUS_STEP_FAILED, text)
+
+
+def wait_for_parents(step: _Step, plan: StepsPlan) -> StepStatus | None:
+    return step.old if any(state.phase is not Phase.SUCCEEDED for state in step.parents.values()) else None
+
+
+def wait_for_backoff(step: _Step, plan: StepsPlan) -> StepStatus | None:
+    if step.old.retry_at is None or step.old.retry_at <= step.now:
+        return None
+    plan.recheck.append(step.old.retry_at)
+    return step.old
+
+
+def hold_while_suspended(step: _Step, plan: StepsPlan) -> StepStatus | None:
+    return step.old if step.seen.suspended else None
+
+
+def cancel_after_schedule_timeout(step: _Step, plan: StepsPlan) -> StepStatus | None:
+    give_up_at = _give_up_waiting_at(step)
+    if give_up_at is None or step.now < give_up_at:
+        return None
+    wait, graph = step.seen.waits[step.definition.name], step.graph
+    waited = format_duration(graph.schedule_timeout)
+    pool = f'pool "{graph.pool}"' if graph.pool else "any pool"
+    what = (
+        f'no worker of {pool} that offers "{step.definition.action}" was connected for {waited}; '
+        + (wait.trouble or "look at the pool (kubectl describe wp) and its pods")
+        if wait.unserved_since is not None
+        else f"it was in the queue of {pool} for {waited}"
+    )
+    text = f"{CANCELLED_TEXT}SCHEDULING_TIMED_OUT: {what}"
+    return _ended(step, step.old, Phase.CANCELLED, Reason.SCHEDULING_TIMED_OUT, text)
+
+
+def wait_for_slot(step: _Step, plan: StepsPlan) -> StepStatus:
+    _want(step, plan)
+    wait = step.seen.waits.get(step.definition.name)
+    if wait is None:  # it will be in the queue in a moment
+        plan.recheck.append(step.now + step.graph.schedule_timeout)
+    elif (give_up_at := _give_up_waiting_at(step)) is not None:
+        plan.recheck.append(give_up_at)
+        _note_trouble(step, wait, plan)
+    return step.old
+
+
+STEP_RULES: tuple[StepRule, ...] = (
+    keep_finished_step,
+    believe_report,  # before any timeout: a result that is here is never thrown away
+    watch_live_attempt,
+    skip_after_failed_parent,
+    wait_for_parents,
+    wait_for_backoff,
+    hold_while_suspended,
+    cancel_after_schedule_timeout,
+    wait_for_slot,
+)
+
+
+# --- What rules share
+
+
+def _want(step: _Step, plan: StepsPlan) -> None:
+    plan.wanted.append(WantedAttempt(id=step.current, step=step.definition, attempt=step.old.attempt))
+
+
+def _give_up_waiting_at(step: _Step) -> datetime | None:
+    """When the schedule timeout of a step in the queue is over; None: it does not run."""
+    wait = step.seen.waits.get(step.definition.name)
+    if wait is None:
+        return None
+    since = wait.queued_at if step.graph.counts is ScheduleTimeoutCounts.QUEUE else wait.unserved_since
+    return max(since, wait.queued_at) + step.graph.schedule_timeout if since is not None else None
+
+
+def _note_trouble(step: _Step, wait: Wait, plan: StepsPlan) -> None:
+    """Most waits are over before anybody looks, and each telling is a write: only what lasts is told."""
+    if wait.trouble is None or wait.unserved_since is None:
+        return
+    tell_at = max(wait.unserved_since, wait.queued_at) + step.seen.policy.waiting_told_after
+    if step.now >= tell_at:
+        plan.trouble = wait.trouble
+    else:
+        plan.recheck.append(tell_at)
+
+
+def _why_skipped(parents: Mapping[str, StepStatus]) -> str:
+    if any(state.reason == Reason.TIMED_OUT for state in parents.values()):
+        return "PREVIOUS_STEP_TIMED_OUT"
+    if any(state.phase is Phase.FAILED for state in parents.values()):
+        return "PREVIOUS_STEP_FAILED"
+    return "PREVIOUS_STEP_CANCELLED"
+
+
+# --- States
+
+
+def _succeeded(old: StepStatus, report: Report) -> StepStatus:
+    return old.model_copy(
+        update={
+            "phase": Phase.SUCCEEDED,
+            "finished_at": report.at,
+            "output": report.output,
+            "retry_at": None,
+            "reason": None,
+            "error": None,
+        }
+    )
+
+
+def _after_loss(step: _Step, old: StepStatus, report: Report) -> StepStatus:
+    losses = old.losses + 1
+    old = old.model_copy(update={"losses": losses})
+    text = f"its worker died {losses} times while the step ran" if losses > 1 else "its worker died"
+    text += f"; {report.error}" if report.error else ""
+    if losses >= step.seen.policy.max_losses:
+        return _ended(step, old, Phase.FAILED, Reason.WORKER_LOST, f"WORKER_LOST: {text}")
+    return _given_out_anew(old, Reason.WORKER_LOST, text)
+
+
+def _next_attempt(
+    step: _Step, old: StepStatus, reason: Reason, error: str, *, wait: timedelta | None = None
+) -> StepStatus:
+    pause = wait if wait is not None else backoff(step.definition, old.attempt)
+    return old.model_copy(
+        update={
+            "phase": Phase.PENDING,
+            "attempt": old.attempt + 1,
+            "dispatch": 0,
+            "retry_at": step.now + pause if pause else None,
+            "reason": reason,
+            "error": error,
+        }
+    )
+
+
+def _given_out_anew(old: StepStatus, reason: Reason | None, error: str | None) -> StepStatus:
+    return old.model_copy(
+        update={"phase": Phase.PENDING, "dispatch": old.dispatch + 1, "reason": reason, "error": error}
+    )
+
+
+def _ended(step: _Step, old: StepStatus, phase: Phase, reason: Reason, error: str) -> StepStatus:
+    return old.model_copy(
+        update={"phase": phase, "finished_at": step.now, "reason": reason, "error": error, "retry_at": None}
+    )
+
+
+def with_worker(old: StepStatus, live: LiveAttempt) -> StepStatus:
+    return old.model_copy(update={"worker": live.worker, "started_at": live.started_at})
