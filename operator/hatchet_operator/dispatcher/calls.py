@@ -1,17 +1,26 @@
-"""What every call goes through: who calls, and errors as gRPC statuses."""
+"""What every call goes through: who calls, and errors as gRPC statuses.
 
+RequestError     the status of its class, and its words
+ApiError         the API server's words, and the status that tells a client whether to repeat the call
+anything else    INTERNAL: a fault of ours, logged with its traceback
+"""
+
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hatchet_operator.engine.callers import WHO_ARE_YOU, Callers
 from hatchet_operator.errors import (
+    ApiError,
     InvalidRequest,
+    NotFound,
     NotPermitted,
     NotReady,
+    Refused,
     RequestError,
     SpawnConflict,
     StaleAttempt,
@@ -21,11 +30,13 @@ from hatchet_operator.errors import (
 )
 from hatchet_operator.identity import Caller
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _BEARER = "bearer "
 
-_STATUS: dict[type[RequestError], grpc.StatusCode] = {
+_STATUS: dict[type[RequestError | ApiError], grpc.StatusCode] = {
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     Unsupported: grpc.StatusCode.UNIMPLEMENTED,
@@ -34,6 +45,8 @@ _STATUS: dict[type[RequestError], grpc.StatusCode] = {
     SpawnConflict: grpc.StatusCode.ALREADY_EXISTS,
     NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
+    NotFound: grpc.StatusCode.NOT_FOUND,  # the namespace, most of the time
+    Refused: grpc.StatusCode.FAILED_PRECONDITION,  # a namespace that is being deleted, a quota, a right of ours
 }
 
 
@@ -51,8 +64,24 @@ class Servicer(Protocol):
     def callers(self) -> Callers: ...
 
 
-def status_of(error: RequestError) -> grpc.StatusCode:
-    return _STATUS[type(error)]
+def status_of(error: RequestError | ApiError) -> grpc.StatusCode:
+    """Return the gRPC status of an error; whatever else the API server answers may be over in a moment."""
+    return _STATUS.get(type(error), grpc.StatusCode.UNAVAILABLE)
+
+
+def words_of(error: RequestError | ApiError) -> str:
+    return f"the API server says: {error}" if isinstance(error, ApiError) else str(error)
+
+
+async def _abort(context: Context, method: str, error: Exception) -> NoReturn:
+    """End a call with what its client may know of an error."""
+    if isinstance(error, RequestError | ApiError):
+        await context.abort(status_of(error), words_of(error))
+    else:
+        log.error("call failed", extra={"method": method}, exc_info=error)
+        words = f"{method} failed by a fault of hatchet-operator ({type(error).__name__}); its log has the traceback"
+        await context.abort(grpc.StatusCode.INTERNAL, f"{words}: please report it, and repeat the call")
+    raise AssertionError("abort raises") from error
 
 
 async def find_caller(callers: Callers, context: Context) -> Caller:
@@ -62,14 +91,6 @@ async def find_caller(callers: Callers, context: Context) -> Caller:
             token = value[len(_BEARER) :]
             return callers.known(token) or await callers.find(token)
     raise Unauthenticated(WHO_ARE_YOU)
-
-
-async def _caller(servicer: Servicer, context: Context) -> Caller:
-    try:
-        return await find_caller(servicer.callers, context)
-    except RequestError as error:
-        await context.abort(status_of(error), str(error))
-        raise AssertionError("abort raises") from error
 
 
 S = TypeVar("S", bound=Servicer)
@@ -83,12 +104,10 @@ def unary(
 
     @wraps(method)
     async def handler(servicer: S, request: Request, context: Any) -> T:
-        caller = await _caller(servicer, context)
         try:
-            return await method(servicer, request, caller)
-        except RequestError as error:
-            await context.abort(status_of(error), str(error))
-            raise AssertionError("abort raises") from error
+            return await method(servicer, request, await find_caller(servicer.callers, context))
+        except Exception as error:  # noqa: BLE001  # the boundary to clients; the error is told and logged
+            await _abort(context, method.__name__, error)
 
     return handler
 
@@ -100,12 +119,11 @@ def streaming(
 
     @wraps(method)
     async def handler(servicer: S, request: Request, context: Any) -> AsyncIterator[T]:
-        caller = await _caller(servicer, context)
         try:
-            async for item in method(servicer, request, caller):
+            async for item in method(servicer, request, await find_caller(servicer.callers, context)):
                 yield item
-        except RequestError as error:
-            await context.abort(status_of(error), str(error))
+        except Exception as error:  # noqa: BLE001  # the boundary to clients; the error is told and logged
+            await _abort(context, method.__name__, error)
 
     return handler
 
@@ -114,8 +132,11 @@ def unserved(what: str) -> Any:
     """Make a gRPC handler of any kind that says what this version does not have."""
 
     async def handler(servicer: Servicer, request: Any, context: Context) -> None:
-        await _caller(servicer, context)
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this version of hatchet-operator has no {what}")
+        try:
+            await find_caller(servicer.callers, context)
+            raise Unsupported(f"this version of hatchet-operator has no {what}")
+        except Exception as error:  # noqa: BLE001  # the boundary to clients; the error is told and logged
+            await _abort(context, what, error)
 
     return handler
 

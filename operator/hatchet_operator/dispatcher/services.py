@@ -14,11 +14,11 @@ import grpc
 
 from hatchet_operator.certificates import KeyPair
 from hatchet_operator.dispatcher import translation
-from hatchet_operator.dispatcher.calls import now_stamp, status_of, streaming, unary, unserved
+from hatchet_operator.dispatcher.calls import now_stamp, status_of, streaming, unary, unserved, words_of
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.results import ResultStream
 from hatchet_operator.engine.workers import StartCommand
-from hatchet_operator.errors import InvalidRequest, RequestError, StaleAttempt
+from hatchet_operator.errors import ApiError, InvalidRequest, RequestError, StaleAttempt
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources.durations import parse_duration
 from hatchet_operator.resources.limits import MAX_BULK_ITEMS
@@ -222,16 +222,18 @@ class _Workflows(WorkflowServiceServicer):
                 raise answer  # the runs before and after it exist; the same call again finds them
             response.workflow_run_ids.append("")
             code: int = status_of(answer).value[0]
-            response.errors.add(index=index, code=code, message=str(answer))
+            response.errors.add(index=index, code=code, message=words_of(answer))
         return response
 
     ScheduleWorkflow = unserved("scheduled runs")
     PutRateLimit = unserved("rate limits")
 
-    async def _trigger_item(self, item: workflows_wire.TriggerWorkflowRequest, caller: Caller) -> str | RequestError:
+    async def _trigger_item(
+        self, item: workflows_wire.TriggerWorkflowRequest, caller: Caller
+    ) -> str | RequestError | ApiError:
         try:
             return await self._engine.spawning.trigger(translation.trigger(item, caller))
-        except RequestError as error:
+        except (RequestError, ApiError) as error:
             return error
 
 

@@ -341,6 +341,16 @@ def test_a_result_is_repeated_until_acknowledged(working: Working, operator: Fak
     assert len(operator.requests("SendStepActionEvent")) == 5
 
 
+def test_a_report_of_what_is_another_workers_by_now_is_not_repeated(
+    working: Working, operator: FakeOperator, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator.faults["SendStepActionEvent"] = [grpc.StatusCode.PERMISSION_DENIED]
+    working(make_workflow(lambda context: None))
+    operator.run("W")
+    eventually(lambda: "the report of step s of run run-0 was refused" in caplog.text)
+    assert len(operator.requests("SendStepActionEvent")) == 1
+
+
 def test_an_output_that_the_operator_refuses_fails_the_step(working: Working, operator: FakeOperator) -> None:
     operator.faults["SendStepActionEvent"] = [grpc.StatusCode.INVALID_ARGUMENT]
     working(make_workflow(lambda context: {"n": 1}))
