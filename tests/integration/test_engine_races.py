@@ -216,6 +216,38 @@ async def test_a_chain_of_thousands_of_runs_is_deleted_as_a_whole(engine: Engine
     assert engine.runs._tree_is_final(root)
 
 
+async def test_no_descendant_that_waits_is_given_out_while_its_tree_is_collected(engine: Engine, api: Api) -> None:
+    worker, stream = await connect(engine, "etl", slots=2)
+    root = await api.create(RUNS, NAMESPACE, make_run("run"))
+    in_root = await next_attempt(stream)
+    middle = await engine.spawning.trigger(child_trigger(in_root, "run", workflow="etl", key="middle"))
+    in_middle = await next_attempt(stream)
+    for number in range(3):
+        for attempt, name in ((in_root, "run"), (in_middle, middle)):
+            await engine.spawning.trigger(child_trigger(attempt, name, workflow="etl", key=str(number)))
+    assert engine.runs.queue.waiting_for(NAMESPACE, POOL) == 6
+    engine.runs.observe("DELETED", root)
+    assert list(worker.out) == [in_middle]
+    engine.runs.observe("DELETED", await api.get(RUNS, NAMESPACE, middle))
+    assert not worker.out
+    assert not engine.runs.queue.depth()
+
+
+async def test_a_child_that_is_seen_after_its_parents_deletion_is_not_given_out(engine: Engine, api: Api) -> None:
+    worker, stream = await connect(engine, "etl")
+    root = await api.create(RUNS, NAMESPACE, make_run("run"))
+    name = await engine.spawning.trigger(child_trigger(await next_attempt(stream), "run", workflow="etl"))
+    child = await api.get(RUNS, NAMESPACE, name)
+    late = child | {"metadata": {**child["metadata"], "uid": "late", "name": "late", "resourceVersion": "1000"}}
+    for kind, obj in (("DELETED", child), ("DELETED", root), ("ADDED", late)):
+        engine.runs.observe(kind, obj)
+    assert engine.store.by_uid("late") is not None
+    assert not worker.out
+    late["metadata"] |= {"ownerReferences": [], "resourceVersion": "1001"}  # somebody keeps it
+    engine.runs.observe("MODIFIED", late)
+    assert len(worker.out) == 1
+
+
 # --- What clients may not do
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.kinds import WORKFLOWS
+from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
 from hatchet_sdk import (
     Context,
     Hatchet,
@@ -314,6 +314,22 @@ async def test_no_child_that_waits_is_given_out_while_its_tree_is_cancelled(
     for action in (root, *begun):
         await worker.until_cancelled(action)
     assert worker.has_nothing_new
+
+
+async def test_children_that_are_left_behind_go_on(world: Instance, worker: ScriptedWorker) -> None:
+    await worker.put_workflow("etl")
+    await worker.start(slots=2)
+    await world.create_run("r", "etl")
+    root = await worker.next()
+    child = await worker.spawn(root, "etl", key="c")
+    in_child = await worker.next()
+    waits = await worker.spawn(root, "etl", key="w")
+    await world.api.delete(RUNS, NAMESPACE, "r", propagation="Orphan")
+    await world.until_gone("r")
+    await worker.complete(in_child)
+    await worker.complete(await worker.next())
+    for name in (child, waits):
+        assert (await world.finished(name))["phase"] == "Succeeded"
 
 
 async def test_deleting_a_run_removes_its_tree_and_tells_everybody(world: Instance, worker: ScriptedWorker) -> None:

@@ -92,7 +92,10 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObservedRun:
-    """Everything that a plan may look at. ``live``, ``reports`` and ``waits`` are by step name."""
+    """Everything that a plan may look at. ``live``, ``reports`` and ``waits`` are by step name.
+
+    While it is ``suspended``, nothing new of it is given out: a person wants that, or it will be collected soon.
+    """
 
     run: WorkflowRun
     graph: Graph | None

@@ -98,6 +98,7 @@ class RunRecord:
     being_written: frozenset[str] = frozenset()  # attempts whose reports the write under way speaks of
     refused: bool = False  # the server took not even a small status; wait until the object changes
     may_be_out: bool = False  # known from before a restart: a worker may have its steps
+    above_is_gone: bool = False  # a run above it was deleted, and garbage collection takes this one too
     children_written_at: datetime | None = None
     waiting_told_at: datetime | None = None
     recheck: asyncio.TimerHandle | None = None
@@ -179,6 +180,13 @@ class RunStore:
     def children_of(self, uid: str) -> list[RunRecord]:
         refs = self._children.get(uid, ())
         return [record for ref in refs if (record := self._by_ref.get(ref)) is not None]
+
+    def below(self, uid: str) -> Iterator[RunRecord]:
+        """Yield all descendants, parents before children."""
+        todo = self.children_of(uid)  # no recursion: a chain of children may be as long as it likes
+        while todo:
+            yield (record := todo.pop())
+            todo += self.children_of(record.uid)
 
     def tally_of(self, uid: str) -> Tally | None:
         return self._tallies.get(uid)

@@ -134,6 +134,8 @@ class Runs:
         record = self._store.put(run)
         if is_new and self.loading:
             record.may_be_out = not record.is_final
+        if self._goes_with_parent(run) != record.above_is_gone:
+            self._hold_back(record, not record.above_is_gone)
         self.reconcile(record)
         if record.is_final and not was_final and not is_new:
             self._metrics.finished.labels(phase=run.status.phase.value).inc()
@@ -217,7 +219,7 @@ class Runs:
         return ObservedRun(
             run=record.run,
             graph=self._graph(record),
-            suspended=self._workflows.is_suspended(record.run),
+            suspended=record.above_is_gone or self._workflows.is_suspended(record.run),
             policy=self._policy,
             parent=self._parent_state(record),
             live=live,
@@ -311,7 +313,7 @@ class Runs:
             self.queue.fill(worker)
 
     def _leave_queue(self, record: RunRecord) -> None:
-        """A run that is about to end takes no slot, which others of its tree give back while that is being written."""
+        """A run that is about to end takes no slot, which others of its tree give back until it has."""
         for attempt in [attempt for attempt in record.attempts.values() if attempt.worker is None]:
             self._take_back(record, attempt)
 
@@ -469,6 +471,9 @@ class Runs:
         self._store.drop(record)
         if record.recheck is not None:
             record.recheck.cancel()
+        for child in self._store.children_of(record.uid):
+            if not child.above_is_gone and self._goes_with_parent(child.run):
+                self._hold_back(child, True)
         for attempt in list(record.attempts.values()):
             self._take_back(record, attempt)
         record.reports.clear()
@@ -482,6 +487,24 @@ class Runs:
         if parent is not None and (above := self._store.by_uid(parent.uid)) is not None:
             self.reconcile(above)
             self._reconcile_root(above)  # whose time may be over, and which waited for this run
+
+    def _goes_with_parent(self, run: WorkflowRun) -> bool:
+        """Whether garbage collection takes the run; one that was left behind on purpose has lost its owner before."""
+        owner = next((owner.uid for owner in run.metadata.owner_references if owner.controller), None)
+        if owner is None:
+            return False
+        parent = self._store.by_uid(owner)
+        return parent.above_is_gone if parent is not None else self._store.was_deleted(owner)
+
+    def _hold_back(self, record: RunRecord, above_is_gone: bool) -> None:
+        """Have nothing of a run and of those below it wait for the slots that a deleted tree gives back; or again."""
+        tree = [record, *self._store.below(record.uid)]
+        for run in tree:
+            run.above_is_gone = above_is_gone
+            if above_is_gone:
+                self._leave_queue(run)
+        if not above_is_gone:
+            self.reconcile_all(tree)
 
     def _delete_when_expired(self, record: RunRecord, now: datetime) -> None:
         """Delete a finished root run whose time is over and whose whole tree is final; children go with it."""
@@ -498,12 +521,7 @@ class Runs:
             self._in_background(record, self._delete(record))
 
     def _tree_is_final(self, record: RunRecord) -> bool:
-        todo = [record]  # no recursion: a chain of children may be as long as it likes
-        while todo:
-            if not (record := todo.pop()).is_final:
-                return False
-            todo += self._store.children_of(record.uid)
-        return True
+        return record.is_final and all(run.is_final for run in self._store.below(record.uid))
 
     async def _delete(self, record: RunRecord) -> None:
         try:
