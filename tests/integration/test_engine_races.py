@@ -16,7 +16,8 @@ import pytest
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster.api import Api, Endpoint, Json
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS
-from hatchet_operator.decisions.observed import Outcome
+from hatchet_operator.decisions.observed import ObservedRun, Outcome, RunPlan
+from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.dispatcher.translation import registration_request
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.records import RunRecord
@@ -63,6 +64,17 @@ def url_of(server: ApiServer) -> str:
     assert server._runner is not None
     host, port = server._runner.addresses[0][:2]
     return f"http://{host}:{port}"
+
+
+def requests_to(server: ApiServer, verb: str, path: str) -> int:
+    """Count the operator's requests to a resource, as in "workflowruns" or "workflowruns/status"."""
+    resource, _, subresource = path.partition("/")
+    want = (verb, resource, subresource, "hatchet-operator")
+    return sum(
+        count
+        for (done, _, plural, below, _, agent), count in server.requests.items()
+        if (done, plural, below, agent) == want
+    )
 
 
 @asynccontextmanager
@@ -198,6 +210,25 @@ async def test_a_workflow_registered_during_a_resync_stays_known(server: ApiServ
     assert ObjectRef(NAMESPACE, "etl") in engine.workflows
 
 
+async def test_a_worker_that_does_not_come_back_costs_a_write_for_what_was_with_it_only(
+    server: ApiServer, api: Api
+) -> None:
+    async with started(server, running_after=timedelta()) as engine:
+        _, stream = await connect(engine, "etl", slots=1)
+        await api.create(RUNS, NAMESPACE, make_run("out"))
+        await next_attempt(stream)
+        await until_phase(api, "out", "Running")
+        for number in range(3):
+            await api.create(RUNS, NAMESPACE, make_run(f"waits-{number}"))
+        await until(lambda: engine.runs.queue.waiting_for(NAMESPACE, POOL) == 3)
+    before = requests_to(server, "update", "workflowruns/status")
+    async with started(server, rejoin=timedelta(seconds=0.2)) as engine:
+        await until(lambda: engine.runs.queue.waiting_for(NAMESPACE, POOL) == 4)
+    assert requests_to(server, "update", "workflowruns/status") == before + 1
+    step = (await api.get(RUNS, NAMESPACE, "out"))["status"]["steps"]["work"]
+    assert (step["phase"], step["dispatch"]) == ("Pending", 1)
+
+
 # --- Trees
 
 
@@ -214,6 +245,72 @@ async def test_a_chain_of_thousands_of_runs_is_deleted_as_a_whole(engine: Engine
     root = engine.store.by_uid("uid-0")
     assert root is not None
     assert engine.runs._tree_is_final(root)
+
+
+def family(size: int, *, phase: str = "Pending") -> list[Json]:
+    """Make a root run and its children, as events bring them; a finished one's time is not over."""
+    runs = [make_run("root"), *(make_run(f"run-{number}") for number in range(size))]
+    for number, run in enumerate(runs):
+        run["metadata"] |= {"uid": run["metadata"]["name"], "resourceVersion": str(1_000_000 + number)}
+        if number:
+            run["spec"]["parent"] = {"name": "root", "uid": "root", "step": "work", "index": number}
+        if phase != "Pending":
+            run["status"] = {"phase": phase, "finishedAt": datetime.now(UTC).isoformat()}
+            run["spec"].pop("parent", None)
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("phase", "act"),
+    [
+        pytest.param(
+            "Pending",
+            lambda engine, root: engine.runs.observe(
+                "MODIFIED",
+                root
+                | {
+                    "metadata": {**root["metadata"], "resourceVersion": "2000000"},
+                    "spec": {**root["spec"], "cancelled": True},
+                },
+            ),
+            id="a parent is cancelled",
+        ),
+        pytest.param(
+            "Pending",
+            lambda engine, root: engine._workflow_changed(ObjectRef(NAMESPACE, "etl")),
+            id="a workflow changed",
+        ),
+        pytest.param(
+            "Pending", lambda engine, root: engine.runs.release_hold(somebody_is_missing=True), id="the hold ends"
+        ),
+        pytest.param("Succeeded", lambda engine, root: engine.runs.loaded(), id="all runs were read"),
+    ],
+)
+async def test_many_runs_are_decided_about_in_portions(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, phase: str, act: Callable[[Engine, Json], None]
+) -> None:
+    monkeypatch.setattr("hatchet_operator.engine.runs._AT_ONCE", 10)
+    monkeypatch.setattr(engine.runs._writer, "write", forever)  # none of them is really there
+    await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+    engine.runs.loading = True  # so that all of them are of before the start
+    root, *children = family(100, phase=phase)
+    for run in (root, *children):
+        engine.runs.observe("ADDED", run)
+    engine.runs.loading = False
+    decided: list[str] = []
+
+    def decide(seen: ObservedRun, now: datetime) -> RunPlan:
+        decided.append(seen.run.metadata.name)
+        return plan_run(seen, now)
+
+    monkeypatch.setattr("hatchet_operator.engine.runs.plan_run", decide)
+    act(engine, root)
+    assert len(decided) <= 10 + 1
+    await until(lambda: {run["metadata"]["name"] for run in children} <= set(decided))
+
+
+async def forever(*_: object) -> None:
+    await asyncio.Event().wait()
 
 
 async def test_no_descendant_that_waits_is_given_out_while_its_tree_is_collected(engine: Engine, api: Api) -> None:
@@ -410,7 +507,7 @@ async def test_conflicts_without_end_are_met_with_patience(server: ApiServer, en
     on_status(server, action="status", code=409, times=0)
     reporting = asyncio.create_task(engine.report(MAIN, attempt, Outcome.COMPLETED))
     await asyncio.sleep(1)  # what is tested is how much happens in this time
-    assert server.requests["update", "workflowruns", "status", "hatchet-operator"] < 15
+    assert requests_to(server, "update", "workflowruns/status") < 15
     server.faults.clear()
     async with asyncio.timeout(SECONDS):
         await reporting
@@ -640,7 +737,7 @@ async def test_a_watch_that_is_always_closed_at_once_is_not_opened_all_the_time(
     async with started(server):
         server.faults.install([{"match": {"verb": ["watch"]}, "action": "cut", "times": 0}])
         await asyncio.sleep(1)  # what is tested is how much happens in this time
-        assert server.requests["watch", "workflowruns", "", "hatchet-operator"] < 12
+        assert requests_to(server, "watch", "workflowruns") < 12
         server.faults.clear()
 
 
@@ -666,7 +763,7 @@ async def test_a_server_that_says_to_come_back_at_once_is_given_time_all_the_sam
     on_status(server, action="status", code=429, retryAfter=0, times=0)
     reporting = asyncio.create_task(engine.report(MAIN, attempt, Outcome.COMPLETED))
     await asyncio.sleep(1)  # what is tested is how much happens in this time
-    assert server.requests["update", "workflowruns", "status", "hatchet-operator"] < 15
+    assert requests_to(server, "update", "workflowruns/status") < 15
     server.faults.clear()
     async with asyncio.timeout(SECONDS):
         await reporting

@@ -95,9 +95,13 @@ class Runs:
     def loaded(self) -> None:
         """All runs were read once: what depends on whole trees may be decided from now on."""
         self.loading = False
-        for record in self._store:
-            if record.is_final and (record.run.spec.parent is None or self._store.tally_of(record.uid) is not None):
-                self.reconcile(record)
+        self.reconcile_all(
+            [
+                record
+                for record in self._store
+                if record.is_final and (record.run.spec.parent is None or self._store.tally_of(record.uid) is not None)
+            ]
+        )
 
     def listed(self, version: str, present: set[str]) -> None:
         """Forget what is not in a list of all runs: answers to our own requests may have come before it was deleted."""
@@ -139,6 +143,9 @@ class Runs:
         self.reconcile(record)
         if record.is_final and not was_final and not is_new:
             self._metrics.finished.labels(phase=run.status.phase.value).inc()
+        if run.spec.cancelled and not was_cancelled:
+            for descendant in self._store.below(record.uid):
+                self._leave_queue(descendant)
         if (record.is_final and not was_final) or (run.spec.cancelled and not was_cancelled):
             self._ended(record)
         if run.spec.parent is not None and (parent := self._store.by_uid(run.spec.parent.uid)) is not None:
@@ -329,20 +336,27 @@ class Runs:
         """Give out what waited for workers to say what they hold.
 
         Args:
-            somebody_is_missing: A worker that was known said nothing; steps that nobody claims may be on it, so they
-                go out under another id.
+            somebody_is_missing: A worker that was known said nothing, and may have steps that nobody claims.
         """
         self.holding = False
         held = [record for record in self._store if record.may_be_out]
-        now = self._clock()
         for record in held:
             record.may_be_out = False
             if somebody_is_missing:
-                for want in plan_run(self._observed(record), now).wanted:
-                    if want.step.name not in record.attempts:
-                        unknown = Report(attempt_id=want.id, outcome=Outcome.UNKNOWN, at=now)
-                        record.reports.setdefault(want.step.name, unknown)
+                self._give_out_anew_what_is_unclaimed(record)
         self.reconcile_all(held)
+
+    def _give_out_anew_what_is_unclaimed(self, record: RunRecord) -> None:
+        """Have what was written down as running, and nobody has, go out under another id; that costs a write.
+
+        What was given out a moment before the old operator's end is not written down. It goes out under the id that
+        it had: as long as somebody else has it, nobody but that worker may speak of it.
+        """
+        for step, state in record.run.status.steps.items():
+            if state.phase is Phase.RUNNING and step not in record.attempts:
+                identity = current_attempt_id(record.run, step)
+                unknown = Report(attempt_id=identity, outcome=Outcome.UNKNOWN, at=self._clock())
+                record.reports.setdefault(step, unknown)
 
     def reconcile_all(self, records: list[RunRecord]) -> None:
         """Reconcile many runs: some at once, the rest between other work, so that no stream waits for all of them."""
@@ -450,8 +464,7 @@ class Runs:
             for stream in list(record.awaited_by):
                 stream.finished(record)
             self.on_end(record)
-        for child in self._store.children_of(record.uid):
-            self.reconcile(child)
+        self.reconcile_all(self._store.children_of(record.uid))
         self._reconcile_root(record)
 
     def _reconcile_root(self, record: RunRecord) -> None:
