@@ -345,6 +345,34 @@ async def test_a_child_that_is_seen_after_its_parents_deletion_is_not_given_out(
     assert len(worker.out) == 1
 
 
+async def test_a_run_that_is_to_be_executed_again_outlives_the_end_of_its_ttl(
+    server: ApiServer, engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def execute_again_and_delete(resource: Any, namespace: Any, name: str, **options: Any) -> None:
+        patch = {"spec": {"execution": 1}}
+        await api.patch(RUNS, NAMESPACE, name, patch)  # while the decision to delete it is on its way
+        await delete(resource, namespace, name, **options)
+
+    delete = engine._api.delete
+    monkeypatch.setattr(engine._api, "delete", execute_again_and_delete)
+    run = await api.create(RUNS, NAMESPACE, make_run("run"))
+    await finish(api, run, at=datetime.now(UTC) - timedelta(days=2))
+    await until(lambda: requests_to(server, "delete", "workflowruns") == 1)
+    await asyncio.gather(*engine.runs._tasks)
+    assert (await api.get(RUNS, NAMESPACE, "run"))["spec"]["execution"] == 1
+
+
+async def test_a_shorter_ttl_of_a_workflow_counts_for_runs_that_have_finished(engine: Engine, api: Api) -> None:
+    await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+    await finish(api, await api.create(RUNS, NAMESPACE, make_run("run")), at=datetime.now(UTC))
+    record = await observed(engine, "run")
+    await until(lambda: record.is_final)
+    workflow = await api.patch(WORKFLOWS, NAMESPACE, "etl", {"spec": {"ttl": "100ms"}})
+    engine.workflows.observe("MODIFIED", workflow)
+    async with asyncio.timeout(SECONDS):
+        await record.gone.wait()
+
+
 # --- What clients may not do
 
 
