@@ -370,7 +370,25 @@ async def test_a_shorter_ttl_of_a_workflow_counts_for_runs_that_have_finished(en
     workflow = await api.patch(WORKFLOWS, NAMESPACE, "etl", {"spec": {"ttl": "100ms"}})
     engine.workflows.observe("MODIFIED", workflow)
     async with asyncio.timeout(SECONDS):
-        await record.gone.wait()
+        await record.until_gone()
+
+
+async def test_a_finished_run_is_kept_small_and_found_whole(
+    engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hatchet_operator.engine.runs._PACKED_AFTER_SECONDS", 0.0)
+    _, stream = await connect(engine, "etl")
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    for execution in range(2):
+        await engine.report(MAIN, await next_attempt(stream), Outcome.COMPLETED, payload=f'{{"n": {execution}}}')
+        record = await observed(engine, "run")
+        await until(lambda record=record: record.is_packed)  # type: ignore[misc]  # a default is the loop's value
+        results = engine.results.open(MAIN)
+        results.add("run")
+        async with asyncio.timeout(SECONDS):
+            result = await anext(results.results())
+        assert [step.output for step in result.steps] == [f'{{"n": {execution}}}']
+        await api.patch(RUNS, NAMESPACE, "run", {"spec": {"execution": execution + 1}})
 
 
 # --- What clients may not do
@@ -616,7 +634,7 @@ async def test_a_run_that_only_its_creator_saw_is_forgotten_after_a_relist(
     match = {"verb": ["watch"], "resource": ["workflowruns"]}
     server.faults.install([{"match": match, "action": "gone"}])
     async with asyncio.timeout(SECONDS):
-        await record.gone.wait()
+        await record.until_gone()
 
 
 async def test_a_late_answer_about_an_earlier_run_of_that_name_changes_nothing(engine: Engine, api: Api) -> None:

@@ -7,6 +7,7 @@ server has with what was handed on, and makes up the DELETED events that nobody 
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import AsyncIterator, Callable
 
 from hatchet_operator.cluster.api import Api, Json, back_off
@@ -53,7 +54,7 @@ class Informer:
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._silence_seconds = silence_seconds
-        self._known: dict[str, Json] = {}  # uid -> what a DELETED event needs: metadata
+        self._known: dict[str, tuple[str, str]] = {}  # by uid, what a DELETED event needs: namespace and name
         self.synced = asyncio.Event()
         self.relists = 0
         self.last_event_at = 0.0
@@ -110,7 +111,7 @@ class Informer:
         if kind == "DELETED":
             self._known.pop(uid, None)
         else:
-            self._known[uid] = {"metadata": {k: obj["metadata"].get(k) for k in ("name", "namespace", "uid")}}
+            self._known[uid] = sys.intern(obj["metadata"].get("namespace", "")), obj["metadata"]["name"]
         self._on_change(kind, obj)
 
     async def _relist(self) -> str:
@@ -118,7 +119,8 @@ class Informer:
         present = {item["metadata"]["uid"] for item in items}
         # deletions first: a name may be taken by a new object already
         for uid in [uid for uid in self._known if uid not in present]:
-            self._hand_on("DELETED", self._known[uid])
+            namespace, name = self._known[uid]
+            self._hand_on("DELETED", {"metadata": {"name": name, "namespace": namespace, "uid": uid}})
         for count, item in enumerate(items):
             self._hand_on("MODIFIED" if item["metadata"]["uid"] in self._known else "ADDED", item)
             if count % _YIELD_EVERY == 0:

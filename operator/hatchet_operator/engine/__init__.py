@@ -2,7 +2,8 @@
 
 records    what is known of runs, attempts and workers            (memory, rebuilt from the API at any time)
 queue      attempts that wait for a slot, and the choice of a worker
-runs       one run: reconcile, write its status, settle reports   (the only writer of WorkflowRun status)
+runs       one run: observe, decide, apply; settle reports
+status_writer  the PUT of a run's status, and what its refusal means  (the only writer of WorkflowRun status)
 spawning   TriggerWorkflow: names, creates, finds again
 results    who awaits which run
 workers    registrations, streams, deaths

@@ -53,6 +53,7 @@ class Engine:
         self.metrics = metrics or Metrics()
         self._listed_anew: asyncio.TimerHandle | None = None
         self._resyncing: set[asyncio.Task[None]] = set()
+        self._ttls: dict[ObjectRef, timedelta] = {}
         self.events = EventRecorder(api)
         self.store = RunStore()
         self.workflows = Workflows(api, events=self.events)
@@ -352,17 +353,23 @@ class Engine:
             if record.graph
             else record.run.status.definition or ""
             for record in self.store
-            if not record.is_final
-            and (record.ref.namespace, record.run.spec.workflow) == (workflow.namespace, workflow.name)
+            if not record.is_final and (record.ref.namespace, record.workflow) == (workflow.namespace, workflow.name)
         }
 
     def _workflow_changed(self, workflow: ObjectRef) -> None:
+        seen = self.workflows.get(workflow)
+        ttl = seen.spec.ttl if seen else None
+        ttl_changed = (
+            self._ttls.pop(workflow, None) != ttl
+        )  # finished runs, of which there may be many, ask for no more
+        if ttl is not None:
+            self._ttls[workflow] = ttl
         self.runs.reconcile_all(
             [
                 record
                 for record in self.store
-                if (record.ref.namespace, record.run.spec.workflow) == (workflow.namespace, workflow.name)
-                and not (record.is_final and record.run.spec.parent)  # a finished root has a ttl that may be new
+                if (record.ref.namespace, record.workflow) == (workflow.namespace, workflow.name)
+                and (not record.is_final or (ttl_changed and record.parent_uid is None))
             ]
         )
 

@@ -1,4 +1,4 @@
-"""One run: observe, decide, apply. The only writer of a WorkflowRun's status.
+"""One run: observe, decide, apply.
 
     object changed, report came, attempt given out, timer fired, parent or workflow changed
         └─► reconcile ─► plan_run (pure) ─┬─► status to write: one PUT at a time, then settle and reconcile again
@@ -33,7 +33,7 @@ from hatchet_operator.decisions.observed import (
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.queue import AttemptQueue
-from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
+from hatchet_operator.engine.records import NO_ATTEMPTS, Attempt, RunRecord, RunStore
 from hatchet_operator.engine.status_writer import StatusWriter
 from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker
 from hatchet_operator.engine.workflows import Workflows
@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
 
 _AT_ONCE = 200  # reconciled in one go: some 10 ms
+
+_PACKED_AFTER_SECONDS = 1.0  # whoever waits for the end of a run has asked by then, most of the time
 
 
 class Runs:
@@ -81,6 +83,8 @@ class Runs:
         )
         self._run_ttl = settings.run_ttl
         self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: list[RunRecord] = []  # to be packed
+        self._packing: asyncio.TimerHandle | None = None
         self.queue = AttemptQueue(assign=self._assign, unserved=self._reconcile_soon)
         self.told_to_stop: Callable[[Worker, str, datetime], None] = lambda worker, attempt_id, at: None
         self.on_end: Callable[[RunRecord], None] = lambda record: None
@@ -99,7 +103,7 @@ class Runs:
             [
                 record
                 for record in self._store
-                if record.is_final and (record.run.spec.parent is None or self._store.tally_of(record.uid) is not None)
+                if record.is_final and (record.parent_uid is None or self._store.tally_of(record.uid) is not None)
             ]
         )
 
@@ -138,7 +142,7 @@ class Runs:
         record = self._store.put(run)
         if is_new and self.loading:
             record.may_be_out = not record.is_final
-        if self._goes_with_parent(run) != record.above_is_gone:
+        if self._goes_with_parent(record) != record.above_is_gone:
             self._hold_back(record, not record.above_is_gone)
         self.reconcile(record)
         if record.is_final and not was_final and not is_new:
@@ -193,11 +197,12 @@ class Runs:
 
     def _reconcile(self, record: RunRecord) -> None:
         self._settle(record)
-        if self.stopped or record.writing or record.refused or record.gone.is_set():
+        if self.stopped or record.writing or record.refused or record.gone:
             return
         if self._workflows.is_loading(record.run):
             return  # its definition is being read; the workflow's observer comes back
         now = self._clock()
+        record.unpack()
         plan = plan_run(self._observed(record), now)
         self._recheck_at(record, plan.recheck_at, now)
         if plan.status is not None:
@@ -210,8 +215,10 @@ class Runs:
             attempt = record.attempts[step]
             attempt.cancel_sent_at = now
             self._tell_cancel(attempt)
-        if record.is_final and not self.loading:  # before all runs were read, a tree may look smaller than it is
-            self._delete_when_expired(record, now)
+        if record.is_final:
+            self._pack_soon(record)
+            if not self.loading:  # before all runs were read, a tree may look smaller than it is
+                self._delete_when_expired(record, now)
 
     def _observed(self, record: RunRecord) -> ObservedRun:
         live, waits = {}, {}
@@ -449,7 +456,7 @@ class Runs:
             self._events.warn(record.run, Reason.STATUS_REFUSED, error.message)
             return
         finally:
-            record.writing, record.being_written = False, frozenset()
+            record.writing, record.being_written = False, NO_ATTEMPTS
         if newest is None:
             self._forget(record)
             return
@@ -469,8 +476,8 @@ class Runs:
 
     def _reconcile_root(self, record: RunRecord) -> None:
         """A tree may have become final as a whole: its root is deleted when its time is over."""
-        while (parent := record.run.spec.parent) is not None:
-            above = self._store.by_uid(parent.uid)
+        while record.parent_uid is not None:
+            above = self._store.by_uid(record.parent_uid)
             if above is None or not above.is_final:
                 return
             record = above
@@ -479,35 +486,33 @@ class Runs:
 
     def _forget(self, record: RunRecord) -> None:
         """The object is gone: so are its attempts, and nobody may wait for it."""
-        if record.gone.is_set():
+        if record.gone:
             return
         self._store.drop(record)
         if record.recheck is not None:
             record.recheck.cancel()
         for child in self._store.children_of(record.uid):
-            if not child.above_is_gone and self._goes_with_parent(child.run):
+            if not child.above_is_gone and self._goes_with_parent(child):
                 self._hold_back(child, True)
         for attempt in list(record.attempts.values()):
             self._take_back(record, attempt)
         record.reports.clear()
         for identity in list(record.acks):
             self._acknowledge(record, identity)
-        record.gone.set()
+        record.has_gone()
         self.on_end(record)
         for stream in list(record.awaited_by):
             stream.deleted(record)
-        parent = record.run.spec.parent
-        if parent is not None and (above := self._store.by_uid(parent.uid)) is not None:
+        if record.parent_uid is not None and (above := self._store.by_uid(record.parent_uid)) is not None:
             self.reconcile(above)
             self._reconcile_root(above)  # whose time may be over, and which waited for this run
 
-    def _goes_with_parent(self, run: WorkflowRun) -> bool:
+    def _goes_with_parent(self, record: RunRecord) -> bool:
         """Whether garbage collection takes the run; one that was left behind on purpose has lost its owner before."""
-        owner = next((owner.uid for owner in run.metadata.owner_references if owner.controller), None)
-        if owner is None:
+        if record.owner_uid is None:
             return False
-        parent = self._store.by_uid(owner)
-        return parent.above_is_gone if parent is not None else self._store.was_deleted(owner)
+        parent = self._store.by_uid(record.owner_uid)
+        return parent.above_is_gone if parent is not None else self._store.was_deleted(record.owner_uid)
 
     def _hold_back(self, record: RunRecord, above_is_gone: bool) -> None:
         """Have nothing of a run and of those below it wait for the slots that a deleted tree gives back; or again."""
@@ -521,12 +526,13 @@ class Runs:
 
     def _delete_when_expired(self, record: RunRecord, now: datetime) -> None:
         """Delete a finished root run whose time is over and whose whole tree is final; children go with it."""
-        finished = record.run.status.finished_at
-        if record.run.spec.parent is not None or finished is None or record.run.metadata.deletion_timestamp:
+        run = record.run
+        finished = run.status.finished_at
+        if record.parent_uid is not None or finished is None or run.metadata.deletion_timestamp:
             return
-        ttl = record.run.spec.ttl
+        ttl = run.spec.ttl
         if ttl is None:
-            ttl = self._workflows.ttl_of(record.run) or self._run_ttl
+            ttl = self._workflows.ttl_of(run) or self._run_ttl
         expires = finished + ttl
         if now < expires:
             self._recheck_at(record, expires, now)
@@ -549,6 +555,20 @@ class Runs:
         except (NotFound, Conflict):
             return  # somebody deleted it, or it is to be executed again
         log.info("finished run deleted after its ttl", extra={"run": str(record.ref)})
+
+    # --- Memory
+
+    def _pack_soon(self, record: RunRecord) -> None:
+        self._finished.append(record)
+        if self._packing is None:
+            self._packing = asyncio.get_running_loop().call_later(_PACKED_AFTER_SECONDS, self._pack)
+
+    def _pack(self) -> None:
+        portion, self._finished = self._finished[:_AT_ONCE], self._finished[_AT_ONCE:]
+        for record in portion:
+            if record.is_final:
+                record.pack()
+        self._packing = asyncio.get_running_loop().call_later(0, self._pack) if self._finished else None
 
     # --- Time
 
@@ -581,6 +601,8 @@ class Runs:
     async def stop(self) -> None:
         """Drop what is in flight; it is found again in the objects."""
         self.stopped = True
+        if self._packing is not None:
+            self._packing.cancel()
         for record in self._store:
             if record.recheck is not None:
                 record.recheck.cancel()

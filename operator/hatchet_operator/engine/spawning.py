@@ -263,7 +263,7 @@ class Spawning:
             obj = await self._read(run.ref)  # known to the API server only; its end comes by the watch
             record = self._store.get(run.ref) if obj else None
         if record is not None and record.uid == run.metadata.uid:
-            await record.gone.wait()
+            await record.until_gone()
 
     # --- Shared
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import uuid
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hatchet_operator.engine.records import RunStore
-from hatchet_operator.resources.base import ObjectMeta
+from hatchet_operator.resources.base import Condition, ObjectMeta, OwnerReference
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase
-from hatchet_operator.resources.run import ParentRef, RunSpec, RunStatus, WorkflowRun
+from hatchet_operator.resources.run import ParentRef, RunSpec, RunStatus, StepStatus, WorkflowRun
+
+NOW = datetime(2026, 3, 14, 15, 9, 26, 123456, tzinfo=UTC)
 
 
 def make_run(name: str, phase: Phase = Phase.PENDING, *, parent: str | None = None, version: int = 1) -> WorkflowRun:
@@ -69,10 +75,11 @@ def test_counts_are_right_after_any_history(history: list[tuple[int, Phase | Non
 def test_a_newer_state_keeps_what_is_in_flight() -> None:
     store = RunStore()
     record = store.put(make_run("a"))
-    record.refused = True
+    record.refused = record.writing = True
     again = store.put(make_run("a", Phase.RUNNING, version=2))
     assert again is record
-    assert (record.version, record.run.status.phase, record.refused) == (2, Phase.RUNNING, False)
+    assert (record.version, record.run.status.phase) == (2, Phase.RUNNING)
+    assert (record.writing, record.refused) == (True, False)
 
 
 def test_a_dropped_run_is_found_nowhere_and_remembered_as_deleted() -> None:
@@ -110,3 +117,61 @@ def test_a_run_that_is_to_be_executed_again_is_not_final(asked: int, described: 
         }
     )
     assert RunStore().put(run).is_final is want
+
+
+def make_finished_child(number: int) -> WorkflowRun:
+    """Make a small child as a fan-out leaves it by the hundred thousand."""
+    run = make_run(f"fan-out-{number:08d}-0123456789abcdef", Phase.SUCCEEDED, parent="p", version=number)
+    step = StepStatus(
+        phase=Phase.SUCCEEDED, worker="main-abcde", started_at=NOW, finished_at=NOW, output=f'{{"n": {number}}}'
+    )
+    finished = Condition(type="Finished", status="True", reason="Completed", last_transition_time=NOW)
+    status = RunStatus(
+        phase=Phase.SUCCEEDED,
+        reason="Completed",
+        started_at=NOW,
+        finished_at=NOW,
+        duration="0.012s",
+        definition="child-0123456789abcdef",
+        steps={"process": step},
+        conditions=(finished, finished.model_copy(update={"type": "Succeeded"})),
+        observed_generation=1,
+    )
+    metadata = run.metadata.model_copy(
+        update={
+            "uid": str(uuid.UUID(int=number)),
+            "labels": {"hatchet-operator.dev/root-uid": str(uuid.UUID(int=0))},
+            "owner_references": (OwnerReference(uid="uid-p", controller=True),),
+        }
+    )
+    return run.model_copy(update={"metadata": metadata, "status": status})
+
+
+def test_a_packed_run_is_what_it_was() -> None:
+    run = make_finished_child(7)
+    record = RunStore().put(run)
+    for _ in range(2):
+        record.pack()
+        assert record.run == run
+        record.unpack()
+        assert record.run == run
+    changed = run.model_copy(update={"metadata": run.metadata.model_copy(update={"resource_version": "8"})})
+    record.take(changed)
+    record.pack()
+    assert (record.run, record.version) == (changed, 8)
+
+
+def test_finished_runs_are_small() -> None:
+    store = RunStore()
+    runs = [make_finished_child(number) for number in range(1, 1001)]
+    for run in runs[:10]:
+        store.put(run).pack()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for run in runs[10:]:
+            store.put(run).pack()
+        kept = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert kept / len(runs[10:]) < 1_800  # with its UID and name, which are counted where they were read: 2 KB
