@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -92,8 +93,12 @@ class Instance:
         """Return how many workers of a pool listen."""
         return sum(worker.is_connected for worker in self.engine.registry.workers_of_pool(ObjectRef(NAMESPACE, pool)))
 
-    async def scripted(self, *, pool: str = POOL) -> ScriptedWorker:
-        worker = ScriptedWorker(self.config(pool))
+    async def scripted(self, *, pool: str = POOL, pod: Json | None = None) -> ScriptedWorker:
+        """Return a worker; with ``pod`` one that says to be in there."""
+        config = self.config(pool)
+        if pod is not None:
+            config = replace(config, token=f"{config.token}~{pod['metadata']['uid']}")
+        worker = ScriptedWorker(config)
         self._stack.push_async_callback(worker.close)
         return worker
 

@@ -46,6 +46,27 @@ def template_hash(pool: WorkerPool, access: OperatorAccess) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def pool_template_of(pod: Json) -> str | None:
+    """Return the hash of the pool's template that a Pod was made from; None: we did not make it."""
+    metadata = pod["metadata"]
+    made_for_run: str | None = metadata.get("annotations", {}).get(labels.POOL_TEMPLATE)
+    return made_for_run or metadata.get("labels", {}).get(labels.TEMPLATE)
+
+
+def may_supersede(template: str | None, *, in_effect: str | None, current: str | None) -> bool:
+    """Say whether what a Pod registers replaces the definition in effect.
+
+    While old and new pods of a pool run side by side, an old one that starts again must not put its definition back;
+    before the first new one came, it is as good as any.
+
+    Args:
+        template: What the Pod was made from; None: a worker that the pool does not make, of which the last one counts.
+        in_effect: What the Pod was made from that registered the definition in effect.
+        current: What the pool makes its pods from now; None: there is no such pool.
+    """
+    return template is None or template == current or in_effect != current
+
+
 def trouble_of(pod: Json) -> str | None:
     """Say why a Pod does not run, in the kubelet's or scheduler's words; None: nothing is known to be wrong."""
     status = pod.get("status", {})

@@ -147,6 +147,7 @@ def make_run_pod(
     metadata = pod["metadata"]
     del metadata["generateName"]
     metadata["name"] = run_pod_name(run.metadata.name, number)
+    metadata["annotations"][labels.POOL_TEMPLATE] = metadata["labels"][labels.TEMPLATE]
     metadata["labels"] |= {labels.RUN_UID: run.metadata.uid, labels.TEMPLATE: _hash(spec)}
     metadata["annotations"][labels.POD_NUMBER] = str(number)
     metadata["ownerReferences"] = [owner_reference(run)]

@@ -191,7 +191,7 @@ class _Workflows(WorkflowServiceServicer):
         self, request: workflows_wire.PutWorkflowRequest, caller: Caller
     ) -> workflows_wire.WorkflowVersion:
         definition = translation.workflow_definition(request.opts)
-        revision = await self._engine.workflows.register(caller.namespace, caller.pool, definition)
+        revision = await self._engine.register_workflow(caller, definition)
         version = workflows_wire.WorkflowVersion(
             id=revision, version=definition.version, workflow_id=definition.name, order=1
         )

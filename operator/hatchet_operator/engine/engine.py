@@ -13,7 +13,7 @@ from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS
 from hatchet_operator.decisions.observed import Outcome, Report
 from hatchet_operator.decisions.outputs import output_problem
-from hatchet_operator.decisions.pooling import OperatorAccess
+from hatchet_operator.decisions.pooling import OperatorAccess, pool_template_of
 from hatchet_operator.engine.callers import Callers
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.pools import Pools
@@ -28,6 +28,7 @@ from hatchet_operator.errors import AlreadyExists, ApiError, ConfigurationError,
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.workflow import WorkflowDefinition
 from hatchet_operator.settings import Settings, Tls
 
 log = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ class Engine:
             find_pod=self.registry.find_pod,
         )
         self.workflows.on_change = self._workflow_changed
+        self.workflows.template_of = self.pools.template_of
         self.workflows.pool_exists = self._pool_is_there
         self.workflows.revisions_in_use = self._revisions_in_use
         self._api = api
@@ -227,7 +229,13 @@ class Engine:
         await self.runs.stop()
         await self.events.stop()
 
-    # --- What workers say of attempts
+    # --- What workers say of attempts and of their code
+
+    async def register_workflow(self, caller: Caller, definition: WorkflowDefinition) -> str:
+        """Put a worker's definition into effect; return the name of its revision."""
+        pod = await self.registry.pod_of(caller)
+        template = pool_template_of(pod) if pod else None
+        return await self.workflows.register(caller.namespace, caller.pool, definition, template=template)
 
     def attempt(self, caller: Caller, attempt_id: str) -> Attempt | None:
         """Return an attempt that is in the queue or out; None: the caller's namespace has none of that id.

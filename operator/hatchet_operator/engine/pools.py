@@ -123,6 +123,11 @@ class Pools:
         if (recheck := self._rechecks.pop(ref, None)) is not None:
             recheck.cancel()
 
+    def template_of(self, ref: ObjectRef) -> str | None:
+        """Return the hash of what a pool's pods are made from now; None: there is no such pool, or none is made yet."""
+        pool = self._pools.get(ref)
+        return template_hash(pool, self._access) if pool and self.active else None
+
     def slots_of(self, ref: ObjectRef) -> int | None:
         pool = self._pools.get(ref)
         return pool.spec.slots if pool else None

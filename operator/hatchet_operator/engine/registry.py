@@ -161,6 +161,13 @@ class Registry:
         """Return a Pod that belongs to a pool, as the watch last saw it."""
         return self._pods.get(uid)
 
+    async def pod_of(self, caller: Caller) -> Json | None:
+        """Return the Pod that a caller says to be; None: it is none, or gone."""
+        uid = caller.pod_uid or caller.claimed_pod_uid
+        if uid is None:
+            return None
+        return self._pods.get(uid) or await self._find_pod(caller.pool_ref, caller.pod_name, uid)
+
     async def _find_pod(self, pool: ObjectRef, name: str | None, uid: str) -> Json | None:
         """The Pod may be newer than our watch."""
         try:

@@ -25,6 +25,7 @@ from hatchet_operator.decisions.graph import (
     effective_graph,
     unknown_overrides,
 )
+from hatchet_operator.decisions.pooling import may_supersede
 from hatchet_operator.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, NotReady, Refused
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Condition
@@ -68,6 +69,7 @@ class Workflows:
         self._locks: WeakValueDictionary[ObjectRef, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_change: Callable[[ObjectRef], None] = lambda ref: None
+        self.template_of: Callable[[ObjectRef], str | None] = lambda pool: None
         self.pool_exists: Callable[[ObjectRef], bool] = lambda ref: False
         self.revisions_in_use: Callable[[ObjectRef], set[str]] = lambda ref: set()
 
@@ -184,8 +186,16 @@ class Workflows:
 
     # --- Registration
 
-    async def register(self, namespace: str, pool: str, definition: WorkflowDefinition) -> str:
-        """Put a definition into effect, for a worker of ``pool``.
+    async def register(
+        self, namespace: str, pool: str, definition: WorkflowDefinition, *, template: str | None = None
+    ) -> str:
+        """Put a definition into effect, for a worker of ``pool``, unless a newer pod registered another.
+
+        Args:
+            namespace: Of the worker.
+            pool: Of the worker.
+            definition: What it registers.
+            template: What its Pod was made from; None: the pool does not make it.
 
         Returns:
             The name of its revision.
@@ -206,15 +216,25 @@ class Workflows:
             if record is not None:
                 self._check_owner(record.workflow, definition, pool)
                 status = record.workflow.status
+                current = self.template_of(ObjectRef(namespace, pool))
+                may = may_supersede(template, in_effect=status.template, current=current)
+                if status.definition is not None and status.pool == pool and not may:
+                    return revision  # which is there while runs of it are
                 in_effect = (status.definition, status.revision, status.pool) == (definition, revision, pool)
-                if in_effect and ObjectRef(namespace, revision) in self._revisions.written:
+                if (
+                    in_effect
+                    and template in (None, status.template)
+                    and ObjectRef(namespace, revision) in self._revisions.written
+                ):
                     return revision  # one more worker of the same code; with a pod per run, each run has one
             await self._create_revision(ref, revision, definition, pool)
             if record is None:
                 await self._create_workflow(ref, definition, pool)
 
             def registered(status: WorkflowStatus) -> WorkflowStatus:
-                return status.model_copy(update={"definition": definition, "revision": revision, "pool": pool})
+                return status.model_copy(
+                    update={"definition": definition, "revision": revision, "pool": pool, "template": template}
+                )
 
             if not await self._put_status(ref, registered):
                 raise NotReady(f'workflow "{definition.name}" was deleted while it was registered; repeat the call')

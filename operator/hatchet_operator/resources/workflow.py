@@ -104,6 +104,14 @@ class WorkflowStatus(ResourceModel):
         str | None, Field(description="The ControllerRevision that keeps the definition.", max_length=63)
     ] = None
     pool: Annotated[str | None, Field(description="The pool whose worker registered it.", max_length=63)] = None
+    template: Annotated[
+        str | None,
+        Field(
+            description="Hash of the pool's template that the worker's pod was made from; absent: the pool does not "
+            "make the worker.",
+            max_length=63,
+        ),
+    ] = None
     conditions: Annotated[Conditions, Field(description="Registered and Valid.")] = ()
     observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
 

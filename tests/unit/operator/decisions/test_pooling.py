@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.decisions.pooling import OperatorAccess, make_pod, template_hash, trouble_of
+from hatchet_operator.decisions.pooling import OperatorAccess, make_pod, may_supersede, template_hash, trouble_of
 from hatchet_operator.resources.workerpool import WorkerPool
 
 ACCESS = OperatorAccess(grpc_address="10.0.0.1:7070")
@@ -180,6 +180,23 @@ def test_a_pod_is_replaced_when_it_needs(other: OperatorAccess) -> None:
     pool = make_pool()
     assert template_hash(pool, ACCESS) == template_hash(make_pool(replicas=5), ACCESS)
     assert template_hash(pool, ACCESS) != template_hash(pool, other)
+
+
+@pytest.mark.parametrize(
+    ("template", "in_effect", "want"),
+    [
+        pytest.param("new", "old", True, id="a new pod"),
+        pytest.param("new", "new", True, id="one more new pod"),
+        pytest.param("old", "new", False, id="an old pod after a new one"),
+        pytest.param("older", "new", False, id="a pod of any earlier template after a new one"),
+        pytest.param("old", "old", True, id="an old pod before a new one"),
+        pytest.param("old", "older", True, id="a pod of the template before, while no new one is there"),
+        pytest.param("old", None, True, id="an old pod after a worker that the pool does not make"),
+        pytest.param(None, "new", True, id="a worker that the pool does not make"),
+    ],
+)
+def test_whose_definition_is_put_into_effect(template: str | None, in_effect: str | None, want: bool) -> None:
+    assert may_supersede(template, in_effect=in_effect, current="new") is want
 
 
 @pytest.mark.parametrize(

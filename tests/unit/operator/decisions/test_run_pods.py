@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hatchet_operator.decisions.pooling import OperatorAccess
+from hatchet_operator.decisions.pooling import OperatorAccess, make_pod, pool_template_of
 from hatchet_operator.decisions.run_pods import (
     RunPodsPlan,
     RunPodView,
@@ -215,6 +215,12 @@ def test_pods_made_from_something_else_can_be_told_apart() -> None:
 
     assert template_of() == template_of(number=1)
     assert len({template_of(), template_of(overrides={"nodeSelector": {"a": "b"}}), template_of(pod={"a": 1})}) == 3
+
+
+def test_it_is_known_which_template_of_the_pool_its_code_is_of() -> None:
+    of_the_pool = pool_template_of(make_pod(make_pool(), OperatorAccess(grpc_address="10.0.0.1:7070")))
+    assert pool_template_of(make(overrides={"nodeSelector": {"a": "b"}})) == of_the_pool
+    assert pool_template_of(make(pod={"a": 1})) != of_the_pool
 
 
 @pytest.mark.parametrize(
