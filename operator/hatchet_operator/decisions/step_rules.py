@@ -199,7 +199,8 @@ def wait_for_slot(step: _Step, plan: StepsPlan) -> StepStatus:
     _want(step, plan)
     wait = step.seen.waits.get(step.definition.name)
     if wait is None:  # it will be in the queue in a moment
-        plan.recheck.append(step.now + step.graph.schedule_timeout)
+        # and then there may be something to tell, with nobody else to look at it again
+        plan.recheck.append(step.now + min(step.graph.schedule_timeout, step.seen.policy.waiting_told_after))
     elif (give_up_at := _give_up_waiting_at(step)) is not None:
         plan.recheck.append(give_up_at)
         _note_trouble(step, wait, plan)

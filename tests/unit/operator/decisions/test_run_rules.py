@@ -581,8 +581,10 @@ def test_the_schedule_timeout(spec: WorkflowSpec, wait: Wait, want: datetime | s
     assert want in (status.message or "")
 
 
-def test_who_enters_the_queue_is_looked_at_again_when_the_schedule_timeout_is_over() -> None:
-    assert plan_run(make_observed_run(), NOW).recheck_at == NOW + MINUTES
+def test_who_enters_the_queue_is_looked_at_again_when_there_may_be_something_to_tell() -> None:
+    assert plan_run(make_observed_run(), NOW).recheck_at == later(3)
+    short = make_observed_run(graph=make_graph(schedule_timeout=timedelta(seconds=1)))
+    assert plan_run(short, NOW).recheck_at == later(1)
 
 
 def test_the_schedule_timeout_says_what_kept_workers_from_coming() -> None:
