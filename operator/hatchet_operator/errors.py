@@ -32,13 +32,22 @@ class ApiError(OperatorError):
         message: The server's own words.
         status: HTTP status, 0 when there was no answer.
         retry_after: Seconds that the server asked to wait.
+        causes: Reasons of ``details.causes``.
     """
 
-    def __init__(self, message: str, *, status: int = 0, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        retry_after: float | None = None,
+        causes: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.retry_after = retry_after
+        self.causes = causes
 
 
 class NotFound(ApiError):

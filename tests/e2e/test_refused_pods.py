@@ -18,14 +18,15 @@ def test_a_pool_and_its_runs_say_that_a_quota_refuses_pods(kubectl: Kubectl) -> 
 
     kubectl("scale", f"workerpool/{POOL}", "--replicas=2")
 
-    eventually(lambda: "exceeded quota: full" in condition(kubectl, "workerpool", POOL, "Valid").get("message", ""))
-    assert condition(kubectl, "workerpool", POOL, "Available")["status"] == "False"
+    eventually(lambda: "exceeded quota: full" in condition(kubectl, "workerpool", POOL, "Available").get("message", ""))
+    available = condition(kubectl, "workerpool", POOL, "Available")
+    assert (available["status"], available["reason"]) == ("False", "FailedCreate")
+    assert condition(kubectl, "workerpool", POOL, "Valid")["status"] == "True"
     start(kubectl, children=5)
     assert_result_is_right(kubectl, children=5)  # by the pod that is there
 
     kubectl("delete", "quota", "full")
     until_available(kubectl)
-    assert condition(kubectl, "workerpool", POOL, "Valid")["status"] == "True"
 
 
 def test_a_pool_and_its_runs_say_that_an_image_is_missing(kubectl: Kubectl) -> None:

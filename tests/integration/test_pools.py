@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from hatchet_operator.cluster.api import Json
-from hatchet_operator.cluster.kinds import PODS, POOLS
+from hatchet_operator.cluster.kinds import EVENTS, PODS, POOLS
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.names import ObjectRef
 from tests.integration.inprocess import NAMESPACE, POOL, Instance, ScriptedWorker, running_operator
 from tests.kube.eventually import eventually
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[Instance]:
-    async with running_operator(running_after=60) as instance:
+    async with running_operator(running_after=60, waiting_told_after=timedelta(seconds=0.2)) as instance:
         yield instance
 
 
@@ -120,3 +123,227 @@ async def test_runs_of_the_old_definition_go_on_when_an_old_pod_starts_again(wor
     again = await old.next()
     await old.complete(again)
     assert (await world.finished("r"))["phase"] == "Succeeded"
+
+
+# --- Pods that end at once
+
+
+async def end(world: Instance, pod: Json, *, exit_code: int = 1, message: str = "no database") -> None:
+    """Write what a kubelet writes of a pod that does not start its containers again."""
+    reason = "Error" if exit_code else "Completed"
+    state = {"terminated": {"exitCode": exit_code, "reason": reason, "message": message}}
+    container = {"name": "worker", "state": state, "ready": False, "restartCount": 0, "image": "etl:1", "imageID": ""}
+    status = {"phase": "Failed" if exit_code else "Succeeded", "containerStatuses": [container]}
+    await world.api.patch(PODS, NAMESPACE, pod["metadata"]["name"], {"status": status}, subresource="status")
+
+
+async def pool_of(world: Instance, name: str = POOL) -> Json:
+    return await world.api.get(POOLS, NAMESPACE, name)
+
+
+async def until_pod_seen(world: Instance, pod: Json) -> None:
+    await world.until(lambda: world.engine.registry.find_pod(pod["metadata"]["uid"]) == pod)
+    await until_decided(world)
+
+
+async def until_decided(world: Instance) -> None:
+    """Wait until what the operator has seen of pools led to what it leads to."""
+    await world.until(lambda: not world.engine.pools._tasks)
+
+
+async def available(world: Instance) -> Json:
+    conditions = (await pool_of(world)).get("status", {}).get("conditions", [])
+    return next((condition for condition in conditions if condition["type"] == "Available"), {})
+
+
+async def until_available_says(world: Instance, reason: str, *words: str) -> Json:
+    condition: Json = {}
+
+    async def is_said() -> bool:
+        nonlocal condition
+        condition = await available(world)
+        return condition.get("reason") == reason and all(word in condition["message"] for word in words)
+
+    try:
+        await eventually(is_said)
+    except TimeoutError:
+        raise AssertionError(f"the pool says {condition}, and not {reason}, {words}") from None
+    return condition
+
+
+async def until_next_pod(world: Instance, before: set[str]) -> Json:
+    found: list[Json] = []
+
+    async def is_there() -> bool:
+        nonlocal found
+        found = [pod for pod in await pods_of(world) if pod["metadata"]["uid"] not in before]
+        return bool(found)
+
+    await eventually(is_there)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "words"),
+    [
+        pytest.param(1, "Error (exit code 1)\nno database", id="crashes"),
+        pytest.param(0, "Completed (exit code 0)\nno database", id="ends well"),
+    ],
+)
+async def test_a_pod_that_ends_at_once_is_made_again_after_longer_and_longer_pauses(
+    world: Instance, exit_code: int, words: str
+) -> None:
+    await world.create_workflow("etl")
+    await (await world.scripted()).put_workflow("etl")
+    await create_pool(world)
+    seen: set[str] = set()
+    made = []
+    for _ in range(3):
+        pod = await until_next_pod(world, seen)
+        seen.add(pod["metadata"]["uid"])
+        made.append(time.monotonic())
+        await end(world, pod, exit_code=exit_code)
+        await until_available_says(world, "PodsFailing", f"pod {pod['metadata']['name']}: {words}")
+    assert made[1] - made[0] >= 1
+    assert made[2] - made[1] >= 2
+    await world.create_run("r", "etl")
+
+    async def run_says_why() -> bool:
+        return words in (await world.run("r")).get("status", {}).get("message", "")
+
+    await eventually(run_says_why)
+    assert len(await pods_of(world)) == 1, "the last one is kept for its log, until there is another"
+
+
+async def test_a_mended_template_is_tried_at_once(world: Instance) -> None:
+    await create_pool(world)
+    pod = await until_next_pod(world, set())
+    annotations = {"annotations": {labels.POD_NUMBER: "9"}}  # the next one would come in five minutes
+    await world.api.patch(PODS, NAMESPACE, pod["metadata"]["name"], {"metadata": annotations})
+    await end(world, pod)
+    await until_available_says(world, "PodsFailing", "no database")
+    await world.api.patch(POOLS, NAMESPACE, POOL, {"spec": {"template": template("etl:2")}})
+    mended = await pod_with(world, "etl:2")
+    assert labels.POD_NUMBER not in mended["metadata"].get("annotations", {})
+
+    async def is_gone() -> bool:
+        return len(await pods_of(world)) == 1
+
+    await eventually(is_gone)
+
+
+async def test_a_container_that_crashes_again_and_again_is_told_in_the_same_words(world: Instance) -> None:
+    await create_pool(world)
+    pod = await until_next_pod(world, set())
+    crash = {"terminated": {"exitCode": 1, "reason": "Error", "message": "no database"}}
+    states: list[Json] = [{"state": crash}]
+    for seconds in (10, 20):
+        back_off = {"reason": "CrashLoopBackOff", "message": f"back-off {seconds}s restarting failed container"}
+        states += [{"state": {"waiting": back_off}, "lastState": crash}]
+        states += [{"state": {"running": {}}, "lastState": crash}]
+    said = []
+    for state in states:
+        container = {"name": "worker", "ready": False, "restartCount": 0, "image": "etl:1", "imageID": "", **state}
+        status = {"phase": "Running", "containerStatuses": [container]}
+        name = pod["metadata"]["name"]
+        told = await world.api.patch(PODS, NAMESPACE, name, {"status": status}, subresource="status")
+        await until_pod_seen(world, told)
+        await until_available_says(world, "PodsFailing", "Error (exit code 1)\nno database")
+        said.append((await pool_of(world))["metadata"]["resourceVersion"])
+    assert len(set(said)) == 1, "the pool's status is written once"
+    events, _ = await world.api.list_all(EVENTS, NAMESPACE)
+    assert [event["reason"] for event in events if event["involvedObject"]["kind"] == "WorkerPool"] == ["PodsFailing"]
+
+
+# --- Pods that may not be made
+
+QUOTA = "exceeded quota: full, requested: pods=1, used: pods=1, limited: pods=1"
+
+
+def refuse_pods(world: Instance, code: int, message: str, **rule: Any) -> None:
+    match = {"verb": "create", "resource": "pods"}
+    fault = {"match": match, "action": "status", "code": code, "message": message, "times": 0}
+    world.server.faults.install([fault | rule])
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "reason", "valid"),
+    [
+        pytest.param(403, f'pods "main-x7k2p" is forbidden: {QUOTA}', "FailedCreate", "True", id="a quota"),
+        pytest.param(403, "violates PodSecurity", "FailedCreate", "True", id="Pod Security admission"),
+        pytest.param(400, 'admission webhook "a.b" denied the request: no', "FailedCreate", "True", id="a webhook"),
+        pytest.param(422, "ValidatingAdmissionPolicy 'p' denied request: no", "FailedCreate", "True", id="a policy"),
+        pytest.param(422, 'Pod "main-x7k2p" is invalid: spec.x: Invalid value', "InvalidSpec", "False", id="the spec"),
+    ],
+)
+async def test_a_pool_and_its_runs_say_why_no_pod_is_made(
+    world: Instance, code: int, message: str, reason: str, valid: str
+) -> None:
+    await (await world.scripted()).put_workflow("etl")
+    refuse_pods(world, code, message)
+    await create_pool(world, minReplicas=0, maxReplicas=1)
+    await world.create_run("r", "etl")
+    words = message.replace("x7k2p", "*")
+    assert (await until_available_says(world, reason, words))["status"] == "False"
+    assert (await world.condition(POOL, "Valid", of=lambda name: pool_of(world, name)))["status"] == valid
+    assert words in await world.event(POOL, reason)
+
+    async def run_says_why() -> bool:
+        return words in (await world.run("r")).get("status", {}).get("message", "")
+
+    await eventually(run_says_why)
+    world.server.faults.clear()
+    await until_available_says(world, "PodsMissing")
+    assert (await world.condition(POOL, "Valid", of=lambda name: pool_of(world, name)))["status"] == "True"
+    assert len(await pods_of(world)) == 1
+
+
+async def test_a_pool_that_is_refused_a_pod_is_not_refused_one_at_each_change(world: Instance) -> None:
+    worker = await world.scripted()
+    await worker.put_workflow("etl")
+    refuse_pods(world, 403, QUOTA)
+    await create_pool(world, minReplicas=0, maxReplicas=1)
+    await world.create_run("r0", "etl")
+    await until_available_says(world, "FailedCreate")
+    asked = world.server.faults.rules[0].fired
+    for number in range(1, 6):
+        await world.create_run(f"r{number}", "etl")
+        await world.until(lambda: len(world.engine.store) > number)  # noqa: B023  # called before the next
+        await until_decided(world)
+    assert world.server.faults.rules[0].fired <= asked + 1
+
+
+async def test_a_spec_that_was_mended_is_tried_at_once(world: Instance) -> None:
+    refuse_pods(world, 422, "spec.containers[0].image: Required value", times=1)
+    await create_pool(world)
+    await until_available_says(world, "InvalidSpec")
+    world.engine.pools._failures[ObjectRef(NAMESPACE, POOL)] = 100
+    await world.api.patch(POOLS, NAMESPACE, POOL, {"spec": {"template": template("etl:2")}})
+    await pod_with(world, "etl:2")
+
+
+async def test_a_pool_that_can_not_replace_its_pod_is_available_and_says_so(world: Instance) -> None:
+    await create_pool(world)
+    worker = await world.scripted(pod=await pod_with(world, "etl:1"))
+    await worker.put_workflow("etl")
+    await worker.start()
+    await until_available_says(world, "Available")
+    refuse_pods(world, 403, QUOTA)
+    await world.api.patch(POOLS, NAMESPACE, POOL, {"spec": {"template": template("etl:2")}})
+    said = await until_available_says(world, "Available", "1 of 1 workers are connected, but ", QUOTA)
+    assert said["status"] == "True"
+
+
+async def test_a_pool_whose_namespace_is_being_deleted_keeps_quiet(world: Instance) -> None:
+    message = "pods is forbidden: unable to create new content in namespace default because it is being terminated"
+    refuse_pods(world, 403, message, causes=["NamespaceTerminating"])
+    before = await create_pool(world)
+    await world.until(lambda: world.server.faults.rules[0].fired == 1)
+    await until_decided(world)
+    assert ObjectRef(NAMESPACE, POOL) not in world.engine.pools._rechecks, "nothing is tried again"
+    world.engine.pools.changed(ObjectRef(NAMESPACE, POOL))
+    await until_decided(world)
+    assert world.server.faults.rules[0].fired == 1
+    assert (await pool_of(world, POOL))["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    events, _ = await world.api.list_all(EVENTS, NAMESPACE)
+    assert events == []

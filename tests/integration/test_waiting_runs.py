@@ -11,6 +11,7 @@ import pytest
 from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import PODS, POOLS
 from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.names import ObjectRef
 from tests.integration.inprocess import NAMESPACE, POOL, Instance, running_operator
 from tests.kube.eventually import eventually
 
@@ -118,7 +119,7 @@ async def test_a_crash_is_told_with_the_last_lines_of_the_log() -> None:
         pod = await one_pod(world)
         await world.create_run("r", "etl")
         await tell(world, pod, "CrashLoopBackOff", "back-off 10s", last_lines="Traceback:\nModuleNotFoundError: app\n")
-        await until_told(world, "r", "CrashLoopBackOff: back-off 10s\nTraceback:\nModuleNotFoundError: app")
+        await until_told(world, "r", "Error (exit code 1)\nTraceback:\nModuleNotFoundError: app")
 
 
 @pytest.mark.parametrize("execution", ["Pool", "Pod"])
@@ -131,6 +132,16 @@ async def test_a_refused_pod_is_told(execution: str) -> None:
         await create_pool(world, minReplicas=0, maxReplicas=1)
         await world.create_run("r", "etl")
         await until_told(world, "r", "the API server refused the")
+
+
+async def test_a_run_that_begins_to_wait_when_the_trouble_is_old_is_told_it() -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        await (await world.scripted()).put_workflow("etl")
+        await create_pool(world)
+        await tell(world, await one_pod(world), "ErrImagePull", "no such image")
+        await world.until(lambda: world.engine.pools.trouble_of(ObjectRef(NAMESPACE, POOL)) is not None)
+        await world.create_run("r", "etl")
+        await until_told(world, "r", "no such image")
 
 
 async def test_a_missing_pool_is_told() -> None:

@@ -6,7 +6,8 @@
 Every key of ``match`` is optional and a glob; requests are matched by the first rule that fits. ``skip`` matches
 pass, the next ``times`` (default 1, 0 means for ever) are hit. Actions:
 
-    status               answer ``code`` (default 500; with ``retryAfter`` seconds) instead of doing it
+    status               answer ``code`` (default 500; with ``retryAfter`` seconds, ``message``, reasons as ``causes``)
+                         instead of doing it
     delay                wait ``seconds``, then do it
     drop                 close the connection before doing it
     commit-then-drop     do it, then close the connection without an answer
@@ -63,6 +64,8 @@ class Fault:
     times: int = 1
     code: int = 500
     retry_after: int | None = None
+    message: str = ""
+    causes: tuple[str, ...] = ()
     seconds: float = 0.0
     label: str = ""
     matched: int = 0
@@ -79,7 +82,9 @@ class Fault:
 
     def error(self) -> ApiError:
         reason = _REASONS.get(self.code, "ServiceUnavailable" if self.code == 503 else "Unknown")
-        return ApiError(self.code, reason, f"injected fault: {self.code}", retry_after=self.retry_after)
+        message = self.message or f"injected fault: {self.code}"
+        details = {"causes": [{"reason": cause} for cause in self.causes]} if self.causes else None
+        return ApiError(self.code, reason, message, details=details, retry_after=self.retry_after)
 
     def report(self) -> Object:
         return {
@@ -193,6 +198,8 @@ def _parse(described: Any) -> Iterable[Fault]:
             times=int(rule.get("times", 1)),
             code=int(rule.get("code", 500)),
             retry_after=rule.get("retryAfter"),
+            message=str(rule.get("message", "")),
+            causes=tuple(rule.get("causes", ())),
             seconds=float(rule.get("seconds", 0)),
             label=str(rule.get("label", "")),
         )

@@ -318,11 +318,12 @@ def _selectors(label_selector: str | None, field_selector: str | None) -> dict[s
 
 def _error(status: int, answer: bytes, headers: Mapping[str, str], *, message: str = "") -> ApiError:
     """Turn a Status answer into the error that says what may be done about it."""
-    reason = ""
+    reason, causes = "", frozenset[str]()
     if not message:
         try:
             body = orjson.loads(answer)
             message, reason = body.get("message", ""), body.get("reason", "")
+            causes = frozenset(cause.get("reason", "") for cause in (body.get("details") or {}).get("causes") or [])
         except orjson.JSONDecodeError:
             message = answer[:500].decode("utf-8", "replace")
     match status:
@@ -343,4 +344,4 @@ def _error(status: int, answer: bytes, headers: Mapping[str, str], *, message: s
             kind = Refused if any(text in message for text in _TOO_LARGE) else Transient
             return kind(message, status=status)
         case _:
-            return Refused(message, status=status)
+            return Refused(message, status=status, causes=causes)

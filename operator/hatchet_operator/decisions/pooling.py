@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from hatchet_operator.resources import labels
@@ -73,33 +75,79 @@ def trouble_of(pod: Json) -> str | None:
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return f"Unschedulable: {condition.get('message', '')}"
+    worker = worker_status(pod)
     for container in (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])):
-        if (trouble := _trouble_of_container(container)) is not None:
+        if (trouble := _trouble_of_container(container, may_end=container is not worker)) is not None:
             return trouble
     if status.get("phase") == "Failed" and status.get("reason"):  # evicted, say: of its containers nothing is known
         return _with_details(status["reason"], status.get("message"))
     return None
 
 
-def _trouble_of_container(container: Json) -> str | None:
-    state = container.get("state", {})
-    if (ended := state.get("terminated")) and ended.get("exitCode"):
-        return _with_details(f"{ended.get('reason') or 'Error'} (exit code {ended['exitCode']})", None, ended)
+def worker_status(pod: Json) -> Json | None:
+    """Return the status of a Pod's first container, the worker; the kubelet's list is in an order of its own."""
+    statuses: list[Json] = pod.get("status", {}).get("containerStatuses") or []
+    containers = pod.get("spec", {}).get("containers") or [{}]
+    return next((status for status in statuses if status.get("name") == containers[0].get("name")), None)
+
+
+def lifetime_of(pod: Json) -> timedelta:
+    """Return how long the worker of a Pod that ended had run; it may never have begun."""
+    ended = ((worker_status(pod) or {}).get("state") or {}).get("terminated") or {}
+    if not ended.get("startedAt") or not ended.get("finishedAt"):
+        return timedelta()
+    return datetime.fromisoformat(ended["finishedAt"]) - datetime.fromisoformat(ended["startedAt"])
+
+
+def number_of(pod: Json) -> int:
+    """How many pods there were before this one, of its run, or of its pool in a row that ended at once."""
+    text = pod["metadata"].get("annotations", {}).get(labels.POD_NUMBER, "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def _trouble_of_container(container: Json, *, may_end: bool) -> str | None:
+    """Say it in the same words as long as it is the same trouble: how a container ended, and not when it starts again.
+
+    Of a container that crashes again and again the kubelet says in turn that it ended, waits and runs.
+    """
+    state = container.get("state") or {}
     waiting = state.get("waiting") or {}
-    if waiting.get("reason") in (None, "ContainerCreating", "PodInitializing"):
+    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
+    reason, message = waiting.get("reason"), waiting.get("message") or ""
+    if reason == "CrashLoopBackOff":
+        return _how_it_ended(ended) if ended else reason
+    if reason is None:
+        return _how_it_ended(ended) if ended and (ended.get("exitCode") or not may_end) else None
+    if reason in ("ContainerCreating", "PodInitializing"):
         return None
-    reason, message = waiting["reason"], waiting.get("message") or ""
     if reason == "ImagePullBackOff" and ": ErrImagePull: " in message:
         # The kubelet says the two in turn, and the one about the pause has the other at its end.
         reason, message = "ErrImagePull", message.partition(": ErrImagePull: ")[2]
-    return _with_details(reason, message, container.get("lastState", {}).get("terminated"))
+    return _with_details(reason, message)
 
 
-def _with_details(reason: str, message: str | None, ended: Json | None = None) -> str:
-    """Put a reason, its message, and the last lines that a container wrote into one text."""
-    text = f"{reason}: {message}" if message else reason
-    last_lines = ((ended or {}).get("message") or "").strip().splitlines()[-_LAST_LINES:]
-    return "\n".join([text, *last_lines])
+def _how_it_ended(ended: Json) -> str:
+    """Put how a container ended, and the last lines that it wrote, into one text."""
+    exit_code = ended.get("exitCode", 0)
+    text = f"{ended.get('reason') or ('Error' if exit_code else 'Completed')} (exit code {exit_code})"
+    return "\n".join([text, *(ended.get("message") or "").strip().splitlines()[-_LAST_LINES:]])
+
+
+def _with_details(reason: str, message: str | None) -> str:
+    return f"{reason}: {message}" if message else reason
+
+
+def without_generated_name(message: str, *, pool: str) -> str:
+    """Return the API server's words about a pod that was not made, without the name that it would have had.
+
+    It is another one at each try, and the same words are to be said once.
+    """
+    prefix = _generate_name(pool)
+    return re.sub(rf'"{re.escape(prefix)}[a-z0-9]{{5}}"', f'"{prefix}*"', message)
+
+
+def _generate_name(pool: str) -> str:
+    return f"{pool[:50]}-"
 
 
 def token_secret_name(pool: str) -> str:
@@ -107,8 +155,14 @@ def token_secret_name(pool: str) -> str:
     return f"{pool}-token"
 
 
-def make_pod(pool: WorkerPool, access: OperatorAccess) -> Json:
-    """Make a pod of the pool: its template, told where the operator is and who it is."""
+def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0) -> Json:
+    """Make a pod of the pool: its template, told where the operator is and who it is.
+
+    Args:
+        pool: Whose pod it is.
+        access: Where the operator is.
+        number: How many pods in a row ended at once before it.
+    """
     template = pool.spec.template
     spec = {**template.spec, "containers": [dict(container) for container in template.spec["containers"]]}
     worker = spec["containers"][0]
@@ -145,7 +199,7 @@ def make_pod(pool: WorkerPool, access: OperatorAccess) -> Json:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "generateName": f"{pool.metadata.name[:50]}-",
+            "generateName": _generate_name(pool.metadata.name),
             "namespace": pool.metadata.namespace,
             "labels": {
                 **template.metadata.labels,
@@ -153,7 +207,7 @@ def make_pod(pool: WorkerPool, access: OperatorAccess) -> Json:
                 labels.MANAGED_BY: labels.MANAGER,
                 labels.TEMPLATE: template_hash(pool, access),
             },
-            "annotations": dict(template.metadata.annotations),
+            "annotations": template.metadata.annotations | ({labels.POD_NUMBER: str(number)} if number else {}),
             "ownerReferences": [owner_reference(pool)],
         },
         "spec": spec,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from hatchet_operator.decisions.pooling import Json, OperatorAccess, make_pod
+from hatchet_operator.decisions.pooling import Json, OperatorAccess, make_pod, worker_status
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import owner_reference
 from hatchet_operator.resources.pod_overrides import PodOverrides
@@ -173,12 +173,4 @@ def has_ended(pod: Json) -> bool:
     status = pod.get("status", {})
     if status.get("phase") in ("Failed", "Succeeded"):
         return True
-    worker = pod["spec"]["containers"][0]["name"]
-    containers = status.get("containerStatuses") or []
-    return any(seen.get("name") == worker and "terminated" in seen.get("state", {}) for seen in containers)
-
-
-def number_of(pod: Json) -> int:
-    """How many pods the run had before this one."""
-    text = pod["metadata"].get("annotations", {}).get(labels.POD_NUMBER, "0")
-    return int(text) if text.isdecimal() else 0
+    return "terminated" in (worker_status(pod) or {}).get("state", {})

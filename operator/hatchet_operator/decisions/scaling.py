@@ -6,6 +6,10 @@ A pod goes in two steps: it is drained (its worker gets nothing new), and delete
 is over. Pods of an older template are replaced by surging: new ones are made beside them, up to a quarter more than
 desired, and an old one is drained only when enough others are connected. So a template that does not start takes
 nothing away.
+
+A pod that ended by itself is replaced after a pause, which doubles with each that did not live long: the kubelet's own
+back-off is about containers, and knows nothing of a pod that does not start them again. How many there were before is
+kept on the next pod, and the last of them is kept for its log until enough workers are connected.
 """
 
 from collections.abc import Sequence
@@ -16,7 +20,8 @@ from math import ceil
 from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.resources.workerpool import WorkerPool
 
-_ENDED = ("Failed", "Succeeded")
+_LONG_LIFE = timedelta(minutes=10)  # after which the kubelet's back-off begins anew, too
+_LONGEST_PAUSE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +30,6 @@ class PodView:
 
     Attributes:
         name: Its name.
-        phase: Its phase, in the kubelet's words.
         deleting: It is about to go.
         current: It was made from the pool's template as it is now.
         connected: Its worker has an open stream.
@@ -34,10 +38,12 @@ class PodView:
         idle_for: How long it has had none; None: it has some, or is not connected.
         draining_for: How long it has got nothing new; None: it is not draining.
         trouble: Why it does not run, in the kubelet's words.
+        number: How many pods before it ended soon after they were made.
+        ended_for: How long ago it was seen to have ended by itself; None: it did not.
+        lived: How long its worker ran, if it ended.
     """
 
     name: str
-    phase: str = "Pending"
     deleting: bool = False
     current: bool = True
     connected: bool = False
@@ -46,6 +52,9 @@ class PodView:
     idle_for: timedelta | None = None
     draining_for: timedelta | None = None
     trouble: str | None = None
+    number: int = 0
+    ended_for: timedelta | None = None
+    lived: timedelta = timedelta()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +77,7 @@ class PoolPlan:
     ready: int
     reason: Reason
     message: str
+    number: int = 0  # of the pods to create, see PodView
     recheck_after: timedelta | None = None
 
     @property
@@ -79,8 +89,8 @@ def plan_pool(pool: WorkerPool, pods: Sequence[PodView], demand: Demand) -> Pool
     """Say what a pool's pods need next."""
     spec = pool.spec
     present = [pod for pod in pods if not pod.deleting]
-    ended = [pod for pod in present if pod.phase in _ENDED]
-    running = [pod for pod in present if pod.phase not in _ENDED]
+    ended = [pod for pod in present if pod.ended_for is not None]
+    running = [pod for pod in present if pod.ended_for is None]
     staying = [pod for pod in running if pod.draining_for is None]
     current = [pod for pod in staying if pod.current]
     outdated = [pod for pod in staying if not pod.current]
@@ -88,22 +98,26 @@ def plan_pool(pool: WorkerPool, pods: Sequence[PodView], demand: Demand) -> Pool
 
     surge = max(1, ceil(desired / 4)) if outdated else 0
     room = desired + surge - len(staying)
-    create = max(min(desired - len(current), room), 0)
+    ready = sum(pod.connected for pod in staying)
+    last = _last_of_short_life(ended)
+    pause = _pause_left(last) if last else timedelta()
+    kept = last if pause or ready < desired else None
+    create = 0 if pause else max(min(desired - len(current), room), 0)
     drain = _replaceable(current, outdated, desired) if outdated else _surplus(pool, current, desired)
     draining = [pod for pod in running if pod.draining_for is not None] + drain
     done = [pod for pod in draining if pod.attempts == 0 or (pod.draining_for or timedelta()) >= spec.drain_timeout]
-    ready = sum(pod.connected for pod in staying)
-    reason, message = _availability(staying, ready, desired)
+    reason, message = _availability(staying, last, ready, desired)
     return PoolPlan(
         create=create,
         drain=tuple(pod.name for pod in drain),
-        delete=tuple(pod.name for pod in (*ended, *done)),
+        delete=tuple(pod.name for pod in (*ended, *done) if pod is not kept),
         desired=desired,
         replicas=len(staying),
         ready=ready,
         reason=reason,
         message=message,
-        recheck_after=_next_deadline(pool, current if len(current) > desired else [], draining),
+        number=last.number + 1 if last else 0,
+        recheck_after=_next_deadline(pool, current if len(current) > desired else [], draining, pause),
     )
 
 
@@ -111,6 +125,20 @@ def desired_replicas(pool: WorkerPool, *, occupied: int, demand: Demand) -> int:
     """Return how many pods the work needs, within the pool's bounds."""
     needed = ceil((occupied + demand.queued) / max(demand.slots_per_pod, 1))
     return min(max(needed, pool.spec.min_replicas), max(pool.spec.largest, pool.spec.min_replicas))
+
+
+def pause_after(number: int) -> timedelta:
+    """How long after a pod's early end the next is made: 1 s, 2 s, 4 s … 5 min."""
+    return min(timedelta(seconds=2 ** min(number, 10)), _LONGEST_PAUSE)
+
+
+def _pause_left(last: PodView) -> timedelta:
+    return max(pause_after(last.number) - (last.ended_for or timedelta()), timedelta())
+
+
+def _last_of_short_life(ended: list[PodView]) -> PodView | None:
+    early = [pod for pod in ended if pod.current and pod.lived < _LONG_LIFE]
+    return max(early, key=lambda pod: (pod.number, -(pod.ended_for or timedelta()), pod.name), default=None)
 
 
 def _replaceable(current: list[PodView], outdated: list[PodView], desired: int) -> list[PodView]:
@@ -140,16 +168,22 @@ def _least_loss(pod: PodView) -> tuple[bool, int, timedelta, str]:
     return pod.connected, pod.attempts, -(pod.idle_for or timedelta()), pod.name
 
 
-def _availability(staying: list[PodView], ready: int, desired: int) -> tuple[Reason, str]:
+def _availability(staying: list[PodView], last: PodView | None, ready: int, desired: int) -> tuple[Reason, str]:
     count = f"{ready} of {desired} workers are connected"
     if ready >= desired:
         return Reason.AVAILABLE, count
-    trouble = next((f"pod {pod.name}: {pod.trouble}" for pod in staying if pod.trouble), None)
+    starting = [pod for pod in staying if not pod.connected]
+    trouble = next((f"pod {pod.name}: {pod.trouble}" for pod in starting if pod.trouble), None)
+    if trouble is None and last is not None:
+        trouble = f"pod {last.name}: {last.trouble or 'it ended'}"
     return (Reason.PODS_FAILING, trouble) if trouble else (Reason.PODS_MISSING, count)
 
 
-def _next_deadline(pool: WorkerPool, idle: list[PodView], draining: list[PodView]) -> timedelta | None:
-    """When time alone changes the plan: a pod has been idle, or draining, for long enough."""
+def _next_deadline(
+    pool: WorkerPool, idle: list[PodView], draining: list[PodView], pause: timedelta
+) -> timedelta | None:
+    """When time alone changes the plan: a pod has been idle, draining or gone for long enough."""
     left = [pool.spec.idle_before_scale_in - pod.idle_for for pod in idle if pod.idle_for is not None]
     left += [pool.spec.drain_timeout - (pod.draining_for or timedelta()) for pod in draining if pod.attempts]
+    left += [pause] if pause else []
     return max(min(left), timedelta(milliseconds=50)) if left else None

@@ -9,7 +9,9 @@ import base64
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from weakref import WeakValueDictionary
 
 from hatchet_operator.cluster.api import Api, Json, back_off
@@ -18,11 +20,15 @@ from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS
 from hatchet_operator.decisions.pooling import (
     CA_KEY,
     OperatorAccess,
+    lifetime_of,
     make_pod,
+    number_of,
     template_hash,
     token_secret_name,
     trouble_of,
+    without_generated_name,
 )
+from hatchet_operator.decisions.run_pods import has_ended
 from hatchet_operator.decisions.scaling import Demand, PodView, PoolPlan, plan_pool
 from hatchet_operator.engine.records import Tombstones
 from hatchet_operator.engine.workers import DEFAULT_SLOTS, Worker
@@ -42,6 +48,24 @@ _TRY_AGAIN = timedelta(seconds=30)
 """After refusals, at the latest: a quota or a right may be given meanwhile, of which nobody tells us."""
 
 _GATHER_SECONDS = 0.05
+_NAMESPACE_TERMINATING = "NamespaceTerminating"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Refusal:
+    """Why the API server made no pod for a pool.
+
+    Attributes:
+        message: Its words.
+        is_of_spec: The pool's template makes no pod; else something else stands in the way, such as a quota.
+        generation: Of the pool; with another spec it is tried again at once.
+        until: time.monotonic() before which it is not tried again.
+    """
+
+    message: str
+    is_of_spec: bool
+    generation: int
+    until: float
 
 
 class Pools:
@@ -69,7 +93,10 @@ class Pools:
         self._locks: WeakValueDictionary[ObjectRef, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: set[ObjectRef] = set()
-        self._refusals: dict[ObjectRef, int] = {}  # in a row
+        self._failures: dict[ObjectRef, int] = {}  # in a row
+        self._refusals: dict[ObjectRef, _Refusal] = {}
+        self._ending: set[ObjectRef] = set()  # their namespaces are being deleted
+        self._ended_at: dict[str, float] = {}  # pod uid -> time.monotonic() when it was seen to have ended
         self._deleted_pods = Tombstones()
         self._secrets: dict[ObjectRef, Json] = {}  # what was written, by pool
         self._troubles: dict[ObjectRef, str] = {}
@@ -120,6 +147,9 @@ class Pools:
         self._pools.pop(ref, None)
         self._secrets.pop(ref, None)
         self._troubles.pop(ref, None)
+        self._failures.pop(ref, None)
+        self._refusals.pop(ref, None)
+        self._ending.discard(ref)
         if (recheck := self._rechecks.pop(ref, None)) is not None:
             recheck.cancel()
 
@@ -158,12 +188,15 @@ class Pools:
                 if pods.pop(uid, None) is not None:
                     self.changed(ref)
             self._deleted_pods.add(uid)
+            self._ended_at.pop(uid, None)
             return
         name = pod["metadata"].get("labels", {}).get(labels.POOL)
         if name is None or not any(owner["kind"] == POOLS.kind for owner in pod["metadata"].get("ownerReferences", ())):
             return  # somebody's Deployment, whose pods work for the pool but are not its to scale
         ref = ObjectRef(pod["metadata"]["namespace"], name)
         self._pods.setdefault(ref, {})[uid] = pod
+        if _has_ended(pod):
+            self._ended_at.setdefault(uid, time.monotonic())
         self.changed(ref)
 
     def changed(self, ref: ObjectRef) -> None:
@@ -184,44 +217,77 @@ class Pools:
                 await self.reconcile(ref)
             except ApiError as error:
                 log.warning("pool not reconciled", extra={"pool": str(ref), "error": str(error)})
-                self._recheck_after(ref, self._pause_after_refusal(ref))
+                self._recheck_after(ref, self._pause_after_failure(ref))
 
     # --- Decide and apply
 
     async def reconcile(self, ref: ObjectRef) -> None:
         """Bring a pool's token, pods and status to what they should be."""
         pool = self._pools.get(ref)
-        if pool is None or pool.metadata.deletion_timestamp is not None:
+        if pool is None or pool.metadata.deletion_timestamp is not None or ref in self._ending:
             return
         plan = self._plan(pool, ref)
         self._recheck_after(ref, plan.recheck_after)
         for worker in self._workers_of(ref):  # before anything is awaited: one that is idle must not get work meanwhile
             if worker.pod is not None and worker.pod.name in plan.drain:
                 self._drain(worker)
-        refused: str | None = None
-        if plan.create or self._secrets.get(ref) != self._secret_data(ref):
-            try:
-                await self._ensure_secret(pool)
-                for _ in range(plan.create):
-                    await self._create_pod(pool)
-            except Refused as error:
-                refused = f"the API server refused the pool's pod: {error.message}"
-                self._events.warn(pool, Reason.INVALID_SPEC, refused)
-                self._recheck_after(ref, self._pause_after_refusal(ref))
-            except Transient as error:
-                log.warning("pod may not have been made", extra={"pool": str(ref), "error": str(error)})
-                self._recheck_after(ref, _LOOK_AGAIN)
-            else:
-                self._refusals.pop(ref, None)
+        look_again = await self._make_what_is_missing(pool, ref, plan)
+        if ref in self._ending:
+            return
+        if look_again is not None and (plan.recheck_after is None or look_again < plan.recheck_after):
+            self._recheck_after(ref, look_again)
         for name in plan.delete:
             await self._delete_pod(ref, name)
-        self._note_trouble(ref, refused or (plan.message if plan.reason is Reason.PODS_FAILING else None))
-        await self._write_status(ref, plan, refused)
+        refusal = self._refusals.get(ref)
+        failing = plan.message if plan.reason is Reason.PODS_FAILING else None
+        self._note_trouble(ref, refusal.message if refusal else failing)
+        await self._write_status(ref, plan, refusal)
 
-    def _pause_after_refusal(self, ref: ObjectRef) -> timedelta:
+    async def _make_what_is_missing(self, pool: WorkerPool, ref: ObjectRef, plan: PoolPlan) -> timedelta | None:
+        """Make the pool's Secret and the pods that it lacks; return when to look again."""
+        if not plan.create and self._secrets.get(ref) == self._secret_data(ref):
+            self._refusals.pop(ref, None)
+            return None
+        refusal = self._refusals.get(ref)
+        if refusal is not None and refusal.generation == pool.metadata.generation:
+            left = refusal.until - time.monotonic()
+            if left > 0:
+                return timedelta(seconds=left)
+        try:
+            await self._ensure_secret(pool)
+            for _ in range(plan.create):
+                await self._create_pod(pool, number=plan.number)
+        except Transient as error:
+            log.warning("pod may not have been made", extra={"pool": str(ref), "error": str(error)})
+            return _LOOK_AGAIN
+        except Refused as error:
+            return self._refuse(pool, ref, error)
+        self._failures.pop(ref, None)
+        self._refusals.pop(ref, None)
+        return None
+
+    def _refuse(self, pool: WorkerPool, ref: ObjectRef, error: Refused) -> timedelta | None:
+        """Remember why there is no pod, and say so; return when to try again."""
+        if _NAMESPACE_TERMINATING in error.causes:  # for good, and the pool goes as well: nobody needs to hear of it
+            log.info("pool left alone, its namespace is being deleted", extra={"pool": str(ref)})
+            self._ending.add(ref)
+            self._recheck_after(ref, None)
+            return None
+        pause = self._pause_after_failure(ref)
+        self._refusals[ref] = refusal = _Refusal(
+            message="the API server refused the pool's pod: "
+            + without_generated_name(error.message, pool=pool.metadata.name),
+            is_of_spec=_is_of_spec(error),
+            generation=pool.metadata.generation,
+            until=time.monotonic() + pause.total_seconds(),
+        )
+        self._events.warn(pool, _reason_of(refusal), refusal.message)
+        return pause
+
+    def _pause_after_failure(self, ref: ObjectRef) -> timedelta:
         """A namespace that was just made refuses pods until it has its service account; a quota may do so for days."""
-        self._refusals[ref] = refusals = self._refusals.get(ref, 0) + 1
-        return timedelta(seconds=back_off(refusals + 4, longest_seconds=_TRY_AGAIN.total_seconds()))
+        self._failures[ref] = failures = self._failures.get(ref, 0) + 1
+        return timedelta(seconds=back_off(failures + 4, longest_seconds=_TRY_AGAIN.total_seconds()))
 
     def _note_trouble(self, ref: ObjectRef, trouble: str | None) -> None:
         if trouble == self._troubles.get(ref):
@@ -242,7 +308,7 @@ class Pools:
         workers = {worker.pod_uid: worker for worker in self._workers_of(ref)}
         wanted_template = template_hash(pool, self._access)
         views = [
-            _view(pod, workers.get(uid), wanted_template=wanted_template)
+            _view(pod, workers.get(uid), wanted_template=wanted_template, ended_at=self._ended_at.get(uid))
             for uid, pod in self._pods.get(ref, {}).items()
         ]
         asked = max((worker.slots for worker in workers.values()), default=DEFAULT_SLOTS)
@@ -295,10 +361,10 @@ class Pools:
         patch: Json = {"metadata": {"ownerReferences": owners}, "stringData": body["stringData"]}
         await self._api.until_answered(self._api.patch, SECRETS, namespace, name, patch)
 
-    async def _create_pod(self, pool: WorkerPool) -> None:
+    async def _create_pod(self, pool: WorkerPool, *, number: int) -> None:
         # Not repeated when no answer comes: its name is generated, so a second try could make a second pod. The watch
         # shows whether it was made, and a moment later it is decided again.
-        pod = await self._api.create(PODS, pool.metadata.namespace, make_pod(pool, self._access))
+        pod = await self._api.create(PODS, pool.metadata.namespace, make_pod(pool, self._access, number=number))
         log.info("pod created", extra={"pool": pool.metadata.name, "pod": pod["metadata"]["name"]})
         if pod["metadata"]["uid"] not in self._deleted_pods:
             ref = ObjectRef(pool.metadata.namespace, pool.metadata.name)
@@ -314,10 +380,10 @@ class Pools:
                 pod["metadata"].setdefault("deletionTimestamp", datetime.now(UTC).isoformat())
         log.info("pod deleted", extra={"pool": pool.name, "pod": name})
 
-    async def _write_status(self, ref: ObjectRef, plan: PoolPlan, refused: str | None) -> None:
+    async def _write_status(self, ref: ObjectRef, plan: PoolPlan, refusal: _Refusal | None) -> None:
         conflicts = 0
         while (pool := self._pools.get(ref)) is not None:
-            status = _status(pool, plan, refused, datetime.now(UTC))
+            status = _status(pool, plan, refusal, datetime.now(UTC))
             if status == pool.status:
                 return
             body: Json = {
@@ -347,7 +413,7 @@ class Pools:
             except NotFound:
                 return
             self.observe("MODIFIED", answer)
-            if not plan.available and plan.reason is Reason.PODS_FAILING:
+            if plan.reason is Reason.PODS_FAILING:
                 self._events.warn(pool, plan.reason, plan.message)
             return
 
@@ -360,12 +426,27 @@ class Pools:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _view(pod: Json, worker: Worker | None, *, wanted_template: str) -> PodView:
+def _has_ended(pod: Json) -> bool:
+    """Whether a pod is over; of one that does not start its containers again, a sidecar may run on."""
+    if pod["spec"].get("restartPolicy", "Always") == "Never":
+        return has_ended(pod)
+    return pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
+
+
+def _is_of_spec(error: Refused) -> bool:
+    """Whether the template itself makes no pod; admission policies and webhooks deny with the same codes."""
+    return error.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and "denied" not in error.message
+
+
+def _reason_of(refusal: _Refusal) -> Reason:
+    return Reason.INVALID_SPEC if refusal.is_of_spec else Reason.FAILED_CREATE
+
+
+def _view(pod: Json, worker: Worker | None, *, wanted_template: str, ended_at: float | None) -> PodView:
     now = time.monotonic()
     draining_since = worker.draining_since if worker else None
     return PodView(
         name=pod["metadata"]["name"],
-        phase=pod.get("status", {}).get("phase", "Pending"),
         deleting="deletionTimestamp" in pod["metadata"],
         # a pod of an operator that did not label it yet is as good as any
         current=pod["metadata"].get("labels", {}).get(labels.TEMPLATE, wanted_template) == wanted_template,
@@ -375,10 +456,13 @@ def _view(pod: Json, worker: Worker | None, *, wanted_template: str) -> PodView:
         idle_for=timedelta(seconds=now - worker.idle_since) if worker and not worker.out else None,
         draining_for=timedelta(seconds=now - draining_since) if draining_since is not None else None,
         trouble=trouble_of(pod),
+        number=number_of(pod),
+        ended_for=timedelta(seconds=now - ended_at) if ended_at is not None else None,
+        lived=lifetime_of(pod),
     )
 
 
-def _status(pool: WorkerPool, plan: PoolPlan, refused: str | None, now: datetime) -> PoolStatus:
+def _status(pool: WorkerPool, plan: PoolPlan, refusal: _Refusal | None, now: datetime) -> PoolStatus:
     old = {condition.type: condition for condition in pool.status.conditions}
 
     def condition(kind: ConditionType, value: bool, reason: Reason, message: str) -> Condition:
@@ -394,14 +478,22 @@ def _status(pool: WorkerPool, plan: PoolPlan, refused: str | None, now: datetime
             observed_generation=pool.metadata.generation or None,
         )
 
-    valid = condition(
-        ConditionType.VALID, refused is None, Reason.VALID if refused is None else Reason.INVALID_SPEC, refused or ""
-    )
+    if refusal is None:
+        available = condition(ConditionType.AVAILABLE, plan.available, plan.reason, plan.message)
+    elif plan.available:  # old pods work on while no new one can be made beside them
+        message = f"{plan.message}, but {refusal.message}"
+        available = condition(ConditionType.AVAILABLE, True, plan.reason, message)
+    else:
+        available = condition(ConditionType.AVAILABLE, False, _reason_of(refusal), refusal.message)
+    if refusal is not None and refusal.is_of_spec:
+        valid = condition(ConditionType.VALID, False, Reason.INVALID_SPEC, refusal.message)
+    else:
+        valid = condition(ConditionType.VALID, True, Reason.VALID, "")
     return PoolStatus(
         replicas=plan.replicas,
         desired_replicas=plan.desired,
         ready_replicas=plan.ready,
         selector=f"{labels.POOL}={pool.metadata.name}",
-        conditions=(condition(ConditionType.AVAILABLE, plan.available, plan.reason, plan.message), valid),
+        conditions=(available, valid),
         observed_generation=pool.metadata.generation or None,
     )

@@ -17,6 +17,7 @@ from typing import Any
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.decisions.observed import Outcome, Report, current_attempt_id
+from hatchet_operator.decisions.pooling import worker_status
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
 from hatchet_operator.engine.registrations import (
@@ -496,7 +497,7 @@ def _container_ended(worker: Worker, pod: Json) -> str | None:
     Container states that began before ``container_after`` are about an earlier process of the same Pod: a Pod's
     status comes late, and a worker that just registered must not die of its predecessor's end.
     """
-    status = _worker_container(pod)
+    status = worker_status(pod)
     if status is None:
         return None
     running = status.get("state", {}).get("running")
@@ -515,10 +516,3 @@ def _container_ended(worker: Worker, pod: Json) -> str | None:
     elif worker.container != container:
         return "its container was restarted"
     return None
-
-
-def _worker_container(pod: Json) -> Json | None:
-    """Return the status of a Pod's first container; the kubelet's list is in an order of its own."""
-    statuses: list[Json] = pod.get("status", {}).get("containerStatuses") or []
-    containers = pod.get("spec", {}).get("containers") or [{}]
-    return next((status for status in statuses if status.get("name") == containers[0].get("name")), None)

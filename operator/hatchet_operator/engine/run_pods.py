@@ -16,13 +16,12 @@ from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.decisions.graph import Graph
-from hatchet_operator.decisions.pooling import trouble_of
+from hatchet_operator.decisions.pooling import number_of, trouble_of
 from hatchet_operator.decisions.run_pods import (
     RunPodsPlan,
     RunPodView,
     has_ended,
     make_run_pod,
-    number_of,
     plan_run_pods,
 )
 from hatchet_operator.engine.pools import Pools

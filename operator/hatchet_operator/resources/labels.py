@@ -15,7 +15,7 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "hatchet-operator"
 
 POD_NUMBER = f"{GROUP}/pod-number"
-"""Annotation of a Pod that was made for one run: how many the run had before."""
+"""Annotation of a Pod: how many there were before it, of its run, or of its pool in a row that ended at once."""
 
 REGISTRATION = f"{GROUP}/registration"
 """Annotation of a worker's Pod: the registration, as JSON text, so that a new operator knows its workers."""

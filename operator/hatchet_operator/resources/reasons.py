@@ -85,6 +85,7 @@ class Reason(StrEnum):
     AVAILABLE = "Available"
     PODS_MISSING = "PodsMissing"
     PODS_FAILING = "PodsFailing"
+    FAILED_CREATE = "FailedCreate"
     # Events
     POD_KILLED = "PodKilled"
     SPAWN_INPUT_DIFFERS = "SpawnInputDiffers"

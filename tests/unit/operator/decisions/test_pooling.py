@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from hatchet_operator.decisions.pooling import OperatorAccess, make_pod, may_supersede, template_hash, trouble_of
+from hatchet_operator.decisions.pooling import (
+    OperatorAccess,
+    lifetime_of,
+    make_pod,
+    may_supersede,
+    number_of,
+    template_hash,
+    trouble_of,
+    without_generated_name,
+)
 from hatchet_operator.resources.workerpool import WorkerPool
 
 ACCESS = OperatorAccess(grpc_address="10.0.0.1:7070")
+CRASH = {"exitCode": 1, "reason": "Error", "message": "ModuleNotFoundError: app"}
 
 
 def make_pool(replicas: int = 1, *, pod: dict[str, Any] | None = None, **metadata: Any) -> WorkerPool:
@@ -34,12 +45,22 @@ def make_pool(replicas: int = 1, *, pod: dict[str, Any] | None = None, **metadat
         ),
         pytest.param(
             {
-                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-                "lastState": {"terminated": {"message": "ModuleNotFoundError: app"}},
+                "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s restarting"}},
+                "lastState": {"terminated": CRASH},
             },
-            "CrashLoopBackOff\nModuleNotFoundError: app",
-            id="it crashed: its own last words",
+            "Error (exit code 1)\nModuleNotFoundError: app",
+            id="it crashed and waits: its own last words",
         ),
+        pytest.param(
+            {"state": {"terminated": CRASH}}, "Error (exit code 1)\nModuleNotFoundError: app", id="it just crashed"
+        ),
+        pytest.param(
+            {"state": {"running": {}}, "lastState": {"terminated": CRASH}},
+            "Error (exit code 1)\nModuleNotFoundError: app",
+            id="it crashed and runs again",
+        ),
+        pytest.param({"state": {"waiting": {"reason": "CrashLoopBackOff"}}}, "CrashLoopBackOff", id="nobody knows why"),
+        pytest.param({"state": {"running": {}}, "lastState": {}}, None, id="it runs"),
         pytest.param(
             {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off: ErrImagePull: no such image"}}},
             "ErrImagePull: no such image",
@@ -50,7 +71,11 @@ def make_pool(replicas: int = 1, *, pod: dict[str, Any] | None = None, **metadat
             "Error (exit code 3)\n" + "\n".join(map(str, range(10, 20))),
             id="it ended: the last lines of its log",
         ),
-        pytest.param({"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}, None, id="it ended well"),
+        pytest.param(
+            {"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}},
+            "Completed (exit code 0)",
+            id="it ended, which a worker does not",
+        ),
     ],
 )
 def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
@@ -71,13 +96,53 @@ def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
         ),
         pytest.param(
             {"initContainerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}}]},
-            "CrashLoopBackOff: back-off",
+            "CrashLoopBackOff",
             id="what comes before the worker",
+        ),
+        pytest.param(
+            {"initContainerStatuses": [{"name": "init", "state": {"terminated": {"exitCode": 0}}}]},
+            None,
+            id="what comes before the worker ended well",
+        ),
+        pytest.param(
+            {"containerStatuses": [{"name": "sidecar", "state": {"terminated": {"exitCode": 0}}}]},
+            None,
+            id="what stands beside the worker ended well",
         ),
     ],
 )
-def test_what_troubles_a_pod_as_a_whole(status: dict[str, Any], want: str) -> None:
-    assert trouble_of({"metadata": {"name": "a"}, "status": status}) == want
+def test_what_troubles_a_pod_as_a_whole(status: dict[str, Any], want: str | None) -> None:
+    pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "worker"}]}, "status": status}
+    assert trouble_of(pod) == want
+
+
+@pytest.mark.parametrize(
+    ("state", "want"),
+    [
+        pytest.param({}, 0, id="its worker never began"),
+        pytest.param({"terminated": {"exitCode": 137}}, 0, id="nobody knows"),
+        pytest.param(
+            {"terminated": {"startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:01:00Z"}}, 60, id="known"
+        ),
+    ],
+)
+def test_how_long_a_worker_lived(state: dict[str, Any], want: int) -> None:
+    status = {"containerStatuses": [{"name": "worker", "state": state}]}
+    pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "worker"}]}, "status": status}
+    assert lifetime_of(pod) == timedelta(seconds=want)
+
+
+def test_a_pod_knows_how_many_ended_before_it() -> None:
+    assert number_of(make_pod(make_pool(), ACCESS, number=3)) == 3
+    assert number_of(make_pod(make_pool(), ACCESS)) == 0
+    strange = {"metadata": {"annotations": {"hatchet-operator.dev/pod-number": "many"}}}
+    assert number_of(strange) == 0
+
+
+def test_words_about_a_pod_that_was_not_made_are_the_same_at_each_try() -> None:
+    words = 'pods "main-x7k2p" is forbidden: exceeded quota: main-quota, requested: pods=1'
+    want = 'pods "main-*" is forbidden: exceeded quota: main-quota, requested: pods=1'
+    assert without_generated_name(words, pool="main") == want
 
 
 def test_a_pod_is_its_template_and_knows_the_operator() -> None:

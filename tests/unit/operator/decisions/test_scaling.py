@@ -32,6 +32,10 @@ def starting(name: str, **given: Any) -> PodView:
     return PodView(name=name, **given)
 
 
+def ended(name: str, **given: Any) -> PodView:
+    return PodView(name=name, **{"ended_for": timedelta(), **given})
+
+
 def plan(pods: list[PodView], *, queued: int = 0, slots: int = 10, **spec: Any) -> PoolPlan:
     return plan_pool(make_pool(**spec), pods, Demand(queued=queued, slots_per_pod=slots))
 
@@ -48,7 +52,7 @@ def plan(pods: list[PodView], *, queued: int = 0, slots: int = 10, **spec: Any) 
         pytest.param([], 250, {"min_replicas": 0, "max_replicas": 5}, 5, id="never more than the maximum"),
         pytest.param([busy("a", 10)], 1, {"max_replicas": 5}, 1, id="running work counts too"),
         pytest.param([starting("a")], 5, {"max_replicas": 5}, 0, id="a pod that is starting is not made twice"),
-        pytest.param([starting("a", phase="Failed")], 0, {}, 1, id="a pod that failed is replaced"),
+        pytest.param([ended("a", lived=LONG)], 0, {}, 1, id="a pod that ended is replaced"),
         pytest.param([starting("a", deleting=True)], 0, {}, 1, id="a pod that is going is replaced"),
         pytest.param([], 5, {"min_replicas": 2}, 2, id="without a maximum the minimum is it"),
     ],
@@ -122,6 +126,58 @@ class TestReplacing:
         assert (want.drain, want.delete) == ((), ())
 
 
+class TestEndingAtOnce:
+    """Pods that end by themselves, again and again."""
+
+    @pytest.mark.parametrize(
+        ("number", "want"),
+        [(0, 1), (1, 2), (2, 4), (8, 256), (9, 300), (10_000, 300)],
+    )
+    def test_the_pause_doubles_up_to_five_minutes(self, number: int, want: int) -> None:
+        made = plan([ended("a", number=number)])
+        assert (made.create, made.delete, made.recheck_after) == (0, (), timedelta(seconds=want))
+        made = plan([ended("a", number=number, ended_for=timedelta(seconds=want))])
+        assert (made.create, made.number) == (1, number + 1)
+
+    def test_the_pause_is_the_pools_and_counts_from_the_last_end(self) -> None:
+        pods = [ended("a", number=3, ended_for=LONG), ended("b", number=3), ended("c", number=1)]
+        made = plan(pods, min_replicas=3)
+        assert (made.create, made.recheck_after) == (0, timedelta(seconds=8))
+        assert made.delete == ("a", "c")
+
+    @pytest.mark.parametrize(
+        "pod",
+        [
+            pytest.param(ended("a", number=5, lived=timedelta(minutes=10)), id="it lived long"),
+            pytest.param(ended("a", number=5, current=False), id="it was made from another template"),
+        ],
+    )
+    def test_there_is_no_pause_when(self, pod: PodView) -> None:
+        made = plan([pod])
+        assert (made.create, made.number, made.delete) == (1, 0, ("a",))
+
+    def test_the_last_one_is_kept_until_the_next_is_connected(self) -> None:
+        last = ended("a", ended_for=LONG)
+        assert plan([last, starting("b", number=1)]).delete == ()
+        assert plan([last, idle("b", number=1)]).delete == ("a",)
+
+    def test_its_words_stay_while_the_next_one_starts(self) -> None:
+        last = ended("a", ended_for=LONG, trouble="Error (exit code 1)\nno database")
+        for pods in ([last], [last, starting("b", number=1)]):
+            made = plan(pods)
+            assert (made.reason, made.message) == (Reason.PODS_FAILING, "pod a: Error (exit code 1)\nno database")
+        assert plan([last, idle("b", number=1)]).reason is Reason.AVAILABLE
+
+    def test_pods_that_work_go_on_meanwhile(self) -> None:
+        made = plan([ended("a", number=4), busy("b")], min_replicas=2)
+        assert (made.create, made.drain, made.ready) == (0, (), 1)
+
+
+def test_a_connected_pod_is_not_blamed_for_how_its_container_ended_before() -> None:
+    made = plan([idle("a", trouble="OOMKilled (exit code 137)"), starting("b")], min_replicas=2)
+    assert (made.reason, made.message) == (Reason.PODS_MISSING, "1 of 2 workers are connected")
+
+
 def test_a_pod_that_does_not_start_is_told_of() -> None:
     want = plan([starting("a", trouble="ErrImagePull: no such image")])
     assert (want.reason, want.message) == (Reason.PODS_FAILING, "pod a: ErrImagePull: no such image")
@@ -135,7 +191,6 @@ PODS = st.lists(
     st.builds(
         PodView,
         name=st.uuids().map(str),
-        phase=st.sampled_from(["Pending", "Running", "Failed"]),
         deleting=st.booleans(),
         current=st.booleans(),
         connected=st.booleans(),
@@ -143,6 +198,8 @@ PODS = st.lists(
         occupied=st.integers(0, 3),
         idle_for=st.none() | st.timedeltas(timedelta(), LONG),
         draining_for=st.none() | st.timedeltas(timedelta(), timedelta(minutes=1)),
+        ended_for=st.none() | st.timedeltas(timedelta(), LONG),
+        number=st.integers(0, 20),
     ),
     max_size=12,
 )
@@ -153,6 +210,6 @@ def test_no_plan_removes_work_or_overshoots(pods: list[PodView], queued: int, le
     want = plan(pods, queued=queued, min_replicas=least, max_replicas=least + more)
     by_name = {pod.name: pod for pod in pods}
     assert least <= want.desired <= least + more
-    assert all(by_name[name].attempts == 0 or by_name[name].phase == "Failed" for name in want.delete)
+    assert all(by_name[name].attempts == 0 or by_name[name].ended_for is not None for name in want.delete)
     assert want.replicas + want.create <= max(want.desired + max(1, -(-want.desired // 4)), want.replicas)
     assert not any(by_name[name].deleting for name in (*want.drain, *want.delete))
