@@ -15,7 +15,7 @@ import pytest
 
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster.api import Api, Endpoint, Json
-from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS
+from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS, Resource
 from hatchet_operator.decisions.observed import ObservedRun, Outcome, RunPlan
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.dispatcher.translation import registration_request
@@ -739,6 +739,43 @@ async def test_a_pool_made_anew_under_its_name_takes_its_secret_over(engine: Eng
     secret = await api.get(SECRETS, NAMESPACE, f"{POOL}-token")
     assert [owner["uid"] for owner in secret["metadata"]["ownerReferences"]] == [pool["metadata"]["uid"]]
     assert "token" in secret["data"]
+
+
+async def owners_of(api: Api, *kinds: Resource) -> list[str]:
+    objects = [obj for kind in kinds for obj in (await api.list_all(kind, NAMESPACE))[0]]
+    return [owner["uid"] for obj in objects for owner in obj["metadata"].get("ownerReferences", ())]
+
+
+async def test_a_pool_that_is_made_anew_between_two_events_gets_a_secret_of_its_own(engine: Engine, api: Api) -> None:
+    earlier = await api.create(POOLS, NAMESPACE, make_pool())
+    engine.pools.observe("ADDED", earlier)
+    await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
+    await api.delete(POOLS, NAMESPACE, POOL)
+    anew = await api.create(POOLS, NAMESPACE, make_pool(minReplicas=0))
+    engine.pools.observe("MODIFIED", anew)
+
+    async def is_its_own() -> bool:
+        return await owners_of(api, PODS, SECRETS) == [anew["metadata"]["uid"]]
+
+    await eventually(is_its_own, within_seconds=SECONDS)
+
+
+async def test_a_pool_that_is_made_anew_does_not_count_pods_that_were_left_alone(engine: Engine, api: Api) -> None:
+    engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, make_pool()))
+    await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
+    await api.delete(POOLS, NAMESPACE, POOL, propagation="Orphan")
+
+    async def is_left_alone() -> bool:
+        return await owners_of(api, PODS) == []
+
+    await eventually(is_left_alone, within_seconds=SECONDS)
+    anew = await api.create(POOLS, NAMESPACE, make_pool())
+    engine.pools.observe("MODIFIED", anew)
+
+    async def has_its_own() -> bool:
+        return await owners_of(api, PODS) == [anew["metadata"]["uid"]]
+
+    await eventually(has_its_own, within_seconds=SECONDS)
 
 
 async def test_a_secret_of_somebody_else_is_not_written_over(engine: Engine, api: Api) -> None:

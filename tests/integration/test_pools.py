@@ -14,7 +14,15 @@ from hatchet_operator.cluster.kinds import EVENTS, PODS, POOLS
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.names import ObjectRef
-from tests.integration.inprocess import NAMESPACE, POOL, Instance, ScriptedWorker, running_operator
+from tests.integration.inprocess import (
+    NAMESPACE,
+    POOL,
+    Instance,
+    ScriptedWorker,
+    operator_of,
+    running_operator,
+    running_server,
+)
 from tests.kube.eventually import eventually
 
 
@@ -123,6 +131,83 @@ async def test_runs_of_the_old_definition_go_on_when_an_old_pod_starts_again(wor
     again = await old.next()
     await old.complete(again)
     assert (await world.finished("r"))["phase"] == "Succeeded"
+
+
+# --- A workflow that another pool is to have
+
+OTHER = "other"
+
+
+async def test_attempts_that_nobody_got_yet_go_to_the_new_pool(world: Instance) -> None:
+    worker = await world.scripted()
+    await worker.put_workflow("etl")
+    await worker.start(slots=1)
+    await world.create_run("running", "etl")
+    running = await worker.next()
+    await world.create_run("queued", "etl")
+    await world.until(lambda: bool(world.engine.runs.queue.waiting_in(NAMESPACE, POOL)))
+    await world.patch_workflow("etl", pool=OTHER)
+    other = await world.scripted(pool=OTHER)
+    await other.put_workflow("etl")
+    await other.start()
+    await other.complete(await other.next())
+    await worker.complete(running)
+    for name in ("queued", "running"):
+        assert (await world.finished(name))["phase"] == "Succeeded"
+    assert worker.has_nothing_new
+
+
+async def test_a_pool_that_takes_a_workflow_over_gets_what_waits(world: Instance) -> None:
+    worker = await world.scripted()
+    await worker.put_workflow("etl")
+    await world.create_run("r", "etl")
+    await world.until(lambda: bool(world.engine.runs.queue.waiting_in(NAMESPACE, POOL)))
+    other = await world.scripted(pool=OTHER)
+    await other.put_workflow("etl")
+    await other.start()
+    await other.complete(await other.next())
+    assert (await world.finished("r"))["phase"] == "Succeeded"
+
+
+async def test_a_run_of_an_earlier_definition_goes_on_in_the_new_pool() -> None:
+    steps: list[Json] = [{"readable_id": "a"}, {"readable_id": "b", "parents": ["a"]}]
+    async with running_server() as (server, url):
+        async with operator_of(server, url) as world:
+            worker = await world.scripted()
+            await worker.put_workflow("etl", steps)
+            await worker.start()
+            await world.create_run("r", "etl")
+            await worker.complete(await worker.next())
+            await worker.next()
+            await worker.put_workflow("etl", [*steps, {"readable_id": "c"}])
+            await worker.close()
+        async with operator_of(server, url, rejoin=0.1) as world:
+            await world.until(lambda: bool(world.engine.runs.queue.waiting_in(NAMESPACE, POOL)))
+            await world.patch_workflow("etl", pool=OTHER)
+            other = await world.scripted(pool=OTHER)
+            await other.put_workflow("etl", [*steps, {"readable_id": "c"}])
+            await other.start()
+            action = await other.next()
+            assert action.task_name == "b"
+            await other.complete(action)
+            assert (await world.finished("r"))["phase"] == "Succeeded"
+            assert other.has_nothing_new
+
+
+async def test_the_pod_of_a_run_is_made_anew_from_the_new_pool(world: Instance) -> None:
+    await create_pool(world, minReplicas=0)
+    await create_pool(world, OTHER, minReplicas=0)
+    await world.create_workflow("etl", execution="Pod")
+    await (await world.scripted()).put_workflow("etl")
+    await world.create_run("r", "etl")
+
+    async def has_pods(pool: str, *names: str) -> bool:
+        return [pod["metadata"]["name"] for pod in await pods_of(world, pool)] == list(names)
+
+    await eventually(lambda: has_pods(POOL, "r"))
+    await world.patch_workflow("etl", pool=OTHER)
+    await eventually(lambda: has_pods(OTHER, "r-1"))
+    await eventually(lambda: has_pods(POOL))
 
 
 # --- Pods that end at once

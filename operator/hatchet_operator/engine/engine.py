@@ -367,19 +367,19 @@ class Engine:
     def _workflow_changed(self, workflow: ObjectRef) -> None:
         seen = self.workflows.get(workflow)
         ttl = seen.spec.ttl if seen else None
-        ttl_changed = (
-            self._ttls.pop(workflow, None) != ttl
-        )  # finished runs, of which there may be many, ask for no more
+        # finished runs, of which there may be many, ask for no more
+        ttl_changed = self._ttls.pop(workflow, None) != ttl
         if ttl is not None:
             self._ttls[workflow] = ttl
-        self.runs.reconcile_all(
-            [
-                record
-                for record in self.store
-                if (record.ref.namespace, record.workflow) == (workflow.namespace, workflow.name)
-                and (not record.is_final or (ttl_changed and record.parent_uid is None))
-            ]
-        )
+        records = [
+            record
+            for record in self.store
+            if (record.ref.namespace, record.workflow) == (workflow.namespace, workflow.name)
+            and (not record.is_final or (ttl_changed and record.parent_uid is None))
+        ]
+        for record in records:
+            self.runs.follow_pool(record)
+        self.runs.reconcile_all(records)
 
 
 async def find_token_key(api: Api, settings: Settings) -> str:

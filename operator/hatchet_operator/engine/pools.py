@@ -173,6 +173,8 @@ class Pools:
             return
         if known is not None and int(obj["metadata"]["resourceVersion"]) <= int(known.metadata.resource_version):
             return
+        if known is not None and known.metadata.uid != obj["metadata"]["uid"]:
+            self.forget(ref)  # deleted and made anew between two events, and what it had goes with it
         try:
             self._pools[ref] = WorkerPool.model_validate(obj)
         except ValueError as error:
@@ -191,7 +193,7 @@ class Pools:
             self._ended_at.pop(uid, None)
             return
         name = pod["metadata"].get("labels", {}).get(labels.POOL)
-        if name is None or not any(owner["kind"] == POOLS.kind for owner in pod["metadata"].get("ownerReferences", ())):
+        if name is None or _pool_uid_of(pod) is None:
             return  # somebody's Deployment, whose pods work for the pool but are not its to scale
         ref = ObjectRef(pod["metadata"]["namespace"], name)
         self._pods.setdefault(ref, {})[uid] = pod
@@ -310,6 +312,7 @@ class Pools:
         views = [
             _view(pod, workers.get(uid), wanted_template=wanted_template, ended_at=self._ended_at.get(uid))
             for uid, pod in self._pods.get(ref, {}).items()
+            if _pool_uid_of(pod) == pool.metadata.uid  # not of an earlier one of that name, with which they go
         ]
         asked = max((worker.slots for worker in workers.values()), default=DEFAULT_SLOTS)
         return plan_pool(pool, views, Demand(queued=self._queued(ref), slots_per_pod=pool.spec.slots or asked))
@@ -424,6 +427,11 @@ class Pools:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _pool_uid_of(pod: Json) -> str | None:
+    owners = pod["metadata"].get("ownerReferences", ())
+    return next((owner["uid"] for owner in owners if owner["kind"] == POOLS.kind), None)
 
 
 def _has_ended(pod: Json) -> bool:

@@ -271,12 +271,17 @@ class RunPods:
             deleting="deletionTimestamp" in metadata,
             current=trouble is None or record is None or self._is_current(pod.obj, record),
             connected=any(worker.stream is not None for worker in workers),
-            draining=any(worker.draining for worker in workers),
+            draining=any(worker.draining for worker in workers) or self._is_of_another_pool(pod.obj, record),
             attempts=sum(len(worker.out) for worker in workers),
             lost=pod.lost and not workers and pod.ended_at is None,
             stopping_for=timedelta(seconds=now - min(pod.stopping.values())) if pod.stopping else None,
             trouble=trouble,
         )
+
+    def _is_of_another_pool(self, obj: Json, record: RunRecord | None) -> bool:
+        """Whether the workflow was given to another pool since the pod was made: its worker gets nothing new."""
+        graph = self._graph_of(record) if record else None
+        return graph is not None and graph.pool not in (None, obj["metadata"]["labels"][labels.POOL])
 
     def _is_current(self, obj: Json, record: RunRecord) -> bool:
         wanted = self._make(record, number_of(obj))

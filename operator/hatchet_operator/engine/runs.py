@@ -331,6 +331,15 @@ class Runs:
         for attempt in [attempt for attempt in record.attempts.values() if attempt.worker is None]:
             self._take_back(record, attempt)
 
+    def follow_pool(self, record: RunRecord) -> None:
+        """Have attempts that nobody got yet wait for the pool that the workflow has now; others end where they are."""
+        graph, current = record.graph, self._workflows.graph_of(record.run)
+        if graph is None or current is None or graph.pool == current.pool:
+            return
+        record.graph = replace(graph, pool=current.pool)
+        self._leave_queue(record)  # and into the other one, with the next decision
+        self.queue.on_demand(record.ref.namespace, graph.pool, None)  # there is less of it
+
     def _tell_cancel(self, attempt: Attempt) -> None:
         if attempt.worker is not None:
             attempt.worker.send(

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
 
@@ -145,6 +145,7 @@ class Workflows:
             workflow = Workflow.model_validate({**obj, "status": {}})
         record = self._records[ref] = WorkflowRecord(workflow=workflow, version=version)
         self._compile(record)
+        self._move_revisions(ref, record.graph)
         self.on_change(ref)
 
     def known(self) -> list[ObjectRef]:
@@ -170,6 +171,12 @@ class Workflows:
             )
         except InvalidDefinitionError as error:
             log.warning("definition is no graph", extra={"workflow": workflow.metadata.name, "error": str(error)})
+
+    def _move_revisions(self, workflow: ObjectRef, current: Graph | None) -> None:
+        """Earlier definitions are executed by the pool that the workflow has now."""
+        for ref, graph in self._revisions.graphs.items():
+            if current is not None and (ref.namespace, graph.workflow) == (workflow.namespace, workflow.name):
+                self._revisions.graphs[ref] = replace(graph, pool=current.pool)
 
     async def reconcile(self, ref: ObjectRef) -> None:
         """Write the conditions that a person should see of their spec."""
