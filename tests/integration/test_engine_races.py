@@ -483,10 +483,7 @@ async def test_a_worker_gets_no_attempt_of_another_pool_by_claiming_to_hold_it(s
 
 async def test_a_pod_speaks_of_attempts_from_before_a_restart_once_it_listens(server: ApiServer, api: Api) -> None:
     pods = [await create_pod(api, name, pool=POOL) for name in ("a", "b")]
-    of_a, of_b = (
-        Caller(namespace=NAMESPACE, pool=POOL, pod_name=pod["metadata"]["name"], pod_uid=pod["metadata"]["uid"])
-        for pod in pods
-    )
+    of_a, of_b = map(caller_of, pods)
     request = RegistrationRequest(name="worker", actions=("etl:work", "child:work"))
     async with started(server) as engine:
         for name in ("etl", "child"):
@@ -511,6 +508,57 @@ async def test_a_pod_speaks_of_attempts_from_before_a_restart_once_it_listens(se
         await engine.spawning.trigger(child_trigger(attempt, "run", caller=of_a))
         await engine.report(of_a, attempt, Outcome.COMPLETED, run_uid=uid)
         assert await phase_of(api, "run") == "Succeeded"
+
+
+def caller_of(pod: Json) -> Caller:
+    return Caller(namespace=NAMESPACE, pool=POOL, pod_name=pod["metadata"]["name"], pod_uid=pod["metadata"]["uid"])
+
+
+async def test_what_a_pod_had_that_died_while_no_operator_was_there_goes_out_at_once(
+    server: ApiServer, api: Api
+) -> None:
+    pod = await create_pod(api, "drained", pool=POOL)
+    request = RegistrationRequest(name="worker", actions=("etl:work",))
+    async with started(server, running_after=timedelta()) as engine:
+        await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+        worker = await engine.registry.register(caller_of(pod), request)
+        _, stream = engine.registry.listen(caller_of(pod), worker.id, [])
+        await api.create(RUNS, NAMESPACE, make_run("run"))
+        await next_attempt(stream)
+        await until_phase(api, "run", "Running")
+    await api.delete(PODS, NAMESPACE, "drained", grace_seconds=0)
+    async with started(server) as engine:
+        _, stream = await connect(engine, "etl")
+        attempt = await next_attempt(stream)
+        await engine.report(MAIN, attempt, Outcome.COMPLETED)
+        run = await api.get(RUNS, NAMESPACE, "run")
+        assert (run["status"]["phase"], run["status"]["steps"]["work"].get("losses", 0)) == ("Succeeded", 0)
+
+
+async def test_a_step_of_a_worker_that_does_not_say_what_it_holds_is_waited_for(server: ApiServer, api: Api) -> None:
+    async with started(server, running_after=timedelta()) as engine:
+        worker, stream = await connect(engine, "etl")
+        run = await api.create(RUNS, NAMESPACE, make_run("run"))
+        attempt = await next_attempt(stream)
+        await until_phase(api, "run", "Running")
+    async with started(server, rejoin=timedelta(seconds=1)) as engine:
+        worker, _ = engine.registry.listen(MAIN, worker.id, None)
+        assert engine.runs.holding
+        await engine.report(MAIN, attempt, Outcome.COMPLETED, run_uid=run["metadata"]["uid"])
+        assert await phase_of(api, "run") == "Succeeded"
+        assert not worker.out
+        await until(lambda: not engine.runs.holding)
+
+
+async def test_a_worker_whose_registration_can_not_be_kept_is_told_to_come_again(
+    server: ApiServer, engine: Engine
+) -> None:
+    match = {"verb": ["create"], "resource": ["leases"]}
+    server.faults.install([{"match": match, "action": "status", "code": 403, "message": "exceeded quota: full"}])
+    with pytest.raises(NotReady, match="exceeded quota: full"):
+        await connect(engine, "etl")
+    assert not engine.registry.workers_of_pool(MAIN.pool_ref)
+    await connect(engine, "etl")
 
 
 async def test_the_runs_of_a_deleted_workflow_go_on_after_a_restart(server: ApiServer, api: Api) -> None:

@@ -9,7 +9,7 @@ import logging
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import LEASES, PODS
 from hatchet_operator.engine.workers import Registration
-from hatchet_operator.errors import AlreadyExists, NotFound, Refused
+from hatchet_operator.errors import AlreadyExists, NotFound, NotReady, Refused
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import worker_lease_name
 
@@ -29,7 +29,11 @@ async def keep_on_pod(api: Api, pod: Json, registration: Registration) -> bool:
 
 
 async def keep_in_lease(api: Api, namespace: str, registration: Registration) -> None:
-    """Write the registration of a worker outside of Pods."""
+    """Write the registration of a worker outside of Pods.
+
+    Raises:
+        NotReady: It can't be kept. Another operator would know nothing of the worker, and give out anew what it has.
+    """
     name = worker_lease_name(registration.worker_id)
     annotations = {labels.REGISTRATION: _to_text(registration)}
     lease: Json = {
@@ -43,13 +47,17 @@ async def keep_in_lease(api: Api, namespace: str, registration: Registration) ->
         },
         "spec": {"holderIdentity": registration.name},
     }
+    patch: Json = {"metadata": {"annotations": annotations}}
     try:
-        await api.until_answered(lambda: api.create(LEASES, namespace, lease))
-    except AlreadyExists:
-        patch: Json = {"metadata": {"annotations": annotations}}
-        await api.until_answered(lambda: api.patch(LEASES, namespace, name, patch))
-    except Refused as error:
+        try:
+            await api.until_answered(lambda: api.create(LEASES, namespace, lease))
+        except AlreadyExists:
+            await api.until_answered(lambda: api.patch(LEASES, namespace, name, patch))
+    except (NotFound, Refused) as error:
         log.warning("registration not kept", extra={"worker": registration.worker_id, "error": str(error)})
+        raise NotReady(
+            f'the registration of worker "{registration.name}" can\'t be kept in Lease {namespace}/{name}: {error}'
+        ) from error
 
 
 async def read_leases(api: Api, namespace: str | None) -> list[tuple[str, Registration]]:

@@ -116,6 +116,7 @@ class Registry:
 
         Raises:
             NotPermitted: A Pod registers as another one.
+            NotReady: The registration can't be kept.
         """
         if caller.pod_uid is not None and request.pod_uid not in (None, caller.pod_uid):
             raise NotPermitted(
@@ -253,6 +254,7 @@ class Registry:
         worker = self.get(caller, worker_id)
         if held is None and not worker.reported and worker.pod is not None:
             held = self._written_down_of(worker)
+        worker.is_mute = held is None and not worker.reported
         self._disconnect(worker)
         stream = worker.stream = WorkerStream(self._may_command)
         self._seen(worker)
@@ -432,15 +434,24 @@ class Registry:
     def _release_hold_when_all_reported(self) -> None:
         if self._rejoin is None or not all(worker.reported for worker in self._workers.values()):
             return
-        if self._runs.holding and self._somebody_unknown_runs_a_step():
+        if self._runs.holding and self._somebody_mute_runs_a_step():
             return
         self._rejoin.cancel()
         self._rejoin = None
         self._runs.release_hold(somebody_is_missing=False)
 
-    def _somebody_unknown_runs_a_step(self) -> bool:
-        """A step that was written down as running, and that none of the known workers claimed: one outside a Pod."""
-        return any(_has_unclaimed_step(record) for record in self._store if record.may_be_out)
+    def _somebody_mute_runs_a_step(self) -> bool:
+        """Whether a step is written down as running with a worker that does not say so; its result may come yet.
+
+        Outside of Pods names are not unique, so the worker can't be taken to have it.
+        """
+        mute = {(worker.namespace, worker.shown_name) for worker in self._workers.values() if worker.is_mute}
+        return bool(mute) and any(
+            (record.ref.namespace, name) in mute
+            for record in self._store
+            if record.may_be_out
+            for name in _unclaimed_by(record)
+        )
 
     def _end_rejoin(self) -> None:
         self._rejoin = None
@@ -475,11 +486,13 @@ def _run_of(pod: Json | None) -> str | None:
     return uid
 
 
-def _has_unclaimed_step(record: RunRecord) -> bool:
-    return any(
-        state.worker is not None and state.phase == "Running" and name not in record.attempts
+def _unclaimed_by(record: RunRecord) -> list[str]:
+    """Return the workers that have steps, as was written down, and did not say so."""
+    return [
+        state.worker
         for name, state in record.run.status.steps.items()
-    )
+        if state.worker is not None and state.phase == "Running" and name not in record.attempts
+    ]
 
 
 def _started_at(record: RunRecord, step: str, item: Held) -> datetime:

@@ -88,6 +88,7 @@ class Worker:
     draining_since: float | None = None  # time.monotonic(): it gets nothing new
     idle_since: float = field(default_factory=time.monotonic)  # while it has no attempts
     reported: bool = True  # it said what it holds, or was never asked
+    is_mute: bool = False  # it was there before this operator, and does not say what it holds
     out: dict[str, Attempt] = field(default_factory=dict)
     occupied: int = 0  # how many of `out` occupy a slot
     last_seen: float = 0.0  # the loop's clock
