@@ -42,6 +42,7 @@ class Settings:
         running_after: Attempts longer than this have ``Running`` written to their run.
         worker_silent: A worker without heartbeat for this long is dead.
         rejoin: After a start, how long workers that are known have to say what they hold.
+        rejoin_running: The same for one whose container runs on: it may still be led to an earlier leader's address.
         max_losses: A step fails after this many of its workers died.
         cancel_grace: How long a timed-out attempt with retries left may still complete.
         run_ttl: How long finished root runs are kept, unless the run or its workflow says otherwise.
@@ -74,6 +75,7 @@ class Settings:
     running_after: timedelta = timedelta(seconds=1)
     worker_silent: timedelta = timedelta(seconds=30)
     rejoin: timedelta = timedelta(seconds=30)
+    rejoin_running: timedelta = timedelta(minutes=2)
     max_losses: int = 3
     cancel_grace: timedelta = timedelta(seconds=1)
     run_ttl: timedelta = timedelta(hours=24)

@@ -161,6 +161,10 @@ async def observed(engine: Engine, name: str) -> RunRecord:
     return record
 
 
+def loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 async def phase_of(api: Api, name: str) -> str:
     run = await api.get(RUNS, NAMESPACE, name)
     return str(run.get("status", {}).get("phase", "Pending"))
@@ -533,6 +537,105 @@ async def test_what_a_pod_had_that_died_while_no_operator_was_there_goes_out_at_
         await engine.report(MAIN, attempt, Outcome.COMPLETED)
         run = await api.get(RUNS, NAMESPACE, "run")
         assert (run["status"]["phase"], run["status"]["steps"]["work"].get("losses", 0)) == ("Succeeded", 0)
+
+
+HIDDEN: Json = {
+    "rejoin": timedelta(seconds=0.2),
+    "worker_silent": timedelta(seconds=0.5),
+    "running_after": timedelta(),
+}
+
+
+@asynccontextmanager
+async def connected(engine: Engine) -> AsyncIterator[tuple[Worker, WorkerStream]]:
+    """Have a worker that is heard of all the time."""
+    worker, stream = await connect(engine, "etl")
+
+    async def beat() -> None:
+        while True:
+            engine.registry.heartbeat(MAIN, worker.id)
+            await asyncio.sleep(0.05)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield worker, stream
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+
+
+async def runs_on(api: Api, pod: str, *, since: str = "2020-01-01T00:00:00Z", ready: str = "True") -> None:
+    """Write what a kubelet writes of a pod whose container runs."""
+    state = {"running": {"startedAt": since}}
+    container = {"name": "worker", "state": state, "ready": True, "restartCount": 0, "image": "etl:1", "imageID": ""}
+    conditions = [{"type": "Ready", "status": ready}]
+    status = {"phase": "Running", "containerStatuses": [container], "conditions": conditions}
+    await api.patch(PODS, NAMESPACE, pod, {"status": status}, subresource="status")
+
+
+async def leave_a_step_with_a_pod(server: ApiServer, api: Api, name: str = "hidden") -> tuple[Worker, str]:
+    """Have an operator give a step to a worker in a pod, and go away; return the worker and the attempt."""
+    pod = await create_pod(api, name, pool=POOL)
+    async with started(server) as engine:
+        await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+        request = RegistrationRequest(name="worker", actions=("etl:work",))
+        worker = await engine.registry.register(caller_of(pod), request)
+        _, stream = engine.registry.listen(caller_of(pod), worker.id, [])
+        await api.create(RUNS, NAMESPACE, make_run("run"))
+        return worker, await next_attempt(stream)
+
+
+async def test_what_a_pod_has_that_runs_on_is_held_longer(server: ApiServer, api: Api) -> None:
+    hidden, attempt = await leave_a_step_with_a_pod(server, api)
+    await runs_on(api, "hidden")
+    async with (
+        started(server, rejoin_running=timedelta(seconds=30), **HIDDEN) as engine,
+        connected(engine) as (other, stream),
+    ):
+        await api.create(RUNS, NAMESPACE, make_run("new"))
+        await engine.report(MAIN, await next_attempt(stream), Outcome.COMPLETED)
+        await until(lambda: engine.registry._rejoin is not None and engine.registry._rejoin.when() > loop_time() + 20)
+        await asyncio.sleep(1)  # in which it would be taken for dead, if its pod did not run on
+        assert not other.out
+        caller = Caller(namespace=NAMESPACE, pool=POOL, pod_name="hidden", pod_uid=hidden.pod_uid)
+        held = Held(run="run", attempt_id=attempt, step="work", started_at=datetime.now(UTC))
+        engine.registry.listen(caller, hidden.id, [held])
+        await until(lambda: not engine.runs.holding)
+        await engine.report(caller, attempt, Outcome.COMPLETED)
+        run = await api.get(RUNS, NAMESPACE, "run")
+        assert (run["status"]["phase"], run["status"]["steps"]["work"].get("losses", 0)) == ("Succeeded", 0)
+        assert not other.out
+        assert not other.dead
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param({"since": "2999-01-01T00:00:00Z"}, id="its container was started again"),
+        pytest.param({"ready": "False"}, id="its node is not heard of"),
+    ],
+)
+async def test_what_a_pod_has_that_does_not_run_on_is_not(server: ApiServer, api: Api, state: Json) -> None:
+    _, before = await leave_a_step_with_a_pod(server, api)
+    await runs_on(api, "hidden", **state)
+    async with (
+        started(server, rejoin_running=timedelta(seconds=30), **HIDDEN) as engine,
+        connected(engine) as (_, stream),
+    ):
+        attempt = await next_attempt(stream)
+        assert attempt != before, "the worker may have it all the same"
+        await engine.report(MAIN, attempt, Outcome.COMPLETED)
+        assert await phase_of(api, "run") == "Succeeded"
+
+
+async def test_a_pod_that_runs_on_and_never_comes_back_is_given_up(server: ApiServer, api: Api) -> None:
+    _, before = await leave_a_step_with_a_pod(server, api)
+    await runs_on(api, "hidden")
+    async with (
+        started(server, rejoin_running=timedelta(seconds=1), **HIDDEN) as engine,
+        connected(engine) as (_, stream),
+    ):
+        assert await next_attempt(stream) != before
 
 
 async def test_a_step_of_a_worker_that_does_not_say_what_it_holds_is_waited_for(server: ApiServer, api: Api) -> None:

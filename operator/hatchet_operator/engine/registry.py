@@ -101,6 +101,7 @@ class Registry:
         self._pods: dict[str, Json] = {}
         self.on_death: Callable[[Worker], None] = lambda worker: None
         self._rejoin: asyncio.TimerHandle | None = None
+        self._somebody_is_missing = False  # since the start, and not known to be dead
         self._tasks: set[asyncio.Task[None]] = set()
 
     def workers_of_pool(self, pool: ObjectRef) -> list[Worker]:
@@ -370,10 +371,19 @@ class Registry:
             worker.last_seen = now  # we were stopped or starved, and its heartbeats wait to be read
         limit = self._settings.worker_silent.total_seconds()
         silent_for = now - worker.last_seen
-        if silent_for >= limit:
+        patience = max(limit, self._settings.rejoin_running.total_seconds()) if self._is_hidden(worker) else limit
+        if silent_for >= patience:
+            self._somebody_is_missing |= not worker.reported
             self._bury(worker, f"it was silent for {silent_for:.0f} seconds")
         else:
-            self._check_silence_in(limit - silent_for, worker)
+            self._check_silence_in(min(patience - silent_for, limit), worker)
+
+    def _is_hidden(self, worker: Worker) -> bool:
+        """Whether a worker that has not come back since the start is alive all the same, as far as its Pod says.
+
+        For up to a minute after an outage of the API server, nodes may lead workers to where an earlier leader was.
+        """
+        return not worker.reported and _runs_on(worker, self._pods.get(worker.pod_uid or ""))
 
     def _bury(self, worker: Worker, why: str) -> None:
         """Declare a worker dead: what it had is given out anew, once that is written down."""
@@ -438,7 +448,7 @@ class Registry:
             return
         self._rejoin.cancel()
         self._rejoin = None
-        self._runs.release_hold(somebody_is_missing=False)
+        self._runs.release_hold(somebody_is_missing=self._somebody_is_missing)
 
     def _somebody_mute_runs_a_step(self) -> bool:
         """Whether a step is written down as running with a worker that does not say so; its result may come yet.
@@ -454,10 +464,35 @@ class Registry:
         )
 
     def _end_rejoin(self) -> None:
-        self._rejoin = None
-        missing = [worker.shown_name for worker in self._workers.values() if not worker.reported]
+        """Go on without those that did not come back, but for what only workers may have that run on."""
+        missing = [worker for worker in self._workers.values() if not worker.reported]
+        hidden = [worker for worker in missing if self._is_hidden(worker)]
         if missing:
-            log.warning("workers did not come back", extra={"workers": missing})
+            log.warning(
+                "workers did not come back",
+                extra={
+                    "workers": [worker.shown_name for worker in missing],
+                    "waited_for": [worker.shown_name for worker in hidden],
+                },
+            )
+        self._runs.release_hold(
+            somebody_is_missing=True,
+            but=lambda record: any(self._may_be_with(worker, record) for worker in hidden),
+        )
+        self._rejoin = None
+        if self._runs.holding:
+            left = self._settings.rejoin_running - self._settings.rejoin
+            loop = asyncio.get_running_loop()
+            self._rejoin = loop.call_later(max(left.total_seconds(), 0.0), self._give_up)
+
+    def _may_be_with(self, worker: Worker, record: RunRecord) -> bool:
+        """Whether a worker may have steps of a run: it is written down, or they are for its pool and nobody's yet."""
+        if worker.run_uid not in (None, record.uid) or worker.namespace != record.ref.namespace:
+            return False
+        return worker.shown_name in _unclaimed_by(record) or self._runs.may_have(worker.pool, record)
+
+    def _give_up(self) -> None:
+        self._rejoin = None
         self._runs.release_hold(somebody_is_missing=True)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -484,6 +519,17 @@ def _pool_of(pod: Json) -> ObjectRef:
 def _run_of(pod: Json | None) -> str | None:
     uid: str | None = pod["metadata"].get("labels", {}).get(labels.RUN_UID) if pod else None
     return uid
+
+
+def _runs_on(worker: Worker, pod: Json | None) -> bool:
+    """Whether the container from which a worker registered runs still, on a node that is heard of."""
+    if pod is None or "deletionTimestamp" in pod["metadata"] or pod.get("status", {}).get("phase") != "Running":
+        return False
+    conditions = pod["status"].get("conditions") or []
+    if any((each.get("type"), each.get("status")) == ("Ready", "False") for each in conditions):
+        return False
+    began: str | None = (((worker_status(pod) or {}).get("state") or {}).get("running") or {}).get("startedAt")
+    return began is not None and datetime.fromisoformat(began) <= worker.registration.registered_at
 
 
 def _unclaimed_by(record: RunRecord) -> list[str]:

@@ -175,7 +175,7 @@ class Runs:
         Raises:
             NotReady: It is a Pod, and did not say yet what it holds; then everybody will know.
         """
-        if caller.pod_uid is not None and self.holding:
+        if caller.pod_uid is not None and self.holding and record.may_be_out:
             raise NotReady("this operator has just started; listen first, to say which attempts this worker has")
         return caller.pod_uid is None and self.may_have(caller.pool_ref, record)
 
@@ -348,14 +348,18 @@ class Runs:
                 )
             )
 
-    def release_hold(self, *, somebody_is_missing: bool) -> None:
+    def release_hold(
+        self, *, somebody_is_missing: bool, but: Callable[[RunRecord], bool] = lambda record: False
+    ) -> None:
         """Give out what waited for workers to say what they hold.
 
         Args:
             somebody_is_missing: A worker that was known said nothing, and may have steps that nobody claims.
+            but: Runs that go on waiting.
         """
-        self.holding = False
-        held = [record for record in self._store if record.may_be_out]
+        waiting = [record for record in self._store if record.may_be_out]
+        held = [record for record in waiting if not but(record)]
+        self.holding = len(held) < len(waiting)
         for record in held:
             record.may_be_out = False
             if somebody_is_missing:
@@ -396,7 +400,7 @@ class Runs:
         record = self._store.get(attempt.ref) if attempt else self._store.by_uid(run_uid) if run_uid else None
         step = attempt.step.name if attempt else self.step_of(record, identity) if record else None
         if record is None or step is None:
-            if self.holding:
+            if self.holding and (record is None or record.may_be_out):
                 raise NotReady("this operator has just started, and does not know all attempts yet; repeat the call")
             return None
         acknowledged = asyncio.get_running_loop().create_future()
