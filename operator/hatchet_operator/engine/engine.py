@@ -378,7 +378,8 @@ class Engine:
             and (not record.is_final or (ttl_changed and record.parent_uid is None))
         ]
         for record in records:
-            self.runs.follow_pool(record)
+            if not record.is_final:
+                self.runs.follow_pool(record)
         self.runs.reconcile_all(records)
 
 
