@@ -576,13 +576,15 @@ async def runs_on(api: Api, pod: str, *, since: str = "2020-01-01T00:00:00Z", re
 async def leave_a_step_with_a_pod(server: ApiServer, api: Api, name: str = "hidden") -> tuple[Worker, str]:
     """Have an operator give a step to a worker in a pod, and go away; return the worker and the attempt."""
     pod = await create_pod(api, name, pool=POOL)
-    async with started(server) as engine:
+    async with started(server, running_after=timedelta()) as engine:
         await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
         request = RegistrationRequest(name="worker", actions=("etl:work",))
         worker = await engine.registry.register(caller_of(pod), request)
         _, stream = engine.registry.listen(caller_of(pod), worker.id, [])
         await api.create(RUNS, NAMESPACE, make_run("run"))
-        return worker, await next_attempt(stream)
+        attempt = await next_attempt(stream)
+        await until_phase(api, "run", "Running")
+        return worker, attempt
 
 
 async def test_what_a_pod_has_that_runs_on_is_held_longer(server: ApiServer, api: Api) -> None:
