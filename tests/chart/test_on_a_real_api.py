@@ -48,16 +48,29 @@ POOL = {
 
 
 class Kubectl:
-    """kubectl for the API server of these tests."""
+    """kubectl for the API server of these tests; ``user`` is somebody else than the administrator."""
 
-    def __init__(self, api: RealApi) -> None:
-        self._command = [str(api.kubectl), f"--kubeconfig={api.kubeconfig}"]
+    def __init__(self, api: RealApi, user: str | None = None) -> None:
+        self._command = [str(api.kubectl), f"--kubeconfig={api.kubeconfig}", *([f"--as={user}"] if user else [])]
 
     def __call__(self, *args: str, stdin: str | None = None) -> str:
-        done = subprocess.run([*self._command, *args], input=stdin, capture_output=True, text=True, timeout=60)
+        done = self._run(*args, stdin=stdin)
         assert done.returncode == 0, f"kubectl {' '.join(args)}: {done.stderr}"
         assert "Warning" not in done.stderr, done.stderr
         return done.stdout
+
+    def refused(self, *args: str, stdin: str | None = None) -> str:
+        """Have kubectl fail, and return what it said."""
+        done = self._run(*args, stdin=stdin)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def may(self, verb: str, resource: str, *, namespace: str = "etl", subresource: str = "") -> bool:
+        where = (f"{resource}.hatchet-operator.dev", f"--subresource={subresource}", f"--namespace={namespace}")
+        return self._run("auth", "can-i", verb, *where).stdout.strip() == "yes"
+
+    def _run(self, *args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*self._command, *args], input=stdin, capture_output=True, text=True, timeout=60)
 
     def create(self, *objects: Json, dry_run: bool = False) -> str:
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
@@ -187,6 +200,62 @@ async def test_the_rights_suffice_for_a_life_and_a_handover(
     finally:
         kubectl("delete", "workerpool,pods", "--all", "--namespace=etl", "--wait=false")
         helm("uninstall", RELEASE)
+
+
+@pytest.fixture
+def controllers(api: RealApi) -> None:
+    """Those that the chart counts on."""
+    api.start_controllers(("garbage-collector-controller", "clusterrole-aggregation-controller"))
+
+
+async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the_operators(
+    helm: Helm, kubectl: Kubectl, api: RealApi, controllers: None
+) -> None:
+    helm = replace(helm, kubeconfig=api.kubeconfig)
+    helm("install", RELEASE, str(CHART), "--take-ownership")
+    viewer, editor = Kubectl(api, "vera"), Kubectl(api, "ed")
+    for role, user in (("view", "vera"), ("edit", "ed")):
+        kubectl("create", "rolebinding", user, f"--clusterrole={role}", f"--user={user}", "--namespace=etl")
+    try:
+        kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+
+        async def aggregated() -> bool:
+            return await asyncio.to_thread(
+                lambda: viewer.may("list", "workflowruns") and editor.may("create", "workflows")
+            )
+
+        await eventually(aggregated, within_seconds=30)
+        for kind in ("workflows", "workflowruns", "workerpools"):
+            assert all(viewer.may(verb, kind) for verb in ("get", "list", "watch"))
+            assert not any(viewer.may(verb, kind) for verb in ("create", "update", "patch", "delete"))
+            assert all(editor.may(verb, kind) for verb in ("get", "create", "update", "patch", "delete"))
+            assert not editor.may("update", kind, subresource="status")
+            assert not editor.may("list", kind, namespace="elsewhere")
+
+        editor.create(POOL, in_etl("root"))
+        editor("scale", "workerpool", "pool", "--replicas=2", "--namespace=etl")
+        uid = kubectl("get", "workflowrun", "root", "--namespace=etl", "--output=jsonpath={.metadata.uid}")
+
+        async def guarded() -> bool:
+            child = in_etl("child", parent={"name": "root", "uid": uid, "step": "work", "index": 0})
+            said = await asyncio.to_thread(
+                editor.refused, "create", "--filename=-", "--dry-run=server", stdin=json.dumps(child)
+            )
+            return "spec.parent is set by the operator only" in said
+
+        await eventually(guarded, within_seconds=30)
+        said = editor.refused(
+            "patch", "workflowrun", "root", "--namespace=etl", "--subresource=status", "--type=merge", "--patch={}"
+        )
+        assert 'cannot patch resource "workflowruns/status"' in said
+        editor("delete", "workflowrun", "root", "--namespace=etl")
+    finally:
+        kubectl("delete", "workerpool,workflowrun,rolebinding", "--all", "--namespace=etl", "--wait=false")
+        helm("uninstall", RELEASE)
+
+
+def in_etl(name: str, **spec: object) -> Json:
+    return {**RUN, "metadata": {"name": name, "namespace": "etl"}, "spec": {"workflow": "any", **spec}}
 
 
 @asynccontextmanager

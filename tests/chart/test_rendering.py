@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hatchet_operator.resources.crds import load_crds
-from tests.kube.helm import CHART, RELEASE, Helm, HelmError, Json, of_kind
+from tests.kube.helm import CHART, RELEASE, Helm, HelmError, Json, aggregates_to, of_kind
 
 HOST = "hatchet-operator.operators.svc"
 
@@ -87,13 +87,26 @@ def test_plain_text_is_said_to_meshes(helm: Helm) -> None:
 def test_one_namespace_needs_no_right_in_the_cluster_but_token_reviews(helm: Helm) -> None:
     objects = helm.render("namespace=etl")
     assert "--namespace=etl" in args_of(objects)
-    assert [role["rules"][0]["resources"] for role in of_kind(objects, "ClusterRole")] == [["tokenreviews"]]
+    ours = [role for role in of_kind(objects, "ClusterRole") if not aggregates_to(role)]
+    assert [role["rules"][0]["resources"] for role in ours] == [["tokenreviews"]]
     assert {role["metadata"]["namespace"] for role in of_kind(objects, "Role")} == {"etl", "operators"}
     binding = the(objects, "ValidatingAdmissionPolicyBinding")["spec"]
     assert binding["matchResources"]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "etl"}
-    none = helm.render("namespace=etl,workers.serviceAccountTokens=false")
+    none = helm.render("namespace=etl,workers.serviceAccountTokens=false,aggregatedRoles.enabled=false")
     assert "--token-audience=" in args_of(none)
-    assert list(of_kind(none, "ClusterRole")) == []
+    assert [*of_kind(none, "ClusterRole"), *of_kind(none, "ClusterRoleBinding")] == []
+
+
+def test_the_clusters_roles_are_told_of_our_kinds(helm: Helm) -> None:
+    roles = {role["metadata"]["name"]: role for role in of_kind(helm.render(), "ClusterRole") if aggregates_to(role)}
+    view, edit = roles["hatchet-operator-operators-view"], roles["hatchet-operator-operators-edit"]
+    assert aggregates_to(view) == {"view", "edit", "admin"}
+    assert aggregates_to(edit) == {"edit", "admin"}
+    kinds = {crd["spec"]["names"]["plural"] for crd in load_crds()}
+    assert {*view["rules"][0]["resources"]} == {*edit["rules"][0]["resources"]} == kinds
+    assert {verb for rule in view["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+    written = {resource for rule in edit["rules"] for resource in rule["resources"]}
+    assert written == kinds | {"workerpools/scale"}, "and no status"
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ from tests.integration.inprocess import (
 )
 from tests.integration.service_accounts import AUDIENCE, NAMESPACES, create_pod, request_token
 from tests.kube.eventually import eventually
-from tests.kube.helm import RELEASE, Helm, HelmMissingError, Json, find_helm, of_kind
+from tests.kube.helm import RELEASE, Helm, HelmMissingError, Json, aggregates_to, find_helm, of_kind
 
 OPERATORS = "operators"
 OURS = "test"  # who asks as the tests do, all others are the operator and its kopf
@@ -223,6 +223,7 @@ def rules_of_the_operator(objects: list[Json]) -> Iterator[tuple[Json, str]]:
         roles = {
             (role["metadata"].get("namespace", ""), role["metadata"]["name"]): role["rules"]
             for role in of_kind(objects, f"{scope}Role")
+            if not aggregates_to(role)
         }
         for binding in of_kind(objects, f"{scope}RoleBinding"):
             assert binding["subjects"] == [account], binding

@@ -100,3 +100,9 @@ def _unpacked(packed: Path) -> Path:
 
 def of_kind(objects: list[Json], kind: str) -> Iterator[Json]:
     return (body for body in objects if body["kind"] == kind)
+
+
+def aggregates_to(role: Json) -> set[str]:
+    """Return which of the cluster's own roles a ClusterRole is added to."""
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    return {key.removeprefix(prefix) for key in role["metadata"].get("labels", {}) if key.startswith(prefix)}
