@@ -91,6 +91,7 @@ class Operator:
             name=settings.lease_name,
             identity=f"{settings.pod_name or socket.gethostname()}_{uuid.uuid4()}",
             times=LeaseTimes(settings.lease_duration.total_seconds()),
+            owner=settings.owner,
         )
         try:
             while await _unless(stop, elector.acquire()):

@@ -56,6 +56,8 @@ def make_settings(options: Mapping[str, Any], endpoint: Endpoint) -> Settings:
     }
     settings = Settings(**fitting | {name: value for name, value in options.items() if value is not None})
     settings = replace(settings, token_audience=settings.token_audience or None)
+    if settings.operator_namespace == endpoint.namespace:  # else they would be deleted at once: owners are next door
+        settings = replace(settings, owner=endpoint.account)
     if settings.grpc_service is not None and (settings.pod_ip or settings.grpc_host) in _NOWHERE:
         raise ConfigurationError(
             "--grpc-service needs the address that it is to lead to: set --advertise-ip, or POD_IP to status.podIP"

@@ -1,9 +1,11 @@
 """What can be configured, with its default. Every value is also an option or environment variable of ``run``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 
 class Tls(StrEnum):
@@ -31,6 +33,7 @@ class Settings:
         tls_key_file: Its key.
         tls_ca_file: What workers are to trust; None: authorities that their images know.
         operator_namespace: Where the operator keeps its own Secret and Lease, and has its Service.
+        owner: Reference to what those objects go with when it is deleted; None: they stay.
         leader_election: Act only while holding the Lease; else this must be the only operator.
         lease_name: The Lease's name.
         lease_duration: A standby takes over when nothing was heard of the leader for so long.
@@ -64,6 +67,7 @@ class Settings:
     tls_key_file: Path | None = None
     tls_ca_file: Path | None = None
     operator_namespace: str = "default"
+    owner: Mapping[str, Any] | None = None
     leader_election: bool = False
     lease_name: str = "hatchet-operator"
     lease_duration: timedelta = timedelta(seconds=10)

@@ -132,7 +132,7 @@ class Term:
         address = Address(
             ip=settings.pod_ip or settings.grpc_host, port=port, pod_name=settings.pod_name, pod_uid=settings.pod_uid
         )
-        return LeaderEndpoint(api, ObjectRef(settings.operator_namespace, name), address)
+        return LeaderEndpoint(api, ObjectRef(settings.operator_namespace, name), address, settings.owner)
 
     async def _end(self, serving: asyncio.Task[None]) -> None:
         """Stop giving out work at once, let answers under way reach their callers, then leave nothing behind."""

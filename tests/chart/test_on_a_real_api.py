@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.ownership import read_account
 from hatchet_operator.operator import Operator
 from hatchet_operator.settings import Settings, Tls
 from tests.kube.eventually import eventually
@@ -97,6 +98,12 @@ def kubectl(api: RealApi) -> Kubectl:
     return kubectl
 
 
+@pytest.fixture
+def controllers(api: RealApi) -> None:
+    """Those that the chart counts on."""
+    api.start_controllers(("garbage-collector-controller", "clusterrole-aggregation-controller"))
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -171,8 +178,8 @@ def test_two_releases_of_one_name_serve_a_namespace_each(helm: Helm, kubectl: Ku
 
 
 @pytest.mark.parametrize("served", [pytest.param("", id="cluster-wide"), pytest.param("etl", id="one namespace")])
-async def test_the_rights_suffice_for_a_life_and_a_handover(
-    served: str, helm: Helm, kubectl: Kubectl, api: RealApi, caplog: pytest.LogCaptureFixture
+async def test_the_rights_suffice_for_a_life_and_a_handover_and_nothing_is_left_behind(
+    served: str, helm: Helm, kubectl: Kubectl, api: RealApi, controllers: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     helm = replace(helm, kubeconfig=api.kubeconfig)
     helm("install", RELEASE, str(CHART), "--take-ownership", f"--set=namespace={served}")
@@ -185,6 +192,7 @@ async def test_the_rights_suffice_for_a_life_and_a_handover(
             settings = Settings(
                 namespace=served or None,
                 operator_namespace="operators",
+                owner=read_account(token),
                 leader_election=True,
                 lease_name=RELEASE,
                 grpc_service=RELEASE,
@@ -197,15 +205,15 @@ async def test_the_rights_suffice_for_a_life_and_a_handover(
                 await eventually(partial(leads_to, kubectl, ip))
         assert len(kubectl("get", "pods", "--namespace=etl", "--output=name").split()) == 1
         assert [record.getMessage() for record in caplog.records if "forbidden" in str(vars(record)).lower()] == []
+        assert len(own_objects(kubectl)) == 4
     finally:
         kubectl("delete", "workerpool,pods", "--all", "--namespace=etl", "--wait=false")
         helm("uninstall", RELEASE)
 
+    async def gone() -> bool:
+        return not await asyncio.to_thread(own_objects, kubectl)
 
-@pytest.fixture
-def controllers(api: RealApi) -> None:
-    """Those that the chart counts on."""
-    api.start_controllers(("garbage-collector-controller", "clusterrole-aggregation-controller"))
+    await eventually(gone, within_seconds=30)
 
 
 async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the_operators(
@@ -256,6 +264,12 @@ async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the
 
 def in_etl(name: str, **spec: object) -> Json:
     return {**RUN, "metadata": {"name": name, "namespace": "etl"}, "spec": {"workflow": "any", **spec}}
+
+
+def own_objects(kubectl: Kubectl) -> list[str]:
+    """What the operator made for itself, which Helm knows nothing of."""
+    found = kubectl("get", "leases,endpointslices,secrets", "--namespace=operators", "--output=name").split()
+    return [name for name in found if "/hatchet-operator" in name]
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ from tests.integration.inprocess import (
     operator_of,
     running_server,
 )
-from tests.integration.service_accounts import AUDIENCE, NAMESPACES, create_pod, request_token
+from tests.integration.service_accounts import AUDIENCE, NAMESPACES, SERVICE_ACCOUNTS, create_pod, request_token
 from tests.kube.eventually import eventually
 from tests.kube.helm import RELEASE, Helm, HelmMissingError, Json, aggregates_to, find_helm, of_kind
 
@@ -94,10 +94,11 @@ async def rights_used(served: str | None) -> set[Right]:
             await a_run_that_outlives_the_operator(instance)
             await a_worker_in_a_pod(instance)
         # another network, another address, a key and an authority of its own
-        settings |= {"token_key": None, "tls": Tls.OWN, "tls_names": ("operator.svc",)}
+        settings |= {"token_key": None, "tls": Tls.OWN, "tls_names": ("operator.svc",), "owner": await an_account(url)}
         async with operator_of(server, url, pod_ip="2001:db8::1", **settings) as instance:
             await eventually(lambda: pools_secret_has_the_authority(instance))
             await instance.api.delete(SECRETS, OPERATORS, CA_SECRET)
+        settings["owner"] = await an_account(url)
         async with operator_of(server, url, pod_ip="2001:db8::2", **settings):
             pass
         return {
@@ -183,6 +184,14 @@ async def a_run_that_outlives_the_operator(instance: Instance) -> None:
     await instance.until_phase("long", "Running")  # which is written with the revision that it runs
     await worker.put_workflow("parent", ({"retries": 2},))
     await worker.close()
+
+
+async def an_account(url: str) -> Json:
+    """Make an account, as another release in the namespace has another one; return it as an owner."""
+    async with Api(Endpoint(server=url), user_agent=OURS) as api:
+        made = await api.create(SERVICE_ACCOUNTS, OPERATORS, {"metadata": {"generateName": "operator-"}})
+    name, uid = made["metadata"]["name"], made["metadata"]["uid"]
+    return {"apiVersion": SERVICE_ACCOUNTS.api_version, "kind": SERVICE_ACCOUNTS.kind, "name": name, "uid": uid}
 
 
 async def put_ending_authority(api: Api) -> None:

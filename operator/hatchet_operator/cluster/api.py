@@ -19,6 +19,7 @@ import aiohttp
 import orjson
 
 from hatchet_operator.cluster.kinds import PODS, Resource
+from hatchet_operator.cluster.ownership import Owner
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Refused, Transient
 
 Json = dict[str, Any]
@@ -41,6 +42,7 @@ class Endpoint:
         token_file: File with a bearer token that is rotated; read again once a minute.
         ssl_context: For https.
         namespace: The namespace that the kubeconfig or the Pod names.
+        account: The ServiceAccount that we act as there, as the owner of objects; None: we are no Pod.
     """
 
     server: str
@@ -48,6 +50,7 @@ class Endpoint:
     token_file: Path | None = None
     ssl_context: ssl.SSLContext | None = None
     namespace: str = "default"
+    account: Owner | None = None
 
 
 class Api:

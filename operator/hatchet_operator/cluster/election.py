@@ -21,6 +21,7 @@ from typing import Any
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import LEASES
+from hatchet_operator.cluster.ownership import Owner, owners_with
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Elector:
         name: Its name.
         identity: Who we are; unique for each process.
         times: How long things take.
+        owner: What the Lease goes with.
         clock: Seconds that only go forward, also while this process is paused.
     """
 
@@ -88,12 +90,14 @@ class Elector:
         name: str,
         identity: str,
         times: LeaseTimes | None = None,
+        owner: Owner | None = None,
         clock: Callable[[], float] = _monotonic,
     ) -> None:
         self._api = api
         self._namespace, self._name = namespace, name
         self.identity = identity
         self._times = times or LeaseTimes()
+        self._owners = owners_with({}, owner)
         self._clock = clock
         self._seen: _Seen | None = None
         self._lease: Json | None = None  # ours, as we wrote it last
@@ -219,7 +223,7 @@ class Elector:
         return await self._api.replace(LEASES, self._namespace, self._name, lease)
 
     def _first_lease(self) -> Json:
-        metadata = {"name": self._name, "namespace": self._namespace}
+        metadata = {"name": self._name, "namespace": self._namespace, "ownerReferences": self._owners}
         return self._taken({"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata}, transitions=0)
 
     def _taken(self, lease: Json, *, transitions: int | None = None) -> Json:

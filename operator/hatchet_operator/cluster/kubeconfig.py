@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.ownership import read_account
 from hatchet_operator.errors import ConfigurationError
 
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -33,6 +34,7 @@ def _in_cluster_endpoint() -> Endpoint:
         token_file=_IN_CLUSTER / "token",
         ssl_context=ssl.create_default_context(cafile=_IN_CLUSTER / "ca.crt"),
         namespace=(_IN_CLUSTER / "namespace").read_text().strip(),
+        account=read_account((_IN_CLUSTER / "token").read_text().strip()),
     )
 
 

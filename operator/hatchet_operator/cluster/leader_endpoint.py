@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, PODS
+from hatchet_operator.cluster.ownership import Owner, owners_with
 from hatchet_operator.errors import ApiError, NotFound
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
@@ -47,12 +48,14 @@ class LeaderEndpoint:
         api: The API server.
         service: The Service.
         address: What it is to lead to.
+        owner: What the slice goes with.
     """
 
-    def __init__(self, api: Api, service: ObjectRef, address: Address) -> None:
+    def __init__(self, api: Api, service: ObjectRef, address: Address, owner: Owner | None = None) -> None:
         self._api = api
         self._service = service
         self._address = address
+        self._owners = owners_with({}, owner)
         self._name = f"{service.name}-leader"
 
     async def keep(self) -> None:
@@ -115,6 +118,7 @@ class LeaderEndpoint:
                     "kubernetes.io/service-name": self._service.name,
                     "endpointslice.kubernetes.io/managed-by": labels.MANAGER,
                 },
+                "ownerReferences": self._owners,
             },
             "addressType": "IPv6" if ":" in self._address.ip else "IPv4",
             "endpoints": [endpoint] if endpoint else [],

@@ -11,6 +11,7 @@ from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS
+from hatchet_operator.cluster.ownership import is_owned_by, owners_with
 from hatchet_operator.decisions.observed import Outcome, Report
 from hatchet_operator.decisions.outputs import output_problem
 from hatchet_operator.decisions.pooling import OperatorAccess, pool_template_of
@@ -24,7 +25,7 @@ from hatchet_operator.engine.run_pods import RunPods
 from hatchet_operator.engine.runs import Runs
 from hatchet_operator.engine.spawning import Spawning
 from hatchet_operator.engine.workflows import Workflows
-from hatchet_operator.errors import AlreadyExists, ApiError, ConfigurationError, NotPermitted
+from hatchet_operator.errors import AlreadyExists, ApiError, ConfigurationError, Conflict, NotFound, NotPermitted
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
@@ -387,18 +388,27 @@ async def find_token_key(api: Api, settings: Settings) -> str:
     """Return the key that pool tokens are signed with: a setting, or kept in a Secret made at the first start."""
     if settings.token_key:
         return settings.token_key
-    namespace = settings.operator_namespace
+    namespace, owner = settings.operator_namespace, settings.owner
+    metadata = {"name": _KEY_SECRET, "namespace": namespace, "labels": {labels.MANAGED_BY: labels.MANAGER}}
     body: Json = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": _KEY_SECRET, "namespace": namespace, "labels": {labels.MANAGED_BY: labels.MANAGER}},
+        "metadata": {**metadata, "ownerReferences": owners_with({}, owner)},
         "stringData": {"key": secrets.token_hex(32)},
     }
-    try:
-        secret = await api.until_answered(api.create, SECRETS, namespace, body)
-    except AlreadyExists:
-        secret = await api.until_answered(api.get, SECRETS, namespace, _KEY_SECRET)
-    return _decode(secret)
+    while True:
+        try:
+            return _decode(await api.until_answered(api.create, SECRETS, namespace, body))
+        except AlreadyExists:
+            pass
+        try:
+            secret = await api.until_answered(api.get, SECRETS, namespace, _KEY_SECRET)
+            if not is_owned_by(owner, secret):
+                secret["metadata"]["ownerReferences"] = owners_with(secret, owner)
+                secret = await api.until_answered(api.replace, SECRETS, namespace, _KEY_SECRET, secret)
+        except (NotFound, Conflict):
+            continue  # another operator was quicker, or it went with an earlier owner
+        return _decode(secret)
 
 
 def _decode(secret: Json) -> str:

@@ -16,6 +16,7 @@ from typing import Protocol
 from hatchet_operator.certificates import KeyPair, check_key_pair, make_authority, make_certificate, read_certificate
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import SECRETS
+from hatchet_operator.cluster.ownership import Owner, is_owned_by, owners_with
 from hatchet_operator.decisions.certificates import certificate_names, is_certificate_due, plan_authorities
 from hatchet_operator.errors import AlreadyExists, ConfigurationError, Conflict, NotFound
 from hatchet_operator.resources import labels
@@ -85,6 +86,7 @@ class OwnAuthority:
         api: Where the Secret is.
         namespace: In which namespace.
         names: That certificates are for.
+        owner: What the Secret goes with.
         clock: The time.
     """
 
@@ -96,11 +98,13 @@ class OwnAuthority:
         *,
         namespace: str,
         names: tuple[str, ...],
+        owner: Owner | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
         self._namespace = namespace
         self._names = names
+        self._owner = owner
         self._clock = clock
         self._current: ServerCertificate | None = None
         self._signer: KeyPair | None = None
@@ -137,14 +141,15 @@ class OwnAuthority:
             now = self._clock()
             authorities = _read_authorities(secret)
             plan = plan_authorities([read_certificate(each.certificate).validity for each in authorities], now)
-            if not plan.make_another:
-                return [authorities[place] for place in plan.trusted]
-            kept = [*(authorities[place] for place in plan.trusted), make_authority(now)]
+            trusted = [authorities[place] for place in plan.trusted]
+            if not plan.make_another and is_owned_by(self._owner, secret):
+                return trusted
+            kept = [*trusted, make_authority(now)] if plan.make_another else trusted
             try:
                 await self._keep(secret, kept)
             except (AlreadyExists, Conflict):
                 continue  # another operator was quicker, or it was deleted meanwhile
-            log.info("authority made", extra={"secret": CA_SECRET, "authorities": len(kept)})
+            log.info("authorities written", extra={"secret": CA_SECRET, "authorities": len(kept)})
 
     async def _keep(self, secret: Json, authorities: list[KeyPair]) -> None:
         data = {CA_KEY: _bundle(authorities)}
@@ -157,6 +162,7 @@ class OwnAuthority:
                 "name": CA_SECRET,
                 "namespace": self._namespace,
                 "labels": {labels.MANAGED_BY: labels.MANAGER},
+                "ownerReferences": owners_with(secret, self._owner),
             },
             "data": {key: base64.b64encode(text.encode()).decode() for key, text in data.items()},
         }
@@ -203,7 +209,7 @@ def find_certificate_source(api: Api, settings: Settings, *, address: str) -> Ce
         return None
     if settings.tls is Tls.OWN:
         names = certificate_names(address, settings.tls_names)
-        return OwnAuthority(api, namespace=settings.operator_namespace, names=names)
+        return OwnAuthority(api, namespace=settings.operator_namespace, names=names, owner=settings.owner)
     if settings.tls_cert_file is None or settings.tls_key_file is None:
         raise ConfigurationError("--tls files needs --tls-cert-file and --tls-key-file")
     return CertificateFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_ca_file)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ def test_what_was_not_said_follows_from_where_it_runs(
 ) -> None:
     settings = make_settings(options, endpoint)
     assert (settings.operator_namespace, settings.leader_election) == want
+
+
+def test_its_own_objects_go_with_its_account_in_the_same_namespace() -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "hatchet", "uid": "some-uid"}
+    endpoint = replace(IN_CLUSTER, account=account)
+    assert make_settings({}, endpoint).owner == account
+    assert make_settings({"operator_namespace": "there"}, endpoint).owner is None
+    assert make_settings({}, BY_KUBECONFIG).owner is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
