@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,9 +19,10 @@ from hatchet_operator.cluster.ownership import read_account
 from hatchet_operator.operator import Operator
 from hatchet_operator.settings import Settings, Tls
 from tests.kube.eventually import eventually
-from tests.kube.helm import CHART, RELEASE, Helm, HelmError, Json
+from tests.kube.helm import CHART, RELEASE, Helm, HelmError, Json, of_kind
 from tests.kube.real_api import BinariesMissingError, RealApi
 
+CERT_MANAGER_VARIABLE = "HATCHET_TEST_CERT_MANAGER_CRD"
 FOREIGN = ("Certificate", "ServiceMonitor")  # kinds of others, whose CRDs are not there
 RUN = {
     "apiVersion": "hatchet-operator.dev/v1alpha1",
@@ -144,6 +146,21 @@ def test_every_object_is_valid_and_every_pod_is_restricted(
     (template,) = (body["spec"]["template"] for body in objects if body["kind"] == "Deployment")
     metadata = {"name": "operator", "namespace": "operators"} | template["metadata"]
     kubectl.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}, dry_run=True)
+
+
+def test_cert_managers_own_definition_takes_the_certificate(helm: Helm, kubectl: Kubectl) -> None:
+    definition = os.environ.get(CERT_MANAGER_VARIABLE)
+    if not definition:
+        pytest.skip(f"set {CERT_MANAGER_VARIABLE} to cert-manager.io_certificates.yaml of cert-manager to run this")
+    kubectl("create", f"--filename={definition}")
+    kubectl("wait", "--for=condition=Established", "crd/certificates.cert-manager.io", "--timeout=30s")
+    objects = helm.render(
+        "tls.mode=certManager,tls.issuer.name=ca,tls.issuer.kind=ClusterIssuer,tls.names={a.example.com}"
+    )
+    (certificate,) = of_kind(objects, "Certificate")
+    kubectl.create(certificate)
+    stored = json.loads(kubectl("get", "certificate", RELEASE, "--namespace=operators", "--output=json"))
+    assert stored["spec"].items() >= certificate["spec"].items(), "and nothing was pruned"
 
 
 def test_runs_and_their_crds_outlive_upgrades_and_the_release(

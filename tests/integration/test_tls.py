@@ -149,6 +149,31 @@ async def test_files_that_make_no_sense_are_named(tmp_path: Path) -> None:
         await source.read()
 
 
+async def test_an_issuer_that_names_no_authority_is_named(files: Files) -> None:
+    files.ca.write_text("")  # as those of ACME leave it
+    with pytest.raises(ConfigurationError, match=r"ca\.crt has no certificate"):
+        await CertificateFiles(files.certificate, files.key, files.ca).read()
+
+
+async def test_a_secret_that_the_kubelet_exchanges_is_read_anew(tmp_path: Path) -> None:
+    """It swaps a symbolic link, so all three files change at once and under their old names."""
+    for version in ("1", "2"):
+        (tmp_path / f"..{version}").mkdir()
+        Files(tmp_path / f"..{version}")
+    data = tmp_path / "..data"
+    data.symlink_to("..1")
+    for name in ("tls.crt", "tls.key", "ca.crt"):
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    source = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key", tmp_path / "ca.crt")
+    first = await source.read()
+    assert await source.read() is first
+    (tmp_path / "..data_tmp").symlink_to("..2")
+    (tmp_path / "..data_tmp").rename(data)
+    second = await source.read()
+    assert second.pair.certificate == (tmp_path / "..2/tls.crt").read_bytes()
+    assert second.ca_pem == (tmp_path / "..2/ca.crt").read_text()
+
+
 # --- An authority of the operator's own
 
 

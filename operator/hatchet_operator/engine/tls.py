@@ -76,7 +76,10 @@ class CertificateFiles:
     def _read(self) -> ServerCertificate:
         pair = KeyPair(certificate=self._certificate.read_bytes(), key=self._key.read_bytes())
         check_key_pair(pair)
-        return ServerCertificate(pair=pair, ca_pem=self._ca.read_text() if self._ca else None)
+        ca_pem = self._ca.read_text() if self._ca else None
+        if ca_pem is not None and "-----BEGIN CERTIFICATE-----" not in ca_pem:
+            raise ValueError(f"{self._ca} has no certificate; an issuer that names no authority needs no --tls-ca-file")
+        return ServerCertificate(pair=pair, ca_pem=ca_pem)
 
 
 class OwnAuthority:
