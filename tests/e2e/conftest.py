@@ -53,6 +53,13 @@ def kubectl(request: pytest.FixtureRequest, operator: Kubectl) -> Iterator[Kubec
 
 
 @pytest.fixture
+def elsewhere(operator: Kubectl) -> Iterator[Kubectl]:
+    """Another namespace, to see that nothing happens there."""
+    with new_namespace("elsewhere") as kubectl:
+        yield kubectl
+
+
+@pytest.fixture
 def cluster() -> KindCluster | NativeCluster:
     """The cluster that the suite made, of which a test may kill parts."""
     cluster = find_cluster()

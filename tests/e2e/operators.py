@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.e2e.eventually import eventually
-from tests.e2e.images import image_of, pull_policy
+from tests.e2e.images import image_values
 from tests.e2e.kubectl import Kubectl, new_namespace
 from tests.kube.helm import CHART, RELEASE, Helm, find_helm
 
 DEPLOYMENT = f"deployment/{RELEASE}"
-_SELECTOR = "app.kubernetes.io/name=hatchet-operator"
+SELECTOR = "app.kubernetes.io/name=hatchet-operator"
 
 
 @contextmanager
@@ -17,11 +17,8 @@ def installed_operator() -> Iterator[Kubectl]:
     """Install the chart for the whole cluster, until the end of the block; gives the Kubectl of its namespace."""
     with new_namespace("hatchet-operator") as kubectl:
         helm = Helm(find_helm(), kubectl.namespace)
-        repository, _, tag = image_of("operator").rpartition(":")
-        image = {"repository": repository, "tag": tag, "pullPolicy": pull_policy()}
-        values = [f"--set-string=image.{name}={value}" for name, value in image.items()]
         # CRDs that are there from before stay, and belong to this release from now on
-        helm("install", RELEASE, str(CHART), "--take-ownership", *values)
+        helm("install", RELEASE, str(CHART), "--take-ownership", *image_values())
         try:
             kubectl("rollout", "status", DEPLOYMENT, "--timeout=50s")
             yield kubectl
@@ -31,7 +28,7 @@ def installed_operator() -> Iterator[Kubectl]:
 
 def operator_pods(operator: Kubectl) -> list[str]:
     """Names of those that are not about to go."""
-    found = operator.list("pods", _SELECTOR)
+    found = operator.list("pods", SELECTOR)
     return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 

@@ -1,9 +1,24 @@
 """The chart, as it was installed for all tests of this folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
 from tests.e2e.eventually import eventually
-from tests.e2e.kubectl import Kubectl
-from tests.e2e.operators import leader_of, operator_pods, until_leading
+from tests.e2e.images import image_of, image_values, pull_policy
+from tests.e2e.kubectl import Json, Kubectl
+from tests.e2e.operators import SELECTOR, leader_of, operator_pods, until_leading
+from tests.e2e.slow_fan_out import children_of, finished
 from tests.kube.helm import CHART, RELEASE, Helm, find_helm
+
+CHILD = """
+apiVersion: hatchet-operator.dev/v1alpha1
+kind: WorkflowRun
+metadata: {name: child}
+spec: {workflow: nobody-has-it, parent: {name: nobody, uid: none, step: work, index: 0}}
+"""
 
 RUN = """
 apiVersion: hatchet-operator.dev/v1alpha1
@@ -11,6 +26,10 @@ kind: WorkflowRun
 metadata: {name: kept}
 spec: {workflow: nobody-has-it}
 """
+
+FAN_OUT = Path(__file__).parents[2] / "examples/fanout/run.yaml"
+SINGLE = "single"  # a release that serves one namespace, and the name of its objects
+SINGLE_NAME = f"{SINGLE}-{RELEASE}"
 
 
 def endpoints(operator: Kubectl) -> list[str]:
@@ -46,3 +65,74 @@ def test_the_operator_is_refused_nothing(operator: Kubectl) -> None:
     for pod in operator_pods(operator):
         # a right that is missing, not a namespace that is about to go
         assert "is forbidden: User" not in operator("logs", pod)
+
+
+@pytest.mark.timeout(240)  # it installs one operator, and has the other go and come back
+def test_a_release_for_one_namespace_runs_a_fan_out_there_and_touches_nothing_else(
+    operator: Kubectl, kubectl: Kubectl, elsewhere: Kubectl
+) -> None:
+    with whole_cluster_unserved(operator, kubectl):
+        helm = Helm(find_helm(), kubectl.namespace)
+        ours = f"namespace={kubectl.namespace},crds.install=false,aggregatedRoles.enabled=false"
+        helm("install", SINGLE, str(CHART), f"--set={ours}", *image_values())
+        kubectl("rollout", "status", f"deployment/{SINGLE_NAME}", "--timeout=55s")
+        for namespace in (elsewhere, kubectl):
+            namespace.apply("pool.yaml", name="fanout", replicas=1, image=image_of("fanout"), pull_policy=pull_policy())
+            namespace.create(FAN_OUT)
+        before = everything_in(elsewhere)
+
+        run = finished(kubectl, "fanout")
+
+        assert run["status"]["phase"] == "Succeeded"
+        assert len(children_of(kubectl, run)) == 10
+        assert everything_in(elsewhere) == before
+        assert_no_rights_elsewhere(kubectl, elsewhere)
+
+        helm("uninstall", SINGLE)
+        eventually(lambda: left_behind(kubectl) == {"secret/fanout-token"})
+        assert kubectl.get("workflowrun", "fanout")["status"]["phase"] == "Succeeded"
+
+
+@contextmanager
+def whole_cluster_unserved(operator: Kubectl, kubectl: Kubectl) -> Iterator[None]:
+    """Have the release of all tests stand aside: two operators of one namespace would fight for its runs.
+
+    Its policy goes too, which lets no other operator make children.
+    """
+    helm = Helm(find_helm(), operator.namespace)
+    upgrade = ("upgrade", RELEASE, str(CHART), "--reuse-values")
+    helm(*upgrade, "--set=replicas=0,admissionPolicy.enabled=false")
+    try:
+        eventually(lambda: not operator.list("pods", SELECTOR))
+        eventually(lambda: kubectl("create", "--dry-run=server", "--filename=-", stdin=CHILD, may_fail=True))
+        yield
+    finally:
+        helm(*upgrade, "--set=replicas=2,admissionPolicy.enabled=true")
+        until_leading(operator)
+
+
+def everything_in(namespace: Kubectl) -> list[Json]:
+    """All objects of the kinds that the operator reads or writes, with their versions."""
+    ours = "workflows,workflowruns,workerpools"
+    return namespace.list(f"{ours},pods,secrets,leases,endpointslices,controllerrevisions,events")
+
+
+def assert_no_rights_elsewhere(kubectl: Kubectl, elsewhere: Kubectl) -> None:
+    """Of the cluster, the operator may ask whose a token is, and no more."""
+    account = f"--as=system:serviceaccount:{kubectl.namespace}:{SINGLE_NAME}"
+    for verb, kind in (("list", "workflowruns.hatchet-operator.dev"), ("create", "pods"), ("get", "secrets")):
+        assert kubectl("auth", "can-i", verb, kind, account).strip() == "yes"
+        assert elsewhere("auth", "can-i", verb, kind, account, may_fail=True).strip() == "no"
+    bound = [
+        binding["roleRef"]["name"]
+        for binding in kubectl.list("clusterrolebindings")
+        if any(subject.get("namespace") == kubectl.namespace for subject in binding.get("subjects", ()))
+    ]
+    assert bound == [f"{SINGLE_NAME}-{kubectl.namespace}-token-reviews"]
+    (rule,) = kubectl.get("clusterrole", bound[0])["rules"]
+    assert (rule["resources"], rule["verbs"]) == (["tokenreviews"], ["create"])
+
+
+def left_behind(kubectl: Kubectl) -> set[str]:
+    """What is there of the kinds that the operator makes for itself."""
+    return set(kubectl("get", "leases,endpointslices,secrets", "--output=name").split())
