@@ -55,6 +55,8 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
                 closed(part["properties"][key], value)
 
     values = yaml.safe_load(VALUES)
-    del values["metrics"]["serviceMonitor"]["labels"]  # free
-    del schema["properties"]["metrics"]["properties"]["serviceMonitor"]["properties"]["labels"]
+    free = (("metrics", "serviceMonitor", "labels"), ("grpc", "service", "annotations"))
+    for section, part, name in free:
+        del values[section][part][name]
+        del schema["properties"][section]["properties"][part]["properties"][name]
     closed(schema, values)

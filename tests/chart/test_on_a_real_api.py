@@ -133,6 +133,8 @@ def controllers(api: RealApi) -> None:
                 "priorityClassName=system-cluster-critical",
                 "tls.names={a.example.com}",
                 "grpc.host=::",
+                "grpc.service.type=LoadBalancer",
+                "grpc.service.annotations.a=b",
             ),
             id="everything",
         ),

@@ -40,6 +40,7 @@ def test_helm_finds_nothing_to_complain_about(values: str, helm: Helm) -> None:
         ("namespace=My_Space", "at '/namespace': 'My_Space' does not match pattern"),
         ("image.pullPolicy=Sometimes", "value must be one of 'Always', 'IfNotPresent', 'Never'"),
         ("metrics.serviceMonitor.interval=often", "'often' does not match pattern"),
+        ("grpc.service.type=ExternalName", "value must be one of 'ClusterIP', 'NodePort', 'LoadBalancer'"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_named(values: str, want: str, helm: Helm) -> None:
@@ -116,6 +117,8 @@ def test_the_clusters_roles_are_told_of_our_kinds(helm: Helm) -> None:
         ("", "CustomResourceDefinition", 3),
         ("admissionPolicy.enabled=false", "ValidatingAdmissionPolicy", 0),
         ("", "ValidatingAdmissionPolicy", 1),
+        ("", "ClusterRole", 4),
+        ("aggregatedRoles.enabled=false", "ClusterRole", 2),
         ("networkPolicy.enabled=false", "NetworkPolicy", 0),
         ("", "PodDisruptionBudget", 1),
         ("replicas=1", "PodDisruptionBudget", 0),
@@ -157,6 +160,20 @@ def test_probes_ask_what_the_operator_serves(helm: Helm) -> None:
     assert {field["name"] for field in container["env"]} == {"POD_IP", "POD_NAME", "POD_UID"}
 
 
+def test_nothing_differs_when_nothing_changed(helm: Helm) -> None:
+    """Argo CD and Flux render again and again; what is random would be rolled out each time."""
+    assert helm.render() == helm.render()
+
+
+def test_the_service_can_be_reached_from_outside(helm: Helm) -> None:
+    grpc, metrics = of_kind(
+        helm.render("grpc.service.type=LoadBalancer", "grpc.service.annotations.scheme=internal"), "Service"
+    )
+    assert grpc["spec"]["type"] == "LoadBalancer"
+    assert grpc["metadata"]["annotations"] == {"scheme": "internal"}
+    assert metrics["spec"]["clusterIP"] == "None"
+
+
 def test_the_service_has_no_selector(helm: Helm) -> None:
     grpc, metrics = of_kind(helm.render(), "Service")
     assert "selector" not in grpc["spec"]
@@ -177,3 +194,5 @@ def test_the_notes_tell_the_next_command(helm: Helm) -> None:
     assert "serves the namespace etl" in notes
     assert "helm --namespace=operators test hatchet-operator" in notes
     assert "kubectl --namespace=etl apply -f - <<EOF" in notes
+    assert "no run is deleted" in notes
+    assert "serves all namespaces" in helm("install", RELEASE, str(CHART), "--dry-run=client")
