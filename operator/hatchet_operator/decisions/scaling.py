@@ -5,7 +5,7 @@
 A pod goes in two steps: it is drained (its worker gets nothing new), and deleted when it has nothing left or its time
 is over. Pods of an older template are replaced by surging: new ones are made beside them, up to a quarter more than
 desired, and an old one is drained only when enough others are connected. So a template that does not start takes
-nothing away.
+nothing away; its pods go when another template needs their room.
 
 A pod that ended by itself is replaced after a pause, which doubles with each that did not live long: the kubelet's own
 back-off is about containers, and knows nothing of a pod that does not start them again. How many there were before is
@@ -35,7 +35,7 @@ class PodView:
         connected: Its worker has an open stream.
         attempts: How many attempts its worker has.
         occupied: How many of these occupy a slot.
-        idle_for: How long it has had none; None: it has some, or is not connected.
+        idle_for: How long its worker has had none; None: it has some, or there is no worker.
         draining_for: How long it has got nothing new; None: it is not draining.
         trouble: Why it does not run, in the kubelet's words.
         number: How many pods before it ended soon after they were made.
@@ -55,6 +55,11 @@ class PodView:
     number: int = 0
     ended_for: timedelta | None = None
     lived: timedelta = timedelta()
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether its worker is registered: one that is not connected comes back within seconds, or is dead then."""
+        return self.connected or self.attempts > 0 or self.idle_for is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,13 +147,16 @@ def _last_of_short_life(ended: list[PodView]) -> PodView | None:
 
 
 def _replaceable(current: list[PodView], outdated: list[PodView], desired: int) -> list[PodView]:
-    """Outdated pods that are not needed: those that do not work anyway, and as many as others can stand in for."""
-    idle = [pod for pod in outdated if not pod.connected]
+    """Outdated pods that are not needed: those that do not work anyway, and as many as others can stand in for.
+
+    A pod without a worker may be the only one to come. So before the first new pod is connected, only those go that
+    take the room of a newer one: of a template that did not start, which another one mends.
+    """
+    absent = sorted((pod for pod in outdated if not pod.has_worker), key=_least_hope)
     connected = sorted((pod for pod in outdated if pod.connected), key=_least_loss)
-    spare = sum(pod.connected for pod in current) + len(connected) - desired
-    # Before the first new pod is connected, an outdated one that is still starting may be the only one to come.
-    stand_ins = any(pod.connected for pod in current) or desired == 0
-    return (idle if stand_ins else []) + connected[: max(spare, 0)]
+    new = sum(pod.connected for pod in current)
+    needed = 0 if new else desired
+    return absent[: max(len(outdated) - needed, 0)] + connected[: max(new + len(connected) - desired, 0)]
 
 
 def _surplus(pool: WorkerPool, current: list[PodView], desired: int) -> list[PodView]:
@@ -158,7 +166,7 @@ def _surplus(pool: WorkerPool, current: list[PodView], desired: int) -> list[Pod
     return [
         pod
         for place, pod in enumerate(candidates)
-        if place < beyond or not pod.connected or (pod.idle_for or timedelta()) >= pool.spec.idle_before_scale_in
+        if place < beyond or not pod.has_worker or (pod.idle_for or timedelta()) >= pool.spec.idle_before_scale_in
         if pod.attempts == 0 or place < beyond
     ]
 
@@ -166,6 +174,11 @@ def _surplus(pool: WorkerPool, current: list[PodView], desired: int) -> list[Pod
 def _least_loss(pod: PodView) -> tuple[bool, int, timedelta, str]:
     """Sort order for removing pods: not connected, then the least busy, then the longest idle."""
     return pod.connected, pod.attempts, -(pod.idle_for or timedelta()), pod.name
+
+
+def _least_hope(pod: PodView) -> tuple[bool, str]:
+    """Sort order for removing pods that have no worker."""
+    return pod.trouble is None, pod.name
 
 
 def _availability(staying: list[PodView], last: PodView | None, ready: int, desired: int) -> tuple[Reason, str]:

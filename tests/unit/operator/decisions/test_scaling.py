@@ -1,6 +1,8 @@
 """How many pods a pool gets, and which of them go."""
 
+from dataclasses import replace
 from datetime import timedelta
+from itertools import count, islice
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.resources.workerpool import PodTemplate, PoolSpec, WorkerPool
 
 LONG = timedelta(hours=1)
+NO_IMAGE = "ErrImagePull: no such image"
 
 
 def make_pool(**spec: Any) -> WorkerPool:
@@ -30,6 +33,16 @@ def busy(name: str, attempts: int = 1, **given: Any) -> PodView:
 
 def starting(name: str, **given: Any) -> PodView:
     return PodView(name=name, **given)
+
+
+def old(name: str, **given: Any) -> PodView:
+    """One of an older template that is not connected."""
+    return PodView(name=name, current=False, **given)
+
+
+def away(name: str, **given: Any) -> PodView:
+    """One whose worker is registered, but has no stream just now."""
+    return PodView(name=name, idle_for=timedelta(), **given)
 
 
 def ended(name: str, **given: Any) -> PodView:
@@ -69,6 +82,7 @@ SCALED = {"min_replicas": 0, "max_replicas": 3}
     [
         pytest.param([idle("a", idle_for=LONG)], SCALED, ("a",), id="a pod that was idle for long goes"),
         pytest.param([idle("a")], SCALED, (), id="a pod that was idle for a moment stays"),
+        pytest.param([away("a")], SCALED, (), id="a pod whose worker will be back may have work still"),
         pytest.param([idle("a", idle_for=LONG)], {}, (), id="the minimum stays however idle"),
         pytest.param([busy("a"), idle("b", idle_for=LONG)], SCALED, ("b",), id="the idle one goes, not the busy one"),
         pytest.param([starting("a"), busy("b")], SCALED, ("a",), id="one that is not needed before it started goes"),
@@ -122,8 +136,92 @@ class TestReplacing:
 
     def test_a_template_that_does_not_start_takes_nothing_away(self) -> None:
         old = [busy(f"old{n}", current=False) for n in range(4)]
-        want = plan([*old, starting("new", trouble="ErrImagePull: no")], min_replicas=4)
+        want = plan([*old, starting("new", trouble=NO_IMAGE)], min_replicas=4)
         assert (want.drain, want.delete) == ((), ())
+
+    @pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+    def test_one_that_does_not_start_makes_room_for_the_next(self, replicas: int) -> None:
+        works = [busy(f"v1-{n}", current=False) for n in range(replicas)]
+        fails = [old(f"v2-{n}", trouble=NO_IMAGE) for n in range(max(1, -(-replicas // 4)))]
+        gone = tuple(pod.name for pod in fails)
+        want = plan([*works, *fails], min_replicas=replicas)
+        assert (want.create, want.drain, want.delete) == (0, gone, gone)
+        want = plan(works, min_replicas=replicas)
+        assert (want.create, want.drain) == (len(fails), ())
+
+    @pytest.mark.parametrize("replicas", [1, 2, 4, 8])
+    def test_one_that_does_not_start_goes_when_the_one_before_is_back(self, replicas: int) -> None:
+        works = [busy(f"v1-{n}") for n in range(replicas)]
+        fails = [old(f"v2-{n}", trouble=NO_IMAGE) for n in range(max(1, -(-replicas // 4)))]
+        gone = tuple(pod.name for pod in fails)
+        want = plan([*works, *fails], min_replicas=replicas)
+        assert (want.create, want.drain, want.delete) == (0, gone, gone)
+
+    @pytest.mark.parametrize(
+        ("pods", "want"),
+        [
+            pytest.param([old("a"), old("b")], ("a",), id="beyond what is desired"),
+            pytest.param([old("a"), old("b", trouble=NO_IMAGE)], ("b",), id="first those in trouble"),
+            pytest.param([old("a"), starting("b")], (), id="not the one that may come before the new one"),
+            pytest.param([old("a"), idle("b")], ("a",), id="all when a new one is connected"),
+            pytest.param([away("a", current=False), old("b")], ("b",), id="not one whose worker will be back"),
+            pytest.param(
+                [away("a", current=False), idle("b")], (), id="not even beside a new one, for what it may have"
+            ),
+        ],
+    )
+    def test_of_old_pods_that_are_not_connected_go(self, pods: list[PodView], want: tuple[str, ...]) -> None:
+        assert plan(pods).drain == want
+
+
+class Rollouts:
+    """A pool whose template is changed again and again; pods of a template that works connect when they are told to."""
+
+    def __init__(self, replicas: int) -> None:
+        self.replicas = replicas
+        self.pods: dict[str, PodView] = {}
+        self._names = map(str, count())
+
+    @property
+    def connected(self) -> int:
+        return sum(pod.connected for pod in self.pods.values())
+
+    def change_template(self) -> None:
+        self.pods = {name: replace(pod, current=False) for name, pod in self.pods.items()}
+
+    def reconcile(self) -> bool:
+        """Do what is planned; return whether there was something to do."""
+        made = plan(list(self.pods.values()), min_replicas=self.replicas)
+        for name in made.delete:
+            del self.pods[name]
+        self.pods |= {name: starting(name) for name in islice(self._names, made.create)}
+        return bool(made.create or made.delete)
+
+    def connect(self, *names: str) -> None:
+        self.pods |= {name: replace(self.pods[name], connected=True, idle_for=timedelta()) for name in names}
+
+
+@given(st.data(), st.integers(1, 9), st.lists(st.booleans(), max_size=5))
+def test_a_template_that_works_replaces_whatever_came_before(
+    data: st.DataObject, replicas: int, between: list[bool]
+) -> None:
+    pool = Rollouts(replicas)
+    kept = 0
+    for works in (True, *between, True):
+        pool.change_template()
+        for _ in range(data.draw(st.integers(0, 6), label="rounds before the next template")):
+            pool.reconcile()
+            assert pool.connected >= kept, "no rollout takes a connected pod away"
+            assert len(pool.pods) <= replicas + max(1, -(-replicas // 4))
+            new = [name for name, pod in pool.pods.items() if pod.current and works]
+            pool.connect(*(name for name in new if data.draw(st.booleans(), label=f"pod {name} connects")))
+            kept = min(pool.connected, replicas)
+    is_moving = True
+    while is_moving:
+        pool.connect(*(name for name, pod in pool.pods.items() if pod.current))
+        is_moving = pool.reconcile()
+        assert pool.connected >= kept
+    assert [(pod.current, pod.connected) for pod in pool.pods.values()] == [(True, True)] * replicas
 
 
 class TestEndingAtOnce:

@@ -1,0 +1,130 @@
+"""Templates that are changed while there is work, one of them broken: real workers, and a node that runs pods."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from hatchet_operator.cluster.api import Json
+from hatchet_operator.cluster.kinds import PODS, POOLS
+from tests.integration.inprocess import NAMESPACE, POOL
+from tests.integration.pods import NODE_SECONDS, Pods, make_pool, output_of, running_pods
+from tests.kube.eventually import eventually
+
+REPLICAS = 2
+
+
+class Watched:
+    """What happened to a pool's workers and to its runs while its template was changed."""
+
+    def __init__(self) -> None:
+        self.least_connected = REPLICAS
+        self.most_pods = REPLICAS
+        self.started: list[str] = []
+
+
+@asynccontextmanager
+async def load_on(pods: Pods) -> AsyncIterator[Watched]:
+    """Start one run after the other, each with two children, and look at the pool all the time."""
+    seen = Watched()
+
+    async def start_runs() -> None:
+        while True:
+            name = f"family-{len(seen.started)}"
+            await pods.instance.create_run(name, "family", {})
+            seen.started.append(name)
+            await asyncio.sleep(0.1)
+
+    async def look() -> None:
+        while True:
+            seen.least_connected = min(seen.least_connected, pods.instance.connected())
+            seen.most_pods = max(seen.most_pods, len(await present(pods)))
+            await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(start_runs()), group.create_task(look())]
+        yield seen
+        for task in tasks:
+            task.cancel()
+
+
+async def present(pods: Pods) -> list[Json]:
+    items, _ = await pods.api.list_all(PODS, NAMESPACE, label_selector=f"hatchet-operator.dev/pool={POOL}")
+    return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
+
+
+def pool_of_version(directory: Path, version: str, *, works: bool = True) -> Json:
+    pool = make_pool(directory, command=None if works else ["/no/such/program"])
+    pool["spec"]["minReplicas"] = REPLICAS
+    pool["spec"]["template"]["metadata"] = {"labels": {"version": version}}
+    return pool
+
+
+async def roll_out(pods: Pods, version: str, *, works: bool = True) -> None:
+    changed = pool_of_version(pods.directory, version, works=works)
+    await pods.api.patch(POOLS, NAMESPACE, POOL, {"spec": changed["spec"]})
+
+
+def versions_of(found: list[Json]) -> list[str]:
+    return sorted(pod["metadata"]["labels"]["version"] for pod in found)
+
+
+async def until_versions(pods: Pods, *versions: str) -> None:
+    """Wait until the pool has pods of these versions, and its two workers."""
+    found: list[Json] = []
+
+    async def are_there() -> bool:
+        nonlocal found
+        found = await present(pods)
+        return versions_of(found) == list(versions) and pods.instance.connected() == REPLICAS
+
+    try:
+        await eventually(are_there, within_seconds=NODE_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"{versions_of(found)}, and not {versions}; {pods.logs()}") from None
+
+
+async def until_a_pod_fails(pods: Pods, version: str) -> None:
+    """Wait until the node says that it can't start a pod of this version."""
+
+    async def is_said() -> bool:
+        states = [
+            container["state"]
+            for pod in await present(pods)
+            if pod["metadata"]["labels"]["version"] == version
+            for container in pod.get("status", {}).get("containerStatuses", ())
+        ]
+        return any("waiting" in state for state in states)
+
+    await eventually(is_said, within_seconds=NODE_SECONDS)
+
+
+async def losses_in(pods: Pods) -> dict[str, int]:
+    steps = {
+        f"{run['metadata']['name']}/{name}": step
+        for run in await pods.instance.runs()
+        for name, step in run["status"]["steps"].items()
+    }
+    return {name: step["losses"] for name, step in steps.items() if step.get("losses")}
+
+
+@pytest.mark.parametrize(
+    "repair", [pytest.param("3", id="by the next template"), pytest.param("1", id="by the one before")]
+)
+async def test_a_template_that_does_not_start_is_mended_while_work_goes_on(tmp_path: Path, repair: str) -> None:
+    async with running_pods(tmp_path, pool=pool_of_version(tmp_path, "1")) as pods:
+        await until_versions(pods, "1", "1")
+        async with load_on(pods) as seen:
+            await roll_out(pods, "2", works=False)
+            await until_a_pod_fails(pods, "2")
+            await until_versions(pods, "1", "1", "2")
+            await roll_out(pods, repair)
+            await until_versions(pods, repair, repair)
+        for run in seen.started:
+            output_of(await pods.finished(run), "spawn")
+        assert await losses_in(pods) == {}
+        assert (seen.least_connected, seen.most_pods) == (REPLICAS, REPLICAS + 1)
