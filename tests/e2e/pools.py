@@ -73,6 +73,12 @@ def until_available(kubectl: Kubectl, *, within_seconds: int = 90) -> None:
     kubectl.wait("condition=Available", f"workerpool/{POOL}", within_seconds=within_seconds)
 
 
+def pool_condition(kubectl: Kubectl, type_: str) -> Json:
+    """Return a condition of the pool; empty: it has none of this type yet."""
+    conditions = kubectl.get("workerpool", POOL).get("status", {}).get("conditions", [])
+    return next((each for each in conditions if each["type"] == type_), {})
+
+
 def pods_of(kubectl: Kubectl) -> list[Json]:
     """The pool's pods, without those that are about to go."""
     return [pod for pod in kubectl.list("pods", f"{POOL_LABEL}={POOL}") if "deletionTimestamp" not in pod["metadata"]]

@@ -30,8 +30,8 @@ def test_get_shows_workflows_runs_and_pools(kubectl: Kubectl) -> None:
     assert workflows["parent"] == f"parent True {POOL} false"
 
     head, pools = table(kubectl, "wp")
-    assert head == "NAME READY REPLICAS MIN MAX AVAILABLE AGE"
-    assert pools[POOL] == f"{POOL} 1 1 1 3 True"
+    assert head == "NAME READY REPLICAS MIN MAX AVAILABLE ROLLOUT AGE"
+    assert pools[POOL] == f"{POOL} 1 1 1 3 True RolledOut"
 
 
 def test_describe_shows_the_conditions_that_matter(kubectl: Kubectl) -> None:

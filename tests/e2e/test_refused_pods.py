@@ -1,14 +1,9 @@
 """Pods that can't be had: the pool says why in the words of whoever refused, and goes on when the reason is gone."""
 
 from tests.e2e.eventually import eventually
-from tests.e2e.kubectl import Json, Kubectl
-from tests.e2e.pools import POOL, SLOW_FAN_OUT, make_pool, start_pool, until_available
+from tests.e2e.kubectl import Kubectl
+from tests.e2e.pools import POOL, SLOW_FAN_OUT, make_pool, pool_condition, start_pool, until_available
 from tests.e2e.slow_fan_out import assert_result_is_right, start
-
-
-def condition(kubectl: Kubectl, kind: str, name: str, type_: str) -> Json:
-    conditions = kubectl.get(kind, name).get("status", {}).get("conditions", [])
-    return next((each for each in conditions if each["type"] == type_), {})
 
 
 def test_a_pool_and_its_runs_say_that_a_quota_refuses_pods(kubectl: Kubectl) -> None:
@@ -18,10 +13,10 @@ def test_a_pool_and_its_runs_say_that_a_quota_refuses_pods(kubectl: Kubectl) -> 
 
     kubectl("scale", f"workerpool/{POOL}", "--replicas=2")
 
-    eventually(lambda: "exceeded quota: full" in condition(kubectl, "workerpool", POOL, "Available").get("message", ""))
-    available = condition(kubectl, "workerpool", POOL, "Available")
+    eventually(lambda: "exceeded quota: full" in pool_condition(kubectl, "Available").get("message", ""))
+    available = pool_condition(kubectl, "Available")
     assert (available["status"], available["reason"]) == ("False", "FailedCreate")
-    assert condition(kubectl, "workerpool", POOL, "Valid")["status"] == "True"
+    assert pool_condition(kubectl, "Valid")["status"] == "True"
     start(kubectl, children=5)
     assert_result_is_right(kubectl, children=5)  # by the pod that is there
 
@@ -39,7 +34,7 @@ def test_a_pool_and_its_runs_say_that_an_image_is_missing(kubectl: Kubectl) -> N
     start(kubectl, children=5)
 
     def pool_says_why() -> bool:
-        available = condition(kubectl, "workerpool", POOL, "Available")
+        available = pool_condition(kubectl, "Available")
         said = (available.get("status"), available.get("reason"))
         return said == ("False", "PodsFailing") and "no-such-image" in available["message"]
 
@@ -57,7 +52,7 @@ def test_a_pool_says_what_its_worker_said_when_it_crashed(kubectl: Kubectl) -> N
     kubectl.apply_object(make_pool("broken"))
 
     def says_why() -> bool:
-        available = condition(kubectl, "workerpool", POOL, "Available")
+        available = pool_condition(kubectl, "Available")
         return available.get("reason") == "PodsFailing" and "no database" in available["message"]
 
     eventually(says_why)

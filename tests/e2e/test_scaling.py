@@ -1,8 +1,10 @@
 """How many pods a pool has, and what becomes of work when they change."""
 
+from typing import Any
+
 from tests.e2e.eventually import eventually
 from tests.e2e.kubectl import Kubectl
-from tests.e2e.pools import POOL, SLOW_FAN_OUT, make_pool, pods_of, start_pool, until_available
+from tests.e2e.pools import POOL, SLOW_FAN_OUT, make_pool, pods_of, pool_condition, start_pool, until_available
 from tests.e2e.slow_fan_out import (
     assert_each_executed_once,
     assert_result_is_right,
@@ -11,6 +13,7 @@ from tests.e2e.slow_fan_out import (
     losses_of,
     output_of,
     start,
+    succeeded_children,
     until_children_succeeded,
 )
 
@@ -72,6 +75,37 @@ def test_a_run_finishes_with_the_definition_it_began_with_while_pods_are_replace
 
     after = finished(kubectl, start(kubectl, "after", children=3))
     assert output_of(after, "count") == {"children": 3}
+
+
+def test_a_template_that_does_not_start_is_mended_by_the_next_while_runs_go_on(kubectl: Kubectl) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT, minReplicas=2, slots=5)
+    old = {pod["metadata"]["name"] for pod in pods_of(kubectl)}
+    start(kubectl, children=100, seconds=1, pause=0.3)
+    until_children_succeeded(kubectl, 3)
+
+    def roll_out(**pod: Any) -> None:
+        kubectl.apply_object(make_pool(SLOW_FAN_OUT.stem, minReplicas=2, slots=5, pod=pod))
+
+    roll_out(image="localhost/no-such-image:1")
+    eventually(lambda: pool_condition(kubectl, "RolledOut").get("reason") == "PodsFailing")
+    said = pool_condition(kubectl, "RolledOut")
+    assert said["status"] == "False"
+    assert "no-such-image" in said["message"]
+    assert "PodsFailing" in kubectl("get", "wp", POOL)
+    eventually(lambda: "no-such-image" in kubectl("describe", "wp", POOL).partition("Events:")[2])
+    available = pool_condition(kubectl, "Available")
+    assert (available["status"], available["message"]) == ("True", "2 of 2 workers are connected")
+    until_children_succeeded(kubectl, succeeded_children(kubectl) + 5)
+    assert old < {pod["metadata"]["name"] for pod in pods_of(kubectl)}, "old pods work on beside the one that fails"
+
+    roll_out(environment={"MENDED": "yes"})
+    kubectl.wait("condition=RolledOut", f"workerpool/{POOL}", within_seconds=120)
+
+    assert not {pod["metadata"]["name"] for pod in pods_of(kubectl)} & old
+    parent, children = assert_result_is_right(kubectl, children=100, within_seconds=120)
+    assert not any(losses_of(run) for run in (parent, *children)), "nothing was taken from a pod that went"
+    makers = {output_of(child, "work")["worker"].split("/")[0] for child in children}
+    assert makers & old, "old pods worked"
 
 
 def test_each_child_runs_once_when_a_pool_grows_under_load(kubectl: Kubectl) -> None:

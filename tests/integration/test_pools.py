@@ -417,6 +417,8 @@ async def test_a_pool_that_can_not_replace_its_pod_is_available_and_says_so(worl
     await world.api.patch(POOLS, NAMESPACE, POOL, {"spec": {"template": template("etl:2")}})
     said = await until_available_says(world, "Available", "1 of 1 workers are connected, but ", QUOTA)
     assert said["status"] == "True"
+    rolled_out = await world.condition(POOL, "RolledOut", of=lambda name: pool_of(world, name))
+    assert (rolled_out["status"], rolled_out["reason"]) == ("False", "FailedCreate")
 
 
 async def test_a_pool_whose_namespace_is_being_deleted_keeps_quiet(world: Instance) -> None:

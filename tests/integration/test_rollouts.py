@@ -88,19 +88,26 @@ async def until_versions(pods: Pods, *versions: str) -> None:
         raise AssertionError(f"{versions_of(found)}, and not {versions}; {pods.logs()}") from None
 
 
-async def until_a_pod_fails(pods: Pods, version: str) -> None:
-    """Wait until the node says that it can't start a pod of this version."""
+async def conditions_of(pods: Pods) -> dict[str, Json]:
+    pool = await pods.api.get(POOLS, NAMESPACE, POOL)
+    return {condition["type"]: condition for condition in pool["status"]["conditions"]}
+
+
+async def until_rollout_says(pods: Pods, reason: str) -> str:
+    """Wait until the pool says so of its template; return the whole message."""
+    said: Json = {}
 
     async def is_said() -> bool:
-        states = [
-            container["state"]
-            for pod in await present(pods)
-            if pod["metadata"]["labels"]["version"] == version
-            for container in pod.get("status", {}).get("containerStatuses", ())
-        ]
-        return any("waiting" in state for state in states)
+        nonlocal said
+        said = (await conditions_of(pods))["RolledOut"]
+        return bool(said["reason"] == reason)
 
-    await eventually(is_said, within_seconds=NODE_SECONDS)
+    try:
+        await eventually(is_said, within_seconds=NODE_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"the pool says {said}, and not {reason}") from None
+    assert said["status"] == str(reason == "RolledOut")
+    return str(said["message"])
 
 
 async def losses_in(pods: Pods) -> dict[str, int]:
@@ -120,11 +127,26 @@ async def test_a_template_that_does_not_start_is_mended_while_work_goes_on(tmp_p
         await until_versions(pods, "1", "1")
         async with load_on(pods) as seen:
             await roll_out(pods, "2", works=False)
-            await until_a_pod_fails(pods, "2")
+            await until_rollout_says(pods, "PodsFailing")
             await until_versions(pods, "1", "1", "2")
             await roll_out(pods, repair)
             await until_versions(pods, repair, repair)
+            assert await until_rollout_says(pods, "RolledOut") == ""
         for run in seen.started:
             output_of(await pods.finished(run), "spawn")
         assert await losses_in(pods) == {}
         assert (seen.least_connected, seen.most_pods) == (REPLICAS, REPLICAS + 1)
+
+
+async def test_a_pool_says_that_its_new_template_does_not_start_while_the_old_one_works(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, pool=pool_of_version(tmp_path, "1")) as pods:
+        await until_versions(pods, "1", "1")
+        assert await until_rollout_says(pods, "RolledOut") == ""
+        await roll_out(pods, "2", works=False)
+        why = await until_rollout_says(pods, "PodsFailing")
+        said = await conditions_of(pods)
+        assert (said["Available"]["status"], said["Available"]["message"]) == ("True", "2 of 2 workers are connected")
+        (failing,) = (pod for pod in await present(pods) if pod["metadata"]["labels"]["version"] == "2")
+        assert why.startswith(f"pod {failing['metadata']['name']}: CreateContainerError: ")
+        assert "/no/such/program" in why
+        assert await pods.instance.event(POOL, "PodsFailing") == why

@@ -58,7 +58,7 @@ class PodView:
 
     @property
     def has_worker(self) -> bool:
-        """Whether its worker is registered: one that is not connected comes back within seconds, or is dead then."""
+        """Whether its worker is registered: one that is not connected comes back soon, or is dead then."""
         return self.connected or self.attempts > 0 or self.idle_for is not None
 
 
@@ -82,6 +82,8 @@ class PoolPlan:
     ready: int
     reason: Reason
     message: str
+    rollout: Reason
+    rollout_message: str
     number: int = 0  # of the pods to create, see PodView
     recheck_after: timedelta | None = None
 
@@ -111,7 +113,9 @@ def plan_pool(pool: WorkerPool, pods: Sequence[PodView], demand: Demand) -> Pool
     drain = _replaceable(current, outdated, desired) if outdated else _surplus(pool, current, desired)
     draining = [pod for pod in running if pod.draining_for is not None] + drain
     done = [pod for pod in draining if pod.attempts == 0 or (pod.draining_for or timedelta()) >= spec.drain_timeout]
-    reason, message = _availability(staying, last, ready, desired)
+    trouble = _trouble_in(current, last)
+    reason, message = _availability(trouble or _trouble_in(outdated, None), ready, desired)
+    rollout, rollout_message = _rollout(running, trouble, desired)
     return PoolPlan(
         create=create,
         drain=tuple(pod.name for pod in drain),
@@ -121,6 +125,8 @@ def plan_pool(pool: WorkerPool, pods: Sequence[PodView], demand: Demand) -> Pool
         ready=ready,
         reason=reason,
         message=message,
+        rollout=rollout,
+        rollout_message=rollout_message,
         number=last.number + 1 if last else 0,
         recheck_after=_next_deadline(pool, current if len(current) > desired else [], draining, pause),
     )
@@ -181,15 +187,30 @@ def _least_hope(pod: PodView) -> tuple[bool, str]:
     return pod.trouble is None, pod.name
 
 
-def _availability(staying: list[PodView], last: PodView | None, ready: int, desired: int) -> tuple[Reason, str]:
+def _trouble_in(pods: list[PodView], last: PodView | None) -> str | None:
+    """Say why a pod is not connected: one of these, or else the last one that ended."""
+    trouble = next((f"pod {pod.name}: {pod.trouble}" for pod in pods if pod.trouble and not pod.connected), None)
+    if trouble is None and last is not None:
+        return f"pod {last.name}: {last.trouble or 'it ended'}"
+    return trouble
+
+
+def _availability(trouble: str | None, ready: int, desired: int) -> tuple[Reason, str]:
     count = f"{ready} of {desired} workers are connected"
     if ready >= desired:
         return Reason.AVAILABLE, count
-    starting = [pod for pod in staying if not pod.connected]
-    trouble = next((f"pod {pod.name}: {pod.trouble}" for pod in starting if pod.trouble), None)
-    if trouble is None and last is not None:
-        trouble = f"pod {last.name}: {last.trouble or 'it ended'}"
     return (Reason.PODS_FAILING, trouble) if trouble else (Reason.PODS_MISSING, count)
+
+
+def _rollout(running: list[PodView], trouble: str | None, desired: int) -> tuple[Reason, str]:
+    """Say whether pods of older templates are left, and why: while they work, nothing else tells that new ones fail."""
+    older = sum(not pod.current for pod in running)
+    if not older:
+        return Reason.ROLLED_OUT, ""
+    if trouble:
+        return Reason.PODS_FAILING, trouble
+    updated = sum(pod.current and pod.connected for pod in running)
+    return Reason.ROLLING_OUT, f"{updated} of {desired} workers have the current template; pods of older ones: {older}"
 
 
 def _next_deadline(

@@ -416,8 +416,10 @@ class Pools:
             except NotFound:
                 return
             self.observe("MODIFIED", answer)
-            if plan.reason is Reason.PODS_FAILING:
-                self._events.warn(pool, plan.reason, plan.message)
+            said = {condition.message for condition in pool.status.conditions}
+            for condition in status.conditions:
+                if condition.reason == Reason.PODS_FAILING and condition.message not in said:
+                    self._events.warn(pool, condition.reason, condition.message)
             return
 
     async def stop(self) -> None:
@@ -493,6 +495,11 @@ def _status(pool: WorkerPool, plan: PoolPlan, refusal: _Refusal | None, now: dat
         available = condition(ConditionType.AVAILABLE, True, plan.reason, message)
     else:
         available = condition(ConditionType.AVAILABLE, False, _reason_of(refusal), refusal.message)
+    rolled_out = condition(
+        ConditionType.ROLLED_OUT, plan.rollout is Reason.ROLLED_OUT, plan.rollout, plan.rollout_message
+    )
+    if refusal is not None and plan.rollout is not Reason.ROLLED_OUT:
+        rolled_out = condition(ConditionType.ROLLED_OUT, False, _reason_of(refusal), refusal.message)
     if refusal is not None and refusal.is_of_spec:
         valid = condition(ConditionType.VALID, False, Reason.INVALID_SPEC, refusal.message)
     else:
@@ -502,6 +509,6 @@ def _status(pool: WorkerPool, plan: PoolPlan, refusal: _Refusal | None, now: dat
         desired_replicas=plan.desired,
         ready_replicas=plan.ready,
         selector=f"{labels.POOL}={pool.metadata.name}",
-        conditions=(available, valid),
+        conditions=(available, rolled_out, valid),
         observed_generation=pool.metadata.generation or None,
     )

@@ -113,8 +113,8 @@ def _immutable(field: str, instead: str, *, this: str = "self", old: str = "oldS
     )
 
 
-def _condition(condition_type: str) -> str:
-    return f'.status.conditions[?(@.type=="{condition_type}")].status'
+def _condition(condition_type: str, *, field: str = "status") -> str:
+    return f'.status.conditions[?(@.type=="{condition_type}")].{field}'
 
 
 _AGE = Column(name="Age", type="date", path=".metadata.creationTimestamp")
@@ -201,6 +201,7 @@ POOL = Kind(
         Column(name="Max", type="integer", path=".spec.maxReplicas"),
         Column(name="Slots", type="integer", path=".spec.slots", priority=1),
         Column(name="Available", path=_condition("Available")),
+        Column(name="Rollout", path=_condition("RolledOut", field="reason")),
         _AGE,
     ),
     rules=(

@@ -50,6 +50,7 @@ class ConditionType(StrEnum):
     REGISTERED = "Registered"  # a Workflow has a definition
     VALID = "Valid"  # a Workflow's or WorkerPool's spec makes sense
     AVAILABLE = "Available"  # a WorkerPool has its workers
+    ROLLED_OUT = "RolledOut"  # a WorkerPool has no pod of an older template
 
 
 class Reason(StrEnum):
@@ -85,6 +86,8 @@ class Reason(StrEnum):
     AVAILABLE = "Available"
     PODS_MISSING = "PodsMissing"
     PODS_FAILING = "PodsFailing"
+    ROLLED_OUT = "RolledOut"
+    ROLLING_OUT = "RollingOut"
     FAILED_CREATE = "FailedCreate"
     # Events
     POD_KILLED = "PodKilled"

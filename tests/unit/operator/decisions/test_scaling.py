@@ -281,6 +281,53 @@ def test_a_pod_that_does_not_start_is_told_of() -> None:
     assert (want.reason, want.message) == (Reason.PODS_FAILING, "pod a: ErrImagePull: no such image")
 
 
+@pytest.mark.parametrize(
+    ("pods", "want", "message"),
+    [
+        pytest.param([idle("new")], Reason.ROLLED_OUT, "", id="nothing is left of older templates"),
+        pytest.param([], Reason.ROLLED_OUT, "", id="there are no pods"),
+        pytest.param(
+            [idle("old", current=False), starting("new")],
+            Reason.ROLLING_OUT,
+            "0 of 1 workers have the current template; pods of older ones: 1",
+            id="a new pod starts",
+        ),
+        pytest.param(
+            [busy("old", current=False, draining_for=timedelta(seconds=1)), idle("new")],
+            Reason.ROLLING_OUT,
+            "1 of 1 workers have the current template; pods of older ones: 1",
+            id="an old pod finishes what it has",
+        ),
+        pytest.param(
+            [idle("old", current=False), starting("new", trouble=NO_IMAGE)],
+            Reason.PODS_FAILING,
+            f"pod new: {NO_IMAGE}",
+            id="the new template does not start",
+        ),
+        pytest.param(
+            [idle("old", current=False), ended("new", trouble="Error (exit code 1)")],
+            Reason.PODS_FAILING,
+            "pod new: Error (exit code 1)",
+            id="the new template's pods end at once",
+        ),
+        pytest.param(
+            [idle("v1", current=False), old("v2", trouble=NO_IMAGE), starting("v3")],
+            Reason.ROLLING_OUT,
+            "0 of 1 workers have the current template; pods of older ones: 2",
+            id="what an older template suffers from is no trouble of this one",
+        ),
+    ],
+)
+def test_how_far_a_template_is_rolled_out(pods: list[PodView], want: Reason, message: str) -> None:
+    made = plan(pods)
+    assert (made.rollout, made.rollout_message) == (want, message)
+
+
+def test_a_pool_that_lacks_workers_tells_of_the_current_template_first() -> None:
+    made = plan([old("v1", trouble="OOMKilled"), starting("v2", trouble=NO_IMAGE)])
+    assert (made.reason, made.message) == (Reason.PODS_FAILING, f"pod v2: {NO_IMAGE}")
+
+
 def test_time_alone_is_looked_at_again() -> None:
     assert plan([idle("a", idle_for=timedelta(seconds=20))], **SCALED).recheck_after == timedelta(seconds=40)
 
