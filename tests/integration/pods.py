@@ -15,12 +15,12 @@ import psutil
 from hatchet_operator.cluster.api import Api, Endpoint, Json
 from hatchet_operator.cluster.kinds import PODS, POOLS, WORKFLOWS
 from hatchet_operator.localnode import LocalNode
+from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
-from tests.integration.inprocess import NAMESPACE, Instance, running_operator
+from tests.integration.inprocess import NAMESPACE, POOL, Instance, running_operator
 from tests.kube.eventually import eventually
 
 WORKER = Path(__file__).with_name("pods_worker.py")
-RUN_UID = "hatchet-operator.dev/run-uid"
 NODE_SECONDS = 30.0  # a pod is a Python process that starts, on a machine with other work
 
 
@@ -34,8 +34,16 @@ class Pods:
 
     async def pods(self, run: str | None = None) -> list[Json]:
         """Return the pods that were made for runs, or for one."""
-        items, _ = await self.api.list_all(PODS, NAMESPACE, label_selector=RUN_UID)
+        items, _ = await self.api.list_all(PODS, NAMESPACE, label_selector=labels.RUN_UID)
         return [pod for pod in items if run is None or pod["metadata"]["ownerReferences"][0]["name"] == run]
+
+    async def of_pool(self) -> list[Json]:
+        """Return the pods of the pool, without those that are about to go."""
+        items, _ = await self.api.list_all(PODS, NAMESPACE, label_selector=f"{labels.POOL}={POOL},!{labels.RUN_UID}")
+        return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
+
+    async def patch_pool(self, spec: Json) -> None:
+        await self.api.patch(POOLS, NAMESPACE, POOL, {"spec": spec})
 
     async def until_pods(self, run: str, *names: str) -> list[Json]:
         found: list[Json] = []
@@ -103,7 +111,7 @@ def make_pool(directory: Path, *, command: list[str] | None = None) -> Json:
     return {
         "apiVersion": API_VERSION,
         "kind": "WorkerPool",
-        "metadata": {"name": "main"},
+        "metadata": {"name": POOL},
         "spec": {"minReplicas": 1, "template": {"spec": {"containers": [container]}}},
     }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hatchet_operator.cluster.api import Json
-from hatchet_operator.cluster.kinds import PODS, POOLS
+from hatchet_operator.cluster.kinds import POOLS
 from tests.integration.inprocess import NAMESPACE, POOL
 from tests.integration.pods import NODE_SECONDS, Pods, make_pool, output_of, running_pods
 from tests.kube.eventually import eventually
@@ -42,7 +42,7 @@ async def load_on(pods: Pods) -> AsyncIterator[Watched]:
     async def look() -> None:
         while True:
             seen.least_connected = min(seen.least_connected, pods.instance.connected())
-            seen.most_pods = max(seen.most_pods, len(await present(pods)))
+            seen.most_pods = max(seen.most_pods, len(await pods.of_pool()))
             await asyncio.sleep(0.01)
 
     async with asyncio.TaskGroup() as group:
@@ -50,11 +50,6 @@ async def load_on(pods: Pods) -> AsyncIterator[Watched]:
         yield seen
         for task in tasks:
             task.cancel()
-
-
-async def present(pods: Pods) -> list[Json]:
-    items, _ = await pods.api.list_all(PODS, NAMESPACE, label_selector=f"hatchet-operator.dev/pool={POOL}")
-    return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
 
 
 def pool_of_version(directory: Path, version: str, *, works: bool = True) -> Json:
@@ -66,7 +61,7 @@ def pool_of_version(directory: Path, version: str, *, works: bool = True) -> Jso
 
 async def roll_out(pods: Pods, version: str, *, works: bool = True) -> None:
     changed = pool_of_version(pods.directory, version, works=works)
-    await pods.api.patch(POOLS, NAMESPACE, POOL, {"spec": changed["spec"]})
+    await pods.patch_pool(changed["spec"])
 
 
 def versions_of(found: list[Json]) -> list[str]:
@@ -79,7 +74,7 @@ async def until_versions(pods: Pods, *versions: str) -> None:
 
     async def are_there() -> bool:
         nonlocal found
-        found = await present(pods)
+        found = await pods.of_pool()
         return versions_of(found) == list(versions) and pods.instance.connected() == REPLICAS
 
     try:
@@ -146,7 +141,7 @@ async def test_a_pool_says_that_its_new_template_does_not_start_while_the_old_on
         why = await until_rollout_says(pods, "PodsFailing")
         said = await conditions_of(pods)
         assert (said["Available"]["status"], said["Available"]["message"]) == ("True", "2 of 2 workers are connected")
-        (failing,) = (pod for pod in await present(pods) if pod["metadata"]["labels"]["version"] == "2")
+        (failing,) = (pod for pod in await pods.of_pool() if pod["metadata"]["labels"]["version"] == "2")
         assert why.startswith(f"pod {failing['metadata']['name']}: CreateContainerError: ")
         assert "/no/such/program" in why
         assert await pods.instance.event(POOL, "PodsFailing") == why

@@ -84,6 +84,13 @@ def trouble_of(pod: Json) -> str | None:
     return None
 
 
+def lacks_token(pod: Json, *, pool: str) -> bool:
+    """Whether the worker is not started for the lack of the pool's Secret, or of what was in it."""
+    waiting = ((worker_status(pod) or {}).get("state") or {}).get("waiting") or {}
+    words = re.split(r"[\s\"/]+", waiting.get("message") or "")
+    return waiting.get("reason") == "CreateContainerConfigError" and token_secret_name(pool) in words
+
+
 def worker_status(pod: Json) -> Json | None:
     """Return the status of a Pod's first container, the worker; the kubelet's list is in an order of its own."""
     statuses: list[Json] = pod.get("status", {}).get("containerStatuses") or []

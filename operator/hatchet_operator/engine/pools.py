@@ -9,6 +9,7 @@ import base64
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS
 from hatchet_operator.decisions.pooling import (
     CA_KEY,
     OperatorAccess,
+    lacks_token,
     lifetime_of,
     make_pod,
     number_of,
@@ -193,9 +195,14 @@ class Pools:
             self._ended_at.pop(uid, None)
             return
         name = pod["metadata"].get("labels", {}).get(labels.POOL)
-        if name is None or _pool_uid_of(pod) is None:
-            return  # somebody's Deployment, whose pods work for the pool but are not its to scale
+        if name is None:
+            return
         ref = ObjectRef(pod["metadata"]["namespace"], name)
+        if lacks_token(pod, pool=name):
+            self._secrets.pop(ref, None)
+            self.changed(ref)
+        if _pool_uid_of(pod) is None:
+            return  # somebody's Deployment, whose pods work for the pool but are not its to scale
         self._pods.setdefault(ref, {})[uid] = pod
         if _has_ended(pod):
             self._ended_at.setdefault(uid, time.monotonic())
@@ -303,7 +310,7 @@ class Pools:
     async def ensure_secret(self, ref: ObjectRef) -> None:
         """Make sure that a pool's Secret is there for a pod that somebody else makes."""
         pool = self._pools.get(ref)
-        if pool is not None and self._secrets.get(ref) != self._secret_data(ref):
+        if pool is not None:
             await self._ensure_secret(pool)
 
     def _plan(self, pool: WorkerPool, ref: ObjectRef) -> PoolPlan:
@@ -331,6 +338,10 @@ class Pools:
         return {"token": token} if self.ca_pem is None else {"token": token, CA_KEY: self.ca_pem}
 
     async def _ensure_secret(self, pool: WorkerPool) -> None:
+        """Look at the Secret before each pod: nobody tells us of it, and a pod waits for a volume without a word.
+
+        Watching would take the right to list all Secrets.
+        """
         namespace, name = pool.metadata.namespace, pool.metadata.name
         ref = ObjectRef(namespace, name)
         data = self._secret_data(ref)
@@ -346,13 +357,14 @@ class Pools:
             "stringData": data,
         }
         try:
-            await self._api.until_answered(self._api.create, SECRETS, namespace, body)
-        except AlreadyExists:
             await self._renew_secret(namespace, body)
+        except NotFound:
+            with suppress(AlreadyExists):  # by another pod's look at it, or by a try of ours whose answer was lost
+                await self._api.until_answered(self._api.create, SECRETS, namespace, body)
         self._secrets[ref] = data
 
     async def _renew_secret(self, namespace: str, body: Json) -> None:
-        """The Secret is of an operator with another key or address, or of an earlier pool of that name."""
+        """The Secret may be of an operator with another key or address, or of an earlier pool of that name."""
         name, owners = body["metadata"]["name"], body["metadata"]["ownerReferences"]
         secret = await self._api.until_answered(self._api.get, SECRETS, namespace, name)
         if secret["metadata"].get("labels", {}).get(labels.MANAGED_BY) != labels.MANAGER:

@@ -9,6 +9,7 @@ import pytest
 
 from hatchet_operator.decisions.pooling import (
     OperatorAccess,
+    lacks_token,
     lifetime_of,
     make_pod,
     may_supersede,
@@ -130,6 +131,23 @@ def test_how_long_a_worker_lived(state: dict[str, Any], want: int) -> None:
     status = {"containerStatuses": [{"name": "worker", "state": state}]}
     pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "worker"}]}, "status": status}
     assert lifetime_of(pod) == timedelta(seconds=want)
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "want"),
+    [
+        pytest.param("CreateContainerConfigError", 'secret "etl-token" not found', True, id="it is gone"),
+        pytest.param(
+            "CreateContainerConfigError", "couldn't find key token in Secret ns/etl-token", True, id="it is empty"
+        ),
+        pytest.param("CreateContainerConfigError", 'secret "my-etl-token" not found', False, id="another one is gone"),
+        pytest.param("CrashLoopBackOff", "back-off 10s: etl-token", False, id="it crashes"),
+        pytest.param("CreateContainerConfigError", None, False, id="nobody knows why"),
+    ],
+)
+def test_whether_a_pod_waits_for_the_pools_token(reason: str, message: str | None, want: bool) -> None:
+    status = {"containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": reason, "message": message}}}]}
+    assert lacks_token({"spec": {"containers": [{"name": "worker"}]}, "status": status}, pool="etl") is want
 
 
 def test_a_pod_knows_how_many_ended_before_it() -> None:
