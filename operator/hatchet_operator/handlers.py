@@ -4,21 +4,53 @@ kopf watches Workflows and WorkerPools, at a low rate; runs and pods have an inf
 0.3 to 0.7 ms, ours 0.025). The handlers are level-triggered and write nothing through kopf: no annotation, no
 finalizer. kopf's relist after a 410 does not tell what was deleted, but it marks listed objects with no event type;
 a moment after the last of these, what is known is compared with what is there.
+
+kopf's own liveness endpoint says nothing about its watches (it calls handlers of ours, while a watch may be dead), and
+bookmarks reach no handler. But its requests pass through our session, and a watch that the server is asked to end after
+a minute is asked for again: a kind that kopf has not asked for lately is one that it does not watch any more.
 """
 
+import asyncio
 from typing import Any
 
 import aiohttp
 import kopf
 
 from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.kinds import POOLS, WORKFLOWS
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.resources.base import GROUP, VERSION
 from hatchet_operator.resources.names import ObjectRef
 
+_WATCH_SECONDS = 55  # kopf itself leaves a watch that says nothing for 70 s
 
-def make_registry(engine: Engine, endpoint: Endpoint) -> kopf.OperatorRegistry:
-    """Register all handlers of one operator."""
+
+class KopfWatches:
+    """When kopf last asked for the objects of each kind that it watches, in the loop's time; empty before its start."""
+
+    def __init__(self) -> None:
+        self.asked_at: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Kopf is being started, which gives it as long as a watch has to ask for the first time."""
+        now = asyncio.get_running_loop().time()
+        self.asked_at = {WORKFLOWS.plural: now, POOLS.plural: now}
+
+    def note(self, path: str) -> None:
+        """Kopf asks for this path."""
+        plural = path.rpartition("/")[2]
+        if plural in self.asked_at:
+            self.asked_at[plural] = asyncio.get_running_loop().time()
+
+
+def make_registry(engine: Engine, endpoint: Endpoint, watches: KopfWatches) -> kopf.OperatorRegistry:
+    """Register all handlers of one operator.
+
+    Args:
+        engine: What they tell.
+        endpoint: The API server.
+        watches: Told of kopf's requests.
+    """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -28,13 +60,14 @@ def make_registry(engine: Engine, endpoint: Endpoint) -> kopf.OperatorRegistry:
         settings.scanning.disabled = True
         settings.persistence.finalizer = f"{GROUP}/kopf"
         settings.watching.chunk_size = 500
+        settings.watching.server_timeout = _WATCH_SECONDS
         settings.networking.request_timeout = 30
         settings.networking.connect_timeout = 5
         settings.process.ultimate_exiting_timeout = None  # otherwise kopf kills the whole process 10 min after an error
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return kopf.AiohttpSession(server=endpoint.server, aiohttp_session=_session(endpoint))
+        return kopf.AiohttpSession(server=endpoint.server, aiohttp_session=_session(endpoint, watches))
 
     @kopf.on.event(GROUP, VERSION, "workflows", registry=registry)
     async def workflow_changed(event: kopf.RawEvent, namespace: str | None, name: str | None, **_: Any) -> None:
@@ -52,8 +85,9 @@ def make_registry(engine: Engine, endpoint: Endpoint) -> kopf.OperatorRegistry:
     return registry
 
 
-def _session(endpoint: Endpoint) -> aiohttp.ClientSession:
+def _session(endpoint: Endpoint, watches: KopfWatches) -> aiohttp.ClientSession:
     async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        watches.note(request.url.path)
         token = endpoint.token_file.read_text().strip() if endpoint.token_file else endpoint.token
         if token:
             request.headers["Authorization"] = f"Bearer {token}"

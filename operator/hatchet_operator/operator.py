@@ -1,5 +1,7 @@
 """One operator process: probes from its start to its end, and between them terms of leadership.
 
+    the API server answers ─► standby or, without leader election, term
+
     standby ─ the Lease is ours ─► term ─ lost ─► standby …
                                      └─ asked to end: the term ends first, then the Lease is released
 
@@ -7,6 +9,7 @@ Without leader election there is one term, from start to end.
 """
 
 import asyncio
+import logging
 import socket
 import uuid
 from collections.abc import Callable, Coroutine
@@ -14,11 +17,15 @@ from typing import Any
 
 from hatchet_operator.cluster.api import Api, Endpoint
 from hatchet_operator.cluster.election import Elector, LeaseTimes
+from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.errors import ApiError, ConfigurationError, NotFound
 from hatchet_operator.probes import Health, Probes
 from hatchet_operator.settings import Settings
 from hatchet_operator.term import Term
+
+log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 0.5
 _STUCK_SECONDS = 120.0
@@ -39,6 +46,7 @@ class Operator:
         self._settings = settings
         self._endpoint = endpoint
         self._install_signal_handlers = install_signal_handlers
+        self._answered = False
         self.metrics = Metrics()
         self.ready = asyncio.Event()
         """Set while this operator leads and workers are let in."""
@@ -55,12 +63,19 @@ class Operator:
         return self.term.grpc_address if self.term else ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until ``stop`` is set; what is in flight then is found again in the objects."""
+        """Serve until ``stop`` is set; what is in flight then is found again in the objects.
+
+        Raises:
+            ConfigurationError: The API server does not know our kinds.
+        """
         self.metrics.is_leader.set_function(lambda: float(self._is_leading()))
         probes = Probes(self.metrics.registry, self.health)
         if self._settings.metrics_port is not None:
             self.probes_port = await probes.start(self._settings.grpc_host, self._settings.metrics_port)
         try:
+            self._answered = await _unless(stop, _check_definitions(self._endpoint, self._settings.namespace))
+            if not self._answered:
+                return
             if self._settings.leader_election:
                 async with Api(self._endpoint, user_agent="hatchet-operator/leader-election") as api:
                     await self._take_turns(api, stop)
@@ -73,6 +88,8 @@ class Operator:
         stuck = self.term.silent_watches(_STUCK_SECONDS) if self.term else []
         if self.elector is not None and (silent := self.elector.silent_for()) > _STUCK_SECONDS:
             stuck.append(f"no look at the Lease for {silent:.0f}s")
+        if not self._answered:
+            return Health(state="waiting for the API server", ready=False)  # alive: a restart would not help
         if self.ready.is_set():
             state = "ok"
         elif self.elector is not None and self.term is None:
@@ -125,6 +142,21 @@ class Operator:
         if self._settings.leader_election:
             return self.elector is not None and self.elector.is_leading()
         return self.term is not None
+
+
+async def _check_definitions(endpoint: Endpoint, namespace: str | None) -> None:
+    """Wait for an answer of the API server, and make sure that it knows our kinds."""
+    async with Api(endpoint, on_no_answer=_say_that_it_does_not_answer) as api:
+        try:
+            await api.until_answered(api.list_one, RUNS, namespace)
+        except NotFound as error:
+            raise ConfigurationError(
+                f"{endpoint.server} has no WorkflowRun CRD; run hatchet-operator crds | kubectl apply -f -"
+            ) from error
+
+
+def _say_that_it_does_not_answer(error: ApiError) -> None:
+    log.warning("API server does not answer, trying again", extra={"error": str(error)})
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -20,7 +20,7 @@ from hatchet_operator.engine.engine import Engine, find_token_key
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.tls import CertificateSource, find_certificate_source
 from hatchet_operator.errors import ApiError, ConfigurationError
-from hatchet_operator.handlers import make_registry
+from hatchet_operator.handlers import KopfWatches, make_registry
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
 
@@ -59,6 +59,7 @@ class Term:
         self._grace_seconds = grace_seconds
         self._server: GrpcServer | None = None
         self._service: LeaderEndpoint | None = None
+        self._kopf_watches = KopfWatches()
         self._ready = ready
         self.grpc_address = ""
         self.engine: Engine | None = None
@@ -80,12 +81,13 @@ class Term:
         """Say which watches heard nothing for too long, not even a bookmark."""
         if self.engine is None:
             return []
+        informers = {"runs": self.engine.run_informer, "pods": self.engine.pod_informer}
+        heard_at = {name: each.last_event_at for name, each in informers.items() if each.synced.is_set()}
         now = asyncio.get_running_loop().time()
-        informers = (("runs", self.engine.run_informer), ("pods", self.engine.pod_informer))
         return [
             f"watch of {name} silent for {silent_for:.0f}s"
-            for name, informer in informers
-            if informer.synced.is_set() and (silent_for := now - informer.last_event_at) > longer_than_seconds
+            for name, at in (heard_at | self._kopf_watches.asked_at).items()
+            if (silent_for := now - at) > longer_than_seconds
         ]
 
     async def _serve(self, api: Api) -> None:
@@ -167,9 +169,10 @@ class Term:
         stop = asyncio.Event()
         # Or kopf asks who the user is, and in a Pod nobody knows. It is for its peering, and its type is not public.
         identity: Any = "hatchet-operator"
+        self._kopf_watches.begin()
         spawning = asyncio.create_task(
             kopf.spawn_tasks(
-                registry=make_registry(engine, self._endpoint),
+                registry=make_registry(engine, self._endpoint, self._kopf_watches),
                 settings=kopf.OperatorSettings(),
                 identity=identity,
                 clusterwide=self._settings.namespace is None,

@@ -135,6 +135,12 @@ class Api:
                 return items, page["metadata"]["resourceVersion"]
             params["continue"] = token
 
+    async def list_one(self, resource: Resource, namespace: str | None = None) -> list[Json]:
+        """Read at most one object, which shows that the server knows the kind however many there are."""
+        page = await self._request("GET", resource.path(namespace), params={"limit": "1"})
+        items: list[Json] = page["items"]
+        return items
+
     async def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
         return await self._write("POST", resource, resource.path(namespace), body)
 

@@ -1,0 +1,114 @@
+"""What /livez and /readyz say while the API server is away, and when a watch hears nothing any more."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from unittest import mock
+
+import aiohttp
+import pytest
+
+from hatchet_operator import handlers
+from hatchet_operator import operator as operator_module
+from hatchet_operator.apiserver import ApiServer
+from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS, Resource
+from tests.integration.commands import end, running
+from tests.integration.harness import free_port
+from tests.integration.inprocess import CRDS, operator_of, running_operator
+from tests.kube.eventually import eventually
+
+ALIVE = (200, "ok")
+STUCK_SECONDS = 4.0
+OFTEN = 1
+NEVER = timedelta(hours=1)
+
+
+async def ask(port: int, path: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}{path}") as response:
+        return response.status, await response.text()
+
+
+async def until_answer(port: int, path: str, want: tuple[int, str]) -> None:
+    async def holds() -> bool:
+        try:
+            return await ask(port, path) == want
+        except aiohttp.ClientConnectionError:
+            return False  # the process is only beginning
+
+    await eventually(holds)
+
+
+def write_kubeconfig(path: Path, url: str) -> Path:
+    path.write_text(
+        f"""
+        kind: Config
+        current-context: x
+        clusters: [{{name: c, cluster: {{server: "{url}"}}}}]
+        users: [{{name: u, user: {{}}}}]
+        contexts: [{{name: x, context: {{cluster: c, user: u}}}}]
+        """
+    )
+    return path
+
+
+async def test_an_operator_without_api_server_is_alive_and_ready_once_it_answers(tmp_path: Path) -> None:
+    api_port, port = free_port(), free_port()
+    kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{api_port}")
+    options = ("--kubeconfig", kubeconfig, "--grpc-port", "0", "--metrics-port", str(port))
+    async with running("hatchet_operator", "run", *options) as process:
+        await until_answer(port, "/readyz", (503, "waiting for the API server"))
+        assert await ask(port, "/livez") == ALIVE
+        server = ApiServer()
+        server.load_definitions(CRDS)
+        await server.start(port=api_port)
+        await until_answer(port, "/readyz", ALIVE)
+        exit_code, log = await end(process)
+        await server.stop()
+    assert exit_code == 0, log
+    assert "API server does not answer, trying again" in log
+
+
+@pytest.mark.parametrize(
+    ("kind", "action", "want"),
+    [
+        pytest.param(RUNS, {"action": "silent"}, "watch of runs silent for", id="runs"),
+        pytest.param(PODS, {"action": "silent"}, "watch of pods silent for", id="pods"),
+        # of kopf's watches only the opening is seen
+        pytest.param(WORKFLOWS, {"action": "delay", "seconds": 600}, "watch of workflows silent for", id="workflows"),
+        pytest.param(POOLS, {"action": "delay", "seconds": 600}, "watch of workerpools silent for", id="pools"),
+    ],
+)
+async def test_an_operator_is_alive_while_its_watches_hear_something(
+    kind: Resource, action: dict[str, object], want: str
+) -> None:
+    server = ApiServer(bookmark_seconds=OFTEN)
+    server.load_definitions(CRDS)
+    with (
+        mock.patch.object(operator_module, "_STUCK_SECONDS", STUCK_SECONDS),
+        mock.patch.object(handlers, "_WATCH_SECONDS", OFTEN),
+    ):
+        async with server as url, operator_of(server, url, metrics_port=0, watch_silence=NEVER) as instance:
+            port = instance.operator.probes_port
+            assert port is not None
+            await asyncio.sleep(STUCK_SECONDS * 1.5)  # nothing happens but bookmarks, and watches that are asked for
+            assert await ask(port, "/livez") == ALIVE
+
+            match = {"verb": "watch", "resource": kind.plural, "userAgent": ["hatchet-operator", "kopf*"]}
+            server.faults.install({"match": match, "times": 0} | action)
+
+            async def is_stuck() -> bool:
+                status, text = await ask(port, "/livez")
+                return status == 503 and text.startswith(want) and "\n" not in text
+
+            await eventually(is_stuck, within_seconds=STUCK_SECONDS * 6)
+            assert await ask(port, "/readyz") == ALIVE, "workers are served all the same"
+
+
+async def test_an_operator_that_does_not_look_at_its_lease_is_not_alive() -> None:
+    async with running_operator(leader_election=True) as instance:
+        assert instance.operator.health().stuck == ()
+        assert instance.operator.elector is not None
+        instance.operator.elector.last_look -= 130
+        assert instance.operator.health().stuck == ("no look at the Lease for 130s",)

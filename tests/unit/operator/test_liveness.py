@@ -1,0 +1,134 @@
+"""What counts as progress, in virtual time: a watch, and the election, that hear, are refused, or hang."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.election import Elector
+from hatchet_operator.cluster.informer import Informer
+from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.errors import Transient
+from hatchet_operator.operator import Operator
+from hatchet_operator.settings import Settings
+from hatchet_operator.term import Term
+from tests.unit.operator.cluster.virtual_time import VirtualTimeLoop
+
+NOWHERE = Endpoint(server="http://nowhere")
+FIVE_MINUTES = 300.0
+
+
+class WatchApi(Api):
+    """A server on which nothing happens; a watch does what the test says."""
+
+    def __init__(self, watch: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        super().__init__(NOWHERE)
+        self._watch = watch
+
+    async def list_all(self, *args: object, **kwargs: object) -> tuple[list[Json], str]:
+        return [], "1"
+
+    async def watch(self, *args: object, **kwargs: object) -> AsyncIterator[tuple[str, Json]]:
+        for _ in range(10):
+            await self._watch()
+            yield "BOOKMARK", {"metadata": {"resourceVersion": "1"}}
+
+
+async def bookmarks() -> None:
+    await asyncio.sleep(10)
+
+
+async def outage() -> None:
+    raise Transient("nobody answers")
+
+
+async def hangs() -> None:
+    await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize(
+    ("watch", "want"),
+    [
+        pytest.param(bookmarks, [], id="one that gets bookmarks"),
+        pytest.param(outage, [], id="an outage, which a new process would not end"),
+        pytest.param(hangs, ["watch of runs silent for 300s", "watch of pods silent for 300s"], id="one that hangs"),
+    ],
+)
+def test_which_watches_are_silent(watch: Callable[[], Coroutine[Any, Any, None]], want: list[str]) -> None:
+    async def main() -> list[str]:
+        term = make_term()
+        informer = Informer(WatchApi(watch), RUNS, on_change=lambda kind, obj: None)
+        term.engine = SimpleNamespace(run_informer=informer, pod_informer=informer)  # type: ignore[assignment]  # a part
+        running = asyncio.create_task(informer.run())
+        await asyncio.sleep(FIVE_MINUTES)
+        running.cancel()
+        return term.silent_watches(120)
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(main()) == want
+
+
+def test_kopf_has_to_ask_for_its_kinds_once_it_was_started() -> None:
+    async def main() -> None:
+        term = make_term()
+        informer = Informer(
+            WatchApi(bookmarks), RUNS, on_change=lambda kind, obj: None
+        )  # of which nothing is known yet
+        term.engine = SimpleNamespace(run_informer=informer, pod_informer=informer)  # type: ignore[assignment]  # a part
+        await asyncio.sleep(FIVE_MINUTES)
+        assert term.silent_watches(120) == [], "before kopf's start nothing is wanted of it"
+        term._kopf_watches.begin()
+        await asyncio.sleep(100)
+        term._kopf_watches.note("/apis/hatchet-operator.dev/v1alpha1/namespaces/etl/workflows")
+        term._kopf_watches.note("/apis/hatchet-operator.dev/v1alpha1")
+        await asyncio.sleep(100)
+        assert term.silent_watches(120) == ["watch of workerpools silent for 200s"]
+        term._kopf_watches.begin()
+        assert term.silent_watches(120) == []
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize(
+    ("runs", "want"),
+    [
+        pytest.param(True, (), id="one that is refused all the time"),
+        pytest.param(False, ("no look at the Lease for 300s",), id="one that hangs"),
+    ],
+)
+def test_an_election_has_to_go_on(runs: bool, want: tuple[str, ...]) -> None:
+    class Refusing(Api):
+        async def get(self, *args: object) -> Json:
+            raise Transient("nobody answers")
+
+    async def main() -> tuple[str, ...]:
+        loop = asyncio.get_running_loop()
+        operator = Operator(Settings(leader_election=True), NOWHERE)
+        operator._answered = True
+        operator.elector = Elector(Refusing(NOWHERE), namespace="ops", name="lease", identity="me", clock=loop.time)
+        acquiring = asyncio.create_task(operator.elector.acquire() if runs else hangs())
+        await asyncio.sleep(FIVE_MINUTES)
+        acquiring.cancel()
+        return operator.health().stuck
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(main()) == want
+
+
+def make_term() -> Term:
+    return Term(
+        Settings(),
+        NOWHERE,
+        metrics=Metrics(),
+        is_leading=lambda: True,
+        ready=asyncio.Event(),
+        install_signal_handlers=lambda: None,
+        grace_seconds=0,
+    )
