@@ -85,8 +85,13 @@ class LeaderEndpoint:
         except NotFound:
             await self._api.create(ENDPOINT_SLICES, namespace, wanted)
             return
-        if all((there.get(field) or []) == wanted[field] for field in ("addressType", "endpoints", "ports")):
-            return  # an empty list comes back as null
+        labels_there = there["metadata"].get("labels") or {}
+        wanted["metadata"]["labels"] = labels_there | wanted["metadata"]["labels"]  # others may add some
+        # an empty list comes back as null
+        if wanted["metadata"]["labels"] == labels_there and all(
+            (there.get(field) or []) == wanted[field] for field in ("addressType", "endpoints", "ports")
+        ):
+            return
         if there.get("addressType") != wanted["addressType"]:  # which can't be changed
             await self._api.delete(ENDPOINT_SLICES, namespace, self._name, uid=there["metadata"]["uid"])
             await self._api.create(ENDPOINT_SLICES, namespace, wanted)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from unittest import mock
 
 import pytest
 
 from hatchet_operator.apiserver import ApiServer
+from hatchet_operator.cluster import leader_endpoint
 from hatchet_operator.cluster.api import Api, Endpoint, Json
 from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, Resource
 from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
@@ -66,6 +68,37 @@ async def test_each_leader_has_the_service_lead_to_itself(api: Api) -> None:
     assert second["metadata"]["uid"] == first["metadata"]["uid"]
     again = await keep_until_it_leads_to(api, "10.0.0.2")
     assert again["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"], "nothing was to be written"
+
+
+@pytest.mark.parametrize(
+    "of_others",
+    [
+        pytest.param({"kubernetes.io/service-name": None}, id="they belong to no Service"),
+        pytest.param({"kubernetes.io/service-name": "another"}, id="they belong to another Service"),
+        pytest.param({"endpointslice.kubernetes.io/managed-by": None}, id="they are nobody's"),
+    ],
+)
+async def test_labels_that_others_change_are_put_back(of_others: Json, api: Api) -> None:
+    """By its label kube-proxy finds the slice of a Service."""
+    want = (await keep_until_it_leads_to(api, "10.0.0.1"))["metadata"]["labels"]
+    changed = {**of_others, "team": "ours"}
+    await api.patch(ENDPOINT_SLICES, "ops", "hatchet-leader", {"metadata": {"labels": changed}})
+    with mock.patch.object(leader_endpoint, "_LOOK_AGAIN_SECONDS", 0.05):
+        keeping = asyncio.create_task(make_endpoint(api, "10.0.0.1").keep())
+
+        async def are_back() -> bool:
+            found = await slice_of(api)
+            return found is not None and found["metadata"]["labels"] == {**want, "team": "ours"}
+
+        try:
+            await eventually(are_back, within_seconds=5)
+            version = (await slice_of(api) or {})["metadata"]["resourceVersion"]
+            await asyncio.sleep(0.2)  # several looks
+            assert (await slice_of(api) or {})["metadata"]["resourceVersion"] == version, (
+                "a label more is nobody's harm"
+            )
+        finally:
+            keeping.cancel()
 
 
 async def test_an_address_of_the_other_family(api: Api) -> None:
