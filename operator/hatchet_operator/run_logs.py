@@ -8,7 +8,7 @@ step's last attempt, once the step lasts longer than a second or has ended.
 import asyncio
 import re
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,38 @@ class _Source:
     is_the_runs: bool  # made for this run
 
 
+class _KnownLines:
+    """Tells which lines of a log are new when it is read again.
+
+    Lines that differ from those read before are another log: that of the container after its restart. How often it was
+    restarted does not tell, as that is known later than the log begins.
+    """
+
+    def __init__(self) -> None:
+        self._hashes: list[int] = []
+        self._again: list[str] = []
+        self._place = 0
+
+    def begin(self) -> None:
+        """The log is read from its start."""
+        self._again.clear()
+        self._place = 0
+
+    def new(self, line: str) -> list[str]:
+        """Take the next line; return those not read before."""
+        known, found = self._hashes[self._place : self._place + 1], hash(line)
+        if known == [found]:
+            self._again.append(line)
+            self._place += 1
+            return []
+        begun_alike = self._again[:] if known else []
+        del self._hashes[self._place :]
+        self._hashes.append(found)
+        self._again.clear()
+        self._place += 1
+        return [*begun_alike, line]
+
+
 class RunLogs:
     """The lines of one run.
 
@@ -72,7 +104,7 @@ class RunLogs:
         self._ref = ref
         self._write = write
         self._of_run = re.compile(rf"(?:^|\s){re.escape(ref.name)} [^:]+: ")
-        self._read: Counter[_Source] = Counter()  # lines, shown or not
+        self._known: defaultdict[_Source, _KnownLines] = defaultdict(_KnownLines)  # shown or not
         self.problems: list[str] = []
 
     async def show(self) -> None:
@@ -170,17 +202,15 @@ class RunLogs:
 
     async def _copy(self, source: _Source, *, follow: bool = False) -> None:
         """Write the run's lines that were not read before."""
-        before, seen = self._read[source], 0
+        known = self._known[source]
+        known.begin()
         try:
             container = _worker_of(await self._api.get(PODS, self._ref.namespace, source.pod))
             lines = self._api.log_lines(self._ref.namespace, source.pod, container=container, follow=follow)
             async for line in lines:
-                seen += 1
-                if seen <= before:
-                    continue
-                self._read[source] = seen
-                if source.is_the_runs or self._of_run.search(line):
-                    self._write(line)
+                for new in known.new(line):
+                    if source.is_the_runs or self._of_run.search(new):
+                        self._write(new)
         except ApiError:
             if not follow:
                 raise  # else what is left is asked for when the run has ended

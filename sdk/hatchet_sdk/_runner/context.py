@@ -131,9 +131,10 @@ class Context:
         return self._assignment.parent_workflow_run_id
 
     def log(self, message: object) -> None:
-        """Write one line to this process's log and to the operator's; the latter at best effort."""
+        """Write to this process's log, each line with run and step before it, and to the operator's at best effort."""
         text = str(message).encode("utf-8", "backslashreplace").decode()  # neither files nor gRPC take lone surrogates
-        log.info("%s %s: %s", self.workflow_run_id(), self._assignment.step, text)
+        for line in text.splitlines() or [""]:  # or who looks for a run's lines would find the first one only
+            log.info("%s %s: %s", self.workflow_run_id(), self._assignment.step, line)
         self._client.put_log(self.step_run_id, text, self.retry_count())
 
     def refresh_timeout(self, increment_by: str) -> None:

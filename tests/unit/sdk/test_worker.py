@@ -300,6 +300,21 @@ def test_calls_of_a_running_step(working: Working, operator: FakeOperator, caplo
     assert run.phase == "Succeeded"
 
 
+def test_each_line_of_a_log_message_names_its_run(
+    working: Working, operator: FakeOperator, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work(context: Context) -> None:
+        context.log("first\nsecond\n")
+        context.log("")
+
+    with caplog.at_level(logging.INFO):
+        working(make_workflow(work))
+        run = finish(operator)
+    said = [record.getMessage() for record in caplog.records if record.name == "hatchet_sdk.step"]
+    assert said == [f"{run.id} s: {line}" for line in ("first", "second", "")]
+    eventually(lambda: [line.message for line in operator.requests("PutLog")] == ["first\nsecond\n", ""])
+
+
 def test_blocking_calls_in_async_steps(working: Working, operator: FakeOperator) -> None:
     async def spawn(context: Context) -> dict[str, Any]:
         if context.parent_workflow_run_id():
