@@ -1,6 +1,7 @@
 """`make e2e`: make a cluster and the images, run the suite on it, show what failed, remove the cluster.
 
-Arguments are pytest's: python -m tests.e2e -k fan_out. The cluster goes whatever happens, but for kill -9; then
+Arguments are pytest's: python -m tests.e2e -k fan_out. A suite that takes longer than it may fails, with the tests that
+were left not run. The cluster goes whatever happens, but for kill -9; then
 `python -m tests.e2e.cluster down` finds what is left.
 """
 
@@ -8,5 +9,8 @@ import sys
 
 from tests.e2e.cluster.__main__ import main
 
+_LONGEST_SECONDS = 20 * 60
+
 if __name__ == "__main__":
-    raise SystemExit(main(["run", sys.executable, "-m", "pytest", "tests/e2e", "--e2e", *sys.argv[1:]]))
+    pytest = [sys.executable, "-m", "pytest", "tests/e2e", "--e2e", f"--session-timeout={_LONGEST_SECONDS}"]
+    raise SystemExit(main(["run", *pytest, *sys.argv[1:]]))

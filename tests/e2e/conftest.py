@@ -15,7 +15,7 @@ from tests.e2e.cluster.errors import ClusterError
 from tests.e2e.cluster.kind import KindCluster
 from tests.e2e.cluster.native import NativeCluster
 from tests.e2e.kubectl import Kubectl, new_namespace
-from tests.e2e.operators import installed_operator
+from tests.e2e.operators import installed_operator, refusals
 
 pytest.register_assert_rewrite("tests.e2e.slow_fan_out")
 
@@ -39,10 +39,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def operator(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
-    """The operator, installed with the chart for the whole cluster; the Kubectl of its namespace."""
+    """The operator, installed with the chart for the whole cluster; the Kubectl of its namespace.
+
+    Whatever the tests had it do, the chart's rights must have sufficed for it.
+    """
     with installed_operator() as kubectl:
         request.session.stash[_OPERATOR] = kubectl
         yield kubectl
+        assert refusals(kubectl) == []
 
 
 @pytest.fixture

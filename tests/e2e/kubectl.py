@@ -3,12 +3,15 @@
 import json
 import secrets
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
+
+from tests.e2e.eventually import eventually
 
 Json = dict[str, Any]
 
@@ -69,6 +72,18 @@ class Kubectl:
         """Wait as ``kubectl wait --for`` does."""
         self("wait", f"--for={what}", *objects, f"--timeout={within_seconds}s", within_seconds=within_seconds + 10)
 
+    @contextmanager
+    def watched(self, kind: str, name: str, field: str) -> Iterator[Callable[[], Sequence[str]]]:
+        """Note each state of an object's field (a JSONPath) in the block; the function gives what was noted so far."""
+        form = f'--output=jsonpath={field}{{"\\n"}}'
+        command = ["kubectl", f"--namespace={self.namespace}", "get", kind, name, "--watch", form]
+        with tempfile.NamedTemporaryFile("w+") as noted, subprocess.Popen(command, stdout=noted) as watching:
+            try:
+                eventually(lambda: _lines_of(noted.name))
+                yield lambda: _lines_of(noted.name)
+            finally:
+                watching.terminate()
+
     def story(self) -> Iterator[tuple[str, str]]:
         """What a person would look at when something went wrong: (title, text)."""
         unfinished = "--field-selector=status.phase!=Succeeded"  # of those that succeeded there may be thousands
@@ -89,6 +104,10 @@ class Kubectl:
             return self(*args)
         except (KubectlError, subprocess.TimeoutExpired) as error:
             return f"({error})"
+
+
+def _lines_of(file: str) -> Sequence[str]:
+    return Path(file).read_text().splitlines()
 
 
 @contextmanager

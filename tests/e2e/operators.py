@@ -1,11 +1,12 @@
 """The operator as the chart installs it: its pods, and which of them leads."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.e2e.eventually import eventually
 from tests.e2e.images import image_values
-from tests.e2e.kubectl import Kubectl, new_namespace
+from tests.e2e.kubectl import Kubectl, KubectlError, new_namespace
 from tests.kube.helm import CHART, RELEASE, Helm, find_helm
 
 DEPLOYMENT = f"deployment/{RELEASE}"
@@ -54,6 +55,33 @@ def container_of(operator: Kubectl, pod: str) -> str:
     (status,) = operator.get("pod", pod)["status"]["containerStatuses"]
     runtime_id: str = status["containerID"]
     return runtime_id.rpartition("//")[2]
+
+
+def restarts_of(operator: Kubectl, pod: str) -> int:
+    """How often the kubelet has started the operator's container anew."""
+    (status,) = operator.get("pod", pod)["status"]["containerStatuses"]
+    count: int = status["restartCount"]
+    return count
+
+
+def refusals(operator: Kubectl) -> list[str]:
+    """Lines in which operators say that they lack a right, also of containers before their restart."""
+    logs = [operator("logs", pod, *which, may_fail=True) for pod in operator_pods(operator) for which in ((), ("-p",))]
+    # not what is forbidden to everybody, in a namespace that is about to go
+    return [line for log in logs for line in log.splitlines() if "is forbidden: User" in line]
+
+
+def is_evicted(operator: Kubectl, pod: str) -> bool:
+    """Ask for an eviction, as a drain does; false: the PodDisruptionBudget does not allow it now."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": operator.namespace}}
+    path = f"/api/v1/namespaces/{operator.namespace}/pods/{pod}/eviction"
+    try:
+        operator("create", f"--raw={path}", "--filename=-", stdin=json.dumps(body))
+    except KubectlError as error:
+        if "disruption budget" not in str(error):
+            raise
+        return False
+    return True
 
 
 def metric(operator: Kubectl, pod: str, name: str) -> float:

@@ -34,8 +34,13 @@ def until_children_succeeded(kubectl: Kubectl, count: int, name: str = "fan-out"
 
 
 def succeeded_children(kubectl: Kubectl, name: str = "fan-out") -> int:
-    children: Json = kubectl.get("workflowrun", name).get("status", {}).get("children", {})
-    return int(children.get("succeeded", 0))
+    return int(status_of(kubectl, name).get("children", {}).get("succeeded", 0))
+
+
+def status_of(kubectl: Kubectl, name: str) -> Json:
+    """Return what was written of a run so far; of one that waits at first nothing is."""
+    status: Json = kubectl.get("workflowrun", name).get("status", {})
+    return status
 
 
 def finished(kubectl: Kubectl, name: str = "fan-out", *, within_seconds: int = 60) -> Json:

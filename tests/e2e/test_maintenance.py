@@ -11,7 +11,15 @@ from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from tests.e2e.eventually import eventually
 from tests.e2e.kubectl import Json, Kubectl
-from tests.e2e.operators import DEPLOYMENT, errors_in_log, metric, until_leading
+from tests.e2e.operators import (
+    DEPLOYMENT,
+    errors_in_log,
+    is_evicted,
+    leader_of,
+    metric,
+    operator_pods,
+    until_leading,
+)
 from tests.e2e.pools import SLOW_FAN_OUT, pods_of, start_pool
 from tests.e2e.slow_fan_out import (
     assert_each_executed_once,
@@ -42,13 +50,19 @@ FINISHED: Json = {
 
 def test_a_fan_out_goes_on_after_its_node_was_drained(kubectl: Kubectl, operator: Kubectl) -> None:
     start_pool(kubectl, SLOW_FAN_OUT, minReplicas=2, slots=5)
+    leader = until_leading(operator)
+    (standby,) = set(operator_pods(operator)) - {leader}
     start(kubectl, children=60, seconds=1)
     until_children_succeeded(kubectl, 10)
     node = pods_of(kubectl)[0]["spec"]["nodeName"]
 
     try:
-        # With nowhere else to go, the operator's PodDisruptionBudget would be waited for in vain.
-        kubectl("drain", node, "--force", "--disable-eviction", "--ignore-daemonsets", "--delete-emptydir-data")
+        # Of the operators one has to stay where it is, on the only node that there is; a drain would wait for ever.
+        others = "--pod-selector=app.kubernetes.io/name!=hatchet-operator"
+        kubectl("drain", node, "--force", "--ignore-daemonsets", "--delete-emptydir-data", others)
+        eventually(lambda: is_evicted(operator, leader))
+        assert not is_evicted(operator, standby), "the budget keeps one"
+        eventually(lambda: leader_of(operator) == standby)
     finally:
         kubectl("uncordon", node)
 

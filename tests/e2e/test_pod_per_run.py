@@ -1,13 +1,16 @@
 """A pod per run: made for it, named after it, and gone with it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.e2e.eventually import eventually
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.pools import SLOW_FAN_OUT, pods_of, start_pool
-from tests.e2e.slow_fan_out import children_of, finished, output_of, start
+from tests.e2e.slow_fan_out import children_of, finished, make_run, output_of, start, status_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples/pod_per_run"
+DEAF = Path(__file__).parent / "programs/deaf.py"
 
 
 def give_pods(kubectl: Kubectl, workflow: str) -> None:
@@ -56,3 +59,27 @@ def test_pods_of_runs_go_when_their_parent_is_cancelled(kubectl: Kubectl) -> Non
 
     assert finished(kubectl, parent)["status"]["phase"] == "Cancelled"
     eventually(lambda: pod_names(kubectl) == pool, within_seconds=30)
+
+
+def test_pods_whose_steps_hear_nothing_are_killed_on_timeout_and_cancel(kubectl: Kubectl) -> None:
+    for workflow in ("InTime", "TooLong"):
+        give_pods(kubectl, workflow)
+    start_pool(kubectl, DEAF)
+    pool = pod_names(kubectl)
+    kubectl.apply_object(make_run("intime", {}, "cancelled"))
+    kubectl.apply_object(make_run("toolong", {}, "late"))
+    eventually(lambda: "cancelled work: asleep" in kubectl("logs", "cancelled", may_fail=True))
+    eventually(lambda: status_of(kubectl, "cancelled").get("phase") == "Running")
+    command = [sys.executable, "-m", "hatchet_operator", "logs", "cancelled", "--namespace", kubectl.namespace]
+    assert "cancelled work: asleep" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    kubectl("patch", "workflowrun", "cancelled", "--type=merge", '--patch={"spec":{"cancelled":true}}')
+
+    ends = {name: finished(kubectl, name)["status"] for name in ("cancelled", "late")}
+    assert {name: (status["phase"], status["reason"]) for name, status in ends.items()} == {
+        "cancelled": ("Cancelled", "CancelRequested"),
+        "late": ("Failed", "TimedOut"),
+    }
+    eventually(lambda: pod_names(kubectl) == pool, within_seconds=5)  # less than the kubelet would give them to end
+    for name in ends:
+        eventually(lambda run=name: "PodKilled" in kubectl("describe", "wfr", run).partition("Events:")[2])  # type: ignore[misc]  # mypy can't infer its type

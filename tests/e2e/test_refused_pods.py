@@ -3,7 +3,7 @@
 from tests.e2e.eventually import eventually
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.pools import POOL, SLOW_FAN_OUT, make_pool, pool_condition, start_pool, until_available
-from tests.e2e.slow_fan_out import assert_result_is_right, start
+from tests.e2e.slow_fan_out import assert_result_is_right, finished, start, status_of
 
 
 def test_a_pool_and_its_runs_say_that_a_quota_refuses_pods(kubectl: Kubectl) -> None:
@@ -20,8 +20,16 @@ def test_a_pool_and_its_runs_say_that_a_quota_refuses_pods(kubectl: Kubectl) -> 
     start(kubectl, children=5)
     assert_result_is_right(kubectl, children=5)  # by the pod that is there
 
+    kubectl("patch", "quota", "full", '--patch={"spec": {"hard": {"pods": "0"}}}')
+    eventually(lambda: kubectl.get("quota", "full")["status"]["hard"]["pods"] == "0")
+    kubectl("delete", "pods", "--all")
+    waiting = start(kubectl, "waiting", children=0)
+    eventually(lambda: "exceeded quota: full" in status_of(kubectl, waiting).get("message", ""))
+    assert status_of(kubectl, waiting)["phase"] == "Pending"
+
     kubectl("delete", "quota", "full")
     until_available(kubectl)
+    assert finished(kubectl, waiting)["status"]["phase"] == "Succeeded"
 
 
 def test_a_pool_and_its_runs_say_that_an_image_is_missing(kubectl: Kubectl) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tests.e2e.eventually import eventually
+from tests.e2e.images import image_of
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.pools import POOL, SLOW_FAN_OUT, make_pool, pods_of, pool_condition, start_pool, until_available
 from tests.e2e.slow_fan_out import (
@@ -62,8 +63,12 @@ def test_a_run_finishes_with_the_definition_it_began_with_while_pods_are_replace
     start(kubectl, children=60, seconds=1, pause=0.2)
     until_children_succeeded(kubectl, 5)
 
-    changed = make_pool(SLOW_FAN_OUT.stem, minReplicas=2, slots=5, pod={"environment": {"WORKER_VERSION": "2"}})
-    kubectl.apply_object(changed)
+    # Another image, too: that of an example, which the program is mounted into.
+    pod = {"image": image_of("fanout"), "environment": {"WORKER_VERSION": "2"}}
+    with kubectl.watched("workerpool", POOL, "{.status.readyReplicas}") as connected:
+        kubectl.apply_object(make_pool(SLOW_FAN_OUT.stem, minReplicas=2, slots=5, pod=pod))
+        eventually(lambda: not {pod["metadata"]["name"] for pod in pods_of(kubectl)} & old)
+        assert min(map(int, connected())) == 2, "new workers were there before old ones drained"
 
     parent, children = assert_result_is_right(kubectl, children=60, within_seconds=90)
     assert parent["status"]["steps"].keys() == {"spawn"}
@@ -71,7 +76,7 @@ def test_a_run_finishes_with_the_definition_it_began_with_while_pods_are_replace
     makers = {output_of(child, "work")["worker"].split("/")[0] for child in children}
     assert makers & old, "old pods worked"
     assert makers - old, "new ones took over before the run was over"
-    eventually(lambda: len(now := {pod["metadata"]["name"] for pod in pods_of(kubectl)}) == 2 and not now & old)
+    assert {pod["spec"]["containers"][0]["image"] for pod in pods_of(kubectl)} == {image_of("fanout")}
 
     after = finished(kubectl, start(kubectl, "after", children=3))
     assert output_of(after, "count") == {"children": 3}
