@@ -13,10 +13,14 @@ import pytest
 from hatchet_operator import handlers
 from hatchet_operator import operator as operator_module
 from hatchet_operator.apiserver import ApiServer
+from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS, Resource
+from hatchet_operator.operator import Operator
+from hatchet_operator.settings import Settings
 from tests.integration.commands import end, running
 from tests.integration.harness import free_port
-from tests.integration.inprocess import CRDS, operator_of, running_operator
+from tests.integration.inprocess import CRDS, KEY, operator_of, running_operator, running_server
 from tests.kube.eventually import eventually
 
 ALIVE = (200, "ok")
@@ -112,3 +116,12 @@ async def test_an_operator_that_does_not_look_at_its_lease_is_not_alive() -> Non
         assert instance.operator.elector is not None
         instance.operator.elector.last_look -= 130
         assert instance.operator.health().stuck == ("no look at the Lease for 130s",)
+
+
+async def test_a_term_whose_watch_ends_while_it_begins_ends_instead_of_waiting_for_ever() -> None:
+    async with running_server() as (_, url):
+        operator = Operator(Settings(token_key=KEY), Endpoint(server=url))
+        with mock.patch.object(Informer, "run", side_effect=ValueError("a fault of ours")):
+            async with asyncio.timeout(10):
+                with pytest.raises(ValueError, match="a fault of ours"):
+                    await operator.run(asyncio.Event())

@@ -156,8 +156,9 @@ class Engine:
         await self.resync()
         await self.registry.know_from_leases()
         for informer in (self.pod_informer, self.run_informer):
-            self._informing.append(asyncio.create_task(informer.run()))
-            await informer.synced.wait()
+            informing = asyncio.create_task(informer.run())
+            self._informing.append(informing)
+            await _unless_ended(informing, informer.synced)
         self.runs.loaded()
         await self.workflows.wait_until_loaded()
 
@@ -418,3 +419,14 @@ def _decode(secret: Json) -> str:
         raise ConfigurationError(
             f'Secret "{_KEY_SECRET}" has no readable "key"; delete it to have a new one made'
         ) from error
+
+
+async def _unless_ended(task: asyncio.Task[None], event: asyncio.Event) -> None:
+    """Wait for an event that a task is to set; raise what ended the task before."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        waiting.cancel()
