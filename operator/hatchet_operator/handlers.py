@@ -11,7 +11,8 @@ a minute is asked for again: a kind that kopf has not asked for lately is one th
 """
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -21,6 +22,7 @@ from hatchet_operator.cluster.kinds import POOLS, WORKFLOWS
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.resources.base import GROUP, VERSION
 from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.nesting import shallow
 
 _WATCH_SECONDS = 55  # kopf itself leaves a watch that says nothing for 70 s
 
@@ -85,13 +87,37 @@ def make_registry(engine: Engine, endpoint: Endpoint, watches: KopfWatches) -> k
     return registry
 
 
+class _Shallow:
+    """The content of a response, with nothing in it that is nested too deep; in the two ways in which kopf reads it."""
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def read(self) -> bytes:
+        return shallow(await self._content.read())
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        rest = b""
+        async for chunk in self._content.iter_chunked(size):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield shallow(line) + b"\n"
+        yield rest
+
+
 def _session(endpoint: Endpoint, watches: KopfWatches) -> aiohttp.ClientSession:
     async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         watches.note(request.url.path)
         token = endpoint.token_file.read_text().strip() if endpoint.token_file else endpoint.token
         if token:
             request.headers["Authorization"] = f"Bearer {token}"
-        return await handler(request)
+        response = await handler(request)
+        # In kopf, one object that it can't parse would end the watches of all.
+        response.content = cast("aiohttp.StreamReader", _Shallow(response.content))
+        return response
 
     connector = aiohttp.TCPConnector(ssl=endpoint.ssl_context if endpoint.ssl_context is not None else True)
     return aiohttp.ClientSession(connector=connector, middlewares=(authorize,), trust_env=False)

@@ -260,13 +260,24 @@ async def operator_of(server: ApiServer, url: str, **settings: Any) -> AsyncIter
     given: dict[str, Any] = {
         name: timedelta(seconds=value) if name in durations else value for name, value in settings.items()
     }
-    operator = Operator(Settings(**{"token_key": KEY} | given), Endpoint(server=url))
+    endpoint = Endpoint(server=url)
+    async with (
+        operator_at(endpoint, **given) as operator,
+        Api(endpoint, user_agent="test") as api,
+        AsyncExitStack() as stack,
+    ):
+        yield Instance(server, url, api, operator, stack)
+
+
+@asynccontextmanager
+async def operator_at(endpoint: Endpoint, **settings: Any) -> AsyncIterator[Operator]:
+    """Start an operator for any API server that knows our kinds."""
+    operator = Operator(Settings(**{"token_key": KEY} | settings), endpoint)
     stop = asyncio.Event()
     running = asyncio.create_task(operator.run(stop))
     try:
         await _until_ready(operator, running)
-        async with Api(Endpoint(server=url), user_agent="test") as api, AsyncExitStack() as stack:
-            yield Instance(server, url, api, operator, stack)
+        yield operator
     finally:
         stop.set()
         with mock.patch.object(operator_module, "_GRACE_SECONDS", 0.0):  # clients of a test may leave streams open

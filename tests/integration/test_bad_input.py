@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import aiohttp
 import grpc
 import grpc.aio
 import pytest
 from grpc import StatusCode
 
-from hatchet_operator.cluster.kinds import WORKFLOWS
+from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
 from hatchet_operator.decisions import run_rules
 from hatchet_operator.errors import Refused
 from hatchet_operator.resources.limits import MAX_ERROR_BYTES
@@ -40,6 +41,7 @@ from tests.integration.inprocess import (
 )
 
 hatchet = Hatchet()  # for its decorators
+DEEP = '{"a":' * 300 + "1" + "}" * 300
 
 
 @pytest.fixture
@@ -106,6 +108,7 @@ async def test_an_input_that_can_not_be_sent(world: Instance, given: Any, kind: 
         pytest.param("[1]", 'input for workflow "etl" is a JSON list; expected an object', id="a list"),
         pytest.param("{", 'input for workflow "etl" is not JSON', id="no JSON"),
         pytest.param('{"a":"' + "x" * 300_000 + '"}', "has 300008 bytes of JSON; at most 262144 (256 KiB)", id="large"),
+        pytest.param(DEEP, 'input for workflow "etl" is nested deeper than 100 levels', id="deep"),
     ],
 )
 async def test_an_input_that_other_clients_send(world: Instance, worker: ScriptedWorker, text: str, want: str) -> None:
@@ -131,6 +134,35 @@ async def test_kubectl_tells_what_is_wrong_with_a_run(world: Instance, spec: dic
         await world.create_run("r", **{"workflow": "etl", **spec})
     assert caught.value.status == 422
     assert want in caught.value.message
+
+
+@pytest.mark.parametrize("depth", [101, 201, 300, 1100])
+async def test_what_is_nested_too_deep_is_refused_in_words(world: Instance, worker: ScriptedWorker, depth: int) -> None:
+    deep = '{"a":' * depth + "1" + "}" * depth
+    await worker.put_workflow("etl")
+    await worker.start()
+    await world.create_run("text", "etl", inputJson=deep)
+    status = await world.finished("text")
+    assert (status["phase"], status["reason"]) == ("Failed", "InvalidInput")
+    assert status["message"].startswith("spec.inputJson is nested deeper than 100 levels")
+    assert 'metadata for workflow "etl" is nested deeper than 100 levels' in await refusal(
+        worker.trigger("etl", additional_metadata=deep)
+    )
+    await worker.trigger("etl")
+    await worker.complete(await worker.next(), text=deep)
+    run = next(run for run in await world.runs() if run["metadata"]["name"] != "text")
+    status = await world.finished(run["metadata"]["name"])
+    assert 'what step "work" returned is nested deeper than 100 levels' in step_of(status)["error"]
+
+
+async def test_the_embedded_api_server_stores_nothing_that_is_nested_too_deep(world: Instance) -> None:
+    async with aiohttp.ClientSession(world.url) as session:
+        body = f'{{"metadata":{{"name":"r"}},"spec":{{"workflow":"etl","input":{DEEP}}}}}'
+        async with session.post(
+            RUNS.path(NAMESPACE), data=body, headers={"Content-Type": "application/json"}
+        ) as answer:
+            assert answer.status == 400
+            assert (await answer.json())["message"] == "the body of the request is nested deeper than 250 levels"
 
 
 async def test_a_run_whose_input_text_is_no_object_fails(world: Instance) -> None:

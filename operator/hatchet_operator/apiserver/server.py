@@ -636,12 +636,17 @@ async def _read_body(request: web.BaseRequest) -> bytes:
 def _parse_json(body: bytes) -> Any:
     try:
         parsed = orjson.loads(body)
+        if body.count(b"{") + body.count(b"[") > _DEEPEST:
+            orjson.dumps(parsed)  # ends at 254 levels; kube-apiserver's own limit is 10 000
         # Rare, and a search of the text is all that it costs the others.
         return _with_rounded_integers(parsed) if _LONG_INTEGER.search(body) else parsed
     except orjson.JSONDecodeError as error:
         raise status.bad_request(f"the body of the request is not JSON: {error}") from error
+    except TypeError as error:
+        raise status.bad_request(f"the body of the request is nested deeper than {_DEEPEST} levels") from error
 
 
+_DEEPEST = 250
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 
 

@@ -21,6 +21,7 @@ import orjson
 from hatchet_operator.cluster.kinds import PODS, Resource
 from hatchet_operator.cluster.ownership import Owner
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Refused, Transient
+from hatchet_operator.resources.nesting import read_json
 
 Json = dict[str, Any]
 Params = Mapping[str, str]
@@ -210,7 +211,7 @@ class Api:
                     for line in lines:
                         if not line:
                             continue
-                        event = orjson.loads(line)
+                        event = read_json(line)
                         if event["type"] == "ERROR":
                             status = event["object"]
                             raise _error(status.get("code", 500), line, {}, message=status.get("message", ""))
@@ -281,7 +282,7 @@ class Api:
                 answer = await response.read()
                 if response.status >= HTTPStatus.BAD_REQUEST:
                     raise _error(response.status, answer, response.headers)
-                result: Json = orjson.loads(answer)
+                result: Json = read_json(answer)
                 return result
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
             raise Transient(f"{method} {self.endpoint.server}{path}: {error!r}") from error

@@ -6,6 +6,7 @@ import orjson
 
 from hatchet_operator.decisions.observed import Report
 from hatchet_operator.resources.limits import MAX_OBJECT_BYTES, MAX_OUTPUT_BYTES
+from hatchet_operator.resources.nesting import depth_problem, read_json
 from hatchet_operator.resources.run import WorkflowRun
 
 _REST_OF_OBJECT_BYTES = 4096  # metadata, conditions, names and times of steps
@@ -29,11 +30,13 @@ def output_problem(payload: str, *, step: str, run: WorkflowRun | None, pending:
             "KiB) are kept: store large data elsewhere and return where it is"
         )
     try:
-        value = orjson.loads(payload)
+        value = read_json(payload)
     except orjson.JSONDecodeError as error:
         return f"{step} returned something that is not JSON ({error}); expected a mapping or None"
     if not isinstance(value, dict):
         return f"{step} returned a JSON {type(value).__name__}; expected a mapping or None"
+    if (problem := depth_problem(value, f"what {step} returned")) is not None:
+        return problem
     if run is not None and size > (room := MAX_OBJECT_BYTES - _object_bytes(run, pending)):
         return (
             f"{step} returned {size} bytes of JSON, but run {run.ref} has room for {max(room, 0)} bytes only: "

@@ -9,6 +9,7 @@ from typing import Any
 
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import owner_reference
+from hatchet_operator.resources.nesting import depth_problem
 from hatchet_operator.resources.workerpool import WorkerPool
 
 Json = dict[str, Any]
@@ -162,8 +163,28 @@ def token_secret_name(pool: str) -> str:
     return f"{pool}-token"
 
 
+def template_problem(pool: WorkerPool) -> str | None:
+    """Say why no pod can be made from a pool's template, or None. The API server judges what is left of it."""
+    spec = pool.spec.template.spec
+    if (problem := depth_problem(spec, "spec.template")) is not None:
+        return problem
+    worker = spec["containers"][0]
+    fields: list[tuple[str, Any, type]] = [
+        ("containers[0].env", worker.get("env"), list),
+        ("containers[0].volumeMounts", worker.get("volumeMounts"), list),
+        ("volumes", spec.get("volumes"), list),
+        ("tolerations", spec.get("tolerations"), list),
+        ("nodeSelector", spec.get("nodeSelector"), dict),
+    ]
+    for path, value, kind in fields:
+        if value is not None and not isinstance(value, kind):
+            expected = "list" if kind is list else "mapping"
+            return f"spec.template.spec.{path} is a JSON {type(value).__name__}; expected a {expected}"
+    return None
+
+
 def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0) -> Json:
-    """Make a pod of the pool: its template, told where the operator is and who it is.
+    """Make a pod of the pool, whose template has no problem: told where the operator is and who it is.
 
     Args:
         pool: Whose pod it is.
@@ -191,15 +212,16 @@ def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0) -> Js
         ours["HATCHET_CLIENT_TLS_SERVER_NAME"] = {"value": access.server_name}
     if access.tls and access.own_ca:
         ours["HATCHET_CLIENT_TLS_ROOT_CA_FILE"] = {"value": f"{_MOUNT}/ca.crt"}
-    given = {entry["name"] for entry in worker.get("env", [])}
+    env = worker.get("env") or []  # YAML with a field and nothing in it says null
+    given = [entry.get("name") for entry in env if isinstance(entry, dict)]
     worker["env"] = [
-        *worker.get("env", []),
+        *env,
         *({"name": name, **value} for name, value in ours.items() if name not in given),
     ]
     if sources := _identity_sources(pool, access):
-        spec["volumes"] = [*spec.get("volumes", []), {"name": _VOLUME, "projected": {"sources": sources}}]
+        spec["volumes"] = [*(spec.get("volumes") or []), {"name": _VOLUME, "projected": {"sources": sources}}]
         mount = {"name": _VOLUME, "mountPath": _MOUNT, "readOnly": True}
-        worker["volumeMounts"] = [*worker.get("volumeMounts", []), mount]
+        worker["volumeMounts"] = [*(worker.get("volumeMounts") or []), mount]
     worker.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # so that its last lines say why it crashed
     spec["automountServiceAccountToken"] = False  # workers have no right to the Kubernetes API at all
     return {

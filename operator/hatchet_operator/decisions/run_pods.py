@@ -159,9 +159,9 @@ def _override(spec: Json, overrides: PodOverrides) -> None:
     if "resources" in wire:
         spec["containers"][0]["resources"] = {kind: amounts for kind, amounts in wire["resources"].items() if amounts}
     if overrides.node_selector:
-        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), **overrides.node_selector}
+        spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **overrides.node_selector}
     if overrides.tolerations:
-        spec["tolerations"] = [*spec.get("tolerations", []), *wire["tolerations"]]
+        spec["tolerations"] = [*(spec.get("tolerations") or []), *wire["tolerations"]]
 
 
 def _hash(spec: Json) -> str:

@@ -15,6 +15,7 @@ from hatchet_operator.decisions.observed import ObservedRun, RunPlan
 from hatchet_operator.decisions.step_rules import CANCELLED_TEXT, StepsPlan, plan_steps, with_worker
 from hatchet_operator.resources.base import Condition
 from hatchet_operator.resources.durations import format_duration
+from hatchet_operator.resources.nesting import depth_problem, read_json
 from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Phase, Reason
 from hatchet_operator.resources.run import RunStatus, StepStatus, WorkflowRun
 
@@ -190,17 +191,19 @@ def _after_last_step(seen: ObservedRun, graph: Graph, steps: StepsPlan, now: dat
 
 
 def input_problem(run: WorkflowRun) -> str | None:
-    """Say what is wrong with a run's input, or None. The API server can't look into a text."""
+    """Say what is wrong with a run's input, or None. The API server looks neither into a text nor at depth."""
     spec = run.spec
+    if (problem := depth_problem(spec.additional_metadata, "spec.additionalMetadata")) is not None:
+        return problem
     if spec.input_json is None:
-        return None
+        return depth_problem(spec.input, "spec.input")
     try:
-        value = orjson.loads(spec.input_json)
+        value = read_json(spec.input_json)
     except orjson.JSONDecodeError as error:
         return f"spec.inputJson is not JSON ({error}); expected the text of a JSON object, as in '{{\"a\": 1}}'"
     if not isinstance(value, dict):
         return f"spec.inputJson is a JSON {type(value).__name__}; expected an object, as in '{{\"a\": 1}}'"
-    return None
+    return depth_problem(value, "spec.inputJson")
 
 
 def _cancelled(seen: ObservedRun, now: datetime, reason: Reason, message: str) -> RunPlan:

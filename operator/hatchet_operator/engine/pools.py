@@ -26,6 +26,7 @@ from hatchet_operator.decisions.pooling import (
     make_pod,
     number_of,
     template_hash,
+    template_problem,
     token_secret_name,
     trouble_of,
     without_generated_name,
@@ -55,10 +56,10 @@ _NAMESPACE_TERMINATING = "NamespaceTerminating"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Refusal:
-    """Why the API server made no pod for a pool.
+    """Why no pod is made for a pool.
 
     Attributes:
-        message: Its words.
+        message: Says so, mostly in the API server's words.
         is_of_spec: The pool's template makes no pod; else something else stands in the way, such as a quota.
         generation: Of the pool; with another spec it is tried again at once.
         until: time.monotonic() before which it is not tried again.
@@ -254,6 +255,11 @@ class Pools:
 
     async def _make_what_is_missing(self, pool: WorkerPool, ref: ObjectRef, plan: PoolPlan) -> timedelta | None:
         """Make the pool's Secret and the pods that it lacks; return when to look again."""
+        if (problem := template_problem(pool)) is not None:
+            generation = pool.metadata.generation
+            self._refusals[ref] = _Refusal(message=problem, is_of_spec=True, generation=generation, until=float("inf"))
+            self._events.warn(pool, Reason.INVALID_SPEC, problem)
+            return None
         if not plan.create and self._secrets.get(ref) == self._secret_data(ref):
             self._refusals.pop(ref, None)
             return None

@@ -16,7 +16,7 @@ from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.decisions.graph import Graph
-from hatchet_operator.decisions.pooling import number_of, trouble_of
+from hatchet_operator.decisions.pooling import number_of, template_problem, trouble_of
 from hatchet_operator.decisions.run_pods import (
     RunPodsPlan,
     RunPodView,
@@ -288,20 +288,26 @@ class RunPods:
         return wanted is None or wanted["metadata"]["labels"] == obj["metadata"]["labels"]
 
     def _make(self, record: RunRecord, number: int) -> Json | None:
-        """Make the pod's object; None: there is no pool to make it from."""
+        """Make the pod's object; None: there is no pool to make it from, or none can be made from it."""
         graph = self._graph_of(record)
         pool = self._pools.get(ObjectRef(record.ref.namespace, graph.pool or "")) if graph else None
-        if graph is None or pool is None or pool.metadata.deletion_timestamp is not None:
+        if graph is None or pool is None or pool.metadata.deletion_timestamp is not None or template_problem(pool):
             return None
         return make_run_pod(pool, self._pools.access, record.run, number=number, overrides=graph.pod_overrides)
+
+    def _why_none_is_made(self, record: RunRecord) -> str:
+        graph = self._graph_of(record)
+        name = graph.pool if graph else None
+        pool = self._pools.get(ObjectRef(record.ref.namespace, name or ""))
+        if pool is not None and (problem := template_problem(pool)) is not None:
+            return f'no pod can be made from WorkerPool "{name}": {problem}'
+        return f'there is no WorkerPool "{name}" to make the run\'s pod from'
 
     async def _create(self, run_uid: str, known: _PodsOfRun, record: RunRecord) -> None:
         namespace = record.ref.namespace
         body = self._make(record, known.next_number)
         if body is None:
-            graph = self._graph_of(record)
-            name = graph.pool if graph else None
-            self._refuse(run_uid, known, f'there is no WorkerPool "{name}" to make the run\'s pod from')
+            self._refuse(run_uid, known, self._why_none_is_made(record))
             return
         name = body["metadata"]["name"]
         try:

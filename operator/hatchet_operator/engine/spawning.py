@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
-import orjson
-
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import RUNS
@@ -46,6 +44,7 @@ from hatchet_operator.resources.names import (
     spawn_identity,
     workflow_object_name,
 )
+from hatchet_operator.resources.nesting import depth_problem, read_json
 from hatchet_operator.resources.reasons import OnParentClose, Phase, Reason
 from hatchet_operator.resources.run import ParentRef, WorkflowRun
 
@@ -349,9 +348,11 @@ def parse_object(text: str, *, what: str) -> dict[str, Any]:
         InvalidRequest: It is none; the message begins with ``what``.
     """
     try:
-        value = orjson.loads(text or "{}")
+        value = read_json(text or "{}")
     except ValueError as error:
         raise InvalidRequest(f"{what} is not JSON ({error}); expected the text of an object") from error
     if not isinstance(value, dict):
         raise InvalidRequest(f"{what} is a JSON {type(value).__name__}; expected an object")
+    if (problem := depth_problem(value, what)) is not None:
+        raise InvalidRequest(problem)
     return value

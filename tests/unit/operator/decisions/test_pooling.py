@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hatchet_operator.decisions.pooling import (
     OperatorAccess,
@@ -15,10 +19,14 @@ from hatchet_operator.decisions.pooling import (
     may_supersede,
     number_of,
     template_hash,
+    template_problem,
     trouble_of,
     without_generated_name,
 )
+from hatchet_operator.decisions.run_pods import make_run_pod
+from hatchet_operator.resources.pod_overrides import PodOverrides
 from hatchet_operator.resources.workerpool import WorkerPool
+from tests.unit.operator.decisions.builders import make_run
 
 ACCESS = OperatorAccess(grpc_address="10.0.0.1:7070")
 CRASH = {"exitCode": 1, "reason": "Error", "message": "ModuleNotFoundError: app"}
@@ -196,6 +204,57 @@ def test_a_template_is_not_changed_by_its_pods() -> None:
     before = pool.model_dump_json()
     make_pod(pool, ACCESS)
     assert pool.model_dump_json() == before
+
+
+@pytest.mark.parametrize(
+    ("pod", "want"),
+    [
+        pytest.param(
+            {"containers": [{"env": {"A": "1"}}]},
+            "spec.template.spec.containers[0].env is a JSON dict; expected a list",
+            id="variables as a mapping",
+        ),
+        pytest.param(
+            {"nodeSelector": ["ssd"]},
+            "spec.template.spec.nodeSelector is a JSON list; expected a mapping",
+            id="a selector that is a list",
+        ),
+        pytest.param(
+            {"volumes": json.loads("[" * 240 + "]" * 240)},
+            "spec.template is nested deeper than 100 levels",
+            id="nested too deep",
+        ),
+    ],
+)
+def test_a_template_that_no_pod_can_be_made_from(pod: dict[str, Any], want: str) -> None:
+    assert (template_problem(make_pool(pod=pod)) or "").startswith(want)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+CONTAINERS = st.fixed_dictionaries(
+    {"env": ANYTHING | st.lists(st.fixed_dictionaries({"name": ANYTHING}))},
+    optional=dict.fromkeys(("name", "volumeMounts", "resources", "terminationMessagePolicy"), ANYTHING),
+)
+SPECS = st.fixed_dictionaries(
+    {"containers": st.lists(CONTAINERS, min_size=1, max_size=2)},
+    optional=dict.fromkeys(("volumes", "nodeSelector", "tolerations", "restartPolicy"), ANYTHING),
+)
+
+
+@given(SPECS)
+def test_any_template_makes_a_pod_or_has_a_problem(spec: dict[str, Any]) -> None:
+    pool = make_pool(pod=spec)
+    overrides = PodOverrides.model_validate(
+        {"nodeSelector": {"disk": "ssd"}, "tolerations": [{"operator": "Exists"}], "resources": {}}
+    )
+    access = replace(ACCESS, token_audience="hatchet-operator")
+    if template_problem(pool) is None:
+        assert make_pod(pool, access)["spec"]["containers"][0]["env"]
+        assert make_run_pod(pool, access, make_run(), number=0, overrides=overrides)["spec"]["tolerations"]
 
 
 TOKEN_SOURCE = {"serviceAccountToken": {"audience": "hatchet-operator", "expirationSeconds": 3600, "path": "token"}}

@@ -12,6 +12,7 @@ from hatchet_operator.decisions.observed import LiveAttempt, Outcome, ParentStat
 from hatchet_operator.decisions.run_rules import RUN_RULES, plan_run
 from hatchet_operator.decisions.step_rules import STEP_RULES
 from hatchet_operator.resources.limits import MAX_ERROR_BYTES
+from hatchet_operator.resources.nesting import read_json
 from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Phase, Reason, ScheduleTimeoutCounts
 from hatchet_operator.resources.run import ChildCounts, RunStatus, StepStatus
 from hatchet_operator.resources.workflow import WorkflowSpec
@@ -35,6 +36,7 @@ from tests.unit.operator.decisions.builders import (
 CANCELLED_PARENT = ParentState(cancelled=True, closed=False)
 CLOSED_PARENT = ParentState(cancelled=False, closed=True)
 RUNNING_PARENT = ParentState(cancelled=False, closed=False)
+DEEP = '{"a":' * 300 + "1" + "}" * 300
 FINAL = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
 
@@ -228,6 +230,8 @@ def test_a_child_whose_parent_is_not_there_goes_on() -> None:
         pytest.param("nonsense", "spec.inputJson is not JSON", id="no JSON"),
         pytest.param("[1]", "spec.inputJson is a JSON list; expected an object", id="a list"),
         pytest.param("null", "spec.inputJson is a JSON NoneType; expected an object", id="null"),
+        pytest.param(DEEP, "spec.inputJson is nested deeper than 100 levels", id="nested too deep"),
+        pytest.param(DEEP * 3, "spec.inputJson is not JSON", id="no JSON, and deep"),
     ],
 )
 def test_an_input_that_is_no_object_fails_the_run(text: str, want: str) -> None:
@@ -235,6 +239,13 @@ def test_an_input_that_is_no_object_fails_the_run(text: str, want: str) -> None:
     assert status.phase is Phase.FAILED
     assert status.reason == Reason.INVALID_INPUT
     assert want in (status.message or "")
+
+
+@pytest.mark.parametrize("field", ["input", "additionalMetadata"])
+def test_what_is_nested_too_deep_fails_the_run(field: str) -> None:
+    status = status_of(plan_run(make_observed_run(**{field: read_json(DEEP)}), NOW))
+    assert (status.phase, status.reason) == (Phase.FAILED, Reason.INVALID_INPUT)
+    assert f"spec.{field} is nested deeper than 100 levels" in (status.message or "")
 
 
 def test_a_run_waits_for_its_workflow_and_says_so_once() -> None:
