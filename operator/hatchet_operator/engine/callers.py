@@ -194,6 +194,9 @@ class Callers:
                 ) from error
         self._forget(digest)
         now = self._clock()
+        for other in list(self._of_pod.get(identity.uid, ())):  # a Pod's token is renewed, and the old one never used
+            if now >= self._known[other].expires_at:
+                self._forget(other)
         expires_at = min(expiry_of(token) or float("inf"), now + _LONGEST_SECONDS)
         self._known[digest] = _Known(caller, expires_at, now + _JUDGED_AGAIN_SECONDS)
         self._of_pod.setdefault(identity.uid, set()).add(digest)

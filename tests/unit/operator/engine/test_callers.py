@@ -298,3 +298,13 @@ async def test_the_watch_is_believed_before_the_api_server_is_asked_for_the_pod(
     world.api.pods.clear()
     world.seen["uid-a"] = make_pod(pool="seen")
     assert (await world.callers.find(make_token())).pool == "seen"
+
+
+async def test_of_the_tokens_that_a_pod_had_only_those_that_live_are_kept() -> None:
+    world = World()
+    for number in range(30):
+        token = jwt.encode({"sub": "pod:a", "exp": world.now + 3600, "n": number}, "the API server's key " * 3)
+        await world.callers.find(token)
+        world.now += 48 * 60  # when the kubelet renews it
+    assert len(world.callers._known) == 2
+    assert len(world.callers._of_pod["uid-a"]) == 2
