@@ -12,6 +12,7 @@ from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import EVENTS
 from hatchet_operator.errors import ApiError
 from hatchet_operator.resources.base import API_VERSION, Named
+from hatchet_operator.resources.names import generate_name
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def _event(subject: Named, kind: str, reason: str, message: str) -> Json:
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
-        "metadata": {"generateName": f"{metadata.name[:50]}-", "namespace": metadata.namespace},
+        "metadata": {"generateName": generate_name(metadata.name), "namespace": metadata.namespace},
         "involvedObject": {
             "apiVersion": API_VERSION,
             "kind": type(subject).__name__,

@@ -9,6 +9,7 @@ from typing import Any
 
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import owner_reference
+from hatchet_operator.resources.names import generate_name
 from hatchet_operator.resources.nesting import depth_problem
 from hatchet_operator.resources.workerpool import WorkerPool
 
@@ -150,12 +151,8 @@ def without_generated_name(message: str, *, pool: str) -> str:
 
     It is another one at each try, and the same words are to be said once.
     """
-    prefix = _generate_name(pool)
+    prefix = generate_name(pool)
     return re.sub(rf'"{re.escape(prefix)}[a-z0-9]{{5}}"', f'"{prefix}*"', message)
-
-
-def _generate_name(pool: str) -> str:
-    return f"{pool[:50]}-"
 
 
 def token_secret_name(pool: str) -> str:
@@ -228,7 +225,7 @@ def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0) -> Js
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "generateName": _generate_name(pool.metadata.name),
+            "generateName": generate_name(pool.metadata.name),
             "namespace": pool.metadata.namespace,
             "labels": {
                 **template.metadata.labels,

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 MAX_NAME = 63
 _READABLE = 46
+_GENERATED = 50
 _NOT_ALLOWED = re.compile(r"[^a-z0-9-]+")
 
 
@@ -70,6 +71,11 @@ def revision_name(workflow: str, definition_json: str) -> str:
 def _named(readable: str, digest: str) -> str:
     # A name must begin with a letter or digit, and `readable` may have none.
     return f"{_readable(readable) or 'run'}-{digest}"
+
+
+def generate_name(owner: str) -> str:
+    """Begin the names of objects that are made for another, to which the API server adds five characters."""
+    return f"{owner[:_GENERATED].rstrip('-.')}-"  # a name may have dots, but none before a hyphen
 
 
 def worker_lease_name(worker_id: str) -> str:

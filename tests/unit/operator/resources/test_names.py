@@ -9,11 +9,14 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from hatchet_operator.decisions.pooling import token_secret_name
+from hatchet_operator.decisions.run_pods import run_pod_name
 from hatchet_operator.resources.names import (
     ObjectRef,
     action_id,
     attempt_id,
     child_run_name,
+    generate_name,
     revision_name,
     root_run_name,
     spawn_identity,
@@ -22,6 +25,7 @@ from hatchet_operator.resources.names import (
 )
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # lone surrogates too
 SPAWNS = st.builds(spawn_identity, key=st.none() | ANY_TEXT, index=st.integers(-1, 10**9))
 CHILDREN = st.tuples(st.uuids().map(str), ANY_TEXT, SPAWNS)
@@ -132,3 +136,23 @@ def test_the_rest() -> None:
     assert action_id("My-Flow", "Load") == "my-flow:load"
     assert str(ObjectRef("default", "etl")) == "default/etl"
     assert tenant_id("a") != tenant_id("b")
+
+
+OBJECT_NAMES = st.from_regex(SUBDOMAIN, fullmatch=True).filter(lambda name: len(name) <= 253)
+
+
+@given(OBJECT_NAMES, st.integers(0, 10**6))
+@example("a" * 49 + ".report-2026", 0)
+@example("a" * 253, 10**6)
+@example("a" + ".a" * 126, 7)
+def test_what_is_made_for_an_object_has_a_valid_name(name: str, number: int) -> None:
+    assert SUBDOMAIN.fullmatch(generate_name(name) + "x7k2p")
+    assert len(generate_name(name)) <= 58, "beyond that the API server cuts"
+    assert SUBDOMAIN.fullmatch(run_pod_name(name, number))
+    assert len(run_pod_name(name, number)) <= 253
+    assert DNS_LABEL.fullmatch(child_run_name(name, "uid", step="s", spawn="index:0"))
+
+
+@given(OBJECT_NAMES.filter(lambda name: len(name) <= 63))
+def test_a_pools_secret_has_a_valid_name(pool: str) -> None:
+    assert SUBDOMAIN.fullmatch(token_secret_name(pool))
