@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -15,9 +16,12 @@ import grpc.aio
 import pytest
 from grpc import StatusCode
 
-from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
+from hatchet_operator.cluster.api import Json
+from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS
 from hatchet_operator.decisions import run_rules
 from hatchet_operator.errors import Refused
+from hatchet_operator.resources import labels
+from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.limits import MAX_ERROR_BYTES
 from hatchet_sdk import (
     ClientConfig,
@@ -163,6 +167,64 @@ async def test_the_embedded_api_server_stores_nothing_that_is_nested_too_deep(wo
         ) as answer:
             assert answer.status == 400
             assert (await answer.json())["message"] == "the body of the request is nested deeper than 250 levels"
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "²"])
+async def test_what_somebody_writes_on_a_pod_stops_nobody(
+    world: Instance, worker: ScriptedWorker, number: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = (await world.create_run("r", "nobodys"))["metadata"]["uid"]
+    pod = {
+        "metadata": {
+            "name": "anybodys",
+            "labels": {labels.POOL: "main", labels.RUN_UID: run},
+            "annotations": {labels.POD_NUMBER: number, labels.REGISTRATION: number},
+            "ownerReferences": [{"apiVersion": API_VERSION, "kind": "WorkflowRun", "name": "r", "uid": run}],
+        },
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+    uid = (await world.api.create(PODS, NAMESPACE, pod))["metadata"]["uid"]
+    await world.until(lambda: world.engine.registry.find_pod(uid) is not None)
+    await worker.put_workflow("etl")
+    await worker.start()
+    await worker.trigger("etl")
+    assert await worker.next()
+    assert "object not observed" not in caplog.messages
+
+
+async def test_an_observer_that_fails_is_counted_and_stops_nobody(
+    world: Instance, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(kind: str, obj: Json) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(world.engine.run_pods, "observe_pod", fail)
+    labelled = {"name": "a", "labels": {labels.POOL: "main"}}
+    await world.api.create(PODS, NAMESPACE, {"metadata": labelled, "spec": {"containers": [{"name": "c"}]}})
+    counter = world.engine.metrics.not_observed.labels(resource="pods")
+    await world.until(lambda: counter._value.get() >= 1)
+    await worker.put_workflow("etl")
+    await worker.start()
+    await worker.trigger("etl")
+    assert await worker.next()
+
+
+@pytest.mark.parametrize(
+    ("container", "want"),
+    [
+        pytest.param({"env": {"A": "1"}}, "spec.template.spec.containers[0].env is a JSON dict", id="a mapping"),
+        pytest.param({"env": None, "volumeMounts": None}, None, id="fields without a value"),
+    ],
+)
+async def test_a_pool_says_what_is_wrong_with_its_template(
+    world: Instance, container: dict[str, Any], want: str | None
+) -> None:
+    template = {"spec": {"containers": [{"name": "worker", "image": "etl:1", **container}]}}
+    pool = {"apiVersion": API_VERSION, "kind": "WorkerPool", "metadata": {"name": "p"}, "spec": {"template": template}}
+    await world.api.create(POOLS, NAMESPACE, pool)
+    condition = await world.condition("p", "Valid", of=partial(world.api.get, POOLS, NAMESPACE))
+    assert condition["status"] == ("True" if want is None else "False")
+    assert condition["message"].startswith(want or "")
 
 
 async def test_a_run_whose_input_text_is_no_object_fails(world: Instance) -> None:
@@ -552,6 +614,10 @@ async def test_a_token_of_somebody_else(world: Instance) -> None:
     assert "no valid token" in words
 
 
+def has_lost(world: Instance, workers: int) -> bool:
+    return world.metric("hatchet_operator_workers_lost_total") == workers
+
+
 async def test_a_worker_that_dies_in_the_middle() -> None:
     async with running_operator(worker_silent=0.5, max_losses=2) as world:
         for losses in range(2):
@@ -562,7 +628,8 @@ async def test_a_worker_that_dies_in_the_middle() -> None:
                 await world.create_run("r", "etl")
             action = await worker.next()
             assert action.retry_count == 0
-            await worker.close()  # and is silent from now on
+            await worker.close()  # and is silent from now on; the next one would be dead with it if it came at once
+            await world.until(partial(has_lost, world, losses + 1))
         status = await world.finished("r")
         assert (status["phase"], status["reason"]) == ("Failed", "WorkerLost")
         error = step_of(status)["error"]

@@ -6,6 +6,9 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
+from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import SECRETS
 from tests.integration.inprocess import NAMESPACE, POOL
 from tests.integration.pods import NODE_SECONDS, Pods, make_pool, output_of, running_pods
@@ -38,10 +41,17 @@ async def test_a_pod_of_a_run_starts_though_the_secret_was_deleted(tmp_path: Pat
         assert await data_of_secret(pods) == before
 
 
-async def test_a_pod_of_a_run_starts_though_the_secret_was_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"stringData": {"token": "nonsense"}}, id="with nonsense"),
+        pytest.param({"data": {"token": "/w=="}}, id="with what is no text"),
+    ],
+)
+async def test_a_pod_of_a_run_starts_though_the_secret_was_overwritten(tmp_path: Path, change: Json) -> None:
     async with running_pods(tmp_path, "solo") as pods:
         before = await data_of_secret(pods)
-        await pods.api.patch(SECRETS, NAMESPACE, SECRET, {"stringData": {"token": "nonsense"}})
+        await pods.api.patch(SECRETS, NAMESPACE, SECRET, change)
         await pods.instance.create_run("one", "solo", {})
         output_of(await pods.finished("one"))
         assert await data_of_secret(pods) == before

@@ -29,6 +29,7 @@ class Informer:
         on_change: Called with ("ADDED" | "MODIFIED" | "DELETED", object); must not block.
         on_relist: Called with the list's resourceVersion and the UIDs in it, after all of it was handed on: for who
             learns of objects by other ways too, and would not be told that one of these is gone.
+        on_failure: Called after an error of `on_change`, which is logged and stops no other object.
         namespace: Of one namespace; None: all.
         label_selector: Only objects with these labels.
         field_selector: Only objects with these fields.
@@ -42,6 +43,7 @@ class Informer:
         *,
         on_change: Callable[[str, Json], None],
         on_relist: Callable[[str, set[str]], None] | None = None,
+        on_failure: Callable[[], None] = lambda: None,
         namespace: str | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
@@ -51,6 +53,7 @@ class Informer:
         self._resource = resource
         self._on_change = on_change
         self._on_relist = on_relist
+        self._on_failure = on_failure
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._silence_seconds = silence_seconds
@@ -112,7 +115,13 @@ class Informer:
             self._known.pop(uid, None)
         else:
             self._known[uid] = sys.intern(obj["metadata"].get("namespace", "")), obj["metadata"]["name"]
-        self._on_change(kind, obj)
+        try:
+            self._on_change(kind, obj)
+        except Exception as error:  # the boundary between objects; the error is shown, not hidden
+            name = "/".join(filter(None, (obj["metadata"].get("namespace"), obj["metadata"].get("name"))))
+            what = {"resource": self._resource.plural, "object": name, "change": kind}
+            log.error("object not observed", extra=what, exc_info=error)
+            self._on_failure()
 
     async def _relist(self) -> str:
         items, version = await self._api.list_all(self._resource, self._namespace, **self._selectors)

@@ -16,6 +16,7 @@ from hatchet_operator.resources.workerpool import WorkerPool
 Json = dict[str, Any]
 
 _LAST_LINES = 10
+_NUMBER = re.compile("[0-9]{1,6}")  # anybody may write the annotation
 _MOUNT = "/var/run/hatchet-operator"
 _VOLUME = "hatchet-operator-identity"
 _TOKEN_SECONDS = 3600
@@ -111,7 +112,7 @@ def lifetime_of(pod: Json) -> timedelta:
 def number_of(pod: Json) -> int:
     """How many pods there were before this one, of its run, or of its pool in a row that ended at once."""
     text = pod["metadata"].get("annotations", {}).get(labels.POD_NUMBER, "0")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if _NUMBER.fullmatch(text) else 0
 
 
 def _trouble_of_container(container: Json, *, may_end: bool) -> str | None:

@@ -174,3 +174,11 @@ def has_ended(pod: Json) -> bool:
     if status.get("phase") in ("Failed", "Succeeded"):
         return True
     return "terminated" in (worker_status(pod) or {}).get("state", {})
+
+
+def run_uid_of(pod: Json) -> str | None:
+    """Return the UID of the run that a Pod was made for: one that is labelled so, and that the run owns."""
+    metadata = pod["metadata"]
+    uid: str | None = metadata.get("labels", {}).get(labels.RUN_UID)
+    owners = metadata.get("ownerReferences") or []
+    return uid if any(owner["uid"] == uid and owner["kind"] == "WorkflowRun" for owner in owners) else None

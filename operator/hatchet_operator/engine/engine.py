@@ -134,6 +134,7 @@ class Engine:
             RUNS,
             on_change=self.runs.observe,
             on_relist=self.runs.listed,
+            on_failure=self.metrics.not_observed.labels(resource=RUNS.plural).inc,
             namespace=namespace,
             silence_seconds=silence,
         )
@@ -141,6 +142,7 @@ class Engine:
             api,
             PODS,
             on_change=self._observe_pod,
+            on_failure=self.metrics.not_observed.labels(resource=PODS.plural).inc,
             namespace=namespace,
             label_selector=labels.POOL,
             silence_seconds=silence,

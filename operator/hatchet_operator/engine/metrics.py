@@ -28,6 +28,12 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
             registry=self.registry,
         )
+        self.not_observed = Counter(
+            "hatchet_operator_objects_not_observed_total",
+            "Changes of objects that ended in an error, which the log has.",
+            ["resource"],
+            registry=self.registry,
+        )
         self.conflicts = Counter(
             "hatchet_operator_status_conflicts_total", "Status writes that met a newer object.", registry=self.registry
         )

@@ -228,6 +228,11 @@ class Pools:
             except ApiError as error:
                 log.warning("pool not reconciled", extra={"pool": str(ref), "error": str(error)})
                 self._recheck_after(ref, self._pause_after_failure(ref))
+            except Exception as error:  # the boundary between pools; the error is shown, not hidden
+                log.error("pool can't be reconciled", extra={"pool": str(ref)}, exc_info=error)
+                if (pool := self._pools.get(ref)) is not None:
+                    message = f"the operator can't go on with this pool: {error!r}"
+                    self._events.warn(pool, Reason.INTERNAL_ERROR, message)
 
     # --- Decide and apply
 
@@ -375,8 +380,9 @@ class Pools:
         secret = await self._api.until_answered(self._api.get, SECRETS, namespace, name)
         if secret["metadata"].get("labels", {}).get(labels.MANAGED_BY) != labels.MANAGER:
             raise Refused(f'Secret "{name}" is there and somebody else\'s; delete it, or give the pool another name')
-        stored = {key: base64.b64decode(value).decode() for key, value in secret.get("data", {}).items()}
-        if (stored, secret["metadata"].get("ownerReferences")) == (body["stringData"], owners):
+        # not decoded: somebody may have put into it what is no text
+        wanted = {key: base64.b64encode(value.encode()).decode() for key, value in body["stringData"].items()}
+        if (secret.get("data"), secret["metadata"].get("ownerReferences")) == (wanted, owners):
             return
         # With its owner, or the garbage collector would take it away after the earlier pool.
         patch: Json = {"metadata": {"ownerReferences": owners}, "stringData": body["stringData"]}

@@ -23,6 +23,7 @@ from hatchet_operator.decisions.run_pods import (
     has_ended,
     make_run_pod,
     plan_run_pods,
+    run_uid_of,
 )
 from hatchet_operator.engine.pools import Pools
 from hatchet_operator.engine.records import RunRecord, RunStore, Tombstones
@@ -135,7 +136,7 @@ class RunPods:
         if kind == "DELETED":
             self._forget(uid)
             return
-        run_uid = metadata.get("labels", {}).get(labels.RUN_UID)
+        run_uid = run_uid_of(obj)
         if run_uid is None or uid in self._gone:
             return
         known = self._runs.setdefault(run_uid, _PodsOfRun())
@@ -216,6 +217,11 @@ class RunPods:
                 self._again[run_uid] = False
                 await self._reconcile(run_uid)
                 again = self._again[run_uid]
+        except Exception as error:  # the boundary between runs; the error is shown, not hidden
+            log.error("pods of run can't be reconciled", extra={"run_uid": run_uid}, exc_info=error)
+            if (record := self._store.by_uid(run_uid)) is not None:
+                message = f"the operator can't go on with this run's pods: {error!r}"
+                self._events.warn(record.run, Reason.INTERNAL_ERROR, message)
         finally:
             del self._again[run_uid]
 
@@ -326,7 +332,7 @@ class RunPods:
         else:
             log.info("pod of run created", extra={"run": str(record.ref), "pod": name})
         known.refusals, known.refused = 0, None
-        if pod["metadata"].get("labels", {}).get(labels.RUN_UID) == run_uid:
+        if run_uid_of(pod) == run_uid:
             self.observe_pod("ADDED", pod)
 
     def _refuse(self, run_uid: str, known: _PodsOfRun, why: str) -> None:
