@@ -15,7 +15,7 @@ import pytest
 
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster.api import Api, Endpoint, Json
-from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, WORKFLOWS, Resource
+from hatchet_operator.cluster.kinds import PODS, POOLS, REVISIONS, RUNS, SECRETS, WORKFLOWS, Resource
 from hatchet_operator.decisions.observed import ObservedRun, Outcome, RunPlan
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.dispatcher.translation import registration_request
@@ -760,6 +760,24 @@ async def test_a_definition_that_may_not_be_read_for_a_while_is_waited_for(
         record = await observed(engine, "run")
         assert engine.runs.may_have(MAIN.pool_ref, record)
         assert not engine.workflows._revisions.missing
+
+
+@pytest.mark.parametrize("data", [None, "text", [1], {"definition": "text"}])
+async def test_a_definition_that_somebody_overwrote_counts_as_missing(
+    server: ApiServer, api: Api, data: object
+) -> None:
+    async with started(server, running_after=timedelta()) as engine:
+        await connect(engine, "etl")
+        await api.create(RUNS, NAMESPACE, make_run("run"))
+        await until_phase(api, "run", "Running")
+    (revision,), _ = await api.list_all(REVISIONS, NAMESPACE)
+    await api.delete(REVISIONS, NAMESPACE, revision["metadata"]["name"])
+    metadata = {"name": revision["metadata"]["name"]}
+    await api.create(REVISIONS, NAMESPACE, {**revision, "metadata": metadata, "data": data})
+    await api.delete(WORKFLOWS, NAMESPACE, "etl")
+    async with started(server) as engine:
+        await observed(engine, "run")
+        await until(lambda: bool(engine.workflows._revisions.missing))
 
 
 async def test_whoever_awaits_a_run_that_may_not_be_read_is_told_so(server: ApiServer, engine: Engine) -> None:

@@ -356,13 +356,15 @@ class Workflows:
         """Read the definition that a run began with."""
         try:
             obj = await self._read_revision(ref)
-            definition = WorkflowDefinition.model_validate(obj["data"]["definition"])
+            definition = _definition_in(obj)
             record = self._records.get(ObjectRef(ref.namespace, workflow))
             spec = record.workflow.spec if record else WorkflowSpec()
-            registered_by = record.workflow.status.pool if record else obj["metadata"]["labels"].get(labels.POOL)
+            registered_by = (
+                record.workflow.status.pool if record else obj["metadata"].get("labels", {}).get(labels.POOL)
+            )
             pool = spec.pool or registered_by
             self._revisions.graphs[ref] = effective_graph(workflow, spec, definition, revision=ref.name, pool=pool)
-        except (NotFound, ValueError, KeyError) as error:
+        except (NotFound, ValueError) as error:
             log.warning(
                 "revision is missing, the current definition is used", extra={"revision": str(ref), "error": str(error)}
             )
@@ -448,6 +450,16 @@ def _conditions(workflow: Workflow, now: datetime) -> tuple[Condition, ...]:
             )
         )
     return tuple(conditions)
+
+
+def _definition_in(revision: Json) -> WorkflowDefinition:
+    """Return what a ControllerRevision has kept.
+
+    Raises:
+        ValueError: It is nothing of ours: who may write revisions may put anything there.
+    """
+    data = revision.get("data")
+    return WorkflowDefinition.model_validate(data.get("definition") if isinstance(data, dict) else data)
 
 
 def _problem(definition: WorkflowDefinition) -> str | None:
