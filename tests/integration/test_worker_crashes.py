@@ -130,7 +130,8 @@ async def test_a_worker_that_is_asked_to_end_finishes_what_it_has_and_takes_noth
 
 
 async def is_draining(cluster: Cluster) -> bool:
-    return "stops: finishing" in dict(cluster.logs())["first"]
+    """Whether the operator knows that a worker is about to end."""
+    return "worker draining" in dict(cluster.logs())["operator-1"]
 
 
 async def test_a_deleted_pod_finishes_what_it_has_and_another_takes_its_place(pool: Cluster) -> None:

@@ -339,6 +339,7 @@ class Registry:
         if worker.draining_since is None:
             worker.draining_since = time.monotonic()
             self._runs.queue.disconnect(worker, datetime.now(UTC))
+            log.info("worker draining", extra={"worker": worker.shown_name, "attempts": len(worker.out)})
 
     def heartbeat(self, caller: Caller, worker_id: str) -> None:
         self._seen(self.get(caller, worker_id))
