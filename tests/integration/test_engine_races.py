@@ -16,7 +16,7 @@ import pytest
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster.api import Api, Endpoint, Json
 from hatchet_operator.cluster.kinds import PODS, POOLS, REVISIONS, RUNS, SECRETS, WORKFLOWS, Resource
-from hatchet_operator.decisions.observed import ObservedRun, Outcome, RunPlan
+from hatchet_operator.decisions.observed import ObservedRun, Outcome, Report, RunPlan
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.dispatcher.translation import registration_request
 from hatchet_operator.engine.engine import Engine
@@ -24,7 +24,7 @@ from hatchet_operator.engine.records import RunRecord
 from hatchet_operator.engine.registry import Held, RegistrationRequest
 from hatchet_operator.engine.spawning import ParentAttempt, Trigger
 from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker, WorkerStream
-from hatchet_operator.errors import InvalidRequest, NotPermitted, NotReady, UnknownObject
+from hatchet_operator.errors import InvalidRequest, NotPermitted, NotReady, Refused, UnknownObject
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
@@ -1103,3 +1103,42 @@ async def test_a_run_that_can_not_be_reconciled_acknowledges_nothing(
     await api.patch(RUNS, NAMESPACE, "run", {"metadata": {"labels": {"somebody": "changed-it"}}})
     async with asyncio.timeout(SECONDS):
         await reporting
+
+
+async def test_a_status_is_written_over_what_it_was_decided_for_only(engine: Engine, api: Api) -> None:
+    _, stream = await connect(engine, "etl")
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    attempt = await next_attempt(stream)
+    record = engine.store.get(ObjectRef(NAMESPACE, "run"))
+    assert record is not None
+    run = await api.get(RUNS, NAMESPACE, "run")
+    done = {"phase": "Succeeded", "execution": 0, "steps": {"work": {"phase": "Succeeded", "output": "{}"}}}
+    engine.run_informer._on_change = lambda kind, obj: None  # the watch is slower than what follows
+    theirs = await api.replace(RUNS, NAMESPACE, "run", {**run, "status": done}, subresource="status")
+    failed = Report(attempt_id=attempt, outcome=Outcome.FAILED, at=datetime.now(UTC), error="late", may_retry=False)
+    engine.runs.report(attempt, failed)
+    assert record.writing
+    engine.runs.observe("MODIFIED", theirs)  # after the decision, before the request
+    await until(lambda: not record.writing)
+    assert await phase_of(api, "run") == "Succeeded"
+
+
+async def test_a_pool_is_not_refused_for_what_came_of_an_earlier_one_of_its_name(
+    engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = await api.create(POOLS, NAMESPACE, make_pool())
+    create = engine.pools._api.create
+
+    async def refuse_late(resource: Resource, namespace: str | None, body: Json) -> Json:
+        if resource is not PODS:
+            return await create(resource, namespace, body)
+        engine.pools.observe("DELETED", earlier)  # the watch is quicker than the answer
+        monkeypatch.undo()
+        raise Refused("being terminated", status=403, causes=frozenset({"NamespaceTerminating"}))
+
+    monkeypatch.setattr(engine.pools._api, "create", refuse_late)
+    engine.pools.observe("ADDED", earlier)
+    await until(lambda: engine.pools._api.create != refuse_late)
+    await api.delete(POOLS, NAMESPACE, POOL)
+    engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, make_pool()))
+    await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)

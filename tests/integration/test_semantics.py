@@ -316,6 +316,28 @@ async def test_no_child_that_waits_is_given_out_while_its_tree_is_cancelled(
     assert worker.has_nothing_new
 
 
+async def test_who_waits_below_a_finished_child_goes_on_when_the_root_is_cancelled() -> None:
+    async with running_operator(waiting_told_after=3600) as world:  # a timer would find it otherwise
+        worker = await world.scripted()
+        for name in ("root", "child", "grandchild", "blocker"):
+            await worker.put_workflow(name, [{}])
+        await worker.start(slots=2)
+        root = await worker.trigger("root")
+        root_attempt = await worker.next()
+        child = await worker.spawn(root_attempt, "child")
+        child_attempt = await worker.next()
+        blocker = await worker.trigger("blocker")
+        grandchild = await worker.spawn(child_attempt, "grandchild")
+        await worker.complete(child_attempt, {})
+        blocker_attempt = await worker.next()
+        assert blocker_attempt.workflow_run_id == blocker
+        await world.finished(child)
+        await world.patch_run(root, cancelled=True)
+        await world.finished(root)
+        await worker.complete(blocker_attempt, {})
+        assert (await worker.next()).workflow_run_id == grandchild
+
+
 async def test_children_that_are_left_behind_go_on(world: Instance, worker: ScriptedWorker) -> None:
     await worker.put_workflow("etl")
     await worker.start(slots=2)

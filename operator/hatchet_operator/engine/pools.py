@@ -288,6 +288,9 @@ class Pools:
 
     def _refuse(self, pool: WorkerPool, ref: ObjectRef, error: Refused) -> timedelta | None:
         """Remember why there is no pod, and say so; return when to try again."""
+        current = self._pools.get(ref)
+        if current is None or current.metadata.uid != pool.metadata.uid:
+            return None  # deleted meanwhile: what is remembered now would be of the next pool of that name
         if _NAMESPACE_TERMINATING in error.causes:  # for good, and the pool goes as well: nobody needs to hear of it
             log.info("pool left alone, its namespace is being deleted", extra={"pool": str(ref)})
             self._ending.add(ref)

@@ -252,12 +252,13 @@ class RunStore:
         refs = self._children.get(uid, ())
         return [record for ref in refs if (record := self._by_ref.get(ref)) is not None]
 
-    def below(self, uid: str) -> Iterator[RunRecord]:
-        """Yield all descendants, parents before children."""
+    def below(self, uid: str, *, through: Callable[[RunRecord], bool] = lambda record: True) -> Iterator[RunRecord]:
+        """Yield all descendants, parents before children; those below a run only if ``through`` says so of it."""
         todo = self.children_of(uid)  # no recursion: a chain of children may be as long as it likes
         while todo:
             yield (record := todo.pop())
-            todo += self.children_of(record.uid)
+            if through(record):
+                todo += self.children_of(record.uid)
 
     def tally_of(self, uid: str) -> Tally | None:
         return self._tallies.get(uid)

@@ -148,7 +148,8 @@ class Runs:
         if record.is_final and not was_final and not is_new:
             self._metrics.finished.labels(phase=run.status.phase.value).inc()
         if run.spec.cancelled and not was_cancelled:
-            for descendant in self._store.below(record.uid):
+            # a child that has finished is not cancelled any more, and so does not cancel what is below it
+            for descendant in self._store.below(record.uid, through=lambda run: not run.is_final):
                 self._leave_queue(descendant)
         if (record.is_final and not was_final) or (run.spec.cancelled and not was_cancelled):
             self._ended(record)
@@ -448,7 +449,8 @@ class Runs:
             record.children_written_at = self._clock()
         if status.reason == Reason.WAITING_FOR_WORKER and status.message != record.run.status.message:
             record.waiting_told_at = self._clock()
-        self._in_background(record, self._write(record, status))
+        version = record.run.metadata.resource_version  # now: in a moment, the record may hold a newer object
+        self._in_background(record, self._write(record, status, over=version))
 
     def _in_background(self, record: RunRecord, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -461,9 +463,9 @@ class Runs:
 
         task.add_done_callback(ended)
 
-    async def _write(self, record: RunRecord, status: RunStatus) -> None:
+    async def _write(self, record: RunRecord, status: RunStatus, *, over: str) -> None:
         try:
-            newest = await self._writer.write(record, status)
+            newest = await self._writer.write(record, status, over=over)
         except Refused as error:
             record.refused = True
             self._events.warn(record.run, Reason.STATUS_REFUSED, error.message)

@@ -42,8 +42,13 @@ class StatusWriter:
         self._metrics = metrics
         self._clock = clock
 
-    async def write(self, record: RunRecord, status: RunStatus) -> Json | None:
-        """Write a status over the object that the record holds.
+    async def write(self, record: RunRecord, status: RunStatus, *, over: str) -> Json | None:
+        """Write a status over the object that it was decided for.
+
+        Args:
+            record: The run.
+            status: All of it.
+            over: The object's resourceVersion.
 
         Returns:
             The newest object, written by us or by somebody else; None: the run is gone.
@@ -52,16 +57,16 @@ class StatusWriter:
             Refused: The server takes no status of this run, be it as small as it may.
         """
         try:
-            return await self._put_or_read(record, status)
+            return await self._put_or_read(record, status, over)
         except Refused as error:
             if error.status == HTTPStatus.FORBIDDEN:
                 return await self._after_missing_right(record, error)
             log.error("status refused", extra={"run": str(record.ref), "error": error.message[:1000]})
-            return await self._put_or_read(record, self._refusal(record, error))
+            return await self._put_or_read(record, self._refusal(record, error), over)
 
-    async def _put_or_read(self, record: RunRecord, status: RunStatus) -> Json | None:
+    async def _put_or_read(self, record: RunRecord, status: RunStatus, over: str) -> Json | None:
         try:
-            answer = await self._put(record, status)
+            answer = await self._put(record, status, over)
         except Conflict:
             return await self._after_conflict(record)
         except NotFound:
@@ -69,16 +74,16 @@ class StatusWriter:
         record.conflicts = 0
         return answer
 
-    async def _put(self, record: RunRecord, status: RunStatus) -> Json:
-        namespace, name, version = record.ref.namespace, record.ref.name, record.run.metadata.resource_version
+    async def _put(self, record: RunRecord, status: RunStatus, over: str) -> Json:
+        namespace, name = record.ref.namespace, record.ref.name
         body: Json = {
             "apiVersion": API_VERSION,
             "kind": RUNS.kind,
-            "metadata": {"name": name, "namespace": namespace, "uid": record.uid, "resourceVersion": version},
+            "metadata": {"name": name, "namespace": namespace, "uid": record.uid, "resourceVersion": over},
             "status": status.to_wire(),
         }
         answer = await self._api.until_answered(self._api.replace, RUNS, namespace, name, body, subresource="status")
-        if answer["metadata"]["resourceVersion"] == version:
+        if answer["metadata"]["resourceVersion"] == over:
             # The same decision would be made again at once, and for ever.
             raise RuntimeError("the API server kept nothing of a changed status; are the CRDs of another version?")
         return answer
