@@ -78,10 +78,10 @@ def requests_to(server: ApiServer, verb: str, path: str) -> int:
 
 
 @asynccontextmanager
-async def started(server: ApiServer, **settings: Any) -> AsyncIterator[Engine]:
+async def started(server: ApiServer, *, token_key: str = "k" * 64, **settings: Any) -> AsyncIterator[Engine]:
     """Run an engine that has read everything and lets workers in."""
     async with Api(Endpoint(server=url_of(server))) as api:
-        engine = Engine(api, Settings(**settings), token_key="k" * 64)
+        engine = Engine(api, Settings(**settings), token_key=token_key)
         try:
             await engine.start()
             engine.admit_workers("127.0.0.1:1")
@@ -1142,3 +1142,19 @@ async def test_a_pool_is_not_refused_for_what_came_of_an_earlier_one_of_its_name
     await api.delete(POOLS, NAMESPACE, POOL)
     engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, make_pool()))
     await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
+
+
+async def test_pods_whose_tokens_are_of_a_key_that_is_gone_are_replaced(server: ApiServer, api: Api) -> None:
+    pool = await api.create(POOLS, NAMESPACE, make_pool())
+    async with started(server) as engine:
+        engine.pools.observe("ADDED", pool)
+        await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
+    (earlier,) = await pods_of(api)
+
+    async def is_surged() -> bool:
+        return len({pod["metadata"]["labels"][labels.TEMPLATE] for pod in await pods_of(api)}) == 2
+
+    async with started(server, token_key="another" * 9) as engine:
+        engine.pools.observe("ADDED", pool)
+        await eventually(is_surged, within_seconds=SECONDS)
+    assert earlier["metadata"]["uid"] in {pod["metadata"]["uid"] for pod in await pods_of(api)}

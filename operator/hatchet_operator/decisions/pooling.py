@@ -33,12 +33,14 @@ class OperatorAccess:
         token_audience: Of the service-account token that they get; None: they have the pool's token only.
         tls: Whether gRPC is encrypted.
         own_ca: Whether the pool's Secret has the authority to trust, as ``ca.crt``; else it is one that images know.
+        token_key: Tells the key apart that pools' tokens are signed with: a pod reads its token when it starts.
     """
 
     grpc_address: str
     token_audience: str | None = None
     tls: bool = False
     own_ca: bool = False
+    token_key: str = ""
 
     @property
     def server_name(self) -> str:
@@ -46,7 +48,7 @@ class OperatorAccess:
 
 
 def template_hash(pool: WorkerPool, access: OperatorAccess) -> str:
-    """Tell pods apart: one that was made from another template, or for another address, is replaced."""
+    """Tell pods apart: one that was made from another template, or can't reach the operator any more, is replaced."""
     text = json.dumps([pool.spec.template.to_wire(), asdict(access)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

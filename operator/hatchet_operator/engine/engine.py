@@ -186,6 +186,7 @@ class Engine:
                 token_audience=self.settings.token_audience,
                 tls=secure,
                 own_ca=self.pools.ca_pem is not None,
+                token_key=self.pools.token_key_id,
             )
         )
         self.run_pods.start()

@@ -6,6 +6,7 @@ watch that is late makes no second pod.
 
 import asyncio
 import base64
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -87,6 +88,7 @@ class Pools:
         self._api = api
         self._events = events
         self._token_key = token_key
+        self.token_key_id = hashlib.sha256(token_key.encode()).hexdigest()[:8]
         self._workers_of = workers_of
         self._drain = drain
         self._queued = queued

@@ -316,6 +316,7 @@ def test_a_pod_is_given(access: dict[str, Any], want_sources: list[Any], want_en
         pytest.param(OperatorAccess(grpc_address="10.0.0.2:7070"), id="another address"),
         pytest.param(OperatorAccess(grpc_address="10.0.0.1:7070", tls=True), id="TLS"),
         pytest.param(OperatorAccess(grpc_address="10.0.0.1:7070", token_audience="a"), id="tokens of its own"),
+        pytest.param(OperatorAccess(grpc_address="10.0.0.1:7070", token_key="b"), id="a token of another key"),
     ],
 )
 def test_a_pod_is_replaced_when_it_needs(other: OperatorAccess) -> None:
