@@ -29,7 +29,7 @@ from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.resources.run import WorkflowRun
+from hatchet_operator.resources.run import RunStatus, WorkflowRun
 from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefinition
 from hatchet_operator.settings import Settings
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
@@ -653,6 +653,76 @@ async def test_a_step_of_a_worker_that_does_not_say_what_it_holds_is_waited_for(
         assert await phase_of(api, "run") == "Succeeded"
         assert not worker.out
         await until(lambda: not engine.runs.holding)
+
+
+async def leave_a_step_with_a_worker(server: ApiServer, api: Api) -> tuple[Worker, Held]:
+    """Have a step of a run that runs on when its operator ends, outside of pods."""
+    async with started(server, running_after=timedelta()) as engine:
+        worker, stream = await connect(engine, "etl")
+        await api.create(RUNS, NAMESPACE, make_run("run"))
+        attempt = await next_attempt(stream)
+        await until_phase(api, "run", "Running")
+    return worker, Held(run="run", attempt_id=attempt, step="work", started_at=datetime.now(UTC))
+
+
+def hold_up_writes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Have every status write wait for what is returned."""
+    write, may_write = engine.runs._writer.write, asyncio.Event()
+
+    async def held_up(record: RunRecord, status: RunStatus) -> Json | None:
+        await may_write.wait()
+        return await write(record, status)
+
+    monkeypatch.setattr(engine.runs._writer, "write", held_up)
+    return may_write
+
+
+async def test_what_a_worker_has_that_comes_late_is_not_given_out_anew(server: ApiServer, api: Api) -> None:
+    late, held = await leave_a_step_with_a_worker(server, api)
+    async with started(server, rejoin=timedelta(seconds=0.2)) as engine:
+        record = await observed(engine, "run")
+        record.writing = True  # something else of the run, and it takes its time
+        await until(lambda: bool(record.reports))
+        engine.registry.listen(MAIN, late.id, [held])
+        record.writing = False
+        engine.runs.reconcile(record)
+        await engine.report(MAIN, held.attempt_id, Outcome.COMPLETED)
+        assert await phase_of(api, "run") == "Succeeded"
+
+
+async def test_a_worker_that_comes_while_its_step_is_taken_from_it_stops_it(
+    server: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, held = await leave_a_step_with_a_worker(server, api)
+    async with started(server, rejoin=timedelta(seconds=0.2)) as engine:
+        may_write = hold_up_writes(engine, monkeypatch)
+        record = await observed(engine, "run")
+        await until(lambda: bool(record.being_written))
+        worker, stream = engine.registry.listen(MAIN, late.id, [held])
+        may_write.set()
+        commands = stream.commands()
+        async with asyncio.timeout(SECONDS):
+            stop, start = await anext(commands), await anext(commands)
+        assert isinstance(stop, CancelCommand)
+        assert isinstance(start, StartCommand)
+        assert stop.attempt_id == held.attempt_id != start.attempt.id
+        assert list(worker.out) == [start.attempt.id]
+
+
+async def test_a_step_whose_result_is_being_written_leaves_the_worker_that_says_to_hold_it(
+    server: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, held = await leave_a_step_with_a_worker(server, api)
+    async with started(server) as engine:
+        may_write = hold_up_writes(engine, monkeypatch)
+        record = await observed(engine, "run")
+        reporting = asyncio.create_task(engine.report(MAIN, held.attempt_id, Outcome.COMPLETED, run_uid=record.uid))
+        await until(lambda: bool(record.being_written))
+        worker, _ = engine.registry.listen(MAIN, late.id, [held])
+        may_write.set()
+        async with asyncio.timeout(SECONDS):
+            await reporting
+        assert (list(worker.out), worker.free_slots) == ([], worker.slots)
 
 
 async def test_a_worker_whose_registration_can_not_be_kept_is_told_to_come_again(

@@ -309,6 +309,8 @@ class Registry:
             else:
                 attempt = self._runs.make_attempt(record, step, item.attempt_id, datetime.now(UTC))
             attempt.sent = True
+            if _is_assumed(record, step):
+                del record.reports[step]  # nobody else was given it: the worker was late, no more
             self._runs.give(attempt, worker, started_at=_started_at(record, step, item))
             self._results.resume_waiting(record)
             self._runs.reconcile(record)
@@ -319,6 +321,8 @@ class Registry:
             return attempt.worker is worker
         if worker.run_uid not in (None, record.uid):
             return False
+        if _is_assumed(record, step) and record.reports[step].attempt_id in record.being_written:
+            return False  # it goes out anew
         state = record.run.status.steps.get(step)
         was_given = state is not None and state.worker == worker.shown_name
         return was_given or self._runs.may_have(worker.pool, record)
@@ -540,6 +544,12 @@ def _unclaimed_by(record: RunRecord) -> list[str]:
         for name, state in record.run.status.steps.items()
         if state.worker is not None and state.phase == "Running" and name not in record.attempts
     ]
+
+
+def _is_assumed(record: RunRecord, step: str) -> bool:
+    """Whether the end of a step's attempt is taken for granted, as nobody said to have it."""
+    report = record.reports.get(step)
+    return report is not None and report.is_assumed
 
 
 def _started_at(record: RunRecord, step: str, item: Held) -> datetime:

@@ -433,6 +433,7 @@ class Runs:
             if attempt is not None and attempt.id == report.attempt_id:
                 del record.attempts[step]
                 self.attempts.pop(attempt.id, None)
+                self._ended_on_worker(attempt)  # which may have said to hold it after the report came
             self._acknowledge(record, report.attempt_id)
 
     def _acknowledge(self, record: RunRecord, identity: str) -> None:
