@@ -665,6 +665,16 @@ async def leave_a_step_with_a_worker(server: ApiServer, api: Api) -> tuple[Worke
     return worker, Held(run="run", attempt_id=attempt, step="work", started_at=datetime.now(UTC))
 
 
+async def test_no_worker_is_taken_for_dead_while_it_can_not_be_heard(server: ApiServer, api: Api) -> None:
+    before, held = await leave_a_step_with_a_worker(server, api)
+    match = {"verb": ["list"], "resource": ["workflowruns"]}
+    server.faults.install([{"match": match, "action": "delay", "seconds": 1.0}])
+    async with started(server, worker_silent=timedelta(seconds=0.4)) as engine:
+        worker, _ = engine.registry.listen(MAIN, before.id, [held])
+        assert list(worker.out) == [held.attempt_id]
+        await until(lambda: worker.dead)  # it is silent indeed
+
+
 def hold_up_writes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Have every status write wait for what is returned."""
     write, may_write = engine.runs._writer.write, asyncio.Event()

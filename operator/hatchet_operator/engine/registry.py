@@ -100,6 +100,7 @@ class Registry:
         self._by_pod: dict[str, set[Worker]] = {}
         self._pods: dict[str, Json] = {}
         self.on_death: Callable[[Worker], None] = lambda worker: None
+        self._listening = False  # workers can be heard
         self._rejoin: asyncio.TimerHandle | None = None
         self._somebody_is_missing = False  # since the start, and not known to be dead
         self._tasks: set[asyncio.Task[None]] = set()
@@ -361,7 +362,7 @@ class Registry:
     def _seen(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
         worker.last_seen = loop.time()
-        if worker.silence is None:
+        if worker.silence is None and self._listening:
             self._check_silence_in(self._settings.worker_silent.total_seconds(), worker)
 
     def _check_silence_in(self, seconds: float, worker: Worker) -> None:
@@ -442,6 +443,9 @@ class Registry:
 
     def begin_rejoin(self) -> None:
         """Runs and Pods are known: wait until each known worker has said what it holds, is dead, or time is up."""
+        self._listening = True
+        for worker in self._workers.values():
+            self._seen(worker)  # its silence begins now: reading everything may have taken long
         loop = asyncio.get_running_loop()
         self._rejoin = loop.call_later(self._settings.rejoin.total_seconds(), self._end_rejoin)
         self._release_hold_when_all_reported()
