@@ -679,9 +679,9 @@ def hold_up_writes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> asyncio.E
     """Have every status write wait for what is returned."""
     write, may_write = engine.runs._writer.write, asyncio.Event()
 
-    async def held_up(record: RunRecord, status: RunStatus) -> Json | None:
+    async def held_up(record: RunRecord, status: RunStatus, *, over: str) -> Json | None:
         await may_write.wait()
-        return await write(record, status)
+        return await write(record, status, over=over)
 
     monkeypatch.setattr(engine.runs._writer, "write", held_up)
     return may_write
