@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -317,7 +317,7 @@ async def test_no_child_that_waits_is_given_out_while_its_tree_is_cancelled(
 
 
 async def test_who_waits_below_a_finished_child_goes_on_when_the_root_is_cancelled() -> None:
-    async with running_operator(waiting_told_after=3600) as world:  # a timer would find it otherwise
+    async with running_operator(waiting_told_after=timedelta(hours=1)) as world:  # a timer would find it otherwise
         worker = await world.scripted()
         for name in ("root", "child", "grandchild", "blocker"):
             await worker.put_workflow(name, [{}])
