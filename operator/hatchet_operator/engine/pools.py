@@ -103,7 +103,7 @@ class Pools:
         self._ending: set[ObjectRef] = set()  # their namespaces are being deleted
         self._ended_at: dict[str, float] = {}  # pod uid -> time.monotonic() when it was seen to have ended
         self._deleted_pods = Tombstones()
-        self._secrets: dict[ObjectRef, Json] = {}  # what was written, by pool
+        self._secrets: dict[ObjectRef, tuple[str, Json]] = {}  # what was written, by pool
         self._troubles: dict[ObjectRef, str] = {}
         self.trouble_changed: Callable[[ObjectRef], None] = lambda ref: None
         self._access = OperatorAccess(grpc_address="")
@@ -267,7 +267,7 @@ class Pools:
             self._refusals[ref] = _Refusal(message=problem, is_of_spec=True, generation=generation, until=float("inf"))
             self._events.warn(pool, Reason.INVALID_SPEC, problem)
             return None
-        if not plan.create and self._secrets.get(ref) == self._secret_data(ref):
+        if not plan.create and self._secrets.get(ref) == (pool.metadata.uid, self._secret_data(ref)):
             self._refusals.pop(ref, None)
             return None
         refusal = self._refusals.get(ref)
@@ -377,7 +377,7 @@ class Pools:
         except NotFound:
             with suppress(AlreadyExists):  # by another pod's look at it, or by a try of ours whose answer was lost
                 await self._api.until_answered(self._api.create, SECRETS, namespace, body)
-        self._secrets[ref] = data
+        self._secrets[ref] = pool.metadata.uid, data  # of this pool: another one may have its name by now
 
     async def _renew_secret(self, namespace: str, body: Json) -> None:
         """The Secret may be of an operator with another key or address, or of an earlier pool of that name."""
