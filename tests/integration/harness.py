@@ -22,10 +22,11 @@ import aiohttp
 import psutil
 
 from hatchet_operator.cluster.api import Api, Endpoint, Json
-from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS
+from hatchet_operator.cluster.kinds import LEASES, PODS, POOLS, RUNS, WORKFLOWS
 from hatchet_operator.errors import NotFound
 from hatchet_operator.identity import Caller, mint_token
 from hatchet_operator.localnode import LocalNode
+from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
 from tests.kube.eventually import eventually
 from tests.kube.real_api import die_with_parent
@@ -207,7 +208,8 @@ class Cluster:
         return mint_token(Caller(namespace=NAMESPACE, pool=pool), key=TOKEN_KEY, grpc_address=self.grpc_address)
 
     async def start_worker(self, name: str = "worker", *, slots: int = 40) -> Process:
-        """Start a worker that lives in no Pod, and wait until its workflows are registered."""
+        """Start a worker that lives in no Pod, and wait until it is registered: its Lease is written last."""
+        before = await self.worker_leases()
         worker = self._python(
             name,
             ["-u", str(WORKER), str(slots)],
@@ -215,8 +217,18 @@ class Cluster:
             HATCHET_CLIENT_HOST_PORT=self.grpc_address,
             HATCHET_CLIENT_TLS_STRATEGY="none",
         )
+
+        async def is_kept() -> bool:
+            return bool(await self.worker_leases() - before)
+
+        await eventually(is_kept)
         await self.until_registered()
         return worker
+
+    async def worker_leases(self) -> set[str]:
+        """Return the names of the Leases of the workers that live in no Pod."""
+        leases, _ = await self.api.list_all(LEASES, NAMESPACE, label_selector=labels.POOL)
+        return {lease["metadata"]["name"] for lease in leases}
 
     async def start_pool(self, *, replicas: int) -> None:
         """Make a WorkerPool whose pods run here, and wait until all of them are connected."""

@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from hatchet_operator.cluster.api import Json
-from hatchet_operator.cluster.kinds import LEASES
-from hatchet_operator.resources import labels
 from tests.integration.harness import (
     FINAL,
     OPERATOR_WRITES,
@@ -201,19 +199,11 @@ async def test_a_worker_outside_of_pods_is_waited_for_too(cluster: Cluster) -> N
 async def test_a_worker_that_signs_off_leaves_nothing_behind(cluster: Cluster) -> None:
     await cluster.start_operator()
     worker = await cluster.start_worker("one")
-    await cluster.until_registered()
-
-    async def leases() -> int:
-        items, _ = await cluster.api.list_all(LEASES, field_selector=None, label_selector=labels.POOL)
-        return len(items)
-
-    async def is_kept() -> bool:
-        return await leases() == 1
 
     async def is_gone() -> bool:
-        return await leases() == 0
+        return not await cluster.worker_leases()
 
-    await eventually(is_kept)
+    assert len(await cluster.worker_leases()) == 1
     worker.signal(signal.SIGTERM)
     await worker.ended()
     await eventually(is_gone)
