@@ -24,13 +24,20 @@ ENDS_WITHIN_SECONDS = 30.0
 async def running(
     *arguments: str | Path, directory: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run ``python -m`` with these arguments; it is killed in the end if it has not ended."""
+    """Run ``python -m`` with these arguments; it is killed in the end if it has not ended.
+
+    Args:
+        arguments: The module, and what it is given.
+        directory: Where; None: here.
+        environment: Beside ours, which says nothing of an operator.
+    """
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("HATCHET_CLIENT_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *map(str, arguments)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=directory,
-        env=os.environ | dict(environment or {}),
+        env=ours | dict(environment or {}),
         start_new_session=True,
     )
     try:

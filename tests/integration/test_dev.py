@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import sys
 import textwrap
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import yaml
 from hatchet_operator.dev.command import check_input
 from hatchet_operator.dev.errors import DevError
 from hatchet_operator.dev.one_run import format_json
+from tests.integration.commands import running
 from tests.kube.real_api import BinariesMissingError, find_binaries
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -71,22 +70,8 @@ class Ended:
     stderr: str
 
 
-@asynccontextmanager
-async def running_dev(*arguments: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HATCHET_CLIENT_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hatchet_operator", "dev", *map(str, arguments)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+def running_dev(*arguments: str | Path) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    return running("hatchet_operator", "dev", *arguments)
 
 
 async def dev(*arguments: str | Path) -> Ended:
