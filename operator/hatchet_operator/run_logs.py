@@ -42,6 +42,8 @@ async def _show(run: str, *, namespace: str | None, kubeconfig: Path | None, fol
         await (logs.follow() if follow else logs.show())
     for problem in logs.problems:
         sys.stderr.write(f"error: {problem}\n")
+    if logs.silence:
+        sys.stderr.write(f"{logs.silence}\n")
     return 1 if logs.problems else 0
 
 
@@ -105,7 +107,17 @@ class RunLogs:
         self._write = write
         self._of_run = re.compile(rf"(?:^|\s){re.escape(ref.name)} [^:]+: ")
         self._known: defaultdict[_Source, _KnownLines] = defaultdict(_KnownLines)  # shown or not
+        self._read = dict[str, None]()  # names of pods, in the order in which they were read
+        self._is_silent = True
         self.problems: list[str] = []
+
+    @property
+    def silence(self) -> str | None:
+        """Why nothing was written, though logs were read."""
+        if not self._read or not self._is_silent:
+            return None
+        commands = "; ".join(f"kubectl logs -n {self._ref.namespace} {pod}" for pod in self._read)
+        return f"no step of run {self._ref} has called context.log; for all that its workers wrote: {commands}"
 
     async def show(self) -> None:
         """Write what there is.
@@ -210,7 +222,9 @@ class RunLogs:
             async for line in lines:
                 for new in known.new(line):
                     if source.is_the_runs or self._of_run.search(new):
+                        self._is_silent = False
                         self._write(new)
+            self._read[source.pod] = None
         except ApiError:
             if not follow:
                 raise  # else what is left is asked for when the run has ended

@@ -52,6 +52,19 @@ async def test_of_a_shared_pod_only_the_runs_lines_are_shown(tmp_path: Path) -> 
         assert line.endswith("one work: at work")
 
 
+async def test_a_run_that_logged_nothing_is_told_from_one_that_is_not_shown(tmp_path: Path) -> None:
+    async with running_pods(tmp_path) as pods:
+        await pods.instance.create_run("quiet", "family", {})
+        (worker,) = {step["worker"] for step in (await pods.finished("quiet"))["steps"].values()}
+        for arguments in (["quiet"], ["quiet", "-f"]):
+            assert await run_cli(pods, *arguments) == (
+                0,
+                "",
+                f"no step of run {NAMESPACE}/quiet has called context.log; "
+                f"for all that its workers wrote: kubectl logs -n {NAMESPACE} {worker}\n",
+            )
+
+
 async def test_of_the_runs_own_pod_everything_is_shown_as_it_comes(tmp_path: Path) -> None:
     async with running_pods(tmp_path, "solo") as pods:
         await pods.instance.create_run("own", "solo", {"gate": "go"})
