@@ -63,6 +63,22 @@ def give_program(kubectl: Kubectl, file: Path) -> str:
     return file.stem
 
 
+def give_pods(kubectl: Kubectl, workflow: str) -> None:
+    """Have each run of a workflow get a pod; smaller ones than the example's, of which a small node has no three."""
+    kubectl.apply_object(
+        {
+            "apiVersion": "hatchet-operator.dev/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {"name": workflow.lower()},
+            "spec": {
+                "name": workflow,
+                "execution": "Pod",
+                "podOverrides": {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}},
+            },
+        }
+    )
+
+
 def start_pool(kubectl: Kubectl, file: Path, **spec: Any) -> None:
     """Have a Python file run as a pool, and wait until its workers are connected."""
     kubectl.apply_object(make_pool(give_program(kubectl, file), **spec))

@@ -6,27 +6,11 @@ from pathlib import Path
 
 from tests.e2e.eventually import eventually
 from tests.e2e.kubectl import Kubectl
-from tests.e2e.pools import SLOW_FAN_OUT, pods_of, start_pool
+from tests.e2e.pools import SLOW_FAN_OUT, give_pods, pods_of, start_pool
 from tests.e2e.slow_fan_out import children_of, finished, make_run, output_of, start, status_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples/pod_per_run"
 DEAF = Path(__file__).parent / "programs/deaf.py"
-
-
-def give_pods(kubectl: Kubectl, workflow: str) -> None:
-    """Have each run of a workflow get a pod; smaller ones than the example's, of which a small node has no three."""
-    kubectl.apply_object(
-        {
-            "apiVersion": "hatchet-operator.dev/v1alpha1",
-            "kind": "Workflow",
-            "metadata": {"name": workflow.lower()},
-            "spec": {
-                "name": workflow,
-                "execution": "Pod",
-                "podOverrides": {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}},
-            },
-        }
-    )
 
 
 def pod_names(kubectl: Kubectl) -> set[str]:

@@ -1,9 +1,27 @@
 """Pods that can't be had: the pool says why in the words of whoever refused, and goes on when the reason is gone."""
 
+from pathlib import Path
+
 from tests.e2e.eventually import eventually
-from tests.e2e.kubectl import Kubectl
-from tests.e2e.pools import POOL, SLOW_FAN_OUT, make_pool, pool_condition, start_pool, until_available
-from tests.e2e.slow_fan_out import assert_result_is_right, finished, start, status_of
+from tests.e2e.kubectl import Json, Kubectl
+from tests.e2e.pools import (
+    POOL,
+    SLOW_FAN_OUT,
+    give_pods,
+    give_program,
+    make_pool,
+    pods_of,
+    pool_condition,
+    start_pool,
+    until_available,
+)
+from tests.e2e.slow_fan_out import assert_result_is_right, finished, make_run, start, status_of
+
+FILLS_DISK = Path(__file__).parent / "programs/fills_disk.py"
+
+
+def events_of(kubectl: Kubectl, name: str) -> list[Json]:
+    return [event for event in kubectl.list("events") if event["involvedObject"]["name"] == name]
 
 
 def test_a_pool_and_its_runs_say_that_a_quota_refuses_pods(kubectl: Kubectl) -> None:
@@ -66,3 +84,33 @@ def test_a_pool_says_what_its_worker_said_when_it_crashed(kubectl: Kubectl) -> N
     eventually(says_why)
     eventually(lambda: kubectl.list("pods")[0]["status"]["containerStatuses"][0]["restartCount"] >= 2)
     assert len(kubectl.list("pods")) == 1, "the kubelet's back-off is enough: no pod is made instead of another"
+
+
+def test_runs_say_that_their_pods_were_evicted_for_what_they_wrote(kubectl: Kubectl) -> None:
+    give_pods(kubectl, "Alone")
+    pool = make_pool(give_program(kubectl, FILLS_DISK))
+    spec = pool["spec"]["template"]["spec"]
+    spec["volumes"].append({"name": "scratch", "emptyDir": {"sizeLimit": "5Mi"}})
+    spec["containers"][0]["volumeMounts"].append({"name": "scratch", "mountPath": "/scratch"})
+    kubectl.apply_object(pool)
+    until_available(kubectl)
+    before = {pod["metadata"]["name"] for pod in pods_of(kubectl)}
+
+    runs = ("fill", "alone")
+    for run in runs:
+        kubectl.apply_object(make_run(run, {"bytes": 20_000_000}, run))
+
+    def step_of(run: str) -> Json:
+        step: Json = status_of(kubectl, run).get("steps", {}).get("work", {})
+        return step
+
+    # The kubelet measures once a minute what a pod wrote.
+    eventually(lambda: all(step_of(run).get("losses") for run in runs), within_seconds=150)
+    why = 'Evicted: Usage of EmptyDir volume "scratch" exceeds the limit "5Mi".'
+    for run in runs:
+        error = step_of(run)["error"]
+        assert error.startswith("its worker died"), error
+        assert error.endswith(why), error
+    eventually(lambda: any(why in event["message"] for event in events_of(kubectl, POOL)))
+    until_available(kubectl)
+    assert {pod["metadata"]["name"] for pod in pods_of(kubectl)}.isdisjoint(before)

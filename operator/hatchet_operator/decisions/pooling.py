@@ -77,15 +77,26 @@ def may_supersede(template: str | None, *, in_effect: str | None, current: str |
 def trouble_of(pod: Json) -> str | None:
     """Say why a Pod does not run, in the kubelet's or scheduler's words; None: nothing is known to be wrong."""
     status = pod.get("status", {})
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            return f"Unschedulable: {condition.get('message', '')}"
+    if (unschedulable := _condition(pod, "PodScheduled")).get("reason") == "Unschedulable":
+        return _with_details("Unschedulable", unschedulable.get("message"))
+    if status.get("phase") == "Failed" and status.get(
+        "reason"
+    ):  # evicted, say: its containers tell only how they ended
+        return _with_details(status["reason"], status.get("message"))
     worker = worker_status(pod)
     for container in (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])):
         if (trouble := _trouble_of_container(container, may_end=container is not worker)) is not None:
             return trouble
-    if status.get("phase") == "Failed" and status.get("reason"):  # evicted, say: of its containers nothing is known
+    return None
+
+
+def why_ended(pod: Json) -> str | None:
+    """Say why the kubelet, a drain, the scheduler or the node's end stopped a Pod as a whole; None: nobody did."""
+    status, disruption = pod.get("status", {}), _condition(pod, "DisruptionTarget")
+    if status.get("phase") == "Failed" and status.get("reason"):
         return _with_details(status["reason"], status.get("message"))
+    if disruption.get("status") == "True":
+        return _with_details(disruption.get("reason") or "DisruptionTarget", disruption.get("message"))
     return None
 
 
@@ -146,7 +157,13 @@ def _how_it_ended(ended: Json) -> str:
 
 
 def _with_details(reason: str, message: str | None) -> str:
-    return f"{reason}: {message}" if message else reason
+    return f"{reason}: {message.rstrip()}" if message else reason
+
+
+def _condition(pod: Json, type_: str) -> Json:
+    """Return a condition of a Pod; empty: it has none of this type."""
+    conditions: list[Json] = pod.get("status", {}).get("conditions") or []
+    return next((condition for condition in conditions if condition.get("type") == type_), {})
 
 
 def without_generated_name(message: str, *, pool: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.decisions.observed import Outcome, Report, current_attempt_id
-from hatchet_operator.decisions.pooling import worker_status
+from hatchet_operator.decisions.pooling import why_ended, worker_status
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
 from hatchet_operator.engine.registrations import (
@@ -418,14 +418,10 @@ class Registry:
         else:
             self._pods[uid] = pod
             self._know_from_annotation(pod)
-        phase = pod.get("status", {}).get("phase")
         for worker in list(self._by_pod.get(uid, ())):
-            if kind == "DELETED":
-                self._bury(worker, "its Pod was deleted")
-            elif (why := _container_ended(worker, pod)) is not None:
-                self._bury(worker, why)
-            elif phase in ("Failed", "Succeeded"):
-                self._bury(worker, f"its Pod ended as {phase}")
+            if (what := _ended(worker, kind, pod)) is not None:
+                why = why_ended(pod)
+                self._bury(worker, f"{what}: {why}" if why else what)
 
     def _know_from_annotation(self, pod: Json) -> None:
         """After a start, the workers are those that registered with an operator before."""
@@ -563,6 +559,16 @@ def _started_at(record: RunRecord, step: str, item: Held) -> datetime:
         return state.started_at
     now = datetime.now(UTC)
     return min(max(item.started_at, now - timedelta(days=1)), now)
+
+
+def _ended(worker: Worker, kind: str, pod: Json) -> str | None:
+    """Say what of a Pod ended that the worker can't live without, or None."""
+    if kind == "DELETED":
+        return "its Pod was deleted"
+    if (what := _container_ended(worker, pod)) is not None:
+        return what
+    phase = pod.get("status", {}).get("phase")
+    return f"its Pod ended as {phase}" if phase in ("Failed", "Succeeded") else None
 
 
 def _container_ended(worker: Worker, pod: Json) -> str | None:

@@ -21,6 +21,7 @@ from hatchet_operator.decisions.pooling import (
     template_hash,
     template_problem,
     trouble_of,
+    why_ended,
     without_generated_name,
 )
 from hatchet_operator.decisions.run_pods import make_run_pod
@@ -29,6 +30,14 @@ from hatchet_operator.resources.workerpool import WorkerPool
 from tests.unit.operator.decisions.builders import make_run
 
 ACCESS = OperatorAccess(grpc_address="10.0.0.1:7070")
+EVICTED = {  # as the kubelet writes it, trailing space and all
+    "phase": "Failed",
+    "reason": "Evicted",
+    "message": 'Usage of EmptyDir volume "scratch" exceeds the limit "5Mi". ',
+    "containerStatuses": [{"name": "worker", "state": {"terminated": {"exitCode": 137, "reason": "Error"}}}],
+}
+WHY_EVICTED = 'Evicted: Usage of EmptyDir volume "scratch" exceeds the limit "5Mi".'
+DRAINED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "evicting"}
 CRASH = {"exitCode": 1, "reason": "Error", "message": "ModuleNotFoundError: app"}
 
 
@@ -98,6 +107,7 @@ def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
         pytest.param(
             {"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, "Evicted: low on memory", id="evicted"
         ),
+        pytest.param(EVICTED, WHY_EVICTED, id="evicted, with the end of its containers"),
         pytest.param(
             {"conditions": [{"type": "PodScheduled", "reason": "Unschedulable", "message": "no node"}]},
             "Unschedulable: no node",
@@ -123,6 +133,21 @@ def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
 def test_what_troubles_a_pod_as_a_whole(status: dict[str, Any], want: str | None) -> None:
     pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "worker"}]}, "status": status}
     assert trouble_of(pod) == want
+
+
+@pytest.mark.parametrize(
+    ("status", "want"),
+    [
+        pytest.param({"phase": "Running"}, None, id="it runs"),
+        pytest.param({"phase": "Failed"}, None, id="its containers ended by themselves"),
+        pytest.param(EVICTED, WHY_EVICTED, id="evicted by the kubelet"),
+        pytest.param({"phase": "Running", "conditions": [DRAINED]}, "EvictionByEvictionAPI: evicting", id="drained"),
+        pytest.param({"conditions": [DRAINED | {"status": "False"}]}, None, id="spared in the end"),
+        pytest.param({"conditions": [{"type": "DisruptionTarget", "status": "True"}]}, "DisruptionTarget", id="no why"),
+    ],
+)
+def test_why_a_pod_was_ended_as_a_whole(status: dict[str, Any], want: str | None) -> None:
+    assert why_ended({"metadata": {"name": "a"}, "status": status}) == want
 
 
 @pytest.mark.parametrize(
