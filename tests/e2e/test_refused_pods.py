@@ -1,4 +1,4 @@
-"""Pods that can't be had: the pool says why in the words of whoever refused, and goes on when the reason is gone."""
+"""Pods that can't be had or kept: pool and runs say why, in the words of whoever refused or ended them."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.e2e.pools import (
 )
 from tests.e2e.slow_fan_out import assert_result_is_right, finished, make_run, start, status_of
 
-FILLS_DISK = Path(__file__).parent / "programs/fills_disk.py"
+PROGRAMS = Path(__file__).parent / "programs"
 
 
 def events_of(kubectl: Kubectl, name: str) -> list[Json]:
@@ -88,7 +88,7 @@ def test_a_pool_says_what_its_worker_said_when_it_crashed(kubectl: Kubectl) -> N
 
 def test_runs_say_that_their_pods_were_evicted_for_what_they_wrote(kubectl: Kubectl) -> None:
     give_pods(kubectl, "Alone")
-    pool = make_pool(give_program(kubectl, FILLS_DISK))
+    pool = make_pool(give_program(kubectl, PROGRAMS / "fills_disk.py"))
     spec = pool["spec"]["template"]["spec"]
     spec["volumes"].append({"name": "scratch", "emptyDir": {"sizeLimit": "5Mi"}})
     spec["containers"][0]["volumeMounts"].append({"name": "scratch", "mountPath": "/scratch"})
@@ -114,3 +114,17 @@ def test_runs_say_that_their_pods_were_evicted_for_what_they_wrote(kubectl: Kube
     eventually(lambda: any(why in event["message"] for event in events_of(kubectl, POOL)))
     until_available(kubectl)
     assert {pod["metadata"]["name"] for pod in pods_of(kubectl)}.isdisjoint(before)
+
+
+def test_a_run_that_takes_more_memory_than_its_pod_has_ends_and_says_so(kubectl: Kubectl) -> None:
+    pool = make_pool(give_program(kubectl, PROGRAMS / "eats_memory.py"))
+    pool["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"memory": "150Mi"}}
+    kubectl.apply_object(pool)
+    until_available(kubectl)
+
+    kubectl.apply_object(make_run("eat", {"bytes": 1_000_000_000}, "greedy"))
+
+    status = finished(kubectl, "greedy")["status"]
+    assert (status["phase"], status["reason"]) == ("Failed", "WorkerLost")
+    assert "its worker died 3 times while the step ran" in status["message"]
+    assert status["message"].endswith("(exit code 137, OOMKilled)")

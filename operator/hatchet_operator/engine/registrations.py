@@ -16,16 +16,15 @@ from hatchet_operator.resources.names import worker_lease_name
 log = logging.getLogger(__name__)
 
 
-async def keep_on_pod(api: Api, pod: Json, registration: Registration) -> bool:
-    """Write the registration on the Pod; False: the Pod is gone, or may not be written."""
+async def keep_on_pod(api: Api, pod: Json, registration: Registration) -> Json | None:
+    """Write the registration on the Pod and return it as it is now; None: it is gone, or may not be written."""
     metadata = pod["metadata"]
     patch = {"metadata": {"uid": metadata["uid"], "annotations": {labels.REGISTRATION: _to_text(registration)}}}
     try:
-        await api.until_answered(lambda: api.patch(PODS, metadata["namespace"], metadata["name"], patch))
+        return await api.until_answered(lambda: api.patch(PODS, metadata["namespace"], metadata["name"], patch))
     except (NotFound, Refused) as error:
         log.warning("registration not kept", extra={"pod": metadata["name"], "error": str(error)})
-        return False
-    return True
+        return None
 
 
 async def keep_in_lease(api: Api, namespace: str, registration: Registration) -> None:

@@ -149,15 +149,14 @@ class Registry:
         if pod is not None:
             before = [worker.registration.registered_at for worker in self._by_pod.get(pod_uid or "", ())]
             registration = registration.model_copy(update={"container_after": max(before, default=None)})
-            if not await keep_on_pod(self._api, pod, registration):
-                pod = None
+            pod = await keep_on_pod(self._api, pod, registration)
         if pod is None:
             await keep_in_lease(self._api, namespace, registration)
         worker = self._add(namespace, registration, pod, registered_by=caller.pod_uid, run_uid=run_uid)
         if pod is not None:
             for other in list(self._by_pod.get(pod["metadata"]["uid"], ())):
                 if other is not worker and other.registration.name == registration.name:
-                    self._bury(other, "its container was restarted")
+                    self._bury(other, _container_ended(other, pod) or "its container was restarted")
         log.info("worker registered", extra={"worker": worker.id, "pool": f"{namespace}/{pool}", "slots": worker.slots})
         return worker
 
@@ -584,8 +583,7 @@ def _container_ended(worker: Worker, pod: Json) -> str | None:
     if running is None:
         if worker.container is None:
             return None
-        ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated") or {}
-        return f"its container ended (exit code {ended.get('exitCode', 'unknown')}, {ended.get('reason', 'no reason')})"
+        return f"its container ended{_exit_of(status)}"
     began = running.get("startedAt", "")
     after = worker.registration.container_after
     if after is not None and began and datetime.fromisoformat(began) < after.replace(microsecond=0):
@@ -594,5 +592,10 @@ def _container_ended(worker: Worker, pod: Json) -> str | None:
     if worker.container is None:
         worker.container = container
     elif worker.container != container:
-        return "its container was restarted"
+        return f"its container was restarted{_exit_of(status)}"
     return None
+
+
+def _exit_of(status: Json) -> str:
+    ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated") or {}
+    return f" (exit code {ended.get('exitCode', 'unknown')}, {ended.get('reason', 'no reason')})"

@@ -19,7 +19,8 @@ def make_worker() -> Worker:
 
 
 def make_pod(worker: dict[str, Any], *, restarts: int = 0, sidecar: dict[str, Any] | None = None) -> dict[str, Any]:
-    statuses = [{"name": "worker", "restartCount": restarts, "state": worker}]
+    last = ENDED if restarts else {}
+    statuses = [{"name": "worker", "restartCount": restarts, "state": worker, "lastState": last}]
     if sidecar is not None:
         statuses.insert(0, {"name": "a-sidecar", "restartCount": 0, "state": sidecar})
     return {"spec": {"containers": [{"name": "worker"}]}, "status": {"containerStatuses": statuses}}
@@ -31,7 +32,11 @@ def make_pod(worker: dict[str, Any], *, restarts: int = 0, sidecar: dict[str, An
         pytest.param([make_pod(RUNNING), make_pod(RUNNING)], None, id="it runs on"),
         pytest.param([make_pod(ENDED)], None, id="what ended before it was seen running was another process"),
         pytest.param([make_pod(RUNNING), make_pod(ENDED)], "exit code 137, OOMKilled", id="it ended"),
-        pytest.param([make_pod(RUNNING), make_pod(RUNNING, restarts=1)], "restarted", id="it was restarted"),
+        pytest.param(
+            [make_pod(RUNNING), make_pod(RUNNING, restarts=1)],
+            "restarted (exit code 137, OOMKilled)",
+            id="it was restarted",
+        ),
         pytest.param(
             [make_pod(RUNNING, sidecar=RUNNING), make_pod(RUNNING, sidecar=ENDED)], None, id="a sidecar ended"
         ),
