@@ -224,10 +224,10 @@ async def test_a_worker_that_does_not_come_back_costs_a_write_for_what_was_with_
         await until_phase(api, "out", "Running")
         for number in range(3):
             await api.create(RUNS, NAMESPACE, make_run(f"waits-{number}"))
-        await until(lambda: engine.runs.queue.waiting_for(NAMESPACE, POOL) == 3)
+        await until(lambda: engine.runs.attempts.queue.waiting_for(NAMESPACE, POOL) == 3)
     before = requests_to(server, "update", "workflowruns/status")
     async with started(server, rejoin=timedelta(seconds=0.2)) as engine:
-        await until(lambda: engine.runs.queue.waiting_for(NAMESPACE, POOL) == 4)
+        await until(lambda: engine.runs.attempts.queue.waiting_for(NAMESPACE, POOL) == 4)
     assert requests_to(server, "update", "workflowruns/status") == before + 1
     step = (await api.get(RUNS, NAMESPACE, "out"))["status"]["steps"]["work"]
     assert (step["phase"], step["dispatch"]) == ("Pending", 1)
@@ -326,12 +326,12 @@ async def test_no_descendant_that_waits_is_given_out_while_its_tree_is_collected
     for number in range(3):
         for attempt, name in ((in_root, "run"), (in_middle, middle)):
             await engine.spawning.trigger(child_trigger(attempt, name, workflow="etl", key=str(number)))
-    assert engine.runs.queue.waiting_for(NAMESPACE, POOL) == 6
+    assert engine.runs.attempts.queue.waiting_for(NAMESPACE, POOL) == 6
     engine.runs.observe("DELETED", root)
     assert list(worker.out) == [in_middle]
     engine.runs.observe("DELETED", await api.get(RUNS, NAMESPACE, middle))
     assert not worker.out
-    assert not engine.runs.queue.depth()
+    assert not engine.runs.attempts.queue.depth()
 
 
 async def test_a_child_that_is_seen_after_its_parents_deletion_is_not_given_out(engine: Engine, api: Api) -> None:
@@ -923,9 +923,9 @@ async def test_attempts_that_nobody_ever_takes_leave_nothing_behind(engine: Engi
     await until(lambda: bool(record.attempts))
     for number in range(1000):
         attempt = engine.runs.make_attempt(record, "work", str(number), datetime.now(UTC))
-        engine.runs.queue.add(attempt, datetime.now(UTC))
-        engine.runs.queue.withdraw(attempt)
-    assert sum(len(queue.roots) for queue in engine.runs.queue._queues.values()) < 200
+        engine.runs.attempts.queue.add(attempt, datetime.now(UTC))
+        engine.runs.attempts.queue.withdraw(attempt)
+    assert sum(len(queue.roots) for queue in engine.runs.attempts.queue._queues.values()) < 200
 
 
 async def test_no_lock_is_kept_for_what_is_done(engine: Engine) -> None:

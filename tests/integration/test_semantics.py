@@ -489,7 +489,7 @@ async def test_the_higher_priority_goes_first(world: Instance, worker: ScriptedW
     await world.create_run("middle", "etl", priority=2)
     await world.create_run("urgent", "urgent")
     await world.create_run("late", "urgent", priority=1)
-    await world.until(lambda: sum(world.engine.runs.queue.depth().values()) == 5)
+    await world.until(lambda: sum(world.engine.runs.attempts.queue.depth().values()) == 5)
     await worker.complete(blocking)
     order = []
     for _ in range(5):

@@ -85,7 +85,7 @@ class Engine:
             token_key=token_key,
             workers_of=lambda pool: [w for w in self.registry.workers_of_pool(pool) if w.run_uid is None],
             drain=lambda worker: self.registry.drain_worker(worker),
-            queued=lambda pool: self.runs.queue.waiting_for(pool.namespace, pool.name),
+            queued=lambda pool: self.runs.attempts.queue.waiting_for(pool.namespace, pool.name),
         )
         self.registry = Registry(
             api,
@@ -110,10 +110,10 @@ class Engine:
             cancel_grace=settings.cancel_grace,
         )
         self.registry.on_death = self.run_pods.worker_died
-        self.runs.told_to_stop = self.run_pods.told_to_stop
+        self.runs.attempts.told_to_stop = self.run_pods.told_to_stop
         self.runs.on_end = self.run_pods.ended
         self.runs.trouble_of = self._trouble_of
-        self.runs.queue.on_demand = self._demand_changed
+        self.runs.attempts.queue.on_demand = self._demand_changed
         self.pools.trouble_changed = self._pool_trouble_changed
         self.callers = Callers(
             api,
@@ -334,7 +334,7 @@ class Engine:
     def _slot_changed(self, attempt_id: str) -> None:
         attempt = self.runs.attempts.get(attempt_id)
         if attempt is not None and attempt.worker is not None:
-            self.runs.queue.fill(attempt.worker)
+            self.runs.attempts.queue.fill(attempt.worker)
 
     def _observe_pod(self, kind: str, pod: Json) -> None:
         self.callers.observe_pod(kind, pod)
@@ -355,7 +355,7 @@ class Engine:
         return self.pools.trouble_of(ObjectRef(attempt.ref.namespace, attempt.graph.pool or ""))
 
     def _pool_trouble_changed(self, pool: ObjectRef) -> None:
-        self.runs.reconcile_waiting(self.runs.queue.waiting_in(pool.namespace, pool.name))
+        self.runs.reconcile_waiting(self.runs.attempts.queue.waiting_in(pool.namespace, pool.name))
 
     def _pool_is_there(self, pool: ObjectRef) -> bool:
         return pool in self.pools or any(worker.is_connected for worker in self.registry.workers_of_pool(pool))

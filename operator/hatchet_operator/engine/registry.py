@@ -269,7 +269,7 @@ class Registry:
                 stream.put(StartCommand(attempt))
         worker.reported = True
         if not worker.draining:
-            self._runs.queue.connect(worker)
+            self._runs.attempts.queue.connect(worker)
         self._release_hold_when_all_reported()
         self._on_change(worker.pool)
         return worker, stream
@@ -299,19 +299,19 @@ class Registry:
             attempt = self._runs.attempts.get(item.attempt_id)
             if record is None or step is None or not self._may_hold(worker, record, step, attempt):
                 worker.send(CancelCommand(attempt_id=item.attempt_id, run=item.run, step=item.step, retry_count=0))
-                self._runs.told_to_stop(worker, item.attempt_id, datetime.now(UTC))
+                self._runs.attempts.told_to_stop(worker, item.attempt_id, datetime.now(UTC))
                 continue
             if attempt is not None and attempt.worker is worker:
                 continue
             if attempt is not None:
-                self._runs.queue.withdraw(attempt)
+                self._runs.attempts.queue.withdraw(attempt)
                 attempt.withdrawn = True
             else:
                 attempt = self._runs.make_attempt(record, step, item.attempt_id, datetime.now(UTC))
             attempt.sent = True
             if _is_assumed(record, step):
                 del record.reports[step]  # nobody else was given it: the worker was late, no more
-            self._runs.give(attempt, worker, started_at=_started_at(record, step, item))
+            self._runs.attempts.give(attempt, worker, started_at=_started_at(record, step, item))
             self._results.resume_waiting(record)
             self._runs.reconcile(record)
 
@@ -342,7 +342,7 @@ class Registry:
     def drain_worker(self, worker: Worker) -> None:
         if worker.draining_since is None:
             worker.draining_since = time.monotonic()
-            self._runs.queue.disconnect(worker, datetime.now(UTC))
+            self._runs.attempts.queue.disconnect(worker, datetime.now(UTC))
             log.info("worker draining", extra={"worker": worker.shown_name, "attempts": len(worker.out)})
 
     def heartbeat(self, caller: Caller, worker_id: str) -> None:
@@ -354,7 +354,7 @@ class Registry:
         worker.stream.close()
         worker.stream = None
         self._metrics.workers.dec()
-        self._runs.queue.disconnect(worker, datetime.now(UTC))
+        self._runs.attempts.queue.disconnect(worker, datetime.now(UTC))
 
     # --- Death
 

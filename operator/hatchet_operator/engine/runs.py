@@ -31,22 +31,19 @@ from hatchet_operator.decisions.observed import (
     current_attempt_id,
 )
 from hatchet_operator.decisions.run_rules import plan_run
+from hatchet_operator.engine.attempts import Attempts, Clock
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.engine.queue import AttemptQueue
 from hatchet_operator.engine.records import NO_ATTEMPTS, Attempt, RunRecord, RunStore
 from hatchet_operator.engine.status_writer import StatusWriter
-from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker
 from hatchet_operator.engine.workflows import Workflows
 from hatchet_operator.errors import Conflict, NotFound, NotReady, Refused
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.resources.reasons import Execution, Phase, Reason
+from hatchet_operator.resources.reasons import Phase, Reason
 from hatchet_operator.resources.run import RunStatus, WorkflowRun
 from hatchet_operator.settings import Settings
 
 log = logging.getLogger(__name__)
-
-Clock = Callable[[], datetime]
 
 _AT_ONCE = 200  # reconciled in one go: some 10 ms
 
@@ -85,11 +82,9 @@ class Runs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: list[RunRecord] = []  # to be packed
         self._packing: asyncio.TimerHandle | None = None
-        self.queue = AttemptQueue(assign=self._assign, unserved=self._reconcile_soon)
-        self.told_to_stop: Callable[[Worker, str, datetime], None] = lambda worker, attempt_id, at: None
+        self.attempts = Attempts(metrics=metrics, clock=clock, given=self._given, unserved=self._reconcile_soon)
         self.on_end: Callable[[RunRecord], None] = lambda record: None
         self.trouble_of: Callable[[Attempt], str | None] = lambda attempt: None
-        self.attempts: dict[str, Attempt] = {}
         self.loading = True  # until all runs were read once
         self.holding = True  # after a start, until workers said what they hold
         self.stopped = False  # nothing is decided or written any more
@@ -150,7 +145,7 @@ class Runs:
         if run.spec.cancelled and not was_cancelled:
             # a child that has finished is not cancelled any more, and so does not cancel what is below it
             for descendant in self._store.below(record.uid, through=lambda run: not run.is_final):
-                self._leave_queue(descendant)
+                self.attempts.leave_queue(descendant)
         if (record.is_final and not was_final) or (run.spec.cancelled and not was_cancelled):
             self._ended(record)
         if run.spec.parent is not None and (parent := self._store.by_uid(run.spec.parent.uid)) is not None:
@@ -208,14 +203,14 @@ class Runs:
         self._recheck_at(record, plan.recheck_at, now)
         if plan.status is not None:
             if plan.status.phase.is_final:
-                self._leave_queue(record)
+                self.attempts.leave_queue(record)
             self._start_writing(record, plan.status)
             return
         self._apply_wanted(record, plan.wanted, now)
         for step in plan.tell_to_stop:
             attempt = record.attempts[step]
             attempt.cancel_sent_at = now
-            self._tell_cancel(attempt)
+            self.attempts.tell_cancel(attempt)
         if record.is_final:
             self._pack_soon(record)
             if not self.loading:  # before all runs were read, a tree may look smaller than it is
@@ -246,7 +241,7 @@ class Runs:
         )
 
     def _wait_of(self, attempt: Attempt) -> Wait:
-        wait = self.queue.wait_of(attempt)
+        wait = self.attempts.queue.wait_of(attempt)
         return wait if wait.unserved_since is None else replace(wait, trouble=self.trouble_of(attempt))
 
     def _graph(self, record: RunRecord) -> Graph | None:
@@ -266,71 +261,24 @@ class Runs:
     def _apply_wanted(self, record: RunRecord, wanted: tuple[WantedAttempt, ...], now: datetime) -> None:
         wanted_ids = {attempt.id for attempt in wanted}
         for attempt in [attempt for attempt in record.attempts.values() if attempt.id not in wanted_ids]:
-            self._take_back(record, attempt)
+            self.attempts.take_back(record, attempt)
         if record.may_be_out and self.holding:
             return  # a worker may have them; it says so when it listens
         for want in wanted:
             if want.step.name not in record.attempts:
-                self._enqueue(record, want, now)
-
-    def _enqueue(self, record: RunRecord, want: WantedAttempt, now: datetime) -> None:
-        attempt = self.make_attempt(record, want.step.name, want.id, now)
-        self.queue.add(attempt, now)
+                self.attempts.queue.add(self.make_attempt(record, want.step.name, want.id, now), now)
 
     def make_attempt(self, record: RunRecord, step: str, identity: str, now: datetime) -> Attempt:
-        """Keep a new attempt, neither queued nor out yet."""
+        """Keep a new attempt, neither queued nor out yet; the run has its definition from now on."""
         graph = record.graph = self._graph(record)
-        definition = graph.step(step) if graph else None
-        assert graph is not None
-        assert definition is not None, "an attempt is wanted of a step of the graph"
-        state = record.run.status.steps.get(step)
-        attempt = Attempt(
-            id=identity,
-            ref=record.ref,
-            step=definition,
-            number=state.attempt if state else 0,
-            graph=graph,
-            priority=record.run.spec.priority or graph.priority,
-            is_root=record.run.spec.parent is None,
-            queued_at=now,
-            run_uid=record.uid if graph.execution is Execution.POD else None,
-        )
-        record.attempts[step] = attempt
-        self.attempts[identity] = attempt
-        return attempt
+        assert graph is not None, "an attempt is wanted of a graph"
+        return self.attempts.make(record, graph, step, identity, now)
 
-    def _assign(self, attempt: Attempt, worker: Worker) -> None:
-        now = self._clock()
-        self.give(attempt, worker, started_at=now)
-        self._metrics.start_delay.observe((now - attempt.queued_at).total_seconds())
-        worker.send(StartCommand(attempt))
-
-    def give(self, attempt: Attempt, worker: Worker, *, started_at: datetime) -> None:
-        """Note that a worker has an attempt, and have its timeout watched."""
-        attempt.started_at, attempt.deadline = started_at, started_at + attempt.step.timeout
-        worker.take(attempt)
+    def _given(self, attempt: Attempt, started_at: datetime) -> None:
         record = self._store.get(attempt.ref)
         if record is not None:
             # not reconcile(): this may be called from one, and only time will tell
             self._recheck_at(record, started_at + min(self._policy.running_after, attempt.step.timeout), self._clock())
-
-    def _take_back(self, record: RunRecord, attempt: Attempt) -> None:
-        """An attempt that is not wanted any more: out of the queue, or told to stop."""
-        record.attempts.pop(attempt.step.name, None)
-        self.attempts.pop(attempt.id, None)
-        worker = attempt.worker
-        if worker is None:
-            self.queue.withdraw(attempt)
-        elif attempt.id in worker.out:
-            self._tell_cancel(attempt)
-            self.told_to_stop(worker, attempt.id, attempt.cancel_sent_at or self._clock())
-            worker.leave(attempt)
-            self.queue.fill(worker)
-
-    def _leave_queue(self, record: RunRecord) -> None:
-        """A run that is about to end takes no slot, which others of its tree give back until it has."""
-        for attempt in [attempt for attempt in record.attempts.values() if attempt.worker is None]:
-            self._take_back(record, attempt)
 
     def follow_pool(self, record: RunRecord) -> None:
         """Have attempts that nobody got yet wait for the pool that the workflow has now; others end where they are."""
@@ -338,16 +286,8 @@ class Runs:
         if graph is None or current is None or graph.pool == current.pool:
             return
         record.graph = replace(graph, pool=current.pool)
-        self._leave_queue(record)  # and into the other one, with the next decision
-        self.queue.on_demand(record.ref.namespace, graph.pool, None)  # there is less of it
-
-    def _tell_cancel(self, attempt: Attempt) -> None:
-        if attempt.worker is not None:
-            attempt.worker.send(
-                CancelCommand(
-                    attempt_id=attempt.id, run=attempt.ref.name, step=attempt.step.name, retry_count=attempt.number
-                )
-            )
+        self.attempts.leave_queue(record)  # and into the other one, with the next decision
+        self.attempts.queue.on_demand(record.ref.namespace, graph.pool, None)  # there is less of it
 
     def release_hold(
         self, *, somebody_is_missing: bool, but: Callable[[RunRecord], bool] = lambda record: False
@@ -410,16 +350,9 @@ class Runs:
         if before is None or (before.is_assumed and before.attempt_id not in record.being_written):
             record.reports[step] = report  # what a worker says beats what we took its silence for
         if attempt is not None:
-            self._ended_on_worker(attempt)
+            self.attempts.left(attempt)
         self.reconcile(record)
         return acknowledged
-
-    def _ended_on_worker(self, attempt: Attempt) -> None:
-        if attempt.worker is None:
-            self.queue.withdraw(attempt)
-        elif attempt.id in attempt.worker.out:
-            attempt.worker.leave(attempt)
-            self.queue.fill(attempt.worker)
 
     def _settle(self, record: RunRecord) -> None:
         """Answer the calls whose report the persisted status speaks of, or makes void."""
@@ -431,9 +364,8 @@ class Runs:
             del record.reports[step]
             attempt = record.attempts.get(step)
             if attempt is not None and attempt.id == report.attempt_id:
-                del record.attempts[step]
-                self.attempts.pop(attempt.id, None)
-                self._ended_on_worker(attempt)  # which may have said to hold it after the report came
+                self.attempts.forget(record, attempt)
+                self.attempts.left(attempt)  # which may have said to hold it after the report came
             self._acknowledge(record, report.attempt_id)
 
     def _acknowledge(self, record: RunRecord, identity: str) -> None:
@@ -511,7 +443,7 @@ class Runs:
             if not child.above_is_gone and self._goes_with_parent(child):
                 self._hold_back(child, True)
         for attempt in list(record.attempts.values()):
-            self._take_back(record, attempt)
+            self.attempts.take_back(record, attempt)
         record.reports.clear()
         for identity in list(record.acks):
             self._acknowledge(record, identity)
@@ -536,7 +468,7 @@ class Runs:
         for run in tree:
             run.above_is_gone = above_is_gone
             if above_is_gone:
-                self._leave_queue(run)
+                self.attempts.leave_queue(run)
         if not above_is_gone:
             self.reconcile_all(tree)
 
