@@ -254,6 +254,22 @@ async def test_a_child_that_did_not_fail_is_not_executed_again(world: Instance, 
     assert "execution" not in (await world.run(name))["spec"] or (await world.run(name))["spec"]["execution"] == 0
 
 
+async def test_an_execution_that_the_api_server_refuses_is_no_stale_attempt(
+    world: Instance, worker: ScriptedWorker
+) -> None:
+    parent = await start_parent(world, worker)
+    name = await worker.spawn(parent, key="a", on_failed="retry")
+    await worker.fail(await worker.next(), "the first time")
+    await world.finished(name)
+    match = {"verb": ["patch"], "resource": ["workflowruns"]}
+    world.server.faults.install([{"match": match, "action": "status", "code": 403, "message": "policy says no"}])
+    error = await refusal(worker.spawn(parent, key="a", on_failed="retry"))
+    assert error.code() is StatusCode.INVALID_ARGUMENT
+    assert f"run default/{name}, which failed, can't be executed again: policy says no" in (error.details() or "")
+    assert await worker.spawn(parent, key="a", on_failed="retry") == name
+    assert (await worker.next()).workflow_run_id == name
+
+
 # --- Names are taken on trust from nobody
 
 

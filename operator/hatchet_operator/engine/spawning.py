@@ -253,6 +253,8 @@ class Spawning:
                     return
                 existing = fresh
                 continue
+            except Refused as error:
+                raise InvalidRequest(f"run {ref}, which failed, can't be executed again: {error.message}") from error
             self._runs.observe("MODIFIED", answer)
             return
 
