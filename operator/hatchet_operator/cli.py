@@ -4,6 +4,7 @@ import os
 import sys
 from datetime import timedelta
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,6 @@ from hatchet_operator.settings import Tls
 
 app = typer.Typer(
     name="hatchet-operator",
-    help="Dynamic, durable Python workflows on Kubernetes, with nothing but Kubernetes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -42,6 +42,21 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"hatchet-operator {version('hatchet-operator')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Dynamic, durable Python workflows on Kubernetes, with nothing but Kubernetes."""
 
 
 @app.command()
@@ -185,7 +200,10 @@ def logs(
         Path | None, typer.Option(help="How to reach the cluster.", show_default="this Pod's account, or $KUBECONFIG")
     ] = None,
 ) -> None:
-    """Print what the steps of a run logged, out of the logs of the pods that they were on."""
+    """Print what the steps of a run logged.
+
+    It is found in the logs of the pods that they were on.
+    """
     from hatchet_operator.run_logs import show_logs
 
     raise typer.Exit(show_logs(run, namespace=namespace, kubeconfig=kubeconfig, follow=follow))
@@ -214,9 +232,10 @@ def manifests(
         str | None, typer.Option(metavar="MIN[:MAX]", help="How many pods the pool has.", show_default="1")
     ] = None,
 ) -> None:
-    """Print a program's Workflows and its WorkerPool as YAML, to keep in a repository and apply.
+    """Print a program's Workflows and WorkerPool as YAML.
 
-    The file is run up to worker.start(), which connects to nothing and returns.
+    They are to be kept in a repository and applied. The file is run up to worker.start(), which connects
+    to nothing and returns.
     """
     from hatchet_operator.manifests.command import ManifestOptions, print_manifests
 

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import POOLS, RUNS
@@ -45,6 +46,13 @@ async def test_a_run_on_a_cluster_of_processes(server: EmbeddedApi | RealApi, tm
             exit_code, log = await end(operator)
         assert (exit_code, node_exit_code) == (0, 0), log
         assert '"operator ready"' in log
+
+
+async def test_the_version_is_that_of_the_chart() -> None:
+    chart = yaml.safe_load((FANOUT.parents[2] / "charts/hatchet-operator/Chart.yaml").read_text())
+    async with running("hatchet_operator", "--version") as process:
+        stdout, _ = await asyncio.wait_for(process.communicate(), ENDS_WITHIN_SECONDS)
+    assert (process.returncode, stdout.decode()) == (0, f"hatchet-operator {chart['appVersion']}\n")
 
 
 async def test_run_without_crds_says_what_to_install(tmp_path: Path) -> None:
