@@ -62,6 +62,8 @@ class Hatchet:
         _refuse_without_parentheses(name, "workflow")
 
         def declare(cls: WorkflowClass) -> WorkflowClass:
+            if not isinstance(cls, type):
+                raise InvalidDefinition(f"@hatchet.workflow() is on {cls!r} (expected a class with steps)")
             definition = define_workflow(
                 cls,
                 name=name,
@@ -96,6 +98,8 @@ class Hatchet:
             backoff_max_seconds: The longest such wait.
         """
         _refuse_without_parentheses(name, "step")
+        if isinstance(parents, str):
+            raise InvalidDefinition(f'a step has parents="{parents}" (expected a list: parents=["{parents}"])')
         options = StepOptions(
             name=name,
             timeout=timeout or "60s",
@@ -133,7 +137,7 @@ class Hatchet:
         Args:
             name: Seen in logs and statuses.
             max_runs: Attempts at a time; None leaves it to the operator (100).
-            labels: What steps may wish for in a worker.
+            labels: Taken for the sake of Hatchet's programs; steps can't wish for any yet.
         """
         return Worker(
             name, self._client, config=self._config, max_runs=max_runs, labels=labels or {}, debug=self._debug

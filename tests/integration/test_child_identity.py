@@ -436,6 +436,14 @@ async def test_a_request_id_names_one_run(world: Instance, worker: ScriptedWorke
     assert len({await worker.trigger("child", request_id="r-2"), *names}) == 2
 
 
+async def test_a_request_id_with_another_input_gets_the_run_that_is_there_and_an_event(
+    world: Instance, worker: ScriptedWorker
+) -> None:
+    name = await worker.trigger("child", request_id="r", input={"a": 1})
+    assert await worker.trigger("child", request_id="r", input={"a": 2}) == name
+    assert 'request id "r" came before with another input' in await world.event(name, "SpawnInputDiffers")
+
+
 async def test_a_request_id_is_its_workflows_own(world: Instance, worker: ScriptedWorker) -> None:
     assert await worker.trigger("child", request_id="r") != await worker.trigger("other", request_id="r")
 

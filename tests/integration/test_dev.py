@@ -184,7 +184,7 @@ class TestRun:
                 1,
                 [
                     "ModuleNotFoundError: No module named 'no_such_module'",
-                    "error: {worker} failed before it registered a workflow (exit code 1)",
+                    "error: {worker} failed before it was registered (exit code 1)",
                 ],
                 id="a worker that raises at import",
             ),
@@ -233,6 +233,27 @@ class TestRun:
             process.send_signal(number)
             assert await asyncio.wait_for(process.wait(), 20) == want
             await family.until_gone()
+
+    async def test_a_worker_one_of_whose_workflows_is_refused_runs_none(self, tmp_path: Path) -> None:
+        clash = FAILING.replace("@hatchet.workflow()", '@hatchet.workflow(name="A-b")', 1).replace(
+            "class Child", "class a_b"
+        )
+        worker = write(tmp_path / "worker.py", clash.replace("Child()", "a_b()"))
+        ended = await dev(worker, "--run", "A-b")
+        assert (ended.exit_code, ended.stdout) == (1, "")
+        assert f"error: {worker} failed before it was registered (exit code 1)" in ended.stderr
+        assert "a-b" in ended.stderr
+
+    async def test_who_is_interrupted_twice_ends_at_once_and_leaves_nothing(self, tmp_path: Path) -> None:
+        deaf = FAILING.replace('print("about to spawn")', 'print("about to spawn"); import time; time.sleep(600)')
+        async with running_dev(write(tmp_path / "worker.py", deaf), "--run", "Parent") as process:
+            await read_until(process, "about to spawn")
+            family = Family(process.pid)
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 20) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+            await family.until_gone()
+        assert list((tmp_path / "state").iterdir()) == []
 
 
 class TestStayingUp:

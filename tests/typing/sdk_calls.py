@@ -106,7 +106,8 @@ async def calls(context: Context) -> None:
     context.spawn_workflow("Child", {}, key=7)  # type: ignore[arg-type]
     context.spawn_workflow("Child", {}, options={"on_failed": "again"})  # type: ignore[arg-type]
     context.spawn_workflow("Child", {}, options={"sticky": True})  # type: ignore[arg-type]
-    context.spawn_workflows([{"workflow_name": "Child"}])  # type: ignore[typeddict-item]
+    context.spawn_workflows([{"input": {}}])  # type: ignore[typeddict-item]
+    context.spawn_workflows([{"workflow_name": "Child", "ky": "k"}])  # type: ignore[typeddict-unknown-key]
     await context.spawn_workflow("Child", {})  # type: ignore[misc]
     context.aio.spawn_workflow("Child", {}).result()  # type: ignore[attr-defined]
     ref = await context.aio.spawn_workflow("Child", {})

@@ -143,7 +143,7 @@ def _run_until_signalled(options: DevOptions, worker: Path, directory: Path, kub
 
         def on_signal(number: signal.Signals) -> None:
             if received:
-                _leave_at_once(number)
+                _leave_at_once(number, directory)
             received.append(number)
             task.cancel()
 
@@ -164,8 +164,9 @@ def _run_until_signalled(options: DevOptions, worker: Path, directory: Path, kub
     return 0
 
 
-def _leave_at_once(number: signal.Signals) -> NoReturn:
+def _leave_at_once(number: signal.Signals, directory: Path) -> NoReturn:
     """The second Ctrl-C: the shims end all processes when this one is gone."""
+    shutil.rmtree(directory, ignore_errors=True)
     os._exit(128 + number)
 
 

@@ -70,18 +70,18 @@ async def _wait_for_workflow(
     view = cluster.view
     hint_at = asyncio.get_running_loop().time() + _HINT_SECONDS
     while True:
-        if found := _find(name, view.registered_workflows()):
-            return found
         pods = list(view.pods.values())
-        if failed := next((pod for pod in pods if pod.trouble), None):
-            raise worker_failed(failed, worker, output)
-        if any(pod.is_registered for pod in pods):
-            # Workflows are registered before their worker is, but another watch may show them a moment later.
+        if any(pod.is_registered for pod in pods):  # and with it all of its workflows
+            if found := _find(name, view.registered_workflows()):
+                return found
+            # Another watch may show them a moment later.
             listed, _ = await cluster.api.list_all(WORKFLOWS, NAMESPACE)
             workflows = [Workflow.model_validate(item) for item in listed]
             if found := _find(name, workflows):
                 return found
             raise _unknown_workflow(name, worker, sorted(workflow.exact_name for workflow in workflows))
+        if failed := next((pod for pod in pods if pod.trouble), None):
+            raise worker_failed(failed, worker, output)
         await view.change(within_seconds=1)
         if asyncio.get_running_loop().time() > hint_at:
             screen.show_status(f"{worker} runs, but has not registered yet; does it call worker.start()?")
@@ -100,7 +100,7 @@ def worker_failed(pod: WorkerPod, worker: str, output: WorkerOutput) -> DevError
             details=details,
         )
     how = f"exit code {pod.last_exit_code}"
-    return DevError(f"{worker} failed before it registered a workflow ({how})", details=details)
+    return DevError(f"{worker} failed before it was registered ({how})", details=details)
 
 
 def _find(name: str, workflows: Iterable[Workflow]) -> Workflow | None:

@@ -8,6 +8,7 @@ from rich.text import Text
 from hatchet_operator.dev.screen import Screen
 
 _KEPT_LINES = 1000
+_INVISIBLE = dict.fromkeys({*range(32), 127} - {ord("\t"), ord("\x1b")})  # a NUL makes a saved output binary
 _ABOUT_ITSELF = re.compile(r" INFO hatchet_sdk: ")
 """The SDK's own news: registered, stops. The screen says so already."""
 
@@ -53,4 +54,4 @@ class WorkerOutput:
 
     def _show(self, pod: str, line: str) -> None:
         prefix = f"{pod} │ " if len(self._lines) > 1 else "│ "
-        self._screen.print(Text(prefix, "dim") + Text.from_ansi(line))
+        self._screen.print(Text(prefix, "dim") + Text.from_ansi(line.translate(_INVISIBLE)))

@@ -61,7 +61,7 @@ class ResultStream:
         try:
             obj = await api.until_answered(api.get, RUNS, ref.namespace, ref.name)
         except NotFound:
-            self._ready.put_nowait(_deleted(ref.name))
+            self._ready.put_nowait(_lost(ref.name, f"run {ref.name} was deleted, or there never was one"))
             return
         except Refused as error:
             self._ready.put_nowait(_lost(ref.name, f"run {ref.name} can't be read: {error.message}"))

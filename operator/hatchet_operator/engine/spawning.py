@@ -132,6 +132,10 @@ class Spawning:
                     f'request id "{trigger.request_id}" leads to run {name}, which is another workflow\'s; '
                     "use another request id"
                 ) from None
+            if existing is not None and existing.spec.input_json != trigger.input_json:
+                message = f'request id "{trigger.request_id}" came before with another input; this run is used as it is'
+                self._metrics.conflicted.inc()
+                self._events.warn(existing, Reason.SPAWN_INPUT_DIFFERS, message)
             return name  # the same request, a second time; if its run was deleted meanwhile, awaiting it says so
         self._runs.observe("ADDED", created)
         return name

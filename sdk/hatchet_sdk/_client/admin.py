@@ -1,11 +1,12 @@
 """Starting runs from outside a step, and finding runs by their id."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from hatchet_sdk._client.options import TriggerWorkflowOptions, WorkflowRunDict
+from hatchet_sdk._client.json_text import JsonObject
+from hatchet_sdk._client.options import TriggerWorkflowOptions, WorkflowRunDict, checked_items, input_of
 from hatchet_sdk._client.run_ref import WorkflowRunRef
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Admin:
         self.aio = AdminAio(client)
 
     def run_workflow(
-        self, workflow_name: str, input: Mapping[str, object], options: TriggerWorkflowOptions | None = None
+        self, workflow_name: str, input: JsonObject, options: TriggerWorkflowOptions | None = None
     ) -> WorkflowRunRef:
         """Start a run and block until the operator has it.
 
@@ -31,7 +32,7 @@ class Admin:
 
         Args:
             workflow_name: The workflow's name.
-            input: A JSON object of at most 256 KiB.
+            input: A mapping, dataclass or pydantic model, as JSON at most 256 KiB.
             options: See `TriggerWorkflowOptions`.
 
         Raises:
@@ -61,7 +62,7 @@ class AdminAio:
         self._client = client
 
     async def run_workflow(
-        self, workflow_name: str, input: Mapping[str, object], options: TriggerWorkflowOptions | None = None
+        self, workflow_name: str, input: JsonObject, options: TriggerWorkflowOptions | None = None
     ) -> WorkflowRunRef:
         """Start a run and wait until the operator has it; see `Admin.run_workflow`."""
         client = self._client()
@@ -95,4 +96,7 @@ def all_of(answers: "Sequence[Future[T]]") -> list[T]:
 
 
 def _prepared(client: "Client", runs: Sequence[WorkflowRunDict]) -> "list[Trigger]":
-    return [client.prepare_run(run["workflow_name"], run["input"], run.get("options")) for run in runs]
+    return [
+        client.prepare_run(run["workflow_name"], input_of(run), run.get("options"))
+        for run in checked_items(runs, WorkflowRunDict)
+    ]

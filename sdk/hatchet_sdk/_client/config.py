@@ -76,17 +76,26 @@ def endpoint_of(config: ClientConfig, environ: Mapping[str, str]) -> Endpoint:
     strategy = config.tls_strategy or "tls"
     if strategy not in get_args(TlsStrategy):
         raise NotConfigured(f'TLS strategy "{strategy}" is not known (expected tls, mtls or none)')
-    address = config.host_port or _broadcast_address(config.token)
+    token = _checked_token(config.token)
+    address = config.host_port or _broadcast_address(token)
     if not address:
         raise NotConfigured(f"The address of hatchet-operator is not configured. {_HOW_TO_CONFIGURE}")
     return Endpoint(
         address=address,
-        token=config.token,
+        token=token,
         token_file=config.token_file,
         prefix=prefix_of(config, environ),
         tls_strategy=strategy,
         tls=config,
     )
+
+
+def _checked_token(token: str | None) -> str | None:
+    """Return a token without the line break that its file had; gRPC takes no other strange character."""
+    token = token.strip() if token else None
+    if token and not (token.isascii() and token.isprintable()):
+        raise NotConfigured("the token (HATCHET_CLIENT_TOKEN, or ClientConfig.token) has characters that no token has")
+    return token
 
 
 def prefix_of(config: ClientConfig, environ: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ stopping heartbeats. So every call has one asynchronous body in the loop here an
 
 import asyncio
 import atexit
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -25,16 +26,36 @@ class IoThread:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._was_forked = False
+        os.register_at_fork(after_in_child=self._forked)
         self._thread = threading.Thread(target=self.loop.run_forever, name="hatchet-io", daemon=True)
         self._thread.start()
         atexit.register(self._stop)
 
     def submit(self, body: Coroutine[Any, Any, T]) -> "Future[T]":
         """Run ``body`` in the loop; cancelling the future cancels it."""
+        try:
+            self.refuse_after_fork()
+        except RuntimeError:
+            body.close()
+            raise
         return asyncio.run_coroutine_threadsafe(body, self.loop)
+
+    def refuse_after_fork(self) -> None:
+        """Raise in a process that was forked: the thread is not there, and gRPC does not survive it."""
+        if self._was_forked:
+            raise RuntimeError(
+                "this process was forked from one that had spoken to hatchet-operator, which its connection does not "
+                'survive; start processes with multiprocessing.set_start_method("spawn"), or before the first call'
+            )
+
+    def _forked(self) -> None:
+        self._was_forked = True
 
     def _stop(self) -> None:
         """End what is open before the interpreter goes, so that nothing complains about a loop that vanished."""
+        if self._was_forked:
+            return
 
         async def cancel_all() -> None:
             others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -61,25 +82,27 @@ class Mailbox(Generic[T]):
     """Hands items from any thread to the I/O loop: many items, one wake-up, in order."""
 
     def __init__(self, io: IoThread, deliver: Callable[[list[T]], None]) -> None:
-        self._loop = io.loop
+        self._io = io
         self._deliver = deliver
         self._items: deque[T] = deque()
         self._woken = False
 
     def put(self, *items: T) -> None:
         """Hand over at once."""
+        self._io.refuse_after_fork()
         self._items.extend(items)
         self._wake()
 
     def put_with_others(self, *items: T) -> None:
         """Hand over after the caller's event loop has let its other tasks put theirs."""
+        self._io.refuse_after_fork()
         self._items.extend(items)
         asyncio.get_running_loop().call_soon(self._wake)
 
     def _wake(self) -> None:
         if self._items and not self._woken:
             self._woken = True
-            self._loop.call_soon_threadsafe(self._drain)
+            self._io.loop.call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:
         self._woken = False  # before emptying: whoever puts from now on wakes again

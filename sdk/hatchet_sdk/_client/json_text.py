@@ -49,9 +49,8 @@ def encode_object(value: object, *, what: str, expected: str = "a mapping") -> s
         raise _refusal(plain, what) or type(error)(f"{what} has no JSON form: {error}") from None
     try:
         size = len(text.encode())
-    except UnicodeEncodeError:  # half of a surrogate pair: JSON can say it, UTF-8 cannot
-        text = json.dumps(plain, allow_nan=False, default=_plain, separators=(",", ":"))
-        size = len(text)
+    except UnicodeEncodeError as error:
+        raise _refusal(plain, what) or error from None
     if size > MAX_BYTES:
         raise ValueError(
             f"{what} is {size} bytes of JSON, more than the limit of {MAX_BYTES} bytes (256 KiB); "
@@ -86,7 +85,11 @@ def _refusal(value: object, what: str) -> Exception | None:
 
 def _refuse_at(value: object, path: str, *, inside: tuple[int, ...]) -> None:
     """Raise for the first thing in ``value`` that has no JSON form."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, bool | int):
+        return
+    if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError(f"{path} contains half of a surrogate pair, which is no text")
         return
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -107,6 +110,7 @@ def _refuse_at(value: object, path: str, *, inside: tuple[int, ...]) -> None:
         for key, item in plain.items():
             if not isinstance(key, str | int | float | bool | None):
                 raise TypeError(f"{path} has the key {key!r}, {_described(key)} (expected a str)")
+            _refuse_at(key, f"a key of {path}", inside=())
             _refuse_at(item, f"{path}[{json.dumps(key)}]", inside=inside)
 
 

@@ -1,14 +1,18 @@
 """What may be said about a run beside its input, and who asks for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, TypeVar, cast
+
+from hatchet_sdk._client.json_text import JsonObject
+
+Item = TypeVar("Item", "WorkflowRunDict", "ChildWorkflowRunDict")
 
 
 class TriggerWorkflowOptions(TypedDict, total=False):
     """Options of a root run.
 
-    ``request_id``: two requests with one id make one run; by default each call has an id of its own.
+    ``request_id``: two requests for one workflow with one id make one run; by default each call has an id of its own.
     """
 
     additional_metadata: Mapping[str, object]
@@ -36,7 +40,7 @@ class WorkflowRunDict(TypedDict):
     """One of many root runs."""
 
     workflow_name: str
-    input: Mapping[str, object]
+    input: NotRequired[JsonObject | None]
     options: NotRequired[TriggerWorkflowOptions | None]
 
 
@@ -44,7 +48,7 @@ class ChildWorkflowRunDict(TypedDict):
     """One of many child runs."""
 
     workflow_name: str
-    input: Mapping[str, object]
+    input: NotRequired[JsonObject | None]
     key: NotRequired[str | None]
     options: NotRequired[ChildTriggerWorkflowOptions | None]
 
@@ -76,3 +80,23 @@ def checked_options(options: Mapping[str, object] | None, kind: type, *, what: s
         if value not in _CHOICES.get(name, (value,)):
             raise ValueError(f"{what}: {name} is {value!r} (expected {' or '.join(map(repr, _CHOICES[name]))})")
     return found
+
+
+def input_of(item: WorkflowRunDict | ChildWorkflowRunDict) -> JsonObject:
+    """Return the input of one of many runs; without one it is empty."""
+    given = item.get("input")
+    return {} if given is None else given
+
+
+def checked_items(items: Sequence[Item], kind: type[Item]) -> Sequence[Item]:
+    """Return the items of a bulk call, after refusing what ``kind`` does not know or lacks."""
+    known = kind.__annotations__
+    for number, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            raise TypeError(f"item {number} is {item!r} (expected a dict with workflow_name and input)")
+        for name in item:
+            if name not in known:
+                raise ValueError(f'item {number}: unknown field "{name}" (known: {", ".join(sorted(known))})')
+        if "workflow_name" not in item:
+            raise ValueError(f"item {number} has no workflow_name")
+    return items

@@ -60,8 +60,14 @@ def _request(
     if metadata:
         request.additional_metadata = encode_object(metadata, what=f"{what}: additional_metadata")
     if "priority" in chosen:
-        request.priority = chosen["priority"]
+        request.priority = _number(chosen["priority"], what=f"{what}: priority")
     return request
+
+
+def _number(value: object, *, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{what} is {value!r} (expected an int, 1 to 3)")
+    return value
 
 
 def _text(value: object, *, what: str) -> str:

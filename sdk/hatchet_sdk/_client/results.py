@@ -13,7 +13,7 @@ from hatchet_sdk._client.connection import TRANSIENT, Connection, delay_after, r
 from hatchet_sdk._client.io_thread import IoThread, Mailbox, settle
 from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest, WorkflowRunEvent
 
-Waiter = tuple[str, "Future[WorkflowRunEvent]"]
+Waiter = tuple[SubscribeToWorkflowRunsRequest, "Future[WorkflowRunEvent]"]
 _LASTED_SECONDS = 5.0  # a stream that lived so long was a good one: the next failure starts a new series
 
 
@@ -28,15 +28,20 @@ class Results:
         self._following: asyncio.Task[None] | None = None
 
     def of(self, workflow_run_id: str) -> "Future[WorkflowRunEvent]":
-        """Return the future of a run's end; cancel it when nobody wants it any more."""
+        """Return the future of a run's end; cancel it when nobody wants it any more.
+
+        Raises:
+            ValueError: The id can't be sent.
+        """
         waiter: Future[WorkflowRunEvent] = Future()
-        self._mailbox.put((workflow_run_id, waiter))
+        # Made here, where an error is the caller's: all share one stream.
+        self._mailbox.put((SubscribeToWorkflowRunsRequest(workflow_run_id=workflow_run_id), waiter))
         return waiter
 
     def _accept(self, waiters: list[Waiter]) -> None:
-        for run_id, waiter in waiters:
-            self._waiting.setdefault(run_id, []).append(waiter)
-        for run_id in dict.fromkeys(run_id for run_id, _ in waiters):
+        for request, waiter in waiters:
+            self._waiting.setdefault(request.workflow_run_id, []).append(waiter)
+        for run_id in dict.fromkeys(request.workflow_run_id for request, _ in waiters):
             # Also what is asked for already: from it the operator learns that a retried step waits again, and that it
             # needs no slot meanwhile.
             self._to_send.put_nowait(run_id)
@@ -55,9 +60,12 @@ class Results:
                     tries = 0
             except grpc.aio.AioRpcError as error:
                 if error.code() not in TRANSIENT:
-                    self._fail_all(error)
+                    self._fail_all(refusal(error.code(), error.details()))
                     return
                 reason = error.details()
+            except Exception as error:
+                self._fail_all(error)  # nobody may wait for what will not come
+                raise
             tries = 1 if clock() - opened_at > _LASTED_SECONDS else tries + 1
             if self._waiting:
                 self._connection.complain(reason)
@@ -85,11 +93,11 @@ class Results:
         self._waiting = {id_: waiters for id_, waiters in awaited.items() if waiters}
         return bool(self._waiting)
 
-    def _fail_all(self, error: grpc.aio.AioRpcError) -> None:
+    def _fail_all(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, {}
         for waiters in waiting.values():
             for waiter in waiters:
-                settle(waiter, refusal(error.code(), error.details()))
+                settle(waiter, error)
 
 
 async def _requests(ids: "asyncio.Queue[str | None]") -> AsyncIterator[SubscribeToWorkflowRunsRequest]:

@@ -18,6 +18,10 @@ class WorkflowRunRef:
     """A workflow run; printed, it is the name under which ``kubectl get wfr`` shows it."""
 
     def __init__(self, workflow_run_id: str, client: "Client") -> None:
+        if not isinstance(workflow_run_id, str):
+            raise TypeError(f"the id of a run is {workflow_run_id!r} (expected a str, as ref.workflow_run_id is)")
+        if not workflow_run_id:
+            raise ValueError("the id of a run is empty")
         self.workflow_run_id = workflow_run_id
         self._client = client
 
@@ -64,7 +68,7 @@ def _result_of(end: "WorkflowRunEvent") -> RunResult:
     # Hatchet's words, to the letter: programs compare them.
     message = f"Workflow Errors: {list(errors.values()) or [f'run {run_id} ended as {phase}']}"
     if phase == "Deleted":
-        message = f"run {run_id} was deleted"
+        message = errors.get("") or f"run {run_id} was deleted"  # or can't be read, or never was there
         raise WorkflowRunDeleted(message, workflow_run_id=run_id, errors=errors, phase=phase)
     if phase == "Cancelled":
         raise WorkflowRunCancelled(message, workflow_run_id=run_id, errors=errors, phase=phase)

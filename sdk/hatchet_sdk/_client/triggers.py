@@ -73,8 +73,8 @@ class Triggers:
     def _sent(self, task: "asyncio.Task[None]") -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.result()
             self._dispatch()
+            task.result()
 
     def _next_batch(self) -> list[Trigger]:
         batch: list[Trigger] = []
@@ -94,7 +94,12 @@ class Triggers:
         return batch
 
     async def _send(self, batch: list[Trigger]) -> None:
-        answers = await self._request(batch)
+        try:
+            answers = await self._request(batch)
+        except Exception as error:
+            for trigger in batch:
+                settle(trigger.answer, error)  # nobody may wait for what will not come
+            raise
         repeat: list[Trigger] = []
         for trigger, answer in zip(batch, answers, strict=True):
             if isinstance(answer, str):

@@ -10,7 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hatchet_sdk._client.admin import all_of, settled
-from hatchet_sdk._client.options import ChildTriggerWorkflowOptions, ChildWorkflowRunDict, SpawningAttempt
+from hatchet_sdk._client.json_text import JsonObject
+from hatchet_sdk._client.options import (
+    ChildTriggerWorkflowOptions,
+    ChildWorkflowRunDict,
+    SpawningAttempt,
+    checked_items,
+    input_of,
+)
 from hatchet_sdk._client.run_ref import WorkflowRunRef
 from hatchet_sdk.errors import AttemptCancelled
 
@@ -119,7 +126,7 @@ class Context:
         return read if isinstance(read, dict) else {}
 
     def child_index(self) -> int:
-        """Return the position among the parent's spawns; 0 in a root run."""
+        """Return the position among the parent's spawns, which Hatchet counts from -1; 0 in a root run."""
         return self._assignment.child_index
 
     def child_key(self) -> str:
@@ -148,7 +155,7 @@ class Context:
     def spawn_workflow(
         self,
         workflow_name: str,
-        input: Mapping[str, object] | None = None,
+        input: JsonObject | None = None,
         key: str | None = None,
         options: ChildTriggerWorkflowOptions | None = None,
     ) -> WorkflowRunRef:
@@ -160,7 +167,7 @@ class Context:
 
         Args:
             workflow_name: The child's workflow.
-            input: A JSON object of at most 256 KiB.
+            input: A mapping, dataclass or pydantic model, as JSON at most 256 KiB; None: an empty one.
             key: What names the child within this step; any text but the empty one.
             options: See `ChildTriggerWorkflowOptions`.
 
@@ -183,14 +190,16 @@ class Context:
         triggers = [
             self._client.prepare_spawn(
                 child["workflow_name"],
-                child["input"],
+                input_of(child),
                 key=child.get("key"),
                 index=index,
                 options=child.get("options"),
                 parent=self._as_parent,
             )
             # Before anything that may fail or be repeated: the place in the code is the identity.
-            for child, index in [(child, next(self._next_index)) for child in children]
+            for child, index in [
+                (child, next(self._next_index)) for child in checked_items(children, ChildWorkflowRunDict)
+            ]
         ]
         return self._client.trigger(triggers, with_others=with_others)
 
@@ -207,7 +216,7 @@ class ContextAio:
     async def spawn_workflow(
         self,
         workflow_name: str,
-        input: Mapping[str, object] | None = None,
+        input: JsonObject | None = None,
         key: str | None = None,
         options: ChildTriggerWorkflowOptions | None = None,
     ) -> WorkflowRunRef:
@@ -233,6 +242,6 @@ class ContextAio:
 
 
 def _child(
-    name: str, input: Mapping[str, object] | None, key: str | None, options: ChildTriggerWorkflowOptions | None
+    name: str, input: JsonObject | None, key: str | None, options: ChildTriggerWorkflowOptions | None
 ) -> ChildWorkflowRunDict:
-    return {"workflow_name": name, "input": {} if input is None else input, "key": key, "options": options}
+    return {"workflow_name": name, "input": input, "key": key, "options": options}

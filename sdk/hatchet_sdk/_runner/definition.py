@@ -12,6 +12,7 @@ from hatchet_sdk.errors import InvalidDefinition
 StepFunction = Callable[..., Any]
 
 _OPTIONS, _DEFINITION = "_hatchet_step", "_hatchet_workflow"
+_LONGEST_NAME = 253  # of an object in Kubernetes
 _DURATION = re.compile(r"(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
 
 
@@ -96,6 +97,8 @@ def define_workflow(
     _check_text(name, where)
     _check_duration(timeout, f"{where}: timeout")
     _check_duration(schedule_timeout, f"{where}: schedule_timeout")
+    if default_priority is not None:
+        _check_whole(default_priority, f"{where}: default_priority", expected="1 to 3")
     found = [_read_step(function, options, where) for function, options in _marked_functions(cls)]
     steps = tuple(step for step in found if not step.options.on_failure)
     on_failure = [step for step in found if step.options.on_failure]
@@ -120,6 +123,10 @@ def _marked_functions(cls: type) -> Iterable[tuple[StepFunction, StepOptions]]:
     found: dict[str, tuple[StepFunction, StepOptions]] = {}
     for base in reversed(cls.__mro__):
         for attribute, value in vars(base).items():
+            if isinstance(getattr(getattr(value, "__func__", None), _OPTIONS, None), StepOptions):
+                raise InvalidDefinition(
+                    f"step {cls.__name__}.{attribute} is a {type(value).__name__} (expected a method: self, context)"
+                )
             if isinstance(options := getattr(value, _OPTIONS, None), StepOptions):
                 found[attribute] = (value, options)
             else:
@@ -132,6 +139,7 @@ def _read_step(function: StepFunction, options: StepOptions, where: str) -> Step
     where = f'{where}, step "{name}"'
     _check_text(name, where)
     _check_duration(options.timeout, f"{where}: timeout")
+    _check_whole(options.retries, f"{where}: retries", expected="0 or more")
     if options.retries < 0:
         raise InvalidDefinition(f"{where}: retries is {options.retries} (expected 0 or more)")
     if options.backoff_factor is not None and options.backoff_factor <= 0:
@@ -144,6 +152,12 @@ def _read_step(function: StepFunction, options: StepOptions, where: str) -> Step
         raise InvalidDefinition(
             f"{where} takes {inspect.signature(function)} (expected self and one argument, the context)"
         ) from None
+    for parent in options.parents:
+        if not isinstance(parent, str):
+            given = getattr(parent, "__name__", None)
+            raise InvalidDefinition(
+                f"{where}: parents has {parent!r} (expected names of steps" + (f', as "{given}")' if given else ")")
+            )
     parents = tuple(parent.lower() for parent in options.parents)
     return Step(name=name.lower(), function=function, parents=parents, options=options)
 
@@ -151,6 +165,15 @@ def _read_step(function: StepFunction, options: StepOptions, where: str) -> Step
 def _check_text(name: str, where: str) -> None:
     if not name.strip():
         raise InvalidDefinition(f"{where}: the name is empty")
+    if len(name) > _LONGEST_NAME:
+        raise InvalidDefinition(
+            f"{where[:80]}…: the name has {len(name)} characters (expected at most {_LONGEST_NAME})"
+        )
+
+
+def _check_whole(value: object, what: str, *, expected: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidDefinition(f"{what} is {value!r} (expected a whole number, {expected})")
 
 
 def _check_duration(text: str, what: str) -> None:

@@ -36,6 +36,16 @@ def test_without_an_address_the_error_says_how_to_get_one(token: str) -> None:
         assert word in str(refused.value)
 
 
+def test_a_token_is_taken_without_the_line_break_of_its_file() -> None:
+    assert endpoint_of(ClientConfig(host_port="h:1"), {"HATCHET_CLIENT_TOKEN": "abc\n"}).token == "abc"
+
+
+@pytest.mark.parametrize("token", ["töken", "a\nb", "a\0b"])
+def test_a_token_that_no_header_can_have_is_refused(token: str) -> None:
+    with pytest.raises(NotConfigured, match=r"the token \(HATCHET_CLIENT_TOKEN, .* has characters that no token has"):
+        endpoint_of(ClientConfig(host_port="h:1", token=token), {})
+
+
 @pytest.mark.parametrize(
     ("namespace", "want"),
     [("", "Child"), ("Team", "team_Child"), ("team_", "team_Child")],

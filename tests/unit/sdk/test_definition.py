@@ -111,6 +111,44 @@ def test_steps_are_inherited_and_overridden() -> None:
             'workflow "Made", step "a": retries is -1 (expected 0 or more)',
             id="negative retries",
         ),
+        pytest.param(
+            lambda: make_workflow(make_step("a", retries="3")),
+            'workflow "Made", step "a": retries is \'3\' (expected a whole number, 0 or more)',
+            id="retries that are no number",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("a", retries=1.5)), "retries is 1.5 (expected a whole", id="half a retry"
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("a"), default_priority="high"),
+            "workflow \"Made\": default_priority is 'high' (expected a whole number, 1 to 3)",
+            id="a priority that is no number",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("a"), make_step("b", parents=[noop])),
+            '(expected names of steps, as "noop")',
+            id="a function for a parent",
+        ),
+        pytest.param(
+            lambda: make_step("a", parents="extract"),
+            'parents="extract" (expected a list: parents=["extract"])',
+            id="a parent that is not in a list",
+        ),
+        pytest.param(
+            lambda: hatchet.workflow()(noop),  # type: ignore[type-var]
+            "(expected a class with steps)",
+            id="a workflow that is no class",
+        ),
+        pytest.param(
+            lambda: make_workflow(staticmethod(make_step("a"))),
+            "is a staticmethod (expected a method: self, context)",
+            id="a static step",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("a"), name="x" * 254),
+            "the name has 254 characters (expected at most 253)",
+            id="a name that no object can have",
+        ),
         pytest.param(lambda: make_workflow(make_step(" ")), "the name is empty", id="an empty step name"),
         pytest.param(lambda: make_workflow(make_step(), name=" "), "the name is empty", id="an empty workflow name"),
         pytest.param(

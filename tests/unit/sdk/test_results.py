@@ -1,6 +1,8 @@
 """How a run's end reaches whoever waits for it, across lost streams."""
 
 import asyncio
+import subprocess
+import sys
 
 import grpc
 import pytest
@@ -121,6 +123,57 @@ async def test_without_access_waiting_ends(hatchet: Hatchet, operator: FakeOpera
         await hatchet.admin.get_workflow_run("r").result()
     with pytest.raises(WorkflowRunDeleted):  # the next one asks again
         await hatchet.admin.get_workflow_run("r").result()
+
+
+@pytest.mark.parametrize(
+    ("run_id", "kind", "want"),
+    [
+        pytest.param(None, TypeError, r"the id of a run is None \(expected a str", id="none"),
+        pytest.param("", ValueError, "the id of a run is empty", id="empty"),
+        pytest.param("\ud800", ValueError, "surrogates not allowed", id="no text"),
+    ],
+)
+def test_an_id_that_can_not_be_one_disturbs_no_other_wait(
+    run_id: str, kind: type[Exception], want: str, hatchet: Hatchet, operator: FakeOperator
+) -> None:
+    with pytest.raises(kind, match=want):
+        hatchet.admin.get_workflow_run(run_id).sync_result(5)
+    operator.runs["r"] = make_run("r", phase="Succeeded")
+    hatchet.admin.get_workflow_run("r").sync_result(5)
+
+
+def test_an_error_that_nobody_expects_ends_the_wait_and_not_later_ones(
+    hatchet: Hatchet, operator: FakeOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.runs["r"] = make_run("r", phase="Succeeded")
+    ref = hatchet.admin.get_workflow_run("r")
+    with monkeypatch.context() as patched:
+        patched.setattr(type(ref._client.connection), "dispatcher", property(lambda self: 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            ref.sync_result(5)
+    ref.sync_result(5)
+
+
+def test_a_forked_process_is_told_that_it_has_no_connection(hatchet: Hatchet, operator: FakeOperator) -> None:
+    """In a process of its own: a test runner with threads does not fork."""
+    program = f"""
+import os, sys
+from hatchet_sdk import ClientConfig, Hatchet
+hatchet = Hatchet(config=ClientConfig(host_port={operator.address!r}, token="secret", tls_strategy="none"))
+hatchet.admin.get_workflow_run("r").sync_result(5)
+if os.fork() == 0:
+    try:
+        hatchet.admin.get_workflow_run("r").sync_result(5)
+    except RuntimeError as error:
+        print(error, flush=True)
+        os._exit(0)
+    os._exit(1)
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    operator.runs["r"] = make_run("r", phase="Succeeded")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "this process was forked from one that had spoken to hatchet-operator" in done.stdout
 
 
 def test_a_sync_wait_may_have_an_end(hatchet: Hatchet, operator: FakeOperator) -> None:

@@ -293,6 +293,30 @@ def test_a_cancelled_attempt_spawns_nothing_more(context: Context, operator: Fak
             "additional_metadata is an int (expected a mapping)",
             id="metadata that is no object",
         ),
+        pytest.param(
+            lambda context: context.spawn_workflow("Child", {}, options={"priority": "high"}),
+            TypeError,
+            "priority is 'high' (expected an int, 1 to 3)",
+            id="a priority that is no number",
+        ),
+        pytest.param(
+            lambda context: context.spawn_workflows([{"workflow_name": "Child"}, {"workflow_name": "C", "ky": "k"}]),
+            ValueError,
+            'item 1: unknown field "ky" (known: input, key, options, workflow_name)',
+            id="an unknown field of one of many",
+        ),
+        pytest.param(
+            lambda context: context.spawn_workflows([{"input": {}}]),
+            ValueError,
+            "item 0 has no workflow_name",
+            id="who",
+        ),
+        pytest.param(
+            lambda context: context.spawn_workflows(["Child"]),
+            TypeError,
+            "item 0 is 'Child' (expected a dict",
+            id="a str",
+        ),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_sent(
@@ -308,6 +332,22 @@ def test_nonsense_is_refused_before_anything_is_sent(
 def test_any_text_is_a_key(key: str, context: Context, operator: FakeOperator) -> None:
     context.spawn_workflow("Child", {}, key=key)
     assert operator.requests("TriggerWorkflow")[0].child_key == key
+
+
+def test_one_of_many_without_an_input_has_an_empty_one(context: Context, operator: FakeOperator) -> None:
+    context.spawn_workflows([{"workflow_name": "Child"}])
+    assert operator.requests("TriggerWorkflow")[0].input == "{}"
+
+
+def test_an_error_that_nobody_expects_ends_the_wait_and_not_the_others(
+    context: Context, operator: FakeOperator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = context._client.connection
+    with monkeypatch.context() as patched:
+        patched.setattr(type(connection), "workflows", property(lambda self: 1 / 0))
+        with pytest.raises(ZeroDivisionError):
+            context.spawn_workflow("Child", {})
+    assert str(context.spawn_workflow("Child", {})) in operator.runs
 
 
 # Root runs
