@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs when it runs, so that ``--help`` is quick."""
 
 import os
+import signal
 import sys
 from datetime import timedelta
 from enum import StrEnum
@@ -161,6 +162,8 @@ def run(
     log_format: Annotated[LogFormat, typer.Option(help="How log lines look.")] = LogFormat.TEXT,
 ) -> None:
     """Run the operator, in a cluster or against a kubeconfig."""
+    # The imports take a second, in which the first process of a container would not even hear that it is to end.
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
     from hatchet_operator.logs import configure_logging
     from hatchet_operator.serve import serve
 

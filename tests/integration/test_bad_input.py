@@ -571,7 +571,8 @@ async def test_a_definition_that_somebody_edited_disturbs_nobody_else(
 async def test_a_run_waits_for_its_workflow(world: Instance, worker: ScriptedWorker) -> None:
     await world.create_run("r", "etl")
     condition = await world.condition("r", "WorkflowMissing")
-    want = 'no worker has registered workflow "etl" yet; the run starts when one does'
+    want = 'no worker has registered workflow "etl" yet; the run starts when one does (workers register when they '
+    want += "start: if it was deleted, start them anew)"
     assert (condition["status"], condition["message"]) == ("True", want)
     await worker.put_workflow("etl")
     await worker.start()

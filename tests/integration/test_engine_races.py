@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -638,6 +639,42 @@ async def test_a_pod_that_runs_on_and_never_comes_back_is_given_up(server: ApiSe
         connected(engine) as (_, stream),
     ):
         assert await next_attempt(stream) != before
+
+
+async def test_a_worker_that_does_not_come_back_holds_up_its_own_pool_only(server: ApiServer, api: Api) -> None:
+    side = Caller(namespace=NAMESPACE, pool="side")
+    async with started(server) as engine:
+        slow, _ = await connect(engine, "slow", pool=side.pool)
+        worker, _ = await connect(engine, "etl")
+    await api.create(RUNS, NAMESPACE, make_run("new"))
+    await api.create(RUNS, NAMESPACE, make_run("held", "slow"))
+    async with started(server, rejoin=timedelta(seconds=10 * SECONDS)) as engine:
+        _, stream = engine.registry.listen(MAIN, worker.id, [])
+        assert engine.runs.attempts[await next_attempt(stream)].ref.name == "new"
+        assert engine.runs.holding
+        assert len(engine.runs.attempts) == 1
+        _, stream = engine.registry.listen(side, slow.id, [])
+        assert engine.runs.attempts[await next_attempt(stream)].ref.name == "held"
+        assert not engine.runs.holding
+
+
+async def test_a_pod_that_reports_what_is_in_the_queue_is_to_repeat_it(engine: Engine, api: Api) -> None:
+    """It may have it from another operator, that did not know yet that it leads no more."""
+    caller = caller_of(await create_pod(api, "pod", pool=POOL))
+    stranger = replace(caller_of(await create_pod(api, "other", pool="side")), pool="side")
+    await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    await until(lambda: bool(engine.runs.attempts))
+    (attempt,) = engine.runs.attempts
+    with pytest.raises(NotReady, match='step "work" of run "run" is queued; repeat the call'):
+        await engine.report(caller, attempt, Outcome.COMPLETED)
+    with pytest.raises(NotPermitted):
+        await engine.report(stranger, attempt, Outcome.COMPLETED)
+    worker = await engine.registry.register(caller, RegistrationRequest(name="worker", actions=("etl:work",)))
+    _, stream = engine.registry.listen(caller, worker.id, [])
+    assert await next_attempt(stream) == attempt
+    await engine.report(caller, attempt, Outcome.COMPLETED)
+    assert await phase_of(api, "run") == "Succeeded"
 
 
 async def test_a_step_of_a_worker_that_does_not_say_what_it_holds_is_waited_for(server: ApiServer, api: Api) -> None:

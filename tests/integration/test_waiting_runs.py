@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from hatchet_operator.cluster.api import Json
-from hatchet_operator.cluster.kinds import PODS, POOLS
+from hatchet_operator.cluster.kinds import PODS, POOLS, WORKFLOWS
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.names import ObjectRef
 from tests.integration.inprocess import NAMESPACE, POOL, Instance, running_operator
@@ -54,14 +54,19 @@ async def tell(world: Instance, pod: str, reason: str, message: str, *, last_lin
     )
 
 
-async def until_told(world: Instance, run: str, *words: str) -> str:
+def is_suspended(world: Instance, workflow: str) -> bool:
+    known = world.engine.workflows.get(ObjectRef(NAMESPACE, workflow))
+    return known is not None and known.spec.suspended
+
+
+async def until_told(world: Instance, run: str, *words: str, reason: str = WAITING) -> str:
     """Wait until a run says that it waits, with these words; return the whole message."""
     status: Json = {}
 
     async def is_told() -> bool:
         nonlocal status
         status = (await world.run(run)).get("status", {})
-        return status.get("reason") == WAITING and all(word in status["message"] for word in words)
+        return status.get("reason") == reason and all(word in status["message"] for word in words)
 
     try:
         await eventually(is_told)
@@ -151,6 +156,32 @@ async def test_a_missing_pool_is_told() -> None:
         await worker.put_workflow("etl")
         await world.create_run("r", "etl")
         await until_told(world, "r", f'there is no WorkerPool "{POOL}"')
+
+
+async def test_a_pool_that_is_not_there_or_may_have_no_pods_is_told() -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        await (await world.scripted()).put_workflow("etl")
+        await world.create_run("r", "etl")
+        await until_told(world, "r", f'there is no WorkerPool "{POOL}", and no other worker of that pool is connected')
+        await create_pool(world, minReplicas=0, maxReplicas=0)
+        await world.create_run("s", "etl")
+        await until_told(world, "s", f'pool "{POOL}" may have no pods (maxReplicas: 0)')
+
+
+async def test_a_suspended_workflow_is_told_and_no_more_when_it_goes_on() -> None:
+    async with running_operator() as world:
+        worker = await world.scripted()
+        await worker.put_workflow("etl")
+        await worker.start()
+        await world.api.patch(WORKFLOWS, NAMESPACE, "etl", {"spec": {"suspended": True}})
+        await world.until(lambda: is_suspended(world, "etl"))
+        await world.create_run("r", "etl")
+        want = 'workflow "etl" is suspended; it goes on without spec.suspended'
+        assert await until_told(world, "r", "suspended", reason="WorkflowSuspended") == want
+        assert worker.has_nothing_new
+        await world.api.patch(WORKFLOWS, NAMESPACE, "etl", {"spec": {"suspended": False}})
+        await worker.complete(await worker.next())
+        assert (await world.finished("r"))["reason"] == "Completed"
 
 
 async def test_the_schedule_timeout_says_it_too() -> None:

@@ -94,7 +94,7 @@ class Policy:
 class ObservedRun:
     """Everything that a plan may look at. ``live``, ``reports`` and ``waits`` are by step name.
 
-    While it is ``suspended``, nothing new of it is given out: a person wants that, or it will be collected soon.
+    Nothing new is given out while its workflow is ``suspended``, or it is ``held_back``: it will be collected soon.
     """
 
     run: WorkflowRun
@@ -102,6 +102,7 @@ class ObservedRun:
     policy: Policy
     parent: ParentState | None = None
     suspended: bool = False
+    held_back: bool = False
     live: Mapping[str, LiveAttempt] = field(default_factory=dict)
     reports: Mapping[str, Report] = field(default_factory=dict)
     waits: Mapping[str, Wait] = field(default_factory=dict)

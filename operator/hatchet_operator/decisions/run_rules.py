@@ -87,7 +87,10 @@ def wait_for_workflow(seen: ObservedRun, now: datetime) -> RunPlan | None:
             "check spec.workflow, or start a worker that registers it and create the run again"
         )
         return RunPlan(status=_final(seen, now, Phase.FAILED, Reason.WORKFLOW_MISSING, message, steps={}))
-    message = f'no worker has registered workflow "{workflow}" yet; the run starts when one does'
+    message = (
+        f'no worker has registered workflow "{workflow}" yet; the run starts when one does '
+        "(workers register when they start: if it was deleted, start them anew)"
+    )
     missing = Condition(
         type=ConditionType.WORKFLOW_MISSING,
         status="True",
@@ -118,10 +121,11 @@ def advance_steps(seen: ObservedRun, now: datetime) -> RunPlan:
         return RunPlan(status=_after_last_step(seen, graph, steps, now))
     old = seen.run.status
     due, status = _with_children(seen, old, now)
-    reason, message, tell_at = _why_it_waits(seen, steps.trouble, now)
+    reason, message, tell_at = _why_it_waits(seen, steps, now)
     recheck_at = min([*steps.recheck, *(at for at in (due, tell_at) if at is not None)], default=None)
     changed = any(state != (old.steps.get(name) or StepStatus()) for name, state in steps.states.items())
-    told = message is None or (reason, message) == (old.reason, old.message)
+    is_resumed = message is None and old.reason == Reason.WORKFLOW_SUSPENDED
+    told = (message is None and not is_resumed) or (reason, message) == (old.reason, old.message)
     missing = bool(old.conditions)  # its workflow, which is there by now
     if not changed and told and status == old and not missing:
         return RunPlan(wanted=tuple(steps.wanted), tell_to_stop=tuple(steps.tell_to_stop), recheck_at=recheck_at)
@@ -156,13 +160,16 @@ RUN_RULES: tuple[RunRule, ...] = (
 
 
 def _why_it_waits(
-    seen: ObservedRun, trouble: str | None, now: datetime
+    seen: ObservedRun, steps: StepsPlan, now: datetime
 ) -> tuple[Reason | None, str | None, datetime | None]:
     """Return reason, message, and when to write other words: the kubelet's change with each of its tries."""
-    if trouble is None:
+    if steps.suspended:
+        workflow = seen.run.spec.workflow
+        return Reason.WORKFLOW_SUSPENDED, f'workflow "{workflow}" is suspended; it goes on without spec.suspended', None
+    if steps.trouble is None:
         return None, None, None
     old, told_at = seen.run.status, seen.waiting_told_at
-    message = f"no worker is there to take it: {trouble}"[:_LONGEST_MESSAGE]
+    message = f"no worker is there to take it: {steps.trouble}"[:_LONGEST_MESSAGE]
     if old.reason == Reason.WAITING_FOR_WORKER and old.message != message and told_at is not None:
         tell_at = told_at + seen.policy.waiting_told_every
         if now < tell_at:

@@ -203,14 +203,18 @@ def _availability(trouble: str | None, ready: int, desired: int) -> tuple[Reason
 
 
 def _rollout(running: list[PodView], trouble: str | None, desired: int) -> tuple[Reason, str]:
-    """Say whether pods of older templates are left, and why: while they work, nothing else tells that new ones fail."""
+    """Say whether the template has proved good, with no pod of an older one left, and else why not.
+
+    While pods of an older one work, nothing else tells that new ones fail.
+    """
     older = sum(not pod.current for pod in running)
-    if not older:
+    updated = sum(pod.current and pod.connected for pod in running)
+    if not older and (updated or not desired):
         return Reason.ROLLED_OUT, ""
     if trouble:
         return Reason.PODS_FAILING, trouble
-    updated = sum(pod.current and pod.connected for pod in running)
-    return Reason.ROLLING_OUT, f"{updated} of {desired} workers have the current template; pods of older ones: {older}"
+    message = f"{updated} of {desired} workers have the current template"
+    return Reason.ROLLING_OUT, message + (f"; pods of older ones: {older}" if older else "")
 
 
 def _next_deadline(

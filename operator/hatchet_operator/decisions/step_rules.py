@@ -43,6 +43,7 @@ class StepsPlan:
         tell_to_stop: Steps whose live attempt timed out with retries left.
         recheck: When to look again if nothing happens; the earliest counts.
         trouble: What steps wait for, once that is worth telling.
+        suspended: Some would be given out if the workflow were not suspended.
     """
 
     states: dict[str, StepStatus] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class StepsPlan:
     tell_to_stop: list[str] = field(default_factory=list)
     recheck: list[datetime] = field(default_factory=list)
     trouble: str | None = None
+    suspended: bool = False
 
     def all_final(self, steps: tuple[StepDefinition, ...]) -> bool:
         return all(self.states[step.name].phase.is_final for step in steps)
@@ -175,7 +177,8 @@ def wait_for_backoff(step: _Step, plan: StepsPlan) -> StepStatus | None:
 
 
 def hold_while_suspended(step: _Step, plan: StepsPlan) -> StepStatus | None:
-    return step.old if step.seen.suspended else None
+    plan.suspended = plan.suspended or step.seen.suspended
+    return step.old if step.seen.suspended or step.seen.held_back else None
 
 
 def cancel_after_schedule_timeout(step: _Step, plan: StepsPlan) -> StepStatus | None:

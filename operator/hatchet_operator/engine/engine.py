@@ -25,7 +25,15 @@ from hatchet_operator.engine.run_pods import RunPods
 from hatchet_operator.engine.runs import Runs
 from hatchet_operator.engine.spawning import Spawning
 from hatchet_operator.engine.workflows import Workflows
-from hatchet_operator.errors import AlreadyExists, ApiError, ConfigurationError, Conflict, NotFound, NotPermitted
+from hatchet_operator.errors import (
+    AlreadyExists,
+    ApiError,
+    ConfigurationError,
+    Conflict,
+    NotFound,
+    NotPermitted,
+    NotReady,
+)
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
@@ -247,11 +255,15 @@ class Engine:
 
         Raises:
             NotPermitted: It was given to somebody else.
+            NotReady: It was given to nobody yet, as far as this operator knows.
         """
         attempt = self.runs.attempts.get(attempt_id)
         if attempt is None or attempt.ref.namespace != caller.namespace:
             return None
         if not attempt.is_of(caller):
+            if attempt.worker is None and caller.pool_ref == ObjectRef(caller.namespace, attempt.graph.pool or ""):
+                # Two may lead for a moment: the other may have given it out, and we will when this worker has a slot.
+                raise NotReady(f'step "{attempt.step.name}" of run "{attempt.ref.name}" is queued; repeat the call')
             raise NotPermitted(f'{caller} was not given step "{attempt.step.name}" of run "{attempt.ref.name}"')
         return attempt
 
@@ -352,7 +364,12 @@ class Engine:
         """Say why nobody takes an attempt that waits, as far as that is known."""
         if attempt.run_uid is not None:
             return self.run_pods.trouble_of(attempt.run_uid)
-        return self.pools.trouble_of(ObjectRef(attempt.ref.namespace, attempt.graph.pool or ""))
+        ref = ObjectRef(attempt.ref.namespace, attempt.graph.pool or "")
+        if (trouble := self.pools.trouble_of(ref)) is not None:
+            return trouble
+        if (pool := self.pools.get(ref)) is None:
+            return f'there is no WorkerPool "{ref.name}", and no other worker of that pool is connected'
+        return f'pool "{ref.name}" may have no pods (maxReplicas: 0)' if pool.spec.largest == 0 else None
 
     def _pool_trouble_changed(self, pool: ObjectRef) -> None:
         self.runs.reconcile_waiting(self.runs.attempts.queue.waiting_in(pool.namespace, pool.name))

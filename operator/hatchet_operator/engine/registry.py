@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -270,7 +271,7 @@ class Registry:
         worker.reported = True
         if not worker.draining:
             self._runs.attempts.queue.connect(worker)
-        self._release_hold_when_all_reported()
+        self._release_hold(after=worker)
         self._on_change(worker.pool)
         return worker, stream
 
@@ -405,7 +406,7 @@ class Registry:
         now = datetime.now(UTC)
         for attempt in lost:
             self._runs.report(attempt.id, Report(attempt_id=attempt.id, outcome=Outcome.LOST, at=now, error=why))
-        self._release_hold_when_all_reported()
+        self._release_hold(after=worker)
         self._on_change(worker.pool)
         self.on_death(worker)
 
@@ -443,29 +444,53 @@ class Registry:
             self._seen(worker)  # its silence begins now: reading everything may have taken long
         loop = asyncio.get_running_loop()
         self._rejoin = loop.call_later(self._settings.rejoin.total_seconds(), self._end_rejoin)
-        self._release_hold_when_all_reported()
+        self._release_hold()
 
-    def _release_hold_when_all_reported(self) -> None:
-        if self._rejoin is None or not all(worker.reported for worker in self._workers.values()):
-            return
-        if self._runs.holding and self._somebody_mute_runs_a_step():
-            return
-        self._rejoin.cancel()
-        self._rejoin = None
-        self._runs.release_hold(somebody_is_missing=self._somebody_is_missing)
+    def _release_hold(self, after: Worker | None = None) -> None:
+        """Give out what waited, but for what workers may have that did not say so yet.
 
-    def _somebody_mute_runs_a_step(self) -> bool:
-        """Whether a step is written down as running with a worker that does not say so; its result may come yet.
+        A worker that hangs holds up its own pool and no other. All runs are looked at, so that is done when the last of
+        a pool has spoken.
 
-        Outside of Pods names are not unique, so the worker can't be taken to have it.
+        Args:
+            after: Who has just spoken, or died; None: everybody may have.
         """
-        mute = {(worker.namespace, worker.shown_name) for worker in self._workers.values() if worker.is_mute}
-        return bool(mute) and any(
-            (record.ref.namespace, name) in mute
-            for record in self._store
-            if record.may_be_out
-            for name in _unclaimed_by(record)
-        )
+        if self._rejoin is None:
+            return
+        absent = [worker for worker in self._workers.values() if not worker.reported]
+        if after is not None and after.run_uid is None and any(worker.pool == after.pool for worker in absent):
+            return
+        if self._runs.holding:
+            mute = [worker for worker in self._workers.values() if worker.is_mute]
+            self._runs.release_hold(somebody_is_missing=self._somebody_is_missing, but=self._held_for(absent, mute))
+        if not absent and not self._runs.holding:
+            self._rejoin.cancel()
+            self._rejoin = None
+
+    def _held_for(self, absent: list[Worker], mute: list[Worker]) -> Callable[[RunRecord], bool]:
+        """Tell which runs may have steps with workers that have not said so.
+
+        Args:
+            absent: They will say what they hold, and may have anything of their pool.
+            mute: They never do: they may have what is written down to be with them. Outside of Pods names are not
+                unique, so such a worker can't be taken to have it.
+        """
+        names = {(worker.namespace, worker.shown_name) for worker in (*absent, *mute)}
+        runs = {worker.run_uid for worker in absent if worker.run_uid is not None}
+        pools: defaultdict[str, set[ObjectRef]] = defaultdict(set)
+        for worker in absent:
+            if worker.run_uid is None:
+                pools[worker.namespace].add(worker.pool)
+
+        def is_held(record: RunRecord) -> bool:
+            namespace = record.ref.namespace
+            return (
+                record.uid in runs
+                or any(self._runs.may_have(pool, record) for pool in pools.get(namespace, ()))
+                or any((namespace, name) in names for name in _unclaimed_by(record))
+            )
+
+        return is_held
 
     def _end_rejoin(self) -> None:
         """Go on without those that did not come back, but for what only workers may have that run on."""
@@ -479,21 +504,12 @@ class Registry:
                     "waited_for": [worker.shown_name for worker in hidden],
                 },
             )
-        self._runs.release_hold(
-            somebody_is_missing=True,
-            but=lambda record: any(self._may_be_with(worker, record) for worker in hidden),
-        )
+        self._runs.release_hold(somebody_is_missing=True, but=self._held_for(hidden, []))
         self._rejoin = None
         if self._runs.holding:
             left = self._settings.rejoin_running - self._settings.rejoin
             loop = asyncio.get_running_loop()
             self._rejoin = loop.call_later(max(left.total_seconds(), 0.0), self._give_up)
-
-    def _may_be_with(self, worker: Worker, record: RunRecord) -> bool:
-        """Whether a worker may have steps of a run: it is written down, or they are for its pool and nobody's yet."""
-        if worker.run_uid not in (None, record.uid) or worker.namespace != record.ref.namespace:
-            return False
-        return worker.shown_name in _unclaimed_by(record) or self._runs.may_have(worker.pool, record)
 
     def _give_up(self) -> None:
         self._rejoin = None

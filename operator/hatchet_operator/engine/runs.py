@@ -229,7 +229,8 @@ class Runs:
         return ObservedRun(
             run=record.run,
             graph=self._graph(record),
-            suspended=record.above_is_gone or self._workflows.is_suspended(record.run),
+            suspended=self._workflows.is_suspended(record.run),
+            held_back=record.above_is_gone,
             policy=self._policy,
             parent=self._parent_state(record),
             live=live,

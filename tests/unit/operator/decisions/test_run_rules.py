@@ -340,7 +340,19 @@ def test_a_skipped_step_says_why(parent: StepStatus, want: str) -> None:
 def test_a_suspended_workflow_starts_nothing_and_lets_running_steps_finish() -> None:
     graph = make_graph(make_step("a"), make_step("b"))
     seen = make_observed_run(graph=graph, suspended=True, live={"a": make_live()})
-    assert names(plan_run(seen, NOW).wanted) == ["a"]
+    status = status_of(plan_run(seen, NOW))
+    assert (status.phase, status.reason) == (Phase.PENDING, Reason.WORKFLOW_SUSPENDED)
+    assert status.message == 'workflow "etl" is suspended; it goes on without spec.suspended'
+    told = {"reason": status.reason, "message": status.message, "definition": status.definition}
+    steps = {"a": status.steps["a"]}
+    again = make_observed_run(graph=graph, suspended=True, live={"a": make_live()}, steps=steps, status=told)
+    assert names(plan_run(again, NOW).wanted) == ["a"]
+    resumed = make_observed_run(graph=graph, live={"a": make_live()}, steps=steps, status=told)
+    assert (status_of(plan_run(resumed, NOW)).reason, status_of(plan_run(resumed, NOW)).message) == (None, None)
+
+
+def test_a_run_that_will_be_collected_starts_nothing_and_tells_nobody() -> None:
+    assert plan_run(make_observed_run(held_back=True), NOW) == RunPlan()
 
 
 def test_the_on_failure_step_runs_after_all_others_ended() -> None:

@@ -285,7 +285,10 @@ def test_a_pod_that_does_not_start_is_told_of() -> None:
     ("pods", "want", "message"),
     [
         pytest.param([idle("new")], Reason.ROLLED_OUT, "", id="nothing is left of older templates"),
-        pytest.param([], Reason.ROLLED_OUT, "", id="there are no pods"),
+        pytest.param([], Reason.ROLLING_OUT, "0 of 1 workers have the current template", id="there are no pods yet"),
+        pytest.param(
+            [starting("new", trouble=NO_IMAGE)], Reason.PODS_FAILING, f"pod new: {NO_IMAGE}", id="none has ever started"
+        ),
         pytest.param(
             [idle("old", current=False), starting("new")],
             Reason.ROLLING_OUT,
