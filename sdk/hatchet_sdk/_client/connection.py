@@ -69,6 +69,8 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # A channel that nobody calls any more lets go, and does not try for ever: one whose authority was exchanged.
+    ("grpc.client_idle_timeout_ms", 30_000),
     ("grpc.enable_retries", 0),  # repeating is decided here
     # Reconnect about as eagerly as calls are repeated, or a restarted operator would be found seconds late.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -163,7 +165,7 @@ class Connection:
         newest = self._channels[-1]
         if self._ca_file is not None and (root_ca := self._ca_file.content) != newest.root_ca:
             newest = _Channel(self._endpoint, root_ca)
-            self._channels.append(newest)  # the old ones stay, since a channel ends its calls when it goes
+            self._channels.append(newest)  # the old ones stay, idle: to close one would cancel its calls
         return newest
 
     async def call(

@@ -7,10 +7,10 @@ import grpc
 import pytest
 import trustme
 
-from hatchet_sdk import ClientConfig, Hatchet, NotConfigured, WorkflowNotFound
+from hatchet_sdk import ClientConfig, Hatchet, NotConfigured, OperatorUnavailable, WorkflowNotFound
 from hatchet_sdk._client import client, connection
 from hatchet_sdk._client.config import endpoint_of
-from tests.unit.sdk.fake_operator import FakeOperator
+from tests.unit.sdk.fake_operator import FakeOperator, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,39 @@ def secure_operator() -> Iterator[Callable[[trustme.CA], FakeOperator]]:
     yield show
     for fake in started:
         fake.stop()
+
+
+def test_the_way_by_an_old_authority_is_tried_no_more(
+    secure_operator: Callable[[trustme.CA], FakeOperator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sooner = {"grpc.client_idle_timeout_ms": 1000}
+    options = tuple((name, sooner.get(name, value)) for name, value in connection._CHANNEL_OPTIONS)
+    monkeypatch.setattr(connection, "_CHANNEL_OPTIONS", options)
+    old, new = trustme.CA(), trustme.CA()
+    operator = secure_operator(old)
+    file = tmp_path / "ca.crt"
+    file.write_bytes(old.cert_pem.bytes())
+    hatchet = Hatchet(
+        config=ClientConfig(
+            host_port=operator.address, tls_root_ca_file=str(file), tls_server_name="operator.test", token="t"
+        )
+    )
+    ask(hatchet)
+    secure_operator(new)
+    operator.stop()  # its connections with it
+    operator.start()
+    monkeypatch.setattr(client, "RUN_PATIENCE_SECONDS", 0.5)
+    with pytest.raises(OperatorUnavailable):
+        hatchet.admin.run_workflow("W", {})
+    file.write_bytes(new.cert_pem.bytes())
+    ask(hatchet)
+    io, channels = hatchet._client().io, hatchet._client().connection._channels
+
+    async def state() -> grpc.ChannelConnectivity:
+        return channels[0]._channel.get_state()
+
+    assert io.submit(state()).result(5) is not grpc.ChannelConnectivity.IDLE
+    eventually(lambda: io.submit(state()).result(5) is grpc.ChannelConnectivity.IDLE)
 
 
 def test_new_calls_trust_the_authorities_that_the_file_has_now(
