@@ -83,8 +83,8 @@ async def test_an_unknown_workflow_is_refused_at_once(world: Instance) -> None:
     with pytest.raises(WorkflowNotFound) as caught:
         await admin.aio.run_workflow("Elt", {})
     assert str(caught.value) == (
-        'workflow "Elt" is not registered in namespace "default" (registered: Etl); '
-        "check the name, or start the worker that registers it"
+        'workflow "Elt" is not registered in namespace "default" (registered: Etl); did you mean "Etl"? '
+        "Check the name, or start the worker that registers it (anew, if the workflow was deleted)"
     )
 
 

@@ -10,6 +10,7 @@ repeated, and finds itself.
 """
 
 import asyncio
+import difflib
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -284,7 +285,8 @@ class Spawning:
             shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "") if known else "none"
             raise UnknownObject(
                 f'workflow "{trigger.workflow}" is not registered in namespace "{trigger.namespace}" '
-                f"(registered: {shown}); check the name, or start the worker that registers it"
+                f"(registered: {shown}){_guess(trigger.workflow, known)} Check the name, or start the worker that "
+                "registers it (anew, if the workflow was deleted)"
             )
         return ref
 
@@ -305,6 +307,11 @@ class Spawning:
             return None
         self._runs.observe("MODIFIED", obj)
         return WorkflowRun.model_validate(obj)
+
+
+def _guess(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f'; did you mean "{close[0]}"?' if close else "."
 
 
 def _object_of(trigger: Trigger) -> ObjectRef:

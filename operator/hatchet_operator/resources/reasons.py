@@ -50,7 +50,7 @@ class ConditionType(StrEnum):
     REGISTERED = "Registered"  # a Workflow has a definition
     VALID = "Valid"  # a Workflow's or WorkerPool's spec makes sense
     AVAILABLE = "Available"  # a WorkerPool has its workers
-    ROLLED_OUT = "RolledOut"  # a WorkerPool has no pod of an older template
+    ROLLED_OUT = "RolledOut"  # a WorkerPool has no pod of an older template, and one of this is good or none is wanted
 
 
 class Reason(StrEnum):
