@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -53,6 +57,40 @@ async def test_the_version_is_that_of_the_chart() -> None:
     async with running("hatchet_operator", "--version") as process:
         stdout, _ = await asyncio.wait_for(process.communicate(), ENDS_WITHIN_SECONDS)
     assert (process.returncode, stdout.decode()) == (0, f"hatchet-operator {chart['appVersion']}\n")
+
+
+SLOW_IMPORTS = """
+import sys, time
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "hatchet_operator.serve":
+            print("importing", flush=True)
+            time.sleep(600)
+
+sys.meta_path.insert(0, Slow())
+from hatchet_operator.cli import app
+app(["run"])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a PID namespace, and so root")
+async def test_the_first_process_of_a_container_is_ended_while_it_imports() -> None:
+    """The kernel keeps signals from it that it does not handle."""
+    process = await asyncio.create_subprocess_exec(
+        *("unshare", "--fork", "--pid", "--kill-child", sys.executable, "-c", SLOW_IMPORTS),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), ENDS_WITHIN_SECONDS) == b"importing\n"
+        (first,) = psutil.Process(process.pid).children()
+        first.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), ENDS_WITHIN_SECONDS) == 128 + signal.SIGTERM
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_run_without_crds_says_what_to_install(tmp_path: Path) -> None:
