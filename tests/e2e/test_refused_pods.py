@@ -50,6 +50,18 @@ def test_a_pool_and_its_runs_say_that_a_quota_refuses_pods(kubectl: Kubectl) -> 
     assert finished(kubectl, waiting)["status"]["phase"] == "Succeeded"
 
 
+def test_a_pool_says_that_its_template_has_a_field_that_no_pod_has(kubectl: Kubectl) -> None:
+    pool = make_pool(give_program(kubectl, SLOW_FAN_OUT))
+    pool["spec"]["template"]["spec"]["containers"][0]["imagePulPolicy"] = "Never"
+    kubectl.apply_object(pool)
+
+    want = 'strict decoding error: unknown field "spec.containers[0].imagePulPolicy"'
+    eventually(lambda: want in pool_condition(kubectl, "Available").get("message", ""))
+    assert pool_condition(kubectl, "Available")["reason"] == "FailedCreate"
+    kubectl.apply_object(make_pool(SLOW_FAN_OUT.stem))
+    until_available(kubectl)
+
+
 def test_a_pool_and_its_runs_say_that_an_image_is_missing(kubectl: Kubectl) -> None:
     start_pool(kubectl, SLOW_FAN_OUT)
     program = SLOW_FAN_OUT.stem

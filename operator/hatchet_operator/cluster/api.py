@@ -142,8 +142,10 @@ class Api:
         items: list[Json] = page["items"]
         return items
 
-    async def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
-        return await self._write("POST", resource, resource.path(namespace), body)
+    async def create(self, resource: Resource, namespace: str | None, body: Json, *, strict: bool = False) -> Json:
+        """Create an object; ``strict``: unless it has fields that its kind lacks, which else are dropped in silence."""
+        params = {"fieldValidation": "Strict"} if strict else None
+        return await self._write("POST", resource, resource.path(namespace), body, params=params)
 
     async def replace(
         self, resource: Resource, namespace: str | None, name: str, body: Json, *, subresource: str | None = None
@@ -253,7 +255,14 @@ class Api:
                 await asyncio.sleep(back_off(failures, longest_seconds=5))
 
     async def _write(
-        self, method: str, resource: Resource, path: str, body: Json, *, content_type: str = "application/json"
+        self,
+        method: str,
+        resource: Resource,
+        path: str,
+        body: Json,
+        *,
+        params: Params | None = None,
+        content_type: str = "application/json",
     ) -> Json:
         data = orjson.dumps(body)
         async with self._writing:
@@ -262,7 +271,7 @@ class Api:
                     raise Transient(f"{method} {path}: not sent, this operator does not lead any more")
                 self.writes[method, path.rsplit("/", 1)[-1] if path.endswith("/status") else resource.plural] += 1
                 try:
-                    return await self._request(method, path, data=data, content_type=content_type)
+                    return await self._request(method, path, params=params, data=data, content_type=content_type)
                 except Transient as error:
                     if error.status != HTTPStatus.TOO_MANY_REQUESTS or not error.retry_after:
                         raise

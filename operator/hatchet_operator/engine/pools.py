@@ -396,7 +396,8 @@ class Pools:
     async def _create_pod(self, pool: WorkerPool, *, number: int) -> None:
         # Not repeated when no answer comes: its name is generated, so a second try could make a second pod. The watch
         # shows whether it was made, and a moment later it is decided again.
-        pod = await self._api.create(PODS, pool.metadata.namespace, make_pod(pool, self._access, number=number))
+        body = make_pod(pool, self._access, number=number)
+        pod = await self._api.create(PODS, pool.metadata.namespace, body, strict=True)  # as kubectl does
         log.info("pod created", extra={"pool": pool.metadata.name, "pod": pod["metadata"]["name"]})
         if pod["metadata"]["uid"] not in self._deleted_pods:
             ref = ObjectRef(pool.metadata.namespace, pool.metadata.name)

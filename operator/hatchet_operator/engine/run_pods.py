@@ -318,7 +318,7 @@ class RunPods:
         name = body["metadata"]["name"]
         try:
             await self._pools.ensure_secret(ObjectRef(namespace, body["metadata"]["labels"][labels.POOL]))
-            pod = await self._api.until_answered(self._api.create, PODS, namespace, body)
+            pod = await self._api.until_answered(self._api.create, PODS, namespace, body, strict=True)
         except AlreadyExists:
             known.next_number += 1  # unless it turns out to be ours, and the answer to our create was lost
             self._again[run_uid] = True

@@ -72,7 +72,7 @@ class LeaseApi(Api):
 
         return await self._ask("get", read)
 
-    async def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
+    async def create(self, resource: Resource, namespace: str | None, body: Json, *, strict: bool = False) -> Json:
         def create() -> Json:
             if self.server.lease is not None:
                 raise AlreadyExists("there is one", status=409)

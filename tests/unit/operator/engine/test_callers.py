@@ -42,7 +42,7 @@ class ScriptedApi(Api):
         self.status: Json | None = None
         self.pods: dict[str, Json] = {"a": make_pod()}
 
-    async def create(self, resource: Resource, namespace: str | None, body: Json) -> Json:
+    async def create(self, resource: Resource, namespace: str | None, body: Json, *, strict: bool = False) -> Json:
         self.reviews += 1
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
