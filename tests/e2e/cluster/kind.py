@@ -1,6 +1,9 @@
 """The cluster of kind, where a Docker engine answers. Its node is a container in which systemd keeps things up.
 
-So to kill is more than a signal: the control plane's static pods come back unless their manifests are away.
+So to kill is more than a signal: the control plane's static pods come back unless their manifests are away, and the
+services unless systemd is told to leave them.
+
+    HATCHET_TEST_KIND_CONFIG    file for `kind create cluster --config`: another image of the node, patches, mounts
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from pathlib import Path
 from tests.e2e.cluster.binaries import cache_folder
 from tests.e2e.cluster.errors import ClusterError
 
+CONFIG_VARIABLE = "HATCHET_TEST_KIND_CONFIG"
+
 _NAME = "hatchet-e2e"
 _NODE = f"{_NAME}-control-plane"
 _STATIC_PODS = {
@@ -22,9 +27,10 @@ _STATIC_PODS = {
     "controller-manager": "kube-controller-manager",
     "scheduler": "kube-scheduler",
 }
-_SERVICES = {"containerd": "containerd", "kubelet": "kubelet"}
+_SERVICES = ("containerd", "kubelet")
 _MANIFESTS = "/etc/kubernetes/manifests"
 _AWAY = "/etc/kubernetes/away"
+_START_SECONDS = 120
 
 
 def docker_answers() -> bool:
@@ -47,12 +53,23 @@ class KindCluster:
         """Make the cluster and return once its node is ready.
 
         Raises:
-            ClusterError: kind is missing, or says no; a cluster of that name may be there already.
+            ClusterError: kind or kubectl is missing, kind says no, or the node is not ready in time.
         """
-        if shutil.which("kind") is None:
-            raise ClusterError("Docker is here but kind is not: https://kind.sigs.k8s.io, or set KUBECONFIG")
+        for program in ("kind", "kubectl"):
+            if shutil.which(program) is None:
+                raise ClusterError(f"Docker is here but {program} is not: https://kind.sigs.k8s.io, or set KUBECONFIG")
+        if _NAME in _run("kind", "get", "clusters").split():
+            raise ClusterError(f"kind's cluster {_NAME} is up already; python -m tests.e2e.cluster down ends it")
         self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
-        _run("kind", "create", "cluster", f"--name={_NAME}", f"--kubeconfig={self.kubeconfig}", "--wait=120s")
+        given = os.environ.get(CONFIG_VARIABLE)
+        options = [f"--config={given}"] if given else []
+        _run("kind", "create", "cluster", f"--name={_NAME}", f"--kubeconfig={self.kubeconfig}", *options)
+        try:
+            self._wait_until_ready()
+        except ClusterError as error:
+            logs = "".join(f"\n--- {name}\n{text}" for name, text in self.logs())
+            self.down()
+            raise ClusterError(f"{error}{logs}") from error
 
     def down(self) -> None:
         """Remove the cluster; harmless when there is none."""
@@ -73,43 +90,59 @@ class KindCluster:
 
     def kill_container(self, container: str) -> None:
         """Kill -9 a container's first process, which nothing within the container can."""
-        _run(*f"docker exec {_NODE} ctr --namespace=k8s.io tasks kill --signal=SIGKILL {container}".split())
+        _run_in_node("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", container)
 
     def kill(self, component: str) -> None:
         """Kill a component the hard way; it stays dead until `start`."""
-        if program := _STATIC_PODS.get(component):
+        if component == "etcd":
+            # Not by its manifest: the kubelet would ask for the deletion of the pod's mirror, again and again, of an
+            # API server that takes half a minute to say no, and see the manifest back minutes later. To start the
+            # kubelet anew takes as long. So it is frozen, and its probes with it.
+            _run_in_node("sh", "-c", "pkill -STOP -x kubelet && pkill -KILL -x -f 'etcd .*'")
+        elif program := _STATIC_PODS.get(component):
             manifest = f"{program}.yaml"
             script = f"mkdir -p {_AWAY} && mv {_MANIFESTS}/{manifest} {_AWAY}/ && pkill -KILL -x -f '{program} .*'"
-            _run("docker", "exec", _NODE, "sh", "-c", script)
+            _run_in_node("sh", "-c", script)
         else:
-            service = self._service(component)
-            _run("docker", "exec", _NODE, "systemctl", "mask", "--runtime", service)
-            _run("docker", "exec", _NODE, "systemctl", "kill", "--signal=KILL", service)
+            service = self._service(component)  # systemd would start it anew a second after it was killed
+            _run_in_node("sh", "-c", f"pkill -KILL -x {service} && systemctl stop {service}")
 
     def start(self, component: str) -> None:
         """Start a component that was killed."""
-        if program := _STATIC_PODS.get(component):
-            _run("docker", "exec", _NODE, "mv", f"{_AWAY}/{program}.yaml", f"{_MANIFESTS}/")
+        if component == "etcd":
+            _run_in_node("pkill", "-CONT", "-x", "kubelet")
+        elif program := _STATIC_PODS.get(component):
+            _run_in_node("mv", f"{_AWAY}/{program}.yaml", f"{_MANIFESTS}/")
         else:
-            service = self._service(component)
-            _run("docker", "exec", _NODE, "systemctl", "unmask", "--runtime", service)
-            _run("docker", "exec", _NODE, "systemctl", "start", service)
+            _run_in_node("systemctl", "start", self._service(component))
 
     def logs(self) -> Iterator[tuple[str, str]]:
-        """The end of the node's log."""
-        done = subprocess.run(
-            ["docker", "exec", _NODE, "journalctl", "--no-pager", "--lines=60"], capture_output=True, text=True
-        )
-        yield _NODE, done.stdout + done.stderr
+        """The end of the node's log, and of its static pods' logs."""
+        scripts = {_NODE: "journalctl --no-pager --lines=60"}
+        for component, program in _STATIC_PODS.items():
+            scripts[component] = f"tail -q -n 30 /var/log/pods/kube-system_{program}-{_NODE}_*/*/*.log"
+        for name, script in scripts.items():
+            done = subprocess.run(["docker", "exec", _NODE, "sh", "-c", script], capture_output=True, text=True)
+            yield name, done.stdout + done.stderr
+
+    def _wait_until_ready(self) -> None:
+        """kind's own --wait ends with a mere warning when the node is not ready in time."""
+        kubectl = ("kubectl", f"--kubeconfig={self.kubeconfig}")
+        _run(*kubectl, "wait", "--for=condition=Ready", f"node/{_NODE}", f"--timeout={_START_SECONDS}s")
+        _run(*kubectl, "wait", "--for=create", "serviceaccount/default", f"--timeout={_START_SECONDS}s")
 
     def _service(self, component: str) -> str:
-        try:
-            return _SERVICES[component]
-        except KeyError:
-            raise ClusterError(f"no component {component} (there are {', '.join(self.components)})") from None
+        if component not in _SERVICES:
+            raise ClusterError(f"no component {component} (there are {', '.join(self.components)})")
+        return component
 
 
-def _run(*command: str) -> None:
+def _run_in_node(*command: str) -> None:
+    _run("docker", "exec", _NODE, *command)
+
+
+def _run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ClusterError(f"{' '.join(command)} failed with {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
