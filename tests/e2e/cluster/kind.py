@@ -62,14 +62,17 @@ class KindCluster:
             raise ClusterError(f"kind's cluster {_NAME} is up already; python -m tests.e2e.cluster down ends it")
         self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         given = os.environ.get(CONFIG_VARIABLE)
-        options = [f"--config={given}"] if given else []
-        _run("kind", "create", "cluster", f"--name={_NAME}", f"--kubeconfig={self.kubeconfig}", *options)
+        options = [f"--name={_NAME}", f"--kubeconfig={self.kubeconfig}", *([f"--config={given}"] if given else [])]
         try:
+            _run("kind", "create", "cluster", "--retain", *options)
             self._wait_until_ready()
-        except ClusterError as error:
+        except BaseException as error:
             logs = "".join(f"\n--- {name}\n{text}" for name, text in self.logs())
             self.down()
-            raise ClusterError(f"{error}{logs}") from error
+            if isinstance(error, ClusterError):
+                hint = f"\n{CONFIG_VARIABLE} may name a file with another image" if "pull image" in str(error) else ""
+                raise ClusterError(f"{error}{hint}{logs}") from error
+            raise
 
     def down(self) -> None:
         """Remove the cluster; harmless when there is none."""
@@ -117,13 +120,14 @@ class KindCluster:
             _run_in_node("systemctl", "start", self._service(component))
 
     def logs(self) -> Iterator[tuple[str, str]]:
-        """The end of the node's log, and of its static pods' logs."""
+        """The end of the node's log, and of its static pods' logs; nothing when there is no node."""
         scripts = {_NODE: "journalctl --no-pager --lines=60"}
         for component, program in _STATIC_PODS.items():
             scripts[component] = f"tail -q -n 30 /var/log/pods/kube-system_{program}-{_NODE}_*/*/*.log"
         for name, script in scripts.items():
             done = subprocess.run(["docker", "exec", _NODE, "sh", "-c", script], capture_output=True, text=True)
-            yield name, done.stdout + done.stderr
+            if done.stdout:
+                yield name, done.stdout
 
     def _wait_until_ready(self) -> None:
         """kind's own --wait ends with a mere warning when the node is not ready in time."""
@@ -142,7 +146,10 @@ def _run_in_node(*command: str) -> None:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise ClusterError(f"{command[0]} is missing, with which this cluster was made, or is to be") from None
     if done.returncode:
         raise ClusterError(f"{' '.join(command)} failed with {done.returncode}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
