@@ -2,7 +2,7 @@
 
 python -m tests.e2e.cluster up                     start it (12 s) and wait until its node is ready
 python -m tests.e2e.cluster load FILE.tar ...      give it images; pods use them with imagePullPolicy: Never
-python -m tests.e2e.cluster exec kubectl get pods  run a command that reaches it, Services and pods included
+python -m tests.e2e.cluster exec kubectl get pods  run a command that reaches it; without Docker, Services and pods too
 python -m tests.e2e.cluster kill apiserver         kill -9 a component, which stays dead until it is started
 python -m tests.e2e.cluster start apiserver
 python -m tests.e2e.cluster down                   end it and remove every trace
