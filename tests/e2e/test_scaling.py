@@ -115,11 +115,11 @@ def test_a_template_that_does_not_start_is_mended_by_the_next_while_runs_go_on(k
 
 def test_each_child_runs_once_when_a_pool_grows_under_load(kubectl: Kubectl) -> None:
     start_pool(kubectl, SLOW_FAN_OUT, minReplicas=1, slots=5)
-    start(kubectl, children=40, seconds=1)
+    start(kubectl, children=100, seconds=1)
     until_children_succeeded(kubectl, 5)
 
     kubectl("scale", f"workerpool/{POOL}", "--replicas=3")
 
-    parent, children = assert_result_is_right(kubectl, children=40)
+    parent, children = assert_result_is_right(kubectl, children=100)
     assert_each_executed_once(kubectl, parent, children)
     assert len({child["status"]["steps"]["work"]["worker"] for child in children_of(kubectl, parent)}) == 3
