@@ -1246,9 +1246,9 @@ async def test_a_pool_is_not_refused_for_what_came_of_an_earlier_one_of_its_name
     earlier = await api.create(POOLS, NAMESPACE, make_pool())
     create = engine.pools._api.create
 
-    async def refuse_late(resource: Resource, namespace: str | None, body: Json) -> Json:
+    async def refuse_late(resource: Resource, namespace: str | None, body: Json, **options: bool) -> Json:
         if resource is not PODS:
-            return await create(resource, namespace, body)
+            return await create(resource, namespace, body, **options)
         engine.pools.observe("DELETED", earlier)  # the watch is quicker than the answer
         monkeypatch.undo()
         raise Refused("being terminated", status=403, causes=frozenset({"NamespaceTerminating"}))

@@ -371,7 +371,8 @@ async def test_deleting_a_run_removes_its_tree_and_tells_everybody(world: Instan
     for action in (root, in_middle, in_leaf):
         await worker.until_cancelled(action)
     for name, result in zip(("r", leaf), await asyncio.gather(*awaiting), strict=True):
-        assert (result.phase, errors_of(result)) == ("Deleted", [f"run {name} was deleted"])
+        assert result.phase == "Deleted"
+        assert errors_of(result)[0].startswith(f"run {name} was deleted")
     result = await worker.result("r")
     assert errors_of(result) == ["run r was deleted, or there never was one"]
 
@@ -397,7 +398,7 @@ async def test_ends_of_runs_as_exceptions(world: Instance) -> None:
     ends = asyncio.create_task(deleted.result())
     await asyncio.wait([ends], timeout=0.2)
     await world.delete_run(str(deleted))
-    with pytest.raises(WorkflowRunDeleted, match=f"^run {deleted} was deleted$"):
+    with pytest.raises(WorkflowRunDeleted, match=f"^run {deleted} was deleted"):
         await ends
     with pytest.raises(WorkflowRunDeleted, match=r"^run nobody was deleted, or there never was one$"):
         await admin.get_workflow_run("nobody").result()
