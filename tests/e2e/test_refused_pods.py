@@ -57,7 +57,8 @@ def test_a_pool_says_that_its_template_has_a_field_that_no_pod_has(kubectl: Kube
 
     want = 'strict decoding error: unknown field "spec.containers[0].imagePulPolicy"'
     eventually(lambda: want in pool_condition(kubectl, "Available").get("message", ""))
-    assert pool_condition(kubectl, "Available")["reason"] == "FailedCreate"
+    valid = pool_condition(kubectl, "Valid")
+    assert (valid["status"], valid["reason"]) == ("False", "InvalidSpec")
     kubectl.apply_object(make_pool(SLOW_FAN_OUT.stem))
     until_available(kubectl)
 
