@@ -79,10 +79,8 @@ def trouble_of(pod: Json) -> str | None:
     status = pod.get("status", {})
     if (unschedulable := _condition(pod, "PodScheduled")).get("reason") == "Unschedulable":
         return _with_details("Unschedulable", unschedulable.get("message"))
-    if status.get("phase") == "Failed" and status.get(
-        "reason"
-    ):  # evicted, say: its containers tell only how they ended
-        return _with_details(status["reason"], status.get("message"))
+    if (failure := _failure_of(pod)) is not None:  # its containers tell only how they ended
+        return failure
     worker = worker_status(pod)
     for container in (*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])):
         if (trouble := _trouble_of_container(container, may_end=container is not worker)) is not None:
@@ -92,9 +90,9 @@ def trouble_of(pod: Json) -> str | None:
 
 def why_ended(pod: Json) -> str | None:
     """Say why the kubelet, a drain, the scheduler or the node's end stopped a Pod as a whole; None: nobody did."""
-    status, disruption = pod.get("status", {}), _condition(pod, "DisruptionTarget")
-    if status.get("phase") == "Failed" and status.get("reason"):
-        return _with_details(status["reason"], status.get("message"))
+    if (failure := _failure_of(pod)) is not None:
+        return failure
+    disruption = _condition(pod, "DisruptionTarget")
     if disruption.get("status") == "True":
         return _with_details(disruption.get("reason") or "DisruptionTarget", disruption.get("message"))
     return None
@@ -158,6 +156,13 @@ def _how_it_ended(ended: Json) -> str:
 
 def _with_details(reason: str, message: str | None) -> str:
     return f"{reason}: {message.rstrip()}" if message else reason
+
+
+def _failure_of(pod: Json) -> str | None:
+    """Say why the kubelet ended a Pod as a whole, as by an eviction."""
+    status = pod.get("status", {})
+    failed = status.get("phase") == "Failed" and status.get("reason")
+    return _with_details(status["reason"], status.get("message")) if failed else None
 
 
 def _condition(pod: Json, type_: str) -> Json:

@@ -261,7 +261,7 @@ class Engine:
         if attempt is None or attempt.ref.namespace != caller.namespace:
             return None
         if not attempt.is_of(caller):
-            if attempt.worker is None and caller.pool_ref == ObjectRef(caller.namespace, attempt.graph.pool or ""):
+            if attempt.worker is None and caller.pool_ref == attempt.pool_ref:
                 # Two may lead for a moment: the other may have given it out, and we will when this worker has a slot.
                 raise NotReady(f'step "{attempt.step.name}" of run "{attempt.ref.name}" is queued; repeat the call')
             raise NotPermitted(f'{caller} was not given step "{attempt.step.name}" of run "{attempt.ref.name}"')
@@ -364,7 +364,7 @@ class Engine:
         """Say why nobody takes an attempt that waits, as far as that is known."""
         if attempt.run_uid is not None:
             return self.run_pods.trouble_of(attempt.run_uid)
-        ref = ObjectRef(attempt.ref.namespace, attempt.graph.pool or "")
+        ref = attempt.pool_ref
         if (trouble := self.pools.trouble_of(ref)) is not None:
             return trouble
         if (pool := self.pools.get(ref)) is None:

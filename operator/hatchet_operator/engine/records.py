@@ -59,7 +59,11 @@ class Attempt:
         """
         if self.worker is not None:
             return self.worker.is_of(caller)
-        return caller.pod_uid is None and caller.pool_ref == ObjectRef(self.ref.namespace, self.graph.pool or "")
+        return caller.pod_uid is None and caller.pool_ref == self.pool_ref
+
+    @property
+    def pool_ref(self) -> ObjectRef:
+        return ObjectRef(self.ref.namespace, self.graph.pool or "")
 
     @property
     def occupies_slot(self) -> bool:

@@ -93,6 +93,15 @@ def secure_operator() -> Iterator[Callable[[trustme.CA], FakeOperator]]:
         fake.stop()
 
 
+def trusting(file: Path, operator: FakeOperator) -> Hatchet:
+    """Make a client that trusts the authorities of a file."""
+    return Hatchet(
+        config=ClientConfig(
+            host_port=operator.address, tls_root_ca_file=str(file), tls_server_name="operator.test", token="t"
+        )
+    )
+
+
 def test_the_way_by_an_old_authority_is_tried_no_more(
     secure_operator: Callable[[trustme.CA], FakeOperator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,11 +112,7 @@ def test_the_way_by_an_old_authority_is_tried_no_more(
     operator = secure_operator(old)
     file = tmp_path / "ca.crt"
     file.write_bytes(old.cert_pem.bytes())
-    hatchet = Hatchet(
-        config=ClientConfig(
-            host_port=operator.address, tls_root_ca_file=str(file), tls_server_name="operator.test", token="t"
-        )
-    )
+    hatchet = trusting(file, operator)
     ask(hatchet)
     secure_operator(new)
     operator.stop()  # its connections with it
@@ -133,11 +138,7 @@ def test_new_calls_trust_the_authorities_that_the_file_has_now(
     operator = secure_operator(old)
     file = tmp_path / "ca.crt"
     file.write_bytes(old.cert_pem.bytes())
-    hatchet = Hatchet(
-        config=ClientConfig(
-            host_port=operator.address, tls_root_ca_file=str(file), tls_server_name="operator.test", token="t"
-        )
-    )
+    hatchet = trusting(file, operator)
     ask(hatchet)
     file.write_bytes(old.cert_pem.bytes() + new.cert_pem.bytes())
     ask(hatchet)
