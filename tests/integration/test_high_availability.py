@@ -56,10 +56,18 @@ class Contender:
     async def until(self, state: str, *, within_seconds: float = 20) -> None:
         await eventually(lambda: self.is_in_state(state), within_seconds=within_seconds)
 
-    async def is_leader_metric(self) -> float:
+    async def metric(self, name: str) -> float:
         _, text = await self.ask("/metrics")
-        line = next(line for line in text.splitlines() if line.startswith("hatchet_operator_is_leader "))
+        line = next(line for line in text.splitlines() if line.startswith(f"hatchet_operator_{name} "))
         return float(line.split()[1])
+
+    async def until_connected(self, workers: int) -> None:
+        """Wait until so many workers have come here: one with a silent leader finds that out within 20 s."""
+
+        async def holds() -> bool:
+            return await self.metric("workers_connected") == workers
+
+        await eventually(holds)
 
 
 class HighlyAvailable(Cluster):
@@ -204,7 +212,7 @@ async def until_some_children_are_done(cluster: HighlyAvailable, parent: str) ->
 
 async def test_the_leader_crashes_in_the_middle_of_a_fan_out(cluster: HighlyAvailable) -> None:
     leader, standby = await cluster.start_both()
-    assert [await each.is_leader_metric() for each in (leader, standby)] == [1, 0]
+    assert [await each.metric("is_leader") for each in (leader, standby)] == [1, 0]
     await cluster.start_pool(replicas=2)
     await cluster.create_run("run", children=CHILDREN)
     await until_some_children_are_done(cluster, "run")
@@ -245,7 +253,8 @@ async def test_a_leader_that_was_frozen_changes_nothing_when_it_wakes(cluster: H
     await cluster.fault_fired(within_seconds=20)
     leader.process.signal(signal.SIGSTOP)
     await cluster.until_led_by(standby)
-    await cluster.until_executing("process", CHILDREN)  # workers have left the silent one and go on with the other
+    await standby.until_connected(2)  # until then, what a worker has to tell it changes runs
+    await cluster.until_executing("process", CHILDREN)
 
     async def is_quiet() -> bool:
         before = await cluster.versions()
@@ -256,7 +265,7 @@ async def test_a_leader_that_was_frozen_changes_nothing_when_it_wakes(cluster: H
     before = await cluster.versions()
     leader.process.signal(signal.SIGCONT)
     await leader.until("standby")
-    assert await leader.is_leader_metric() == 0
+    assert await leader.metric("is_leader") == 0
     assert await cluster.versions() == before
     assert await cluster.holder() == standby.name
 
@@ -279,7 +288,7 @@ async def test_a_leader_without_api_server_stands_down_and_comes_back(cluster: H
     await asyncio.sleep(LEASE_SECONDS)  # so that the Lease is over for everybody
     cluster.server.signal(signal.SIGCONT)
     await assert_done_once(cluster, "run", children=CHILDREN, within_seconds=40)
-    assert sorted([await each.is_leader_metric() for each in (leader, standby)]) == [0, 1]
+    assert sorted([await each.metric("is_leader") for each in (leader, standby)]) == [0, 1]
 
 
 async def test_both_crash_and_one_is_started_again(cluster: HighlyAvailable) -> None:
