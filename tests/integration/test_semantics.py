@@ -184,11 +184,11 @@ async def test_a_timeout_without_retries_is_final(world: Instance, worker: Scrip
 
 
 async def test_a_timeout_with_retries_is_told_and_then_retried_once(world: Instance, worker: ScriptedWorker) -> None:
+    began = time.monotonic()  # before it is given out: how long that takes to arrive is nobody's promise
     first = await start(world, worker, timeout="300ms", retries=1)
-    began = time.monotonic()
     await worker.until_cancelled(first)
     second = await worker.next()
-    assert time.monotonic() - began > 0.6  # 0.3 s and the grace of 0.4 s, less what it took to arrive
+    assert time.monotonic() - began > 0.69  # 0.3 s and the grace of 0.4 s, by the operator's clock
     assert second.retry_count == 1
     await worker.until_cancelled(second)
     status = await world.finished("r")
@@ -196,21 +196,23 @@ async def test_a_timeout_with_retries_is_told_and_then_retried_once(world: Insta
     assert worker.has_nothing_new
 
 
-async def test_a_completion_within_the_grace_counts(world: Instance, worker: ScriptedWorker) -> None:
-    action = await start(world, worker, timeout="300ms", retries=1)
-    await worker.until_cancelled(action)
-    await worker.complete(action)
-    status = await world.finished("r")
-    assert (status["phase"], step_of(status)["attempt"]) == ("Succeeded", 0)
-    assert "output" not in step_of(status)
-    assert worker.has_nothing_new
+async def test_a_completion_within_the_grace_counts() -> None:
+    async with running_operator(cancel_grace=3600) as world:
+        worker = await world.scripted()
+        action = await start(world, worker, timeout="300ms", retries=1)
+        await worker.until_cancelled(action)
+        await worker.complete(action)
+        status = await world.finished("r")
+        assert (status["phase"], step_of(status)["attempt"]) == ("Succeeded", 0)
+        assert "output" not in step_of(status)
+        assert worker.has_nothing_new
 
 
 async def test_a_timeout_can_be_refreshed(world: Instance, worker: ScriptedWorker) -> None:
-    action = await start(world, worker, timeout="500ms")
+    action = await start(world, worker, timeout="4s")  # in which the call has to arrive
     request = wire.RefreshTimeoutRequest(task_run_external_id=action.task_run_external_id, increment_timeout_by="1m")
     await worker.call(worker.dispatcher.RefreshTimeout, request)
-    await asyncio.sleep(0.8)  # what is tested is that nothing happens
+    await asyncio.sleep(4.3)  # what is tested is that nothing happens
     assert worker.cancelled == []
     await worker.complete(action, {"n": 1})
     assert (await world.finished("r"))["phase"] == "Succeeded"
@@ -221,7 +223,7 @@ async def test_steps_learn_of_their_timeout(world: Instance) -> None:
 
     @hatchet.workflow()
     class Slow:
-        @hatchet.step(timeout="200ms")
+        @hatchet.step(timeout="4s")  # in which both have to begin
         async def coroutine(self, context: Context) -> None:
             try:
                 await asyncio.sleep(60)
@@ -229,7 +231,7 @@ async def test_steps_learn_of_their_timeout(world: Instance) -> None:
                 ended.append("coroutine")
                 raise
 
-        @hatchet.step(timeout="200ms")
+        @hatchet.step(timeout="4s")
         def thread(self, context: Context) -> None:
             while not context.done():
                 time.sleep(0.01)
@@ -259,6 +261,7 @@ async def test_a_workflow_without_a_worker_fails_and_says_whose_is_missing(
 async def test_a_long_healthy_queue_is_not_an_error(world: Instance, worker: ScriptedWorker) -> None:
     await worker.put_workflow("etl", schedule_timeout="200ms")
     await worker.start(slots=1)
+    await world.until(lambda: world.connected() == 1)
     await world.create_run("first", "etl")
     busy = await worker.next()
     await world.create_run("second", "etl")
@@ -273,6 +276,7 @@ async def test_a_queue_can_be_an_error_if_a_person_wants_it(world: Instance, wor
     await world.create_workflow("etl", scheduleTimeoutCounts="Queue", scheduleTimeout="200ms")
     await worker.put_workflow("etl")
     await worker.start(slots=1)
+    await world.until(lambda: world.connected() == 1)
     await world.create_run("first", "etl")
     await worker.next()
     await world.create_run("second", "etl")
@@ -554,16 +558,16 @@ async def test_a_retried_parent_that_awaits_again_does_not_starve_its_child(worl
 
     @hatchet.workflow()
     class Parent:
-        @hatchet.step(timeout="400ms", retries=1)
+        @hatchet.step(timeout="3s", retries=1)
         async def spawn(self, context: Context) -> dict[str, Any]:
-            child = await context.aio.spawn_workflow("Child", {}, key="c")
             if context.retry_count() > 0:
                 await context.aio.refresh_timeout("1m")
+            child = await context.aio.spawn_workflow("Child", {}, key="c")
             return await child.result()
 
     @hatchet.workflow()
     class Child:
-        @hatchet.step(retries=1, backoff_factor=1.5)
+        @hatchet.step(retries=1, backoff_factor=5)
         async def work(self, context: Context) -> dict[str, Any]:
             if context.retry_count() == 0:
                 raise RuntimeError("once more, after the parent timed out")
@@ -629,7 +633,7 @@ async def test_running_workflows_from_outside(world: Instance) -> None:
         one = admin.run_workflow("Etl", {"n": 0}, {"additional_metadata": {"team": "data"}})
         many = admin.run_workflows([{"workflow_name": "Etl", "input": {"n": n}} for n in (1, 2)])
         found = [admin.get_workflow_run(str(ref)) for ref in (one, *many)]
-        return [ref.sync_result(timeout=10)["work"] for ref in found]
+        return [ref.sync_result(timeout=60)["work"] for ref in found]
 
     want = [{"n": 0, "team": "data"}, {"n": 1, "team": None}, {"n": 2, "team": None}]
     assert await asyncio.to_thread(outside) == want
