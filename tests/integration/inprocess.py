@@ -102,6 +102,13 @@ class Instance:
         self._stack.push_async_callback(worker.close)
         return worker
 
+    def fall_silent(self, worker: ScriptedWorker) -> None:
+        """Have nothing been heard of a worker for longer than the operator waits, however long that is."""
+        registry = self.engine.registry
+        known = registry._workers[worker.id]
+        known.last_seen -= 3600
+        registry._check_silence(known, asyncio.get_running_loop().time())
+
     # --- Objects
 
     async def create_run(self, name: str, workflow: str, input: Json | None = None, **spec: Any) -> Json:  # the field
@@ -191,8 +198,19 @@ class Instance:
 
         await self.until(seen)
 
-    async def condition(self, name: str, kind: str, *, of: Callable[[str], Awaitable[Json]] | None = None) -> Json:
-        """Wait until an object (by default a run) has a condition; return it."""
+    async def until_pool_seen(self, name: str = POOL) -> None:
+        """Wait until the operator knows a WorkerPool: until then a run that needs it says that there is none."""
+        await self.until(lambda: ObjectRef(NAMESPACE, name) in self.engine.pools)
+
+    async def condition(
+        self,
+        name: str,
+        kind: str,
+        *,
+        status: str | None = None,
+        of: Callable[[str], Awaitable[Json]] | None = None,
+    ) -> Json:
+        """Wait until an object (by default a run) has a condition, with this status if one is given; return it."""
         read = of or self.run
         found: Json = {}
 
@@ -200,7 +218,7 @@ class Instance:
             nonlocal found
             conditions = (await read(name)).get("status", {}).get("conditions", [])
             found = next((condition for condition in conditions if condition["type"] == kind), {})
-            return bool(found)
+            return bool(found) and status in (None, found["status"])
 
         await eventually(has, within_seconds=SECONDS)
         return found

@@ -519,8 +519,8 @@ async def test_overrides_of_steps_that_are_not_there(world: Instance, worker: Sc
     await world.patch_workflow("etl", steps={"wrok": {"retries": 1}})
     want = "spec.steps overrides wrok, which the workflow does not have (it has: work)"
     assert await world.event("etl", "UnknownStep") == want
-    condition = await world.condition("etl", "Valid", of=world.workflow)
-    assert (condition["status"], condition["reason"], condition["message"]) == ("False", "UnknownStep", want)
+    condition = await world.condition("etl", "Valid", status="False", of=world.workflow)
+    assert (condition["reason"], condition["message"]) == ("UnknownStep", want)
     await world.create_run("r", "etl")
     await worker.complete(await worker.next())
     assert (await world.finished("r"))["phase"] == "Succeeded"
@@ -620,7 +620,7 @@ def has_lost(world: Instance, workers: int) -> bool:
 
 
 async def test_a_worker_that_dies_in_the_middle() -> None:
-    async with running_operator(worker_silent=0.5, max_losses=2) as world:
+    async with running_operator(max_losses=2) as world:
         for losses in range(2):
             worker = await world.scripted()
             await worker.put_workflow("etl", [{"retries": 3}])
@@ -629,7 +629,8 @@ async def test_a_worker_that_dies_in_the_middle() -> None:
                 await world.create_run("r", "etl")
             action = await worker.next()
             assert action.retry_count == 0
-            await worker.close()  # and is silent from now on; the next one would be dead with it if it came at once
+            await worker.close()
+            world.fall_silent(worker)
             await world.until(partial(has_lost, world, losses + 1))
         status = await world.finished("r")
         assert (status["phase"], status["reason"]) == ("Failed", "WorkerLost")

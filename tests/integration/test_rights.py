@@ -17,9 +17,10 @@ import pytest
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.certificates import make_authority
 from hatchet_operator.cluster.api import Api, Endpoint
-from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS
+from hatchet_operator.cluster.kinds import LEASES, PODS, POOLS, SECRETS
 from hatchet_operator.engine.engine import _KEY_SECRET
 from hatchet_operator.engine.tls import CA_SECRET
+from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.settings import Tls
 from hatchet_sdk import ClientConfig
@@ -79,7 +80,6 @@ async def rights_used(served: str | None) -> set[Right]:
         "leader_election": True,
         "grpc_service": RELEASE,
         "token_audience": AUDIENCE,
-        "worker_silent": 1.0,
         "rejoin": 0.2,
         "running_after": 0.1,
     }
@@ -123,7 +123,14 @@ async def workflows_of_a_worker_outside(instance: Instance) -> None:
     await worker.start()
     registered = wire.WorkerRegisterRequest(worker_name="scripted", worker_id=worker.id, actions=["a:b"], slots=1)
     await worker.call(worker.dispatcher.Register, registered)
-    await worker.close()  # and after a second its Lease goes
+    await worker.close()
+    instance.fall_silent(worker)
+    await eventually(lambda: has_no_lease_of_a_worker(instance))
+
+
+async def has_no_lease_of_a_worker(instance: Instance) -> bool:
+    leases, _ = await instance.api.list_all(LEASES, NAMESPACE, label_selector=labels.POOL)
+    return not leases
 
 
 async def runs_and_children(instance: Instance) -> None:
