@@ -28,6 +28,7 @@ async def create_pool(world: Instance, **spec: Any) -> None:
         "spec": {"template": {"spec": pod}, **spec},
     }
     await world.api.create(POOLS, NAMESPACE, body)
+    await world.until_pool_seen()
 
 
 async def one_pod(world: Instance) -> str:
@@ -52,6 +53,16 @@ async def tell(world: Instance, pod: str, reason: str, message: str, *, last_lin
     await world.api.patch(
         PODS, NAMESPACE, pod, {"status": {"phase": "Pending", "containerStatuses": [state]}}, subresource="status"
     )
+
+
+async def until_pool_has_trouble(world: Instance, *words: str) -> None:
+    """Wait until the operator knows why the pool's pod does not start: a run keeps the first words that it is told."""
+
+    def is_known() -> bool:
+        trouble = world.engine.pools.trouble_of(ObjectRef(NAMESPACE, POOL))
+        return trouble is not None and all(word in trouble for word in words)
+
+    await world.until(is_known)
 
 
 def is_suspended(world: Instance, workflow: str) -> bool:
@@ -106,6 +117,7 @@ async def test_other_words_are_not_written_at_once_and_none_stay_when_a_worker_c
         await until_told(world, "r", "no such image")
         told = await world.run("r")
         await tell(world, pod, "ErrImagePull", "no such registry")
+        await until_pool_has_trouble(world, "no such registry")
         await world.create_run("later", "etl")
         await until_told(world, "later", "no such registry")
         assert await world.run("r") == told
@@ -144,7 +156,7 @@ async def test_a_run_that_begins_to_wait_when_the_trouble_is_old_is_told_it() ->
         await (await world.scripted()).put_workflow("etl")
         await create_pool(world)
         await tell(world, await one_pod(world), "ErrImagePull", "no such image")
-        await world.until(lambda: world.engine.pools.trouble_of(ObjectRef(NAMESPACE, POOL)) is not None)
+        await until_pool_has_trouble(world)
         await world.create_run("r", "etl")
         await until_told(world, "r", "no such image")
 
@@ -191,6 +203,7 @@ async def test_the_schedule_timeout_says_it_too() -> None:
         await worker.put_workflow("etl")
         await create_pool(world)
         await tell(world, await one_pod(world), "ErrImagePull", "no such image")
+        await until_pool_has_trouble(world)
         await world.create_run("r", "etl")
         status = await world.finished("r")
         assert (status["phase"], status["reason"]) == ("Failed", "SchedulingTimedOut")
