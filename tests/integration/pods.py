@@ -69,13 +69,14 @@ class Pods:
         await eventually(is_there, within_seconds=NODE_SECONDS)
         return file.read_text()
 
-    async def finished(self, run: str) -> Json:
+    async def finished(self, run: str, *, execution: int = 0) -> Json:
         status: Json = {}
 
         async def is_final() -> bool:
             nonlocal status
             status = (await self.instance.run(run)).get("status", {})
-            return status.get("phase") in ("Succeeded", "Failed", "Cancelled")
+            is_done = status.get("phase") in ("Succeeded", "Failed", "Cancelled")
+            return is_done and status.get("execution", 0) >= execution
 
         try:
             await eventually(is_final, within_seconds=NODE_SECONDS)
@@ -99,6 +100,14 @@ class Pods:
             except psutil.Error:
                 continue  # it is ending just now
         return found
+
+    async def until_no_process(self, pod: str) -> None:
+        """Wait until a pod's processes are dead: the node hears of its deletion as the operator's next pod does."""
+
+        async def are_dead() -> bool:
+            return not self.processes(pod)
+
+        await eventually(are_dead, within_seconds=NODE_SECONDS)
 
 
 def make_pool(directory: Path, *, command: list[str] | None = None) -> Json:

@@ -232,7 +232,9 @@ class Cluster:
             stop.set()
             await running
 
-    async def create_pod(self, program: str, *, name: str = "pod", policy: str = "Always", **container: Any) -> Json:
+    async def create_pod(
+        self, program: str, *, name: str = "pod", policy: str = "Always", grace_seconds: int = 1, **container: Any
+    ) -> Json:
         command = [sys.executable, "-u", "-c", textwrap.dedent(program)]
         return await self.api.create(
             PODS,
@@ -243,7 +245,7 @@ class Cluster:
                 "metadata": {"name": name, "labels": {"app": "x"}},
                 "spec": {
                     "restartPolicy": policy,
-                    "terminationGracePeriodSeconds": 1,
+                    "terminationGracePeriodSeconds": grace_seconds,
                     "containers": [{"name": "main", "image": "none", "command": command} | container],
                 },
             },
@@ -335,7 +337,7 @@ class TestPods:
             time.sleep(600)
         """
         async with cluster.node():
-            await cluster.create_pod(program)
+            await cluster.create_pod(program, grace_seconds=30)
             await until(lambda: ("pod", "up") in cluster.lines)
             await cluster.api.delete(PODS, "default", "pod")
             await eventually(cluster.is_gone)
@@ -349,7 +351,10 @@ class TestPods:
             await eventually(cluster.is_gone)
             assert gone(int(cluster.lines[0][1]))
 
-    async def test_a_stopping_node_leaves_no_process_and_says_so(self, cluster: Cluster) -> None:
+    async def test_a_stopping_node_leaves_no_process_and_says_so(
+        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hatchet_operator.localnode.node._FAREWELL_SECONDS", 20.0)
         async with cluster.node():
             await cluster.create_pod(FAMILY)
             await until(lambda: len(cluster.lines) == 1)
