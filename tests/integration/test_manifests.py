@@ -19,6 +19,7 @@ from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.dev.one_run import make_run
 from hatchet_operator.errors import NotFound
+from hatchet_operator.resources import labels
 from tests.integration.commands import ENDS_WITHIN_SECONDS, install_crds, running, stdout_of
 from tests.kube.client import APPLY_PATCH
 from tests.kube.client import Api as RawApi
@@ -181,10 +182,11 @@ class Program:
             await self.api.delete(PODS, NAMESPACE, name)
 
         async def holds() -> bool:
-            now = {pod["metadata"]["name"] for pod in await self.pods()}
-            return bool(now) and not now & old
+            now = [pod["metadata"] for pod in await self.pods()]
+            is_kept = all(labels.REGISTRATION in pod.get("annotations", {}) for pod in now)
+            return bool(now) and is_kept and not old & {pod["name"] for pod in now}
 
-        await eventually(holds)
+        await eventually(holds)  # until then, the pool's status may still be about the old ones
         await self.until_registered()
 
     async def until_registered(self) -> None:
