@@ -362,7 +362,7 @@ async def test_a_run_that_is_to_be_executed_again_outlives_the_end_of_its_ttl(
     monkeypatch.setattr(engine._api, "delete", execute_again_and_delete)
     await api.create(RUNS, NAMESPACE, make_run("run"))
     await finish(api, "run", at=datetime.now(UTC) - timedelta(days=2))
-    await until(lambda: requests_to(server, "delete", "workflowruns") == 1)
+    await until(lambda: requests_to(server, "delete", "workflowruns") >= 1)
     await asyncio.gather(*engine.runs._tasks)
     assert (await api.get(RUNS, NAMESPACE, "run"))["spec"]["execution"] == 1
 
