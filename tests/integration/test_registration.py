@@ -37,7 +37,7 @@ async def remove_everything(cluster: Cluster) -> None:
     await eventually(is_gone)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_a_crash_at_any_write_leads_to_a_pool_that_works(cluster: Cluster) -> None:
     await cluster.start_node()
     await cluster.start_operator()

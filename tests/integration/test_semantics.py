@@ -58,7 +58,7 @@ async def start(world: Instance, worker: ScriptedWorker, **step: Any) -> wire.As
 
 
 async def test_a_diamond(world: Instance) -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     @hatchet.workflow()
     class Diamond:
