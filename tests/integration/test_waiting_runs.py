@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,8 @@ import aiohttp
 import pytest
 
 from hatchet_operator.cluster.api import Json
-from hatchet_operator.cluster.kinds import PODS, POOLS, WORKFLOWS
+from hatchet_operator.cluster.kinds import PODS, POOLS, WORKFLOWS, Resource
+from hatchet_operator.decisions.pooling import trouble_of
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.names import ObjectRef
 from tests.integration.inprocess import NAMESPACE, POOL, Instance, running_operator
@@ -104,6 +106,36 @@ async def test_an_image_that_is_not_there_is_told(execution: str) -> None:
         assert (pod == "r") is (execution == "Pod")
         await tell(world, pod, "ErrImagePull", "no such image")
         await until_told(world, "r", f"pod {pod}: ErrImagePull: no such image")
+
+
+async def test_what_the_watch_showed_of_a_pod_is_newer_than_the_answer_to_its_create(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        create = world.engine._api.create
+        is_shown = asyncio.Event()
+
+        async def create_and_answer_late(kind: Resource, *arguments: Any, **named: Any) -> Json:
+            created = await create(kind, *arguments, **named)
+            if kind is PODS:
+                await is_shown.wait()
+            return created
+
+        monkeypatch.setattr(world.engine._api, "create", create_and_answer_late)
+        await world.create_workflow("etl", execution="Pod")
+        await (await world.scripted()).put_workflow("etl")
+        await create_pool(world, minReplicas=0, maxReplicas=1)
+        await world.create_run("r", "etl")
+        pod = await world.api.get(PODS, NAMESPACE, await one_pod(world))
+        await tell(world, "r", "ErrImagePull", "no such image")
+
+        def is_known() -> bool:
+            known = world.engine.run_pods._pod(pod["metadata"]["uid"])
+            return known is not None and trouble_of(known.obj) is not None
+
+        await world.until(is_known)
+        is_shown.set()
+        await until_told(world, "r", "pod r: ErrImagePull: no such image")
 
 
 async def test_other_words_are_not_written_at_once_and_none_stay_when_a_worker_comes() -> None:

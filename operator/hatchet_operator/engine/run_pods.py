@@ -332,7 +332,7 @@ class RunPods:
         else:
             log.info("pod of run created", extra={"run": str(record.ref), "pod": name})
         known.refusals, known.refused = 0, None
-        if run_uid_of(pod) == run_uid:
+        if run_uid_of(pod) == run_uid and pod["metadata"]["uid"] not in known.pods:  # or the watch showed a newer one
             self.observe_pod("ADDED", pod)
 
     def _refuse(self, run_uid: str, known: _PodsOfRun, why: str) -> None:
