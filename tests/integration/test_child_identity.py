@@ -14,7 +14,7 @@ import pytest
 from grpc import StatusCode
 
 from hatchet_operator.cluster.kinds import RUNS
-from hatchet_operator.resources.names import child_run_name, root_run_name
+from hatchet_operator.resources.names import ObjectRef, child_run_name, root_run_name
 from hatchet_sdk import Context, Hatchet, SpawnConflict, WorkflowNotFound, WorkflowRunCancelled, WorkflowRunFailed
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
@@ -60,6 +60,18 @@ async def refusal(call: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value
+
+
+async def begin_deletion(world: Instance, name: str) -> None:
+    """Delete a run that a finalizer keeps, and wait until the operator has seen that."""
+    await world.hold_deletion(name)
+    await world.delete_run(name)
+
+    def is_seen() -> bool:
+        record = world.engine.store.get(ObjectRef(NAMESPACE, name))
+        return record is not None and record.run.metadata.deletion_timestamp is not None
+
+    await world.until(is_seen)
 
 
 async def children(world: Instance) -> list[str]:
@@ -324,8 +336,7 @@ async def test_a_child_that_is_being_deleted_is_never_returned(world: Instance, 
     name = await worker.spawn(parent, key="a")
     await worker.complete(await worker.next(), {"n": 1})
     old = (await world.run(name))["metadata"]["uid"]
-    await world.hold_deletion(name)
-    await world.delete_run(name)
+    await begin_deletion(world, name)
     spawning = asyncio.create_task(worker.spawn(parent, key="a"))
     done, _ = await asyncio.wait([spawning], timeout=0.5)
     assert not done
@@ -341,10 +352,9 @@ async def test_nobody_spawns_after_the_wait_when_the_parent_ended_meanwhile(
 ) -> None:
     parent = await start_parent(world, worker)
     name = await worker.spawn(parent, key="a")
-    await world.hold_deletion(name)
-    await world.delete_run(name)
+    await begin_deletion(world, name)
     spawning = asyncio.create_task(worker.spawn(parent, key="a"))
-    await asyncio.wait([spawning], timeout=0.3)
+    await world.until(lambda: ObjectRef(NAMESPACE, name) in world.engine.spawning._creating)
     await world.patch_run("p", cancelled=True)
     await world.finished("p")
     await world.release_deletion(name)
@@ -388,9 +398,7 @@ async def test_a_spawn_of_a_finished_run_is_refused(world: Instance, worker: Scr
 
 async def test_a_spawn_of_a_run_that_is_being_deleted_is_refused(world: Instance, worker: ScriptedWorker) -> None:
     parent = await start_parent(world, worker)
-    await world.hold_deletion("p")
-    await world.delete_run("p")
-    await world.until(lambda: any(record.run.metadata.deletion_timestamp is not None for record in world.engine.store))
+    await begin_deletion(world, "p")
     error = await refusal(worker.spawn(parent, key="a"))
     assert error.code() is StatusCode.FAILED_PRECONDITION
     assert error.details() == 'run "p" is being deleted, so its step can spawn nothing'
