@@ -6,8 +6,8 @@ from tests.integration.harness import Cluster, fan_out_results, output_of, phase
 
 
 async def test_a_fan_out_of_ten_costs_two_api_writes_a_child(cluster: Cluster) -> None:
-    # A slow machine must not add writes of Running and of counts, which come by the clock.
-    await cluster.start_operator(running_after=60, children_every=60)
+    # A slow machine must not add writes of Running, of counts and of waiting, which come by the clock.
+    await cluster.start_operator(running_after=60, children_every=60, waiting_told_after=60)
     await cluster.start_worker()
     before = await cluster.writes()
     await cluster.create_run("fan", children=10)
