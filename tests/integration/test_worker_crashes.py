@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -155,29 +157,41 @@ async def test_a_deleted_pod_finishes_what_it_has_and_another_takes_its_place(po
 
 
 async def test_a_result_of_a_worker_that_was_given_up_changes_nothing(cluster: Cluster) -> None:
-    await cluster.start_operator(worker_silent=1)
+    await cluster.start_operator(worker_silent=5)
     async with (
         raw_worker(cluster.grpc_address, cluster.token()) as silent,
         raw_worker(cluster.grpc_address, cluster.token()) as other,
     ):
         await silent.register("raw")
         stream = silent.listen()
-        await cluster.create_run("run", "raw")
-        first = await next_action(stream)
-        await other.register("raw")  # in time to get what the silent one loses
-        beating = asyncio.create_task(beat(other))
-        second = await next_action(other.listen())
+        async with beating(silent):
+            await cluster.create_run("run", "raw")
+            first = await next_action(stream)
+            await other.register("raw")  # in time to get what the silent one loses
+        async with beating(other):
+            second = await next_action(other.listen())
         assert first.task_run_external_id != second.task_run_external_id
         assert (first.retry_count, second.retry_count) == (0, 0), "a lost worker uses no retry"
         await silent.report(first, COMPLETED, '{"by": "silent"}')
         await other.report(second, COMPLETED, '{"by": "other"}')
-        beating.cancel()
         run = await cluster.finished("run")
     assert output_of(run, "work") == {"by": "other"}
     assert run["status"]["steps"]["work"]["losses"] == 1
 
 
-async def beat(worker: RawWorker) -> None:
-    while True:
-        await worker.heartbeat()
-        await asyncio.sleep(0.3)
+@asynccontextmanager
+async def beating(worker: RawWorker) -> AsyncIterator[None]:
+    """Keep a worker from being taken for dead, for as long as the block lasts."""
+
+    async def beat() -> None:
+        while True:
+            await worker.heartbeat()
+            await asyncio.sleep(0.3)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
