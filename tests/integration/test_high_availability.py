@@ -53,7 +53,7 @@ class Contender:
             return await self.ask("/readyz") == (200, state)
         return False
 
-    async def until(self, state: str, *, within_seconds: float = 20) -> None:
+    async def until(self, state: str, *, within_seconds: float = 45) -> None:
         await eventually(lambda: self.is_in_state(state), within_seconds=within_seconds)
 
     async def metric(self, name: str) -> float:
@@ -121,17 +121,15 @@ class HighlyAvailable(Cluster):
         await standby.until("standby")
         return leader, standby
 
-    async def until_led_by(self, contender: Contender, *, within_seconds: float = 30) -> float:
-        """Return how many seconds it took until the Service led to a ready leader."""
-        begun_at = time.monotonic()
+    async def until_led_by(self, contender: Contender) -> None:
+        """Wait until the Service leads to a ready leader."""
 
         async def holds() -> bool:
             slices, _ = await self.api.list_all(ENDPOINT_SLICES, NAMESPACE)
             named = [endpoint["targetRef"]["name"] for each in slices for endpoint in each["endpoints"]]
             return named == [contender.name] and await contender.is_in_state("ok")
 
-        await eventually(holds, within_seconds=within_seconds)
-        return time.monotonic() - begun_at
+        await eventually(holds)
 
     async def holder(self) -> str:
         lease = await self.api.get(LEASES, NAMESPACE, "hatchet-operator")
@@ -216,23 +214,28 @@ async def test_the_leader_crashes_in_the_middle_of_a_fan_out(cluster: HighlyAvai
     await cluster.start_pool(replicas=2)
     await cluster.create_run("run", children=CHILDREN)
     await until_some_children_are_done(cluster, "run")
+    crashed_at = time.monotonic()
     leader.process.kill()
-    took = await cluster.until_led_by(standby)
+    await cluster.until_led_by(standby)
+    took = time.monotonic() - crashed_at
     print(f"the standby was ready, and the Service led to it, after {took:.1f} s")
-    assert LEASE_SECONDS * 0.5 < took < LEASE_SECONDS + 5
+    assert LEASE_SECONDS * 0.5 < took < LEASE_SECONDS + 10
     await assert_done_once(cluster, "run", children=CHILDREN)
 
 
 async def test_the_leader_is_asked_to_end(cluster: HighlyAvailable) -> None:
+    cluster.settings["lease_duration"] = 30.0  # longer than the rest takes on a busy machine
     leader, standby = await cluster.start_both()
     await cluster.start_pool(replicas=2)
     await cluster.create_run("run", children=CHILDREN)
     await until_some_children_are_done(cluster, "run")
+    asked_at = time.monotonic()
     leader.process.signal(signal.SIGTERM)
-    took = await cluster.until_led_by(standby)
+    await cluster.until_led_by(standby)
+    took = time.monotonic() - asked_at
     print(f"the standby was ready, and the Service led to it, after {took:.1f} s")
     assert await leader.process.ended() == 0
-    assert took < 5, "it had to wait for the Lease to end"
+    assert took < 20, "it had to wait for the Lease to end"
     await assert_done_once(cluster, "run", children=CHILDREN)
 
 
@@ -276,6 +279,7 @@ async def test_a_leader_that_was_frozen_changes_nothing_when_it_wakes(cluster: H
 
 
 async def test_a_leader_without_api_server_stands_down_and_comes_back(cluster: HighlyAvailable) -> None:
+    lease_seconds = cluster.settings["lease_duration"] = 10.0  # it stands down after 6
     leader, standby = await cluster.start_both()
     await cluster.start_pool(replicas=2)
     await cluster.create_run("run", children=CHILDREN, in_child="child")
@@ -283,11 +287,11 @@ async def test_a_leader_without_api_server_stands_down_and_comes_back(cluster: H
     cluster.server.signal(signal.SIGSTOP)
     cluster.open_gate("child")
     for contender in (leader, standby):
-        await contender.until("standby", within_seconds=LEASE_SECONDS)
+        await contender.until("standby", within_seconds=lease_seconds)
         assert (await contender.ask("/livez"))[0] == 200
-    await asyncio.sleep(LEASE_SECONDS)  # so that the Lease is over for everybody
+    await asyncio.sleep(lease_seconds)  # so that the Lease is over for everybody
     cluster.server.signal(signal.SIGCONT)
-    await assert_done_once(cluster, "run", children=CHILDREN, within_seconds=40)
+    await assert_done_once(cluster, "run", children=CHILDREN, within_seconds=60)
     assert sorted([await each.metric("is_leader") for each in (leader, standby)]) == [0, 1]
 
 
