@@ -53,7 +53,7 @@ async def fires_before_it_ends(cluster: Cluster, name: str) -> bool:
         pytest.param({"action": "delay", "seconds": 1.5}, id="the n-th write is done when its operator is dead"),
     ],
 )
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_a_crash_at_any_write_of_a_run_changes_nothing(pool: Cluster, action: Json) -> None:
     for n in range(1, 100):
         name = f"run-{n:02d}"
@@ -199,6 +199,8 @@ async def test_a_worker_outside_of_pods_is_waited_for_too(cluster: Cluster) -> N
 async def test_a_worker_that_signs_off_leaves_nothing_behind(cluster: Cluster) -> None:
     await cluster.start_operator()
     worker = await cluster.start_worker("one")
+    await cluster.create_run("run", "child", a="x")
+    await cluster.finished("run")  # so it listens, and can sign off
 
     async def is_gone() -> bool:
         return not await cluster.worker_leases()
@@ -206,4 +208,4 @@ async def test_a_worker_that_signs_off_leaves_nothing_behind(cluster: Cluster) -
     assert len(await cluster.worker_leases()) == 1
     worker.signal(signal.SIGTERM)
     await worker.ended()
-    await eventually(is_gone)
+    await eventually(is_gone, within_seconds=20)  # not after 30 s of silence
