@@ -37,21 +37,32 @@ NAMESPACE = "default"
 POOL = "workers"
 TOKEN_KEY = "integration-tests-key-" * 3
 FINAL = ("Succeeded", "Failed", "Cancelled")
+SOON_SECONDS = 25.0
+"""Long enough for workers that look for an operator with pauses of 5 s, on a busy machine; but who waits in vain for a
+worker, or takes one for dead because it is silent, needs 30."""
 OPERATOR_WRITES: Json = {"userAgent": "hatchet-operator", "verb": ["create", "update", "patch", "delete"]}
 """Matches the writes of the operator's own session, in rules of the fault injector."""
 
 
 def free_port() -> int:
-    """Find a port that stays free while the operator is away: outside of the range the system itself hands out."""
+    """Find a port that stays free while nobody listens: outside of the range the system itself hands out.
+
+    Whoever else asks here, in this process or beside it, gets another one until this process ends: nobody speaks UDP,
+    so its port of the same number says that it is taken.
+    """
     while True:
         port = random.randint(15_000, 30_000)
+        mark = socket.socket(type=socket.SOCK_DGRAM)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                mark.bind(("127.0.0.1", port))
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                mark.close()
                 continue
-            return port
+        mark.detach()  # it stays open
+        return port
 
 
 class Process:
@@ -87,18 +98,18 @@ class Process:
         self._popen.kill()
         self._popen.wait()
 
-    async def end(self, *, within_seconds: float = 20) -> int:
+    async def end(self, *, within_seconds: float = 45) -> int:
         """Ask it to end; return its exit code."""
         self.signal(signal.SIGTERM)
         return await self.ended(within_seconds=within_seconds)
 
-    async def ended(self, *, within_seconds: float = 20) -> int:
+    async def ended(self, *, within_seconds: float = 45) -> int:
         try:
             return await asyncio.to_thread(self._popen.wait, within_seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} did not end within {within_seconds} s") from None
 
-    async def until_there(self, file: Path, *, within_seconds: float = 30) -> None:
+    async def until_there(self, file: Path, *, within_seconds: float = 60) -> None:
         """Wait for a file that it writes when it is ready."""
 
         async def holds() -> bool:
@@ -280,7 +291,7 @@ class Cluster:
         await eventually(holds)
 
     async def until_pool_is_ready(self, replicas: int) -> None:
-        await eventually(lambda: self.is_ready(replicas), within_seconds=20)
+        await eventually(lambda: self.is_ready(replicas))
 
     async def is_ready(self, replicas: int) -> bool:
         pool = await self.api.get(POOLS, NAMESPACE, POOL)
@@ -345,8 +356,9 @@ class Cluster:
     def executions(self, step: str | None = None, run: str = "") -> list[Execution]:
         """Return the calls of steps' functions so far, in their order."""
         file = self.directory / "executions"
-        lines = file.read_text().splitlines() if file.exists() else []
-        found = [Execution(**json.loads(line)) for line in lines]
+        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        # the last line may be just being written
+        found = [Execution(**json.loads(line)) for line in lines if line.endswith("\n")]
         return [each for each in found if step in (None, each.step) and each.run.startswith(run)]
 
     def open_gate(self, name: str) -> None:
@@ -421,7 +433,7 @@ def fan_out_results(children: int) -> Json:
 
 
 async def assert_done_once(
-    cluster: Cluster, name: str, *, children: int, within_seconds: float = 15, called_before: int = 0
+    cluster: Cluster, name: str, *, children: int, within_seconds: float = SOON_SECONDS, called_before: int = 0
 ) -> None:
     """A parent has its result soon, each child was created once, and each function called once.
 

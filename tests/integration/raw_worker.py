@@ -14,7 +14,7 @@ from hatchet_sdk.contracts import workflows_pb2 as workflows
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
 
-CALL_SECONDS = 10.0
+CALL_SECONDS = 30.0  # what takes longer will not happen
 Stream: TypeAlias = "grpc.aio.UnaryStreamCall[wire.WorkerListenRequest, wire.AssignedAction]"
 Subscription: TypeAlias = "grpc.aio.StreamStreamCall[wire.SubscribeToWorkflowRunsRequest, wire.WorkflowRunEvent]"
 

@@ -26,7 +26,8 @@ async def working(cluster: Cluster) -> Cluster:
 async def test_a_storm_of_conflicts_delays_results_and_loses_none(working: Cluster) -> None:
     await working.inject({"match": {**OPERATOR_WRITES, "verb": "update"}, "times": 60, "action": "status", "code": 409})
     await working.create_run("run", children=CHILDREN)
-    await assert_done_once(working, "run", children=CHILDREN)
+    # after each conflict a run pauses, in the end for 5 s
+    await assert_done_once(working, "run", children=CHILDREN, within_seconds=60)
     assert await working.fired_count() == 60
 
 
@@ -66,7 +67,7 @@ async def test_runs_that_people_edit_all_the_time_end_as_others_do(working: Clus
 
         await eventually(everything_was_edited)
         working.open_gate("child")
-        await assert_done_once(working, "run", children=CHILDREN)
+        await assert_done_once(working, "run", children=CHILDREN, within_seconds=60)
     for run in await working.runs():
         assert run["metadata"]["labels"]["edit"], "nobody's label was overwritten by a status"
 

@@ -231,7 +231,7 @@ class TestRun:
             await read_until(process, "about to spawn")
             family = Family(process.pid)
             process.send_signal(number)
-            assert await asyncio.wait_for(process.wait(), 20) == want
+            assert await asyncio.wait_for(process.wait(), ENDS_WITHIN_SECONDS) == want
             await family.until_gone()
 
     async def test_a_worker_one_of_whose_workflows_is_refused_runs_none(self, tmp_path: Path) -> None:
@@ -251,7 +251,10 @@ class TestRun:
             family = Family(process.pid)
             process.send_signal(signal.SIGINT)
             process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), 20) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), ENDS_WITHIN_SECONDS) in (
+                128 + signal.SIGINT,
+                128 + signal.SIGTERM,
+            )
             await family.until_gone()
         assert list((tmp_path / "state").iterdir()) == []
 
@@ -267,7 +270,7 @@ class TestStayingUp:
             family = Family(process.pid)
             assert len(family.members) >= 3
             process.send_signal(number)
-            assert await asyncio.wait_for(process.wait(), 20) == want
+            assert await asyncio.wait_for(process.wait(), ENDS_WITHIN_SECONDS) == want
             await family.until_gone()
 
     async def test_a_changed_file_is_reloaded_and_a_broken_one_waits_for_its_repair(self, tmp_path: Path) -> None:
@@ -322,7 +325,7 @@ class TestStayingUp:
         async with running_dev(FANOUT, "--kubeconfig", kubeconfig) as process:
             await read_until(process, "Ctrl-C ends everything")
             assert "created" in await run("apply", "-f", str(run_file))
-            await run("wait", "--for=condition=Succeeded", "wfr/by-hand", "--timeout=20s")
+            await run("wait", "--for=condition=Succeeded", "wfr/by-hand", "--timeout=50s")
             assert re.search(r"by-hand +child +Succeeded", await run("get", "wfr"))
             assert "success x" in await run("describe", "wfr", "by-hand")
             assert "registered at" in await run("logs", "--selector", "hatchet-operator.dev/pool=dev")

@@ -35,7 +35,7 @@ async def run_cli(pods: Pods, *arguments: str) -> tuple[int, str, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    stdout, stderr = await asyncio.wait_for(process.communicate(), 30)
+    stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode is not None
     return process.returncode, stdout.decode(), stderr.decode()
 
@@ -74,10 +74,10 @@ async def test_of_the_runs_own_pod_everything_is_shown_as_it_comes(tmp_path: Pat
         async def is_at_work() -> bool:
             return any(line.endswith("own work: at work") for line in lines)
 
-        await eventually(is_at_work, within_seconds=20)
+        await eventually(is_at_work)
         assert not following.done()
         pods.open("go")
-        await asyncio.wait_for(following, 20)
+        await asyncio.wait_for(following, 45)
         assert (await pods.finished("own"))["phase"] == "Succeeded"
         assert any("worker pods registered" in line for line in lines)
         assert len(lines) == len(set(lines)), "a line was shown twice"
@@ -92,7 +92,7 @@ async def test_following_a_run_in_a_shared_pod_ends_with_the_run(tmp_path: Path)
         following = asyncio.create_task(logs.follow())
         await pods.instance.until_phase("shared", "Running")
         pods.open("go")
-        await asyncio.wait_for(following, 20)
+        await asyncio.wait_for(following, 45)
         assert [line.rpartition(": ")[2] for line in lines] == ["at work"]
 
 

@@ -14,7 +14,15 @@ import pytest_asyncio
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from tests.integration.harness import FINAL, NAMESPACE, Cluster, output_of, phase_of
-from tests.integration.raw_worker import COMPLETED, FAILED, STARTED, RawWorker, next_action, raw_worker
+from tests.integration.raw_worker import (
+    CALL_SECONDS,
+    COMPLETED,
+    FAILED,
+    STARTED,
+    RawWorker,
+    next_action,
+    raw_worker,
+)
 from tests.kube.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -139,7 +147,7 @@ async def test_a_second_stream_of_a_worker_takes_the_place_of_the_first(
     await cluster.create_run(f"{workflow}-one", workflow)
     action = await next_action(first)
     second = worker.listen(held=[action])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(CALL_SECONDS):
         assert await first.read() == grpc.aio.EOF
     await cluster.create_run(f"{workflow}-two", workflow)
     other = await next_action(second)

@@ -57,7 +57,7 @@ async def test_pings_on_an_idle_connection_do_not_end_it(cluster: Cluster) -> No
         ended, _ = await asyncio.wait([reading], timeout=7)  # with gRPC's defaults: GOAWAY at the third ping
         assert not ended, f"the stream ended: {await stream.details()}"
         await cluster.create_run("run", WORKFLOW)
-        action = await asyncio.wait_for(reading, 10)
+        action = await asyncio.wait_for(reading, 45)
         assert isinstance(action, wire.AssignedAction)
         assert action.workflow_run_id == "run"
         assert channel.get_state() is grpc.ChannelConnectivity.READY
