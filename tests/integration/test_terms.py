@@ -63,6 +63,7 @@ async def test_nothing_of_a_term_is_left_when_it_is_over() -> None:
             return not tasks_of_a_term() and engine() is None and api() is None
 
         try:
+            # gRPC itself may keep hold of a server's last call until its keepalive, which is after 30 s
             await eventually(nothing_is_left)
         except TimeoutError:
             held_by = [type(each) for each in gc.get_referrers(engine())] if engine() else []
