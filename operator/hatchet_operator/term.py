@@ -8,7 +8,7 @@ objects.
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import kopf
@@ -167,22 +167,10 @@ class Term:
         ``spawn_tasks`` and not ``kopf.operator()``: that one cancels the tasks of everybody else when it ends.
         """
         stop = asyncio.Event()
-        # Or kopf asks who the user is, and in a Pod nobody knows. It is for its peering, and its type is not public.
-        identity: Any = "hatchet-operator"
         self._kopf_watches.begin()
-        spawning = asyncio.create_task(
-            kopf.spawn_tasks(
-                registry=make_registry(engine, self._endpoint, self._kopf_watches),
-                settings=kopf.OperatorSettings(),
-                identity=identity,
-                clusterwide=self._settings.namespace is None,
-                namespaces=[self._settings.namespace] if self._settings.namespace else [],
-                stop_flag=stop,
-            )
-        )
+        spawning = asyncio.create_task(self._spawn_kopf(engine, stop))
         try:
             tasks = await asyncio.shield(spawning)  # cut off in its middle, it would leave tasks behind
-            self._install_signal_handlers()
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             tasks = await spawning
@@ -191,6 +179,20 @@ class Term:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         return [repr(error) for error in results if isinstance(error, Exception)]
+
+    async def _spawn_kopf(self, engine: Engine, stop: asyncio.Event) -> Collection[asyncio.Task[None]]:
+        # Or kopf asks who the user is, and in a Pod nobody knows. It is for its peering, and its type is not public.
+        identity: Any = "hatchet-operator"
+        tasks = await kopf.spawn_tasks(
+            registry=make_registry(engine, self._endpoint, self._kopf_watches),
+            settings=kopf.OperatorSettings(),
+            identity=identity,
+            clusterwide=self._settings.namespace is None,
+            namespaces=[self._settings.namespace] if self._settings.namespace else [],
+            stop_flag=stop,
+        )
+        self._install_signal_handlers()  # before anybody else runs: a signal to kopf's own would end kopf alone
+        return tasks
 
 
 async def _cancel(serving: asyncio.Task[None]) -> None:

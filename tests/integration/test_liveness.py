@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import aiohttp
+import kopf
 import pytest
 
 from hatchet_operator import handlers
@@ -126,3 +130,25 @@ async def test_a_term_whose_watch_ends_while_it_begins_ends_instead_of_waiting_f
             async with asyncio.timeout(60):
                 with pytest.raises(ValueError, match="a fault of ours"):
                     await operator.run(asyncio.Event())
+
+
+async def test_a_signal_that_comes_while_kopf_starts_ends_the_operator() -> None:
+    """Kopf puts signal handlers of its own in place, which end it and not the operator."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    spawn_tasks = kopf.spawn_tasks
+
+    async def spawn_and_be_told_to_end(**settings: Any) -> Collection[asyncio.Task[None]]:
+        tasks = await spawn_tasks(**settings)
+        signal.raise_signal(signal.SIGTERM)
+        return tasks
+
+    async with running_server() as (_, url):
+        operator = Operator(
+            Settings(token_key=KEY),
+            Endpoint(server=url),
+            install_signal_handlers=lambda: loop.add_signal_handler(signal.SIGTERM, stop.set),
+        )
+        with mock.patch.object(kopf, "spawn_tasks", spawn_and_be_told_to_end):
+            async with asyncio.timeout(60):
+                await operator.run(stop)
