@@ -57,9 +57,12 @@ class _Reporter:
 
     async def until_ready(self) -> None:
         """Return when the first worker has registered; meanwhile, say why it has not."""
-        while not any(pod.is_registered for pod in self._view.pods.values()):
+        while not (self._has_worker() and self._view.names()):  # two watches, of which either may be ahead
             self._report_workers()
             await self._view.change()
+
+    def _has_worker(self) -> bool:
+        return any(pod.is_registered for pod in self._view.pods.values())
 
     async def report(self) -> None:
         """Go on for ever."""
@@ -79,7 +82,7 @@ class _Reporter:
                 self._failing.add(pod.uid)
                 self._output.mute(pod.name)  # it has said what is wrong, and would say so at every new start
                 self._screen.print(Text("✘ ", "red").append(_trouble(pod, self._shown), "default"))
-            elif pod.is_registered and self._is_news("ready", pod.uid, str(pod.restarts)):
+            elif pod.is_registered and self._view.names() and self._is_news("ready", pod.uid, str(pod.restarts)):
                 self._failing.discard(pod.uid)
                 self._output.unmute(pod.name)
                 names = ", ".join(sorted(self._view.names().values()))
