@@ -21,6 +21,7 @@ pytest.register_assert_rewrite("tests.e2e.slow_fan_out")
 
 _HERE = Path(__file__).parent
 _OPERATOR = pytest.StashKey[Kubectl]()
+_LONGEST_SECONDS = 400  # longer than any wait within a test, which says better what was waited for
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,13 +29,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--e2e", default=False):
-        if "KUBECONFIG" not in os.environ:
-            raise pytest.UsageError("--e2e needs KUBECONFIG; make e2e makes a cluster of its own")
-        return
+    runs = config.getoption("--e2e", default=False)
+    if runs and "KUBECONFIG" not in os.environ:
+        raise pytest.UsageError("--e2e needs KUBECONFIG; make e2e makes a cluster of its own")
     for item in items:
-        if item.path.is_relative_to(_HERE):
+        if not item.path.is_relative_to(_HERE):
+            continue
+        if not runs:
             item.add_marker(pytest.mark.skip(reason="needs a cluster: make e2e, or --e2e with KUBECONFIG"))
+        elif item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_LONGEST_SECONDS))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], *, within_seconds: float = 60.0) -> T:
+def eventually(look: Callable[[], T], *, within_seconds: float = 120.0) -> T:
     """Return the first true answer of ``look``; an assertion in it that fails is tried again until time is up."""
     deadline = time.monotonic() + within_seconds
     while True:

@@ -16,7 +16,7 @@ from tests.e2e.eventually import eventually
 Json = dict[str, Any]
 
 MANIFESTS = Path(__file__).parent / "manifests"
-_SECONDS = 60.0
+_SECONDS = 150.0  # longer than what kubectl is told to wait for
 _RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
@@ -68,7 +68,7 @@ class Kubectl:
         """Apply an object made here."""
         self("apply", "--filename=-", stdin=json.dumps(obj))
 
-    def wait(self, what: str, *objects: str, within_seconds: int = 60) -> None:
+    def wait(self, what: str, *objects: str, within_seconds: int = 120) -> None:
         """Wait as ``kubectl wait --for`` does."""
         self("wait", f"--for={what}", *objects, f"--timeout={within_seconds}s", within_seconds=within_seconds + 10)
 
@@ -117,8 +117,7 @@ def new_namespace(prefix: str) -> Iterator[Kubectl]:
     kubectl("create", "namespace", kubectl.namespace)
     try:
         kubectl("label", "namespace", kubectl.namespace, _RESTRICTED)
-        # controllers may be late when an earlier test took the API server from them
-        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=55s")
+        kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=120s")
         yield kubectl
     finally:
         kubectl("delete", "namespace", kubectl.namespace, "--wait=false", "--ignore-not-found")

@@ -21,7 +21,7 @@ def installed_operator() -> Iterator[Kubectl]:
         # CRDs that are there from before stay, and belong to this release from now on
         helm("install", RELEASE, str(CHART), "--take-ownership", *image_values())
         try:
-            kubectl("rollout", "status", DEPLOYMENT, "--timeout=50s")
+            kubectl("rollout", "status", DEPLOYMENT, "--timeout=120s")
             yield kubectl
         finally:
             helm("uninstall", RELEASE)
@@ -41,7 +41,7 @@ def leader_of(operator: Kubectl) -> str:
 
 def until_leading(operator: Kubectl) -> str:
     """Wait until the Deployment is whole and one of its pods leads; return which."""
-    operator("rollout", "status", DEPLOYMENT, "--timeout=50s")
+    operator("rollout", "status", DEPLOYMENT, "--timeout=120s")
 
     def leads() -> str | None:
         leader = leader_of(operator)

@@ -43,7 +43,7 @@ def status_of(kubectl: Kubectl, name: str) -> Json:
     return status
 
 
-def finished(kubectl: Kubectl, name: str = "fan-out", *, within_seconds: int = 60) -> Json:
+def finished(kubectl: Kubectl, name: str = "fan-out", *, within_seconds: int = 120) -> Json:
     """Wait until a run is final and return it."""
     kubectl.wait("condition=Finished", f"workflowrun/{name}", within_seconds=within_seconds)
     return kubectl.get("workflowrun", name)
@@ -62,7 +62,7 @@ def losses_of(run: Json) -> int:
     return sum(step.get("losses", 0) for step in run["status"]["steps"].values())
 
 
-def assert_result_is_right(kubectl: Kubectl, *, children: int, within_seconds: int = 60) -> tuple[Json, list[Json]]:
+def assert_result_is_right(kubectl: Kubectl, *, children: int, within_seconds: int = 180) -> tuple[Json, list[Json]]:
     """The parent gathered every number, and each child is there once; returns both."""
     parent = finished(kubectl, within_seconds=within_seconds)
     assert parent["status"]["phase"] == "Succeeded", parent["status"]

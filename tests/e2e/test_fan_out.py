@@ -57,7 +57,7 @@ def test_the_sdk_starts_a_run_from_outside_of_any_step(kubectl: Kubectl) -> None
 def test_workers_in_a_deployment_of_ones_own_take_work(kubectl: Kubectl, operator: Kubectl) -> None:
     address = f"hatchet-operator.{operator.namespace}.svc:7070"
     kubectl.apply("deployment.yaml", image=image_of("fanout"), pull_policy=pull_policy(), address=address)
-    kubectl("rollout", "status", "deployment/own", "--timeout=50s")
+    kubectl("rollout", "status", "deployment/own", "--timeout=120s")
     eventually(lambda: {each["metadata"]["name"] for each in kubectl.list("workflows")} == {"parent", "child"})
 
     run = run_example(kubectl, "fanout")
