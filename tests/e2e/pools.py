@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.eventually import eventually
 from tests.e2e.images import image_of, pull_policy
-from tests.e2e.kubectl import Json, Kubectl
+from tests.e2e.kubectl import Json, Kubectl, KubectlError
 
 SLOW_FAN_OUT = Path(__file__).parent / "programs/slow_fan_out.py"
 POOL = "workers"
@@ -20,7 +21,9 @@ RESTRICTED_CONTAINER: Json = {
 }
 
 
-def make_pod_spec(program: str, *, image: str | None = None, environment: Mapping[str, str] | None = None) -> Json:
+def make_pod_spec(
+    program: str, *, image: str | None = None, environment: Mapping[str, str] | None = None, grace_seconds: int = 10
+) -> Json:
     """Make the spec of a pod that runs a program of its namespace, see `give_program`."""
     container = {
         "name": "worker",
@@ -36,7 +39,7 @@ def make_pod_spec(program: str, *, image: str | None = None, environment: Mappin
         "volumes": [{"name": "program", "configMap": {"name": _config_map(program)}}],
         "securityContext": RESTRICTED_POD,
         "shareProcessNamespace": True,  # so that the worker is not process 1, which can't be killed from within
-        "terminationGracePeriodSeconds": 10,
+        "terminationGracePeriodSeconds": grace_seconds,
     }
 
 
@@ -85,7 +88,7 @@ def start_pool(kubectl: Kubectl, file: Path, **spec: Any) -> None:
     until_available(kubectl)
 
 
-def until_available(kubectl: Kubectl, *, within_seconds: int = 90) -> None:
+def until_available(kubectl: Kubectl, *, within_seconds: int = 120) -> None:
     kubectl.wait("condition=Available", f"workerpool/{POOL}", within_seconds=within_seconds)
 
 
@@ -113,8 +116,34 @@ def kill_worker(kubectl: Kubectl, pod: str) -> None:
 
 def executions(kubectl: Kubectl) -> list[Json]:
     """What the pool's present containers executed, {"executed": run, "worker": its worker}, from their logs."""
-    text = kubectl("logs", f"--selector={POOL_LABEL}={POOL}", "--tail=-1", "--max-log-requests=20")
-    return [json.loads(line) for line in text.splitlines() if line.startswith('{"executed"')]
+    started = [pod["metadata"]["name"] for pod in kubectl.list("pods", f"{POOL_LABEL}={POOL}") if _has_log(pod)]
+    lines = [line for pod in started for line in _log_of(kubectl, pod).splitlines()]
+    return [json.loads(line) for line in lines if line.startswith('{"executed"')]
+
+
+def _has_log(pod: Json) -> bool:
+    """Whether its container was started: kubectl takes it for an error to be asked for the log of another."""
+    states = [status.get(which, {}) for status in _containers(pod) for which in ("state", "lastState")]
+    return any("running" in state or "terminated" in state for state in states)
+
+
+def _containers(pod: Json) -> list[Json]:
+    statuses: list[Json] = pod["status"].get("containerStatuses", [])
+    return statuses
+
+
+def _log_of(kubectl: Kubectl, pod: str) -> str:
+    try:
+        return kubectl("logs", pod, "--tail=-1")
+    except KubectlError as error:
+        if "NotFound" not in str(error):
+            raise
+        return ""  # it went between two commands, and its log with it
+
+
+def until_no_worker_is_left(operator: Kubectl) -> None:
+    """Wait until the pods of earlier tests are gone, with the namespaces that they were in."""
+    eventually(lambda: not operator("get", "pods", "--all-namespaces", f"--selector={POOL_LABEL}", "--output=name"))
 
 
 def _config_map(program: str) -> str:

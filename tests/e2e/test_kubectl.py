@@ -65,7 +65,8 @@ def test_a_run_that_makes_no_sense_is_refused_in_words(kubectl: Kubectl) -> None
 
 def test_wait_ends_when_a_run_is_finished_or_is_not_in_time(kubectl: Kubectl) -> None:
     start_pool(kubectl, SLOW_FAN_OUT)
-    start(kubectl, children=1, seconds=3)
+    run = start(kubectl, children=1, seconds=300)
     with pytest.raises(KubectlError, match="timed out waiting for the condition"):
-        kubectl("wait", "--for=condition=Finished", "wfr/fan-out", "--timeout=1s")
-    assert "condition met" in kubectl("wait", "--for=condition=Finished", "wfr/fan-out", "--timeout=20s")
+        kubectl("wait", "--for=condition=Finished", f"wfr/{run}", "--timeout=1s")
+    kubectl("patch", "workflowrun", run, "--type=merge", '--patch={"spec":{"cancelled":true}}')
+    assert "condition met" in kubectl("wait", "--for=condition=Finished", f"wfr/{run}", "--timeout=120s")

@@ -1,8 +1,8 @@
 """What administrators do: they drain nodes, delete namespaces and restart the operator under load."""
 
 import asyncio
-import time
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -20,7 +20,7 @@ from tests.e2e.operators import (
     operator_pods,
     until_leading,
 )
-from tests.e2e.pools import SLOW_FAN_OUT, pods_of, start_pool
+from tests.e2e.pools import SLOW_FAN_OUT, pods_of, start_pool, until_no_worker_is_left
 from tests.e2e.slow_fan_out import (
     assert_each_executed_once,
     assert_result_is_right,
@@ -66,7 +66,7 @@ def test_a_fan_out_goes_on_after_its_node_was_drained(kubectl: Kubectl, operator
     finally:
         kubectl("uncordon", node)
 
-    _, children = assert_result_is_right(kubectl, children=60, within_seconds=120)
+    _, children = assert_result_is_right(kubectl, children=60)
     assert sum(losses_of(child) for child in children) <= 10, "what two workers had, at most once each"
     until_leading(operator)
 
@@ -75,6 +75,7 @@ def test_a_namespace_that_is_deleted_in_the_middle_of_a_fan_out_goes_as_a_whole(
     kubectl: Kubectl, operator: Kubectl
 ) -> None:
     leader = until_leading(operator)
+    until_no_worker_is_left(operator)  # one that has not come over to a new leader yet would be counted later
     eventually(lambda: metric(operator, leader, "hatchet_operator_workers_connected") == 0)
     begun = datetime.now(UTC).isoformat()
     start_pool(kubectl, SLOW_FAN_OUT, minReplicas=2, slots=5)
@@ -82,13 +83,12 @@ def test_a_namespace_that_is_deleted_in_the_middle_of_a_fan_out_goes_as_a_whole(
     until_children_succeeded(kubectl, 10)
     assert metric(operator, leader, "hatchet_operator_workers_connected") == 2
 
-    kubectl("delete", "namespace", kubectl.namespace, "--timeout=50s")
+    kubectl("delete", "namespace", kubectl.namespace, "--timeout=140s")
 
     eventually(lambda: metric(operator, leader, "hatchet_operator_workers_connected") == 0)
     assert until_leading(operator) == leader, "it did not crash"
     assert errors_in_log(operator, leader, since=begun) == []
-    log = operator("logs", leader, f"--since-time={datetime.now(UTC).isoformat()}")
-    assert kubectl.namespace not in log, "nothing is tried again and again"
+    eventually(lambda: kubectl.namespace not in operator("logs", leader, "--since=10s"))  # nothing is tried for ever
 
 
 def test_a_restart_of_the_deployment_is_not_noticed(kubectl: Kubectl, operator: Kubectl) -> None:
@@ -99,30 +99,37 @@ def test_a_restart_of_the_deployment_is_not_noticed(kubectl: Kubectl, operator: 
 
     operator("rollout", "restart", DEPLOYMENT)
 
-    assert_each_executed_once(kubectl, *assert_result_is_right(kubectl, children=60, within_seconds=90))
+    assert_each_executed_once(kubectl, *assert_result_is_right(kubectl, children=60))
     until_leading(operator)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)  # 5000 runs are made one by one
 def test_an_operator_that_finds_5000_finished_runs_is_ready_in_seconds_and_writes_to_none(
     kubectl: Kubectl, operator: Kubectl
 ) -> None:
     start_pool(kubectl, SLOW_FAN_OUT)
     operator("scale", DEPLOYMENT, "--replicas=0")
-    operator("wait", "--for=delete", "pods", "--selector=app.kubernetes.io/name=hatchet-operator", "--timeout=50s")
+    operator("wait", "--for=delete", "pods", "--selector=app.kubernetes.io/name=hatchet-operator", "--timeout=120s")
     asyncio.run(create_finished_runs(kubectl.namespace, 5000))
     before = versions_of_runs(kubectl)
     assert len(before) == 5000
 
-    begun = time.monotonic()
     operator("scale", DEPLOYMENT, "--replicas=2")
     leader = until_leading(operator)
-    eventually(lambda: '"operator ready"' in operator("logs", leader))
-    assert time.monotonic() - begun < 30
+    eventually(lambda: "operator ready" in times_of(operator("logs", leader)))
+    said = times_of(operator("logs", leader))
+    # By the operator's own clock: how long the cluster needs to start the pod is not the question.
+    assert said["operator ready"] - said["leading"] < timedelta(seconds=30)
 
-    finished(kubectl, start(kubectl, children=10), within_seconds=20)
+    finished(kubectl, start(kubectl, children=10))
     after = versions_of_runs(kubectl)
     assert {name: after[name] for name in before} == before
+
+
+def times_of(log: str) -> dict[str, datetime]:
+    """Return when an operator said what, for the last time."""
+    said = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return {line["message"]: datetime.strptime(line["time"], "%Y-%m-%d %H:%M:%S,%f") for line in said}
 
 
 async def create_finished_runs(namespace: str, count: int) -> None:

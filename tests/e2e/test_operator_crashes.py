@@ -23,8 +23,8 @@ def test_each_child_runs_once_when_the_pod_is_deleted_by_force(
     victims = operator_pods(operator) if all_of_them else [leader]
     operator("delete", "pod", *victims, "--grace-period=0", "--force")
 
-    assert_each_executed_once(kubectl, *assert_result_is_right(kubectl, children=60, within_seconds=90))
-    assert leader_of(operator) not in victims
+    assert_each_executed_once(kubectl, *assert_result_is_right(kubectl, children=60))
+    eventually(lambda: leader_of(operator) not in victims)  # by now, or once the kubelet has ended the container
 
 
 @pytest.mark.parametrize("all_of_them", [False, True], ids=["the leader", "both operators"])
@@ -41,6 +41,6 @@ def test_each_child_runs_once_when_the_process_is_killed(
     for victim in victims:
         cluster.kill_container(container_of(operator, victim))
 
-    assert_each_executed_once(kubectl, *assert_result_is_right(kubectl, children=60, within_seconds=90))
+    assert_each_executed_once(kubectl, *assert_result_is_right(kubectl, children=60))
     want = {pod: count + 1 if pod in victims else count for pod, count in before.items()}
     eventually(lambda: {pod: restarts_of(operator, pod) for pod in before} == want)

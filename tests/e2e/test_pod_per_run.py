@@ -11,6 +11,7 @@ from tests.e2e.slow_fan_out import children_of, finished, make_run, output_of, s
 
 EXAMPLE = Path(__file__).parents[2] / "examples/pod_per_run"
 DEAF = Path(__file__).parent / "programs/deaf.py"
+GRACE_SECONDS = 120
 
 
 def pod_names(kubectl: Kubectl) -> set[str]:
@@ -42,13 +43,13 @@ def test_pods_of_runs_go_when_their_parent_is_cancelled(kubectl: Kubectl) -> Non
     kubectl("patch", "workflowrun", parent, "--type=merge", '--patch={"spec":{"cancelled":true}}')
 
     assert finished(kubectl, parent)["status"]["phase"] == "Cancelled"
-    eventually(lambda: pod_names(kubectl) == pool, within_seconds=30)
+    eventually(lambda: pod_names(kubectl) == pool)
 
 
 def test_pods_whose_steps_hear_nothing_are_killed_on_timeout_and_cancel(kubectl: Kubectl) -> None:
     for workflow in ("InTime", "TooLong"):
         give_pods(kubectl, workflow)
-    start_pool(kubectl, DEAF)
+    start_pool(kubectl, DEAF, pod={"grace_seconds": GRACE_SECONDS})
     pool = pod_names(kubectl)
     kubectl.apply_object(make_run("intime", {}, "cancelled"))
     kubectl.apply_object(make_run("toolong", {}, "late"))
@@ -64,4 +65,6 @@ def test_pods_whose_steps_hear_nothing_are_killed_on_timeout_and_cancel(kubectl:
         "cancelled": ("Cancelled", "CancelRequested"),
         "late": ("Failed", "TimedOut"),
     }
-    eventually(lambda: pod_names(kubectl) == pool, within_seconds=5)  # less than the kubelet would give them to end
+    eventually(
+        lambda: pod_names(kubectl) == pool, within_seconds=GRACE_SECONDS / 3
+    )  # the kubelet would give them all of it

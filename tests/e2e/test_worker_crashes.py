@@ -4,13 +4,29 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.e2e.eventually import eventually
 from tests.e2e.kubectl import Kubectl
 from tests.e2e.pools import SLOW_FAN_OUT, executions, kill_worker, pods_of, start_pool
-from tests.e2e.slow_fan_out import assert_result_is_right, losses_of, output_of, start, until_children_succeeded
+from tests.e2e.slow_fan_out import (
+    assert_result_is_right,
+    children_of,
+    losses_of,
+    output_of,
+    start,
+    until_children_succeeded,
+)
 
 
 def delete_by_force(kubectl: Kubectl, pod: str) -> None:
     kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+
+
+def makers_of(kubectl: Kubectl, parent: str, pod: str) -> set[str]:
+    """Return the workers of a pod that children of a parent have succeeded with."""
+    children = children_of(kubectl, kubectl.get("workflowrun", parent))
+    done = [child for child in children if child.get("status", {}).get("phase") == "Succeeded"]
+    makers: set[str] = {output_of(child, "work")["worker"] for child in done}
+    return {maker for maker in makers if maker.startswith(f"{pod}/")}
 
 
 @pytest.mark.parametrize(
@@ -25,13 +41,12 @@ def test_only_what_a_dead_worker_had_runs_again(
     kubectl: Kubectl, kill: Callable[[Kubectl, str], None], has_parent: bool
 ) -> None:
     start_pool(kubectl, SLOW_FAN_OUT, minReplicas=2, slots=4)
-    parent = start(kubectl, children=30, seconds=1)
+    parent = start(kubectl, children=30, seconds=3)
     until_children_succeeded(kubectl, 5)
     (parents_pod,) = {each["worker"].split("/")[0] for each in executions(kubectl) if each["executed"] == parent}
     pods = [pod["metadata"]["name"] for pod in pods_of(kubectl)]
     victim = next(pod for pod in pods if (pod == parents_pod) == has_parent)
-    before = {each["worker"] for each in executions(kubectl)}
-    (dead,) = {worker for worker in before if worker.startswith(victim)}
+    dead = eventually(lambda: next(iter(makers_of(kubectl, parent, victim)), None))  # that has finished a child, too
 
     kill(kubectl, victim)
 

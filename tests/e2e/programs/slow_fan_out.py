@@ -23,15 +23,16 @@ def note(context: Context) -> None:
 
 @hatchet.workflow()
 class Parent:
-    """Spawns ``children`` children, ``pause`` seconds apart, which take ``seconds`` each."""
+    """Spawns ``children`` children, ``pause`` seconds apart, which take ``seconds`` each; a list says it one by one."""
 
     @hatchet.step(timeout="10m")
     async def spawn(self, context: Context) -> dict[str, Any]:
         note(context)
         given = context.workflow_input()
+        seconds = given.get("seconds", 0)
         children = []
         for number in range(given["children"]):
-            child = {"number": number, "seconds": given.get("seconds", 0)}
+            child = {"number": number, "seconds": seconds[number] if isinstance(seconds, list) else seconds}
             children.append(await context.aio.spawn_workflow("Child", child, key=f"child{number}"))
             await asyncio.sleep(given.get("pause", 0))
         results = await asyncio.gather(*(child.result() for child in children))
