@@ -26,6 +26,7 @@ from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceServicer, ad
 
 Fault = grpc.StatusCode | Callable[[Any], None]
 COMPLETED = dispatcher.STEP_EVENT_TYPE_COMPLETED
+PATIENCE_SECONDS = 60.0  # of a test that waits for what should come at once
 
 
 @dataclass
@@ -73,11 +74,11 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
     # For tests, from their thread
 
     def start(self) -> None:
-        io_thread().submit(self._start()).result(10)
+        io_thread().submit(self._start()).result(PATIENCE_SECONDS)
 
     def stop(self) -> None:
         """Go away at once, as a killed process does; what is known stays for the next `start`."""
-        io_thread().submit(self._stop()).result(10)
+        io_thread().submit(self._stop()).result(PATIENCE_SECONDS)
 
     def do(self, action: Callable[[], object]) -> None:
         """Change something in the operator's loop."""
@@ -85,7 +86,7 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
         async def act() -> None:
             action()
 
-        io_thread().submit(act()).result(10)
+        io_thread().submit(act()).result(PATIENCE_SECONDS)
 
     def requests(self, method: str) -> list[Any]:
         return [request for name, request in self.calls if name == method]
@@ -328,7 +329,7 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
             self._ended.notify_all()
 
 
-def eventually(condition: Callable[[], object], *, within_seconds: float = 15.0) -> None:
+def eventually(condition: Callable[[], object], *, within_seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until a condition holds."""
     give_up_at = time.monotonic() + within_seconds
     while not condition():

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.unit.sdk.conftest import ROOT, worker_process
-from tests.unit.sdk.fake_operator import FakeOperator, eventually
+from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_example(
         assert {step: json.loads(output) for step, output in run.outputs.items()} == want
         assert Counter(run.request.name for run in operator.runs.values()) == want_runs
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=10)
+        _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, stderr
         if example == "retries":
             assert stderr.count("paying order") == 3

@@ -1,5 +1,6 @@
 """Tokens and authorities that are exchanged while a program runs."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,13 +11,13 @@ import trustme
 from hatchet_sdk import ClientConfig, Hatchet, NotConfigured, OperatorUnavailable, WorkflowNotFound
 from hatchet_sdk._client import client, connection
 from hatchet_sdk._client.config import endpoint_of
-from tests.unit.sdk.fake_operator import FakeOperator, eventually
+from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
 
 
 @pytest.fixture(autouse=True)
 def read_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_READ_AGAIN_SECONDS", 0)
-    monkeypatch.setattr(client, "RUN_PATIENCE_SECONDS", 5)
+    monkeypatch.setattr(client, "RUN_PATIENCE_SECONDS", PATIENCE_SECONDS)
 
 
 def ask(hatchet: Hatchet) -> None:
@@ -117,18 +118,24 @@ def test_the_way_by_an_old_authority_is_tried_no_more(
     secure_operator(new)
     operator.stop()  # its connections with it
     operator.start()
-    monkeypatch.setattr(client, "RUN_PATIENCE_SECONDS", 0.5)
-    with pytest.raises(OperatorUnavailable):
-        hatchet.admin.run_workflow("W", {})
+    old_channel = hatchet._client().connection._channels[0]._channel
+    states: list[grpc.ChannelConnectivity] = []
+
+    async def watch() -> None:
+        while True:
+            states.append(old_channel.get_state())
+            await asyncio.sleep(0.01)
+
+    watching = hatchet._client().io.submit(watch())
+    with monkeypatch.context() as impatient:
+        impatient.setattr(client, "RUN_PATIENCE_SECONDS", 0.5)
+        with pytest.raises(OperatorUnavailable):
+            hatchet.admin.run_workflow("W", {})
+    assert grpc.ChannelConnectivity.TRANSIENT_FAILURE in states
     file.write_bytes(new.cert_pem.bytes())
     ask(hatchet)
-    io, channels = hatchet._client().io, hatchet._client().connection._channels
-
-    async def state() -> grpc.ChannelConnectivity:
-        return channels[0]._channel.get_state()
-
-    assert io.submit(state()).result(5) is not grpc.ChannelConnectivity.IDLE
-    eventually(lambda: io.submit(state()).result(5) is grpc.ChannelConnectivity.IDLE)
+    eventually(lambda: states[-1] is grpc.ChannelConnectivity.IDLE)
+    watching.cancel()
 
 
 def test_new_calls_trust_the_authorities_that_the_file_has_now(

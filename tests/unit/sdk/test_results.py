@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from hatchet_sdk import AccessDenied, Hatchet, WorkflowRunCancelled, WorkflowRunDeleted, WorkflowRunFailed
-from tests.unit.sdk.fake_operator import FakeOperator, Run, eventually
+from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, Run, eventually
 
 
 def make_run(id_: str, **fields: object) -> Run:
@@ -94,7 +94,7 @@ def _end(operator: FakeOperator, *ids: str) -> None:
 
     from hatchet_sdk._client.io_thread import io_thread
 
-    io_thread().submit(end()).result(5)
+    io_thread().submit(end()).result(PATIENCE_SECONDS)
 
 
 async def test_waiting_outlives_restarts_and_asks_again_for_what_is_open(
@@ -137,9 +137,9 @@ def test_an_id_that_can_not_be_one_disturbs_no_other_wait(
     run_id: str, kind: type[Exception], want: str, hatchet: Hatchet, operator: FakeOperator
 ) -> None:
     with pytest.raises(kind, match=want):
-        hatchet.admin.get_workflow_run(run_id).sync_result(5)
+        hatchet.admin.get_workflow_run(run_id).sync_result(PATIENCE_SECONDS)
     operator.runs["r"] = make_run("r", phase="Succeeded")
-    hatchet.admin.get_workflow_run("r").sync_result(5)
+    hatchet.admin.get_workflow_run("r").sync_result(PATIENCE_SECONDS)
 
 
 def test_an_error_that_nobody_expects_ends_the_wait_and_not_later_ones(
@@ -150,8 +150,8 @@ def test_an_error_that_nobody_expects_ends_the_wait_and_not_later_ones(
     with monkeypatch.context() as patched:
         patched.setattr(type(ref._client.connection), "dispatcher", property(lambda self: 1 / 0))
         with pytest.raises(ZeroDivisionError):
-            ref.sync_result(5)
-    ref.sync_result(5)
+            ref.sync_result(PATIENCE_SECONDS)
+    ref.sync_result(PATIENCE_SECONDS)
 
 
 def test_a_forked_process_is_told_that_it_has_no_connection(hatchet: Hatchet, operator: FakeOperator) -> None:
@@ -160,10 +160,10 @@ def test_a_forked_process_is_told_that_it_has_no_connection(hatchet: Hatchet, op
 import os, sys
 from hatchet_sdk import ClientConfig, Hatchet
 hatchet = Hatchet(config=ClientConfig(host_port={operator.address!r}, token="secret", tls_strategy="none"))
-hatchet.admin.get_workflow_run("r").sync_result(5)
+hatchet.admin.get_workflow_run("r").sync_result({PATIENCE_SECONDS})
 if os.fork() == 0:
     try:
-        hatchet.admin.get_workflow_run("r").sync_result(5)
+        hatchet.admin.get_workflow_run("r").sync_result({PATIENCE_SECONDS})
     except RuntimeError as error:
         print(error, flush=True)
         os._exit(0)
@@ -171,7 +171,7 @@ if os.fork() == 0:
 sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
     operator.runs["r"] = make_run("r", phase="Succeeded")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     assert "this process was forked from one that had spoken to hatchet-operator" in done.stdout
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.sdk.conftest import worker_process
-from tests.unit.sdk.fake_operator import FakeOperator, eventually
+from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
 
 PROGRAM = """
-import asyncio, time
+import asyncio, pathlib, time
 from hatchet_sdk import Context, Hatchet
 
 hatchet = Hatchet()
@@ -30,6 +30,11 @@ print("start returned", flush=True)
 """
 
 
+# a step goes on until the test has made the file "go"
+AWAIT_GO = "while not pathlib.Path(__file__).with_name('go').exists(): await asyncio.sleep(0.01)"
+BLOCK_UNTIL_GO = "while not pathlib.Path(__file__).with_name('go').exists(): time.sleep(0.01)"
+
+
 def write_program(folder: Path, body: str) -> Path:
     script = folder / "worker.py"
     script.write_text(PROGRAM % body)
@@ -37,7 +42,7 @@ def write_program(folder: Path, body: str) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("body", ["await asyncio.sleep(0.5)", "time.sleep(0.5)"], ids=["awaiting", "blocking"])
+@pytest.mark.parametrize("body", [AWAIT_GO, BLOCK_UNTIL_GO], ids=["awaiting", "blocking"])
 def test_a_signal_lets_the_worker_finish(
     body: str, number: signal.Signals, tmp_path: Path, operator: FakeOperator
 ) -> None:
@@ -49,8 +54,9 @@ def test_a_signal_lets_the_worker_finish(
         eventually(lambda: operator.requests("PutLog"))
         process.send_signal(number)
         eventually(lambda: operator.requests("Unsubscribe"))
+        (tmp_path / "go").touch()
         assert operator.finished(run).outputs == {"s": '{"finished":true}'}
-        stdout, stderr = process.communicate(timeout=10)
+        stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, stderr
     assert stdout == "start returned\n"
     assert "Traceback" not in stderr
@@ -61,16 +67,17 @@ def test_a_signal_lets_the_worker_finish(
 def test_a_result_is_delivered_though_the_operator_restarts_during_the_shutdown(
     tmp_path: Path, operator: FakeOperator
 ) -> None:
-    with worker_process(write_program(tmp_path, "await asyncio.sleep(0.7)"), operator) as process:
+    with worker_process(write_program(tmp_path, AWAIT_GO), operator) as process:
         eventually(lambda: operator.streams)
         run = operator.run("W")
         eventually(lambda: operator.requests("PutLog"))
         process.send_signal(signal.SIGTERM)
         eventually(lambda: operator.requests("Unsubscribe"))
         operator.stop()
+        (tmp_path / "go").touch()
         operator.start()
         assert operator.finished(run).phase == "Succeeded"
-        process.communicate(timeout=15)
+        process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
 
 
@@ -83,8 +90,8 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path, operator: Fake
         eventually(lambda: operator.requests("Unsubscribe"))
         asked_at = time.monotonic()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 128 + signal.SIGINT
-        assert time.monotonic() - asked_at < 2
+        assert process.wait(PATIENCE_SECONDS) == 128 + signal.SIGINT
+        assert time.monotonic() - asked_at < 30, "the step would take twice as long"
 
 
 def test_user_code_that_blocks_its_loop_does_not_stop_heartbeats(tmp_path: Path, operator: FakeOperator) -> None:

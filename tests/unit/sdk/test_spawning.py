@@ -25,7 +25,7 @@ from hatchet_sdk import (
 from hatchet_sdk._client import client as client_module
 from hatchet_sdk._client import triggers
 from hatchet_sdk._runner.context import Assignment
-from tests.unit.sdk.fake_operator import FakeOperator, eventually
+from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
 
 
 @pytest.fixture
@@ -155,9 +155,10 @@ def test_a_few_batches_are_under_way_and_the_rest_wait_and_join(context: Context
         thread.start()
         want = min(number, triggers.MAX_BATCHES_UNDER_WAY)
         eventually(lambda want=want: len(operator.calls) == want)  # type: ignore[misc]
+    eventually(lambda: len(context._client._triggers._waiting) == len(threads) - triggers.MAX_BATCHES_UNDER_WAY)
     operator.do(gate.set)
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_SECONDS)
     assert len(operator.runs) == 30
     assert len(operator.calls) <= triggers.MAX_BATCHES_UNDER_WAY + 4
 
@@ -208,7 +209,7 @@ def test_a_spawn_outlives_a_restart_of_the_operator(context: Context, operator: 
     thread.join(0.3)
     assert thread.is_alive()
     operator.start()
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     assert len(spawned) == 1
     assert len(operator.runs) == 2
 
@@ -227,7 +228,7 @@ def test_a_cancelled_attempt_spawns_nothing_more(context: Context, operator: Fak
     thread.start()
     eventually(lambda: operator.calls)
     context._cancelled = True
-    thread.join(10)
+    thread.join(PATIENCE_SECONDS)
     assert len(errors) == 1
     with pytest.raises(AttemptCancelled, match='step "spawn" was cancelled'):
         context.spawn_workflow("Child", {})

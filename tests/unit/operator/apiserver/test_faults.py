@@ -13,7 +13,7 @@ import pytest
 from hatchet_operator.apiserver import ApiServer
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
-DEADLINE = aiohttp.ClientTimeout(total=10)
+DEADLINE = aiohttp.ClientTimeout(total=60)
 
 
 def make_config_map(name: str, **data: str) -> dict[str, Any]:
@@ -77,7 +77,7 @@ async def test_a_write_may_be_done_though_its_connection_drops(api: aiohttp.Clie
 async def test_a_write_may_be_done_though_its_answer_never_comes(api: aiohttp.ClientSession) -> None:
     await order(api, match={"verb": "create"}, action="commit-then-hang")
     hanging = asyncio.create_task(create(api, "a"))
-    async with api.get("/_faults/fired?wait=5") as answer:
+    async with api.get("/_faults/fired?wait=30") as answer:
         assert (await answer.json())["fired"] is True
     assert await exists(api, "a")
     assert not hanging.done()

@@ -32,7 +32,7 @@ async def api(server: ApiServer, tmp_path: Path) -> AsyncIterator[aiohttp.Client
     }
     server.create(pod)
     (tmp_path / "log").write_text("one\ntwo\nthree\n")
-    async with aiohttp.ClientSession(await server.start(), timeout=aiohttp.ClientTimeout(total=10)) as session:
+    async with aiohttp.ClientSession(await server.start(), timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
 
 
@@ -64,5 +64,5 @@ async def test_a_log_is_followed_until_its_pod_has_ended(api: aiohttp.ClientSess
         merge = {"Content-Type": "application/merge-patch+json"}
         async with api.patch(f"{POD}/status", data='{"status":{"phase":"Succeeded"}}', headers=merge) as patched:
             assert patched.status == 200
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await answer.content.read() == b""
