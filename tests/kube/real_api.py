@@ -24,8 +24,8 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -116,6 +116,7 @@ class RealApi:
         self._unsafe_no_fsync = unsafe_no_fsync
         self._api_server_args = tuple(api_server_args)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports = ExitStack()  # held for as long as they are served
         self._endpoint: ApiEndpoint | None = None
         self._etcd_url = ""
 
@@ -166,7 +167,7 @@ class RealApi:
         """
         atexit.register(self.stop)
         try:
-            client_port, peer_port, api_port = _free_ports(3)
+            client_port, peer_port, api_port = (self._ports.enter_context(_reserved_port()) for _ in range(3))
             self._etcd_url = f"http://127.0.0.1:{client_port}"
             self._start_etcd(self._etcd_url, f"http://127.0.0.1:{peer_port}")
             self._endpoint = self._start_api_server(self._etcd_url, api_port)
@@ -181,6 +182,7 @@ class RealApi:
         while self._processes:
             _, process = self._processes.popitem()
             end(process)
+        self._ports.close()
         self._endpoint = None
         if self._owns_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -221,6 +223,7 @@ class RealApi:
             f"--initial-advertise-peer-urls={peer_url}",
             f"--initial-cluster=default={peer_url}",
             "--log-level=warn",
+            "--socket-reuse-port",
             *(["--unsafe-no-fsync"] if self._unsafe_no_fsync else []),
         )
 
@@ -247,6 +250,7 @@ class RealApi:
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
             f"--secure-port={port}",
+            "--permit-port-sharing",
             f"--tls-cert-file={directory / 'api.crt'}",
             f"--tls-private-key-file={directory / 'api.key'}",
             f"--token-auth-file={directory / 'tokens.csv'}",
@@ -363,9 +367,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:  # all are held at once, so they differ
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+@contextmanager
+def _reserved_port() -> Iterator[int]:
+    """A port that nobody gets but a server of ours, which has to share it; we hold it and take no connection."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
