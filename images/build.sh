@@ -25,8 +25,8 @@ install_builder() {
     exit 1
   fi
   say "installing buildah and debootstrap"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends buildah debootstrap > /dev/null
+  apt-get -oDPkg::Lock::Timeout=600 update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get -oDPkg::Lock::Timeout=600 install -y -qq --no-install-recommends buildah debootstrap > /dev/null
 }
 
 make_debian_base() {
@@ -60,6 +60,14 @@ download_wheels() {
   rm -rf "$ours" images/wheels/hatchet_operator*
   echo "$wanted" > images/wheels/.complete
 }
+
+# One build at a time: another one's would get the same names between our building and saving.
+lock=${XDG_CACHE_HOME:-$HOME/.cache}/hatchet-operator-e2e/images.lock
+if command -v flock > /dev/null; then
+  mkdir -p "$(dirname "$lock")"
+  exec 9> "$lock"
+  flock --nonblock 9 || { say "waiting for another build"; flock 9; }
+fi
 
 if docker info > /dev/null 2>&1; then
   build() { docker build --quiet "$@" > /dev/null; }

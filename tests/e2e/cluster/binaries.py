@@ -158,7 +158,11 @@ def _unpacked(archive: Path, cache: Path) -> Path:
             unpacked = Path(partial, "bin")
             unpacked.mkdir()
             subprocess.run(["tar", "--auto-compress", "-xf", archive, "-C", unpacked], check=True)
-            unpacked.rename(folder)
+            try:
+                unpacked.rename(folder)
+            except OSError:
+                if not folder.exists():  # else another process was faster
+                    raise
     return folder
 
 

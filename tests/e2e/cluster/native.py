@@ -54,6 +54,7 @@ _LOCK = Path("/run/hatchet-operator-e2e.lock")
 _CGROUPS = Path("/sys/fs/cgroup")
 _CGROUP = "hatchet-operator-e2e"
 _START_SECONDS = 120.0
+_END_SECONDS = 60.0
 _STARTED: list[subprocess.Popen[bytes]] = []  # which complain when they are dropped while their process runs
 _PACKAGES = {  # what must be there besides the binaries -> the Debian package that has it
     "iptables": "iptables",
@@ -61,6 +62,8 @@ _PACKAGES = {  # what must be there besides the binaries -> the Debian package t
     "busybox": "busybox-static",
     "zstd": "zstd",
     "ip": "iproute2",
+    "mount": "mount",
+    "sysctl": "procps",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
 }
 
@@ -103,7 +106,9 @@ class NativeCluster:
                 self._start(directory, binaries, lock)
             except BaseException as error:
                 logs = "".join(f"\n--- {name}\n{text}" for name, text in _logs(directory))
-                self.down()
+                if (state := _read_state()) is not None:
+                    _kill_keeper(state)
+                self._remove_leftovers()
                 shutil.rmtree(directory, ignore_errors=True)
                 if isinstance(error, ClusterError):
                     raise ClusterError(f"{error}{logs}") from error
@@ -134,12 +139,15 @@ class NativeCluster:
         if not _LOCK.exists():
             return
         with _LOCK.open("a+") as lock:
-            if not _try_lock(lock) and (state := _read_state()):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    keeper = psutil.Process(state.keeper)
-                    keeper.kill()
-                    keeper.wait(30)  # process 1 ends after all others of its namespace
-        self._remove_leftovers()
+            if not _try_lock(lock):
+                state = _read_state()
+                if state is None:
+                    return  # somebody is about to start one
+                _kill_keeper(state)
+                # Removed by whoever has the lock: by then another cluster may be on its way, and write its own state.
+                if not _lock_or_see_another(lock, state):
+                    return
+            self._remove_leftovers()
 
     def _remove_leftovers(self) -> None:
         state = _read_state()
@@ -177,7 +185,7 @@ class NativeCluster:
         """Kill a component the hard way; it stays dead until `start`."""
         for process in self._processes(component):
             process.kill()
-            process.wait(10)
+            process.wait(_END_SECONDS)
         (self._directory / "pids" / component).unlink(missing_ok=True)
 
     def start(self, component: str) -> None:
@@ -196,6 +204,8 @@ class NativeCluster:
             )
         _STARTED.append(entered)
         (self._directory / "pids" / component).write_text(str(entered.pid))
+        while not self._processes(component) and entered.poll() is None:  # it has ended once nsenter has
+            time.sleep(0.01)
 
     def logs(self) -> Iterator[tuple[str, str]]:
         """The end of each component's log."""
@@ -287,7 +297,7 @@ def _start_keeper(directory: Path, lock: IO[str]) -> int:
         start_new_session=True,
         pass_fds=[lock.fileno()],
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + _START_SECONDS
     while not (directory / "kept").exists():
         if unshare.poll() is not None or time.monotonic() > deadline:
             raise ClusterError(f"namespaces could not be made: {(directory / 'log/keeper.log').read_text()}")
@@ -301,6 +311,29 @@ def _try_lock(lock: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _lock_or_see_another(lock: IO[str], ended: _State) -> bool:
+    """Take the lock of a cluster that was ended; false: another one was started meanwhile, and removed what was left.
+
+    Raises:
+        ClusterError: Something of the cluster holds on to it.
+    """
+    deadline = time.monotonic() + _END_SECONDS
+    while not _try_lock(lock):
+        if _read_state() not in (ended, None):
+            return False
+        if time.monotonic() > deadline:
+            raise ClusterError(f"{_LOCK} is still held, {_END_SECONDS:.0f} s after process {ended.keeper} was killed")
+        time.sleep(0.05)
+    return True
+
+
+def _kill_keeper(state: _State) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        keeper = psutil.Process(state.keeper)
+        keeper.kill()
+        keeper.wait(_END_SECONDS)  # process 1 ends after all others of its namespace
 
 
 def _write_state(lock: IO[str], state: _State) -> None:

@@ -19,8 +19,9 @@ def install_packages(names: Sequence[str]) -> None:
     if shutil.which("apt-get") is None:
         raise ClusterError(f"these are missing (names of Debian packages): {', '.join(names)}")
     print(f"installing {', '.join(names)}", flush=True)
+    wait = "-oDPkg::Lock::Timeout=600"  # for whoever else installs something now
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *names]):
-        done = subprocess.run(["apt-get", *command], env=environ, capture_output=True, text=True)
+        done = subprocess.run(["apt-get", wait, *command], env=environ, capture_output=True, text=True)
         if done.returncode:
             raise ClusterError(f"apt-get {' '.join(command)} failed: {done.stderr.strip()}")
