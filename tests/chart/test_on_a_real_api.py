@@ -18,11 +18,13 @@ from hatchet_operator.cluster.api import Endpoint
 from hatchet_operator.cluster.ownership import read_account
 from hatchet_operator.operator import Operator
 from hatchet_operator.settings import Settings, Tls
+from tests.e2e.eventually import eventually as eventually_sync
 from tests.kube.eventually import eventually
 from tests.kube.helm import CHART, RELEASE, Helm, HelmError, Json, of_kind
 from tests.kube.real_api import BinariesMissingError, RealApi
 
 CERT_MANAGER_VARIABLE = "HATCHET_TEST_CERT_MANAGER_CRD"
+READ_WRITE = ("get", "create", "update", "patch", "delete")
 FOREIGN = ("Certificate", "ServiceMonitor")  # kinds of others, whose CRDs are not there
 RUN = {
     "apiVersion": "hatchet-operator.dev/v1alpha1",
@@ -67,6 +69,12 @@ class Kubectl:
         done = self._run(*args, stdin=stdin)
         assert done.returncode != 0, done.stdout
         return done.stderr
+
+    def finds(self, kinds: str) -> bool:
+        return self._run("get", kinds, "--all-namespaces").returncode == 0
+
+    def can(self, verb: str, kind: str, namespace: str) -> bool:
+        return self._run("auth", "can-i", verb, kind, f"--namespace={namespace}").stdout.strip() == "yes"
 
     def may(self, verb: str, resource: str, *, namespace: str = "etl", subresource: str = "") -> bool:
         where = (f"{resource}.hatchet-operator.dev", f"--subresource={subresource}", f"--namespace={namespace}")
@@ -155,7 +163,7 @@ def test_cert_managers_own_definition_takes_the_certificate(helm: Helm, kubectl:
     if not definition:
         pytest.skip(f"set {CERT_MANAGER_VARIABLE} to cert-manager.io_certificates.yaml of cert-manager to run this")
     kubectl("create", f"--filename={definition}")
-    kubectl("wait", "--for=condition=Established", "crd/certificates.cert-manager.io", "--timeout=30s")
+    kubectl("wait", "--for=condition=Established", "crd/certificates.cert-manager.io", "--timeout=90s")
     objects = helm.render(
         "tls.mode=certManager,tls.issuer.name=ca,tls.issuer.kind=ClusterIssuer,tls.names={a.example.com}"
     )
@@ -172,7 +180,7 @@ def test_runs_and_their_crds_outlive_upgrades_and_the_release(
     chart = tmp_path / "chart"
     subprocess.run(["cp", "--recursive", "--dereference", CHART, chart], check=True)
     helm("install", RELEASE, str(chart))
-    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    until_served(kubectl)
     kubectl.create(RUN)
     crd = chart / "files/crds/workflowruns.yaml"
     crd.write_text(crd.read_text().replace("shortNames:\n    - wfr", "shortNames:\n    - wfr\n    - newer"))
@@ -203,7 +211,8 @@ async def test_the_rights_suffice_for_a_life_and_a_handover_and_nothing_is_left_
     helm = replace(helm, kubeconfig=api.kubeconfig)
     helm("install", RELEASE, str(CHART), "--take-ownership", f"--set=namespace={served}")
     try:
-        kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        until_served(kubectl)
+        until_it_may(Kubectl(api, f"system:serviceaccount:operators:{RELEASE}"))
         token = kubectl("create", "token", RELEASE, "--namespace=operators").strip()
         endpoint = Endpoint(server=api.url, token=token, ssl_context=api.endpoint.ssl_context())
         kubectl.create(POOL)
@@ -232,7 +241,7 @@ async def test_the_rights_suffice_for_a_life_and_a_handover_and_nothing_is_left_
     async def gone() -> bool:
         return not await asyncio.to_thread(own_objects, kubectl)
 
-    await eventually(gone, within_seconds=30)
+    await eventually(gone)
 
 
 async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the_operators(
@@ -244,18 +253,20 @@ async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the
     for role, user in (("view", "vera"), ("edit", "ed")):
         kubectl("create", "rolebinding", user, f"--clusterrole={role}", f"--user={user}", "--namespace=etl")
     try:
-        kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        until_served(kubectl)
 
         async def aggregated() -> bool:
             return await asyncio.to_thread(
-                lambda: viewer.may("list", "workflowruns") and editor.may("create", "workflows")
+                lambda: all(
+                    [viewer.may("list", "workflowruns"), *(editor.may(verb, "workflows") for verb in READ_WRITE)]
+                )
             )
 
-        await eventually(aggregated, within_seconds=30)
+        await eventually(aggregated)
         for kind in ("workflows", "workflowruns", "workerpools"):
             assert all(viewer.may(verb, kind) for verb in ("get", "list", "watch"))
             assert not any(viewer.may(verb, kind) for verb in ("create", "update", "patch", "delete"))
-            assert all(editor.may(verb, kind) for verb in ("get", "create", "update", "patch", "delete"))
+            assert all(editor.may(verb, kind) for verb in READ_WRITE)
             assert not editor.may("update", kind, subresource="status")
             assert not editor.may("list", kind, namespace="elsewhere")
 
@@ -270,7 +281,7 @@ async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the
             )
             return "spec.parent is set by the operator only" in said
 
-        await eventually(guarded, within_seconds=30)
+        await eventually(guarded)
         said = editor.refused(
             "patch", "workflowrun", "root", "--namespace=etl", "--subresource=status", "--type=merge", "--patch={}"
         )
@@ -279,6 +290,26 @@ async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the
     finally:
         kubectl("delete", "workerpool,workflowrun,rolebinding", "--all", "--namespace=etl", "--wait=false")
         helm("uninstall", RELEASE)
+
+
+def until_served(kubectl: Kubectl) -> None:
+    """Wait until kubectl finds our kinds: discovery has a CRD a moment after it is established."""
+    kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=90s")
+    eventually_sync(lambda: kubectl.finds("workflows,workflowruns,workerpools"))
+
+
+def until_it_may(account: Kubectl) -> None:
+    """Wait until each of the operator's bindings is in effect, which is a moment after it was made."""
+    eventually_sync(
+        lambda: all(
+            account.can(verb, kind, namespace)
+            for verb, kind, namespace in (
+                ("create", "tokenreviews.authentication.k8s.io", "operators"),
+                ("create", "leases.coordination.k8s.io", "operators"),
+                ("list", "workflowruns.hatchet-operator.dev", "etl"),
+            )
+        )
+    )
 
 
 def in_etl(name: str, **spec: object) -> Json:
@@ -296,7 +327,7 @@ async def running(operator: Operator) -> AsyncIterator[None]:
     stop = asyncio.Event()
     task = asyncio.create_task(operator.run(stop))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             await operator.ready.wait()
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ import yaml
 
 from tests.conformance.kubectl import Kubectl
 from tests.conformance.widgets import WIDGETS_CRD
-from tests.kube.client import CRDS, NAMESPACES, Api
+from tests.kube.client import CRDS, NAMESPACES, Api, Json
 from tests.kube.embedded_api import EmbeddedApi
 from tests.kube.eventually import eventually
 from tests.kube.real_api import BinariesMissingError, RealApi, find_binaries
 
 Server = EmbeddedApi | RealApi
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 CRD_FILES = [WIDGETS_CRD, *sorted((Path(__file__).parents[2] / "crds").glob("*.yaml"))]
 
 
@@ -49,6 +51,30 @@ async def _install_crds(server: Server) -> None:
                 return (await api.call("GET", path)).status == 200
 
             await eventually(is_served)
+            await eventually(partial(_is_told_of, api, crd))
+
+
+async def _is_told_of(api: Api, crd: Json) -> bool:
+    """Whether discovery and OpenAPI have a kind, which on a real server follows after it is served."""
+    group, version = crd["spec"]["group"], crd["spec"]["versions"][0]["name"]
+    groups = (await api.call("GET", "/apis")).ok()["groups"]
+    aggregated = (await api.call("GET", "/apis", accept=AGGREGATED)).ok()["items"]
+    found = {
+        resource["resource"]
+        for each in aggregated
+        if each["metadata"]["name"] == group
+        for served in each["versions"]
+        for resource in served.get("resources", ())
+    }
+    document = (await api.call("GET", "/openapi/v3")).ok()["paths"].get(f"apis/{group}/{version}")
+    if (
+        document is None
+        or crd["spec"]["names"]["plural"] not in found
+        or group not in {each["name"] for each in groups}
+    ):
+        return False
+    told = (await api.call("GET", document["serverRelativeURL"])).ok().get("components", {}).get("schemas", {})
+    return any(name.endswith(f".{crd['spec']['names']['kind']}") for name in told)
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from tests.conformance.conftest import AGGREGATED
 from tests.conformance.widgets import WIDGETS, make_widget
 from tests.kube.client import CRDS, Api
-
-AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
 async def test_health_is_answered(api: Api) -> None:

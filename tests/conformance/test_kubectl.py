@@ -67,7 +67,7 @@ async def test_get_watch_prints_each_change(api: Api, kubectl: Kubectl) -> None:
     async with kubectl.following("get", "wd", "-w", "--output-watch-events", "--no-headers") as lines:
 
         async def next_line() -> list[str]:
-            return (await asyncio.wait_for(lines.readline(), 30)).decode().split()
+            return (await asyncio.wait_for(lines.readline(), 60)).decode().split()
 
         assert (await next_line())[:2] == ["ADDED", "a"]
         (await api.merge_patch(WIDGETS, "a", {"spec": {"size": 77}})).ok()
@@ -155,18 +155,18 @@ async def test_create_of_what_exists_says_so(kubectl: Kubectl) -> None:
 
 async def test_wait_returns_once_a_condition_holds(api: Api, kubectl: Kubectl) -> None:
     (await api.create(WIDGETS, make_widget("a"))).ok()
-    waiting = asyncio.create_task(kubectl("wait", "--for=condition=Ready", "wd/a", "--timeout=30s"))
+    waiting = asyncio.create_task(kubectl("wait", "--for=condition=Ready", "wd/a", "--timeout=90s"))
     conditions = [{"type": "Ready", "status": "True"}]
     (await api.merge_patch(WIDGETS, "a", {"status": {"conditions": conditions}}, "status")).ok()
     assert (await waiting).ok() == "widget.conformance.test/a condition met\n"
-    output = await kubectl("wait", "--for=jsonpath={.spec.color}=red", "wd/a", "--timeout=30s")
+    output = await kubectl("wait", "--for=jsonpath={.spec.color}=red", "wd/a", "--timeout=90s")
     assert output.ok() == "widget.conformance.test/a condition met\n"
 
 
 async def test_wait_returns_once_an_object_is_deleted(api: Api, kubectl: Kubectl) -> None:
     (await api.create(WIDGETS, make_widget("a", metadata={"finalizers": ["conformance.test/hold"]}))).ok()
     (await api.delete(WIDGETS, "a")).ok()
-    waiting = asyncio.create_task(kubectl("wait", "--for=delete", "wd/a", "--timeout=30s"))
+    waiting = asyncio.create_task(kubectl("wait", "--for=delete", "wd/a", "--timeout=90s"))
     (await api.merge_patch(WIDGETS, "a", {"metadata": {"finalizers": None}})).ok()
     assert (await waiting).code == 0
 

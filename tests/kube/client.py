@@ -26,7 +26,7 @@ JSON_PATCH = "application/json-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
-EVENT_SECONDS = 20.0  # an event that takes longer will not come
+EVENT_SECONDS = 60.0  # an event that takes longer will not come
 
 
 @dataclass(frozen=True, kw_only=True)
