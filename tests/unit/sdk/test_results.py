@@ -118,9 +118,11 @@ async def test_waiting_outlives_restarts_and_asks_again_for_what_is_open(
 
 
 async def test_without_access_waiting_ends(hatchet: Hatchet, operator: FakeOperator) -> None:
-    operator.faults["SubscribeToWorkflowRuns"] = [grpc.StatusCode.UNAUTHENTICATED]
+    # As often as it is asked: a refusal that comes while the client sends is an internal error to it, and tried again.
+    operator.faults["SubscribeToWorkflowRuns"] = [grpc.StatusCode.UNAUTHENTICATED] * 100
     with pytest.raises(AccessDenied):
         await hatchet.admin.get_workflow_run("r").result()
+    await asyncio.to_thread(operator.do, operator.faults.clear)
     with pytest.raises(WorkflowRunDeleted):  # the next one asks again
         await hatchet.admin.get_workflow_run("r").result()
 
