@@ -353,9 +353,10 @@ class Session:
                         self._report([report])
                     return
                 else:
-                    reports = _after_refusal(reports[0], error)
-            if not reports:
-                break
+                    (refused, _), reports = reports[0], _after_refusal(reports[0], error)
+                    if not reports:
+                        self._held.pop(refused.id, None)
+                        return
             await asyncio.sleep(delay)
         for attempt, outcome in reports:
             self._held.pop(attempt.id, None)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hatchet_sdk import ClientConfig, Hatchet
-from tests.unit.sdk.fake_operator import FakeOperator, eventually
+from hatchet_sdk import ClientConfig, Hatchet, Worker
+from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,8 +29,8 @@ def hatchet(operator: FakeOperator) -> Hatchet:
 
 @pytest.fixture
 def working(hatchet: Hatchet, operator: FakeOperator) -> Iterator[Callable[..., None]]:
-    """Start a worker in a thread of this process with the given workflows; it is stopped at the end."""
-    stops: list[Callable[[], None]] = []
+    """Start a worker in a thread of this process with the given workflows; at the end it is told to stop, and does."""
+    started: list[tuple[Worker, threading.Thread]] = []
 
     def start(*registered: object, **options: object) -> None:
         worker = hatchet.worker("tester", **options)  # type: ignore[arg-type]
@@ -38,13 +38,14 @@ def working(hatchet: Hatchet, operator: FakeOperator) -> Iterator[Callable[..., 
             worker.register_workflow(workflow)
         thread = threading.Thread(target=worker.start)
         thread.start()
-        stops.append(worker.stop)
-        stops.append(lambda: thread.join(10))
+        started.append((worker, thread))
         eventually(lambda: operator.streams)
 
     yield start
-    for stop in stops:
-        stop()
+    for worker, thread in started:
+        worker.stop()
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive(), "the worker does not stop"
 
 
 @contextmanager
