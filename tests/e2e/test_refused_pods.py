@@ -99,18 +99,11 @@ def test_a_pool_says_what_its_worker_said_when_it_crashed(kubectl: Kubectl) -> N
     assert len(kubectl.list("pods")) == 1, "the kubelet's back-off is enough: no pod is made instead of another"
 
 
-def start_late(container: Json) -> Json:
-    """Make an init container that has a pod's container start later than the kubelet needs to end another pod."""
-    return {**container, "name": "late", "command": ["sleep", "15"]}
-
-
 def test_runs_say_that_their_pods_were_evicted_for_what_they_wrote(kubectl: Kubectl) -> None:
     give_pods(kubectl, "Alone")
     pool = make_pool(give_program(kubectl, PROGRAMS / "fills_disk.py"))
     spec = pool["spec"]["template"]["spec"]
     spec["volumes"].append({"name": "scratch", "emptyDir": {"sizeLimit": "5Mi"}})
-    # A pool says why only while it lacks a worker, and the next pod is made as soon as the worker of this one drains.
-    spec["initContainers"] = [start_late(spec["containers"][0])]
     spec["containers"][0]["volumeMounts"].append({"name": "scratch", "mountPath": "/scratch"})
     kubectl.apply_object(pool)
     until_available(kubectl)
@@ -131,7 +124,8 @@ def test_runs_say_that_their_pods_were_evicted_for_what_they_wrote(kubectl: Kube
         error = step_of(run)["error"]
         assert error.startswith("its worker died"), error
         assert error.endswith(why), error
-    eventually(lambda: any(why in event["message"] for event in events_of(kubectl, POOL)))
+    ended = {f"pod {name} was ended: {why}" for name in before}
+    eventually(lambda: ended <= {each["message"] for each in events_of(kubectl, POOL) if each["reason"] == "PodEnded"})
     eventually(lambda: before.isdisjoint(pod["metadata"]["name"] for pod in pods_of(kubectl)))
     until_available(kubectl)
 

@@ -30,6 +30,7 @@ from hatchet_operator.decisions.pooling import (
     template_problem,
     token_secret_name,
     trouble_of,
+    why_ended,
     without_generated_name,
 )
 from hatchet_operator.decisions.run_pods import has_ended
@@ -207,9 +208,16 @@ class Pools:
         if _pool_uid_of(pod) is None:
             return  # somebody's Deployment, whose pods work for the pool but are not its to scale
         self._pods.setdefault(ref, {})[uid] = pod
-        if _has_ended(pod):
-            self._ended_at.setdefault(uid, time.monotonic())
+        if _has_ended(pod) and uid not in self._ended_at:
+            self._ended_at[uid] = time.monotonic()
+            self._tell_end(ref, pod)
         self.changed(ref)
+
+    def _tell_end(self, ref: ObjectRef, pod: Json) -> None:
+        """Say who ended a pod; conditions do it only while the pool lacks one."""
+        why, pool = why_ended(pod), self._pools.get(ref)
+        if self.active and why is not None and pool is not None:
+            self._events.warn(pool, Reason.POD_ENDED, f"pod {pod['metadata']['name']} was ended: {why}")
 
     def changed(self, ref: ObjectRef) -> None:
         """Have a pool reconciled soon; many changes at once lead to one."""

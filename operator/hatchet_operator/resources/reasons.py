@@ -90,6 +90,7 @@ class Reason(StrEnum):
     ROLLING_OUT = "RollingOut"
     FAILED_CREATE = "FailedCreate"
     # Events
+    POD_ENDED = "PodEnded"  # by the kubelet, a drain or the scheduler
     POD_KILLED = "PodKilled"
     SPAWN_INPUT_DIFFERS = "SpawnInputDiffers"
     POOL_CONFLICT = "PoolConflict"
