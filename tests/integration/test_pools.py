@@ -303,7 +303,7 @@ async def test_a_pod_that_ends_at_once_is_made_again_after_longer_and_longer_pau
     assert left & seen == {pod["metadata"]["uid"]}, "the last one is kept for its log, until there is another"
 
 
-async def test_a_pool_says_who_ended_its_pod_whatever_else_it_has(world: Instance) -> None:
+async def test_a_pool_says_who_ended_its_pod(world: Instance) -> None:
     await create_pool(world)
     name = (await pod_with(world, "etl:1"))["metadata"]["name"]
     evicted = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
