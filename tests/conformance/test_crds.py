@@ -41,12 +41,12 @@ async def test_the_crd_is_established_and_structural(api: Api, kind: Kind) -> No
 
 async def test_defaults_of_a_run(api: Api) -> None:
     run = (await api.create(RUNS, make_run())).ok(201)
-    assert run["spec"] == {"workflow": "etl", "cancelled": False, "execution": 0, "onParentClose": "Abandon"}
+    assert run["spec"] == {"workflow": "etl", "cancelled": False, "onParentClose": "Abandon", "reruns": 0}
 
 
 async def test_a_run_is_pending_before_anybody_wrote_its_status(api: Api) -> None:
     (await api.create(RUNS, make_run())).ok(201)
-    assert (await api.get(RUNS, "a")).ok()["status"] == {"phase": "Pending", "execution": 0}
+    assert (await api.get(RUNS, "a")).ok()["status"] == {"phase": "Pending", "reruns": 0}
     assert await api.names(RUNS, fieldSelector="status.phase=Pending") == ["a"]
     assert await api.names(RUNS, fieldSelector="status.phase=Running") == []
 
@@ -125,9 +125,9 @@ async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None
         ),
         pytest.param(
             RUNS,
-            make_run(execution=-1),
-            "spec.execution in body should be greater than or equal to 0",
-            id="execution -1",
+            make_run(reruns=-1),
+            "spec.reruns in body should be greater than or equal to 0",
+            id="reruns -1",
         ),
         pytest.param(
             RUNS,
@@ -152,10 +152,10 @@ async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None
         ),
         pytest.param(
             RUNS,
-            make_run(executionRequestedBy="x"),
-            "spec.executionRequestedBy: Invalid value: executionRequestedBy is set on a run without parent, "
-            "but it names an attempt of the parent; leave it out and raise execution",
-            id="an execution requested by no parent",
+            make_run(rerunRequestedBy="x"),
+            "spec.rerunRequestedBy: Invalid value: rerunRequestedBy is set on a run without parent, "
+            "but it names an attempt of the parent; leave it out and raise reruns",
+            id="a rerun requested by no parent",
         ),
         pytest.param(WORKFLOWS, make_workflow("x" * 64), "metadata.name: Too long", id="a workflow's name is a label"),
         pytest.param(POOLS, make_pool("x" * 64), "metadata.name: Too long", id="a pool's name is a label"),
@@ -235,7 +235,7 @@ async def test_nonsense_is_refused_with_words_that_help(api: Api, kind: Kind, bo
         pytest.param(RUNS, make_run(inputJson='{"a": 1}', ttl="1h30m"), id="a run with a text as input"),
         pytest.param(RUNS, make_run(parent=PARENT | {"index": -1}), id="a child with index -1"),
         pytest.param(RUNS, make_run(parent=PARENT | {"key": "\0" * 65536}), id="a child with a long key"),
-        pytest.param(RUNS, make_run(parent=PARENT, executionRequestedBy="x", execution=1), id="a child executed again"),
+        pytest.param(RUNS, make_run(parent=PARENT, rerunRequestedBy="x", reruns=1), id="a child run again"),
         pytest.param(RUNS, make_run("x" * 253, workflow="x" * 63), id="a run with the longest names"),
         pytest.param(
             WORKFLOWS,
@@ -308,11 +308,17 @@ def fixed(field: str, instead: str = "create another WorkflowRun instead") -> st
         ),
         pytest.param({"cancelled": True}, {"cancelled": None}, "spec.cancelled: Forbidden", id="a cancel removed"),
         pytest.param(
+            {"reruns": 2},
+            {"reruns": 1},
+            "spec.reruns: Invalid value: reruns is lower than it was, but it counts reruns and only goes up; "
+            "to run the run once more, raise it by one",
+            id="fewer reruns",
+        ),
+        pytest.param(
             {"execution": 2},
-            {"execution": 1},
-            "spec.execution: Invalid value: execution is lower than it was, but it counts executions and only goes up; "
-            "to execute the run once more, raise it by one",
-            id="fewer executions",
+            {"execution": None},
+            "spec.execution: Invalid value: execution (the earlier name of reruns) is lower than it was",
+            id="fewer reruns by their earlier name",
         ),
     ],
 )
@@ -322,11 +328,12 @@ async def test_a_run_keeps_what_it_is(api: Api, before: Json, patch: Json, want:
     assert want in message
 
 
-async def test_a_run_may_be_cancelled_and_executed_again(api: Api) -> None:
+async def test_a_run_may_be_cancelled_and_run_again(api: Api) -> None:
     (await api.create(RUNS, make_run(input={"a": None}, inputJson=None, parent=PARENT))).ok(201)
     for patch in (
-        {"execution": 1, "executionRequestedBy": "x"},
-        {"execution": 5},
+        {"execution": 1, "executionRequestedBy": "x"},  # the earlier names
+        {"reruns": 1, "rerunRequestedBy": "x"},
+        {"reruns": 5},
         {"priority": 3, "ttl": "1h", "onParentClose": "Cancel"},
         {"cancelled": True},
         {"cancelled": True, "priority": None},

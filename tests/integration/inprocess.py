@@ -128,12 +128,12 @@ class Instance:
     async def phase(self, name: str) -> str:
         return str((await self.run(name)).get("status", {}).get("phase", "Pending"))
 
-    async def finished(self, name: str, *, execution: int = 0) -> Json:
+    async def finished(self, name: str, *, reruns: int = 0) -> Json:
         """Wait until a run is final; return its status."""
 
         async def is_final() -> bool:
             status = (await self.run(name)).get("status", {})
-            return status.get("phase") in FINAL and status.get("execution", 0) >= execution
+            return status.get("phase") in FINAL and status.get("reruns", 0) >= reruns
 
         try:
             await eventually(is_final, within_seconds=SECONDS)

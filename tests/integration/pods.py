@@ -69,14 +69,14 @@ class Pods:
         await eventually(is_there, within_seconds=NODE_SECONDS)
         return file.read_text()
 
-    async def finished(self, run: str, *, execution: int = 0) -> Json:
+    async def finished(self, run: str, *, reruns: int = 0) -> Json:
         status: Json = {}
 
         async def is_final() -> bool:
             nonlocal status
             status = (await self.instance.run(run)).get("status", {})
             is_done = status.get("phase") in ("Succeeded", "Failed", "Cancelled")
-            return is_done and status.get("execution", 0) >= execution
+            return is_done and status.get("reruns", 0) >= reruns
 
         try:
             await eventually(is_final, within_seconds=NODE_SECONDS)

@@ -252,7 +252,7 @@ async def test_a_failed_child_is_executed_again_once_per_attempt_of_the_parent(
     assert await worker.spawn(retry, key="a", on_failed="retry") == name
     await worker.complete(await worker.next(), {"n": 3})
     assert outputs_of(await worker.result(name)) == {"work": {"n": 3}}
-    assert (await world.run(name))["spec"]["execution"] == 2
+    assert (await world.run(name))["spec"]["reruns"] == 2
     assert len(await children(world)) == 2
 
 
@@ -263,12 +263,10 @@ async def test_a_child_that_did_not_fail_is_not_executed_again(world: Instance, 
     await world.finished(name)
     assert await worker.spawn(parent, key="a", on_failed="retry") == name
     assert outputs_of(await worker.result(name)) == {"work": {"n": 1}}
-    assert "execution" not in (await world.run(name))["spec"] or (await world.run(name))["spec"]["execution"] == 0
+    assert "reruns" not in (await world.run(name))["spec"] or (await world.run(name))["spec"]["reruns"] == 0
 
 
-async def test_an_execution_that_the_api_server_refuses_is_no_stale_attempt(
-    world: Instance, worker: ScriptedWorker
-) -> None:
+async def test_a_rerun_that_the_api_server_refuses_is_no_stale_attempt(world: Instance, worker: ScriptedWorker) -> None:
     parent = await start_parent(world, worker)
     name = await worker.spawn(parent, key="a", on_failed="retry")
     await worker.fail(await worker.next(), "the first time")
@@ -277,7 +275,7 @@ async def test_an_execution_that_the_api_server_refuses_is_no_stale_attempt(
     world.server.faults.install([{"match": match, "action": "status", "code": 403, "message": "policy says no"}])
     error = await refusal(worker.spawn(parent, key="a", on_failed="retry"))
     assert error.code() is StatusCode.INVALID_ARGUMENT
-    assert f"run default/{name}, which failed, can't be executed again: policy says no" in (error.details() or "")
+    assert f"run default/{name}, which failed, can't be run again: policy says no" in (error.details() or "")
     assert await worker.spawn(parent, key="a", on_failed="retry") == name
     assert (await worker.next()).workflow_run_id == name
 

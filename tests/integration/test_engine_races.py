@@ -135,7 +135,7 @@ def make_run(name: str, workflow: str = "etl", **spec: Any) -> Json:
 async def finish(api: Api, name: str, *, at: datetime) -> Json:
     """Write a run's status as an operator does that finished it, whatever another one wrote meanwhile."""
     moment = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    status = {"phase": "Succeeded", "reason": "Completed", "finishedAt": moment, "execution": 0}
+    status = {"phase": "Succeeded", "reason": "Completed", "finishedAt": moment, "reruns": 0}
     return await api.patch(RUNS, NAMESPACE, name, {"status": status}, subresource="status")
 
 
@@ -354,7 +354,7 @@ async def test_a_run_that_is_to_be_executed_again_outlives_the_end_of_its_ttl(
     server: ApiServer, engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def execute_again_and_delete(resource: Any, namespace: Any, name: str, **options: Any) -> None:
-        patch = {"spec": {"execution": 1}}
+        patch = {"spec": {"reruns": 1}}
         await api.patch(RUNS, NAMESPACE, name, patch)  # while the decision to delete it is on its way
         await delete(resource, namespace, name, **options)
 
@@ -364,7 +364,7 @@ async def test_a_run_that_is_to_be_executed_again_outlives_the_end_of_its_ttl(
     await finish(api, "run", at=datetime.now(UTC) - timedelta(days=2))
     await until(lambda: requests_to(server, "delete", "workflowruns") >= 1)
     await asyncio.gather(*engine.runs._tasks)
-    assert (await api.get(RUNS, NAMESPACE, "run"))["spec"]["execution"] == 1
+    assert (await api.get(RUNS, NAMESPACE, "run"))["spec"]["reruns"] == 1
 
 
 async def test_a_shorter_ttl_of_a_workflow_counts_for_runs_that_have_finished(engine: Engine, api: Api) -> None:
@@ -394,7 +394,7 @@ async def test_a_finished_run_is_kept_small_and_found_whole(
         async with asyncio.timeout(SECONDS):
             result = await anext(results.results())
         assert [step.output for step in result.steps] == [f'{{"n": {execution}}}']
-        await api.patch(RUNS, NAMESPACE, "run", {"spec": {"execution": execution + 1}})
+        await api.patch(RUNS, NAMESPACE, "run", {"spec": {"reruns": execution + 1}})
 
 
 # --- What clients may not do
@@ -1219,7 +1219,7 @@ async def test_a_status_is_written_over_what_it_was_decided_for_only(server: Api
         record = engine.store.get(ObjectRef(NAMESPACE, "run"))
         assert record is not None
         run = await api.get(RUNS, NAMESPACE, "run")
-        done = {"phase": "Succeeded", "execution": 0, "steps": {"work": {"phase": "Succeeded", "output": "{}"}}}
+        done = {"phase": "Succeeded", "reruns": 0, "steps": {"work": {"phase": "Succeeded", "output": "{}"}}}
         engine.run_informer._on_change = lambda kind, obj: None  # the watch is slower than what follows
         theirs = await api.replace(RUNS, NAMESPACE, "run", {**run, "status": done}, subresource="status")
         failed = Report(attempt_id=attempt, outcome=Outcome.FAILED, at=datetime.now(UTC), error="late", may_retry=False)

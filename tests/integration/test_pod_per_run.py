@@ -127,8 +127,8 @@ async def test_a_finished_run_that_is_executed_again_gets_another_pod(tmp_path: 
     async with running_pods(tmp_path, "solo") as pods:
         await pods.instance.create_run("again", "solo", {})
         first = output_of(await pods.finished("again"))
-        await pods.instance.patch_run("again", execution=1)
-        second = output_of(await pods.finished("again", execution=1))
+        await pods.instance.patch_run("again", reruns=1)
+        second = output_of(await pods.finished("again", reruns=1))
         assert first["pid"] != second["pid"]
 
 

@@ -508,13 +508,13 @@ async def test_a_finished_run_is_executed_again_when_a_person_asks(world: Instan
     first = await start(world, worker)
     await worker.fail(first, "the first time")
     assert (await world.finished("r"))["phase"] == "Failed"
-    await world.patch_run("r", execution=1)
+    await world.patch_run("r", reruns=1)
     second = await worker.next()
     assert (second.retry_count, second.task_run_external_id == first.task_run_external_id) == (0, False)
     await worker.complete(first, {"n": "late"})
     await worker.complete(second, {"n": 2})
-    status = await world.finished("r", execution=1)
-    assert (status["phase"], status["execution"], step_of(status)["output"]) == ("Succeeded", 1, '{"n": 2}')
+    status = await world.finished("r", reruns=1)
+    assert (status["phase"], status["reruns"], step_of(status)["output"]) == ("Succeeded", 1, '{"n": 2}')
 
 
 # --- Slots

@@ -142,7 +142,7 @@ def current_attempt_id(run: WorkflowRun, step: str) -> str:
     state = run.status.steps.get(step)
     return attempt_id(
         run.metadata.uid,
-        execution=run.status.execution,
+        rerun=run.status.reruns,
         step=step,
         attempt=state.attempt if state else 0,
         dispatch=state.dispatch if state else 0,

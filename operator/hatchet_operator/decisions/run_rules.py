@@ -1,6 +1,6 @@
 """How a run goes on: its rules first; the last of them has its steps looked at, by rules of their own.
 
-    Pending ──► Running ──► Succeeded | Failed | Cancelled        (a final phase never changes within one execution)
+    Pending ──► Running ──► Succeeded | Failed | Cancelled        (a final phase never changes but by a rerun)
 
 The first rule that has an opinion wins, so the order of RUN_RULES is the policy.
 """
@@ -35,12 +35,12 @@ def plan_run(seen: ObservedRun, now: datetime) -> RunPlan:
 # --- Rules of the run
 
 
-def execute_again(seen: ObservedRun, now: datetime) -> RunPlan | None:
-    wanted, described = seen.run.spec.execution, seen.run.status.execution
+def rerun_when_asked(seen: ObservedRun, now: datetime) -> RunPlan | None:
+    wanted, described = seen.run.spec.reruns, seen.run.status.reruns
     if wanted <= described or not seen.run.status.phase.is_final:
         return None  # asked for while the run goes on: once more after its end
     return RunPlan(
-        status=RunStatus(execution=wanted, children=seen.run.status.children, observed_generation=_generation(seen))
+        status=RunStatus(reruns=wanted, children=seen.run.status.children, observed_generation=_generation(seen))
     )
 
 
@@ -146,7 +146,7 @@ def advance_steps(seen: ObservedRun, now: datetime) -> RunPlan:
 
 
 RUN_RULES: tuple[RunRule, ...] = (
-    execute_again,
+    rerun_when_asked,
     keep_finished_run,
     cancel_when_asked,
     cancel_with_parent,
@@ -255,7 +255,7 @@ def _final(
         phase=phase,
         reason=reason,
         message=message,
-        execution=old.execution,
+        reruns=old.reruns,
         started_at=started,
         finished_at=now,
         duration=_readable_duration(now - started) if started else None,

@@ -92,7 +92,7 @@ class _Reporter:
         for run in self._view.runs.values():
             status = run.status
             is_done = run.spec.parent is None and status.phase.is_final
-            if is_done and self._is_news("run", run.metadata.uid, str(status.execution)):
+            if is_done and self._is_news("run", run.metadata.uid, str(status.reruns)):
                 self._report_run(run.metadata.uid)
 
     def _report_run(self, uid: str) -> None:

@@ -155,8 +155,8 @@ class RunRecord:
         self._packed = b""
         self.version = int(run.metadata.resource_version)
         self.refused = False  # the server took not even a small status; wait until the object changes
-        # Final, and not asked to be executed again.
-        self.is_final = run.status.phase.is_final and run.spec.execution <= run.status.execution
+        # Final, and not asked to be run again.
+        self.is_final = run.status.phase.is_final and run.spec.reruns <= run.status.reruns
         self.owner_uid = next((owner.uid for owner in run.metadata.owner_references if owner.controller), None)
         if self.owner_uid == self.parent_uid:
             self.owner_uid = self.parent_uid  # the same text, once

@@ -132,7 +132,7 @@ class Runs:
         is_new = known is None or known.uid != run.metadata.uid
         was_final = not is_new and known is not None and known.is_final
         was_cancelled = not is_new and known is not None and known.run.spec.cancelled
-        if known is not None and known.run.status.execution != run.status.execution:
+        if known is not None and known.run.status.reruns != run.status.reruns:
             known.graph = None  # another execution begins with the definition of its own time
         record = self._store.put(run)
         if is_new and self.loading:

@@ -238,16 +238,16 @@ class Spawning:
                 )
         self._metrics.attached.inc()
         if child.retry_failed:
-            await self._execute_again(existing, child.attempt_id)
+            await self._run_again(existing, child.attempt_id)
 
-    async def _execute_again(self, existing: WorkflowRun, attempt_id: str) -> None:
-        """Raise a failed child's execution, once per attempt of the parent."""
-        while existing.status.phase is Phase.FAILED and existing.spec.execution <= existing.status.execution:
-            if existing.spec.execution_requested_by == attempt_id:
+    async def _run_again(self, existing: WorkflowRun, attempt_id: str) -> None:
+        """Raise a failed child's reruns, once per attempt of the parent."""
+        while existing.status.phase is Phase.FAILED and existing.spec.reruns <= existing.status.reruns:
+            if existing.spec.rerun_requested_by == attempt_id:
                 return  # this attempt asked already, and the child failed again
             patch: Json = {
                 "metadata": {"uid": existing.metadata.uid, "resourceVersion": existing.metadata.resource_version},
-                "spec": {"execution": existing.status.execution + 1, "executionRequestedBy": attempt_id},
+                "spec": {"reruns": existing.status.reruns + 1, "rerunRequestedBy": attempt_id},
             }
             ref = existing.ref
             try:
@@ -259,7 +259,7 @@ class Spawning:
                 existing = fresh
                 continue
             except Refused as error:
-                raise InvalidRequest(f"run {ref}, which failed, can't be executed again: {error.message}") from error
+                raise InvalidRequest(f"run {ref}, which failed, can't be run again: {error.message}") from error
             self._runs.observe("MODIFIED", answer)
             return
 

@@ -93,7 +93,7 @@ class StatusWriter:
             phase=Phase.FAILED,
             reason=Reason.STATUS_REFUSED,
             message=f"the API server refused the run's status: {error.message[:1000]}",
-            execution=record.run.status.execution,
+            reruns=record.run.status.reruns,
             finished_at=self._clock(),
         )
 

@@ -170,9 +170,15 @@ RUN = Kind(
             reason="FieldValueForbidden",
         ),
         Rule(
-            rule="self.execution >= oldSelf.execution",
-            message="execution is lower than it was, but it counts executions and only goes up; "
-            "to execute the run once more, raise it by one",
+            rule="self.reruns >= oldSelf.reruns",
+            message="reruns is lower than it was, but it counts reruns and only goes up; "
+            "to run the run once more, raise it by one",
+            field="reruns",
+        ),
+        Rule(
+            rule="!has(oldSelf.execution) || (has(self.execution) && self.execution >= oldSelf.execution)",
+            message="execution (the earlier name of reruns) is lower than it was, but it only goes up; "
+            "leave it as it is, and raise reruns above it to run the run once more",
             field="execution",
         ),
         Rule(
@@ -182,10 +188,10 @@ RUN = Kind(
             field="parent.key",
         ),
         Rule(
-            rule="!has(self.executionRequestedBy) || has(self.parent)",
-            message="executionRequestedBy is set on a run without parent, but it names an attempt of the parent; "
-            "leave it out and raise execution",
-            field="executionRequestedBy",
+            rule="!has(self.rerunRequestedBy) || has(self.parent)",
+            message="rerunRequestedBy is set on a run without parent, but it names an attempt of the parent; "
+            "leave it out and raise reruns",
+            field="rerunRequestedBy",
         ),
     ),
 )

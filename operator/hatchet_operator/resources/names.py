@@ -108,12 +108,12 @@ _TENANTS = uuid.UUID("0b9f3b7e-52a4-5d0e-8c0f-3d2f6f1f7a55")
 
 
 @lru_cache(maxsize=10_000)  # asked for several times in an attempt's life
-def attempt_id(run_uid: str, *, execution: int, step: str, attempt: int, dispatch: int) -> str:
+def attempt_id(run_uid: str, *, rerun: int, step: str, attempt: int, dispatch: int) -> str:
     """The fence: results, cancels and spawns of an attempt are accepted by this id alone.
 
     It differs for every giving-out, and is derived, so that an operator that restarts knows it again.
     """
-    return str(uuid.uuid5(_ATTEMPTS, f"{run_uid}/{execution}/{step}/{attempt}/{dispatch}"))
+    return str(uuid.uuid5(_ATTEMPTS, f"{run_uid}/{rerun}/{step}/{attempt}/{dispatch}"))
 
 
 def tenant_id(namespace: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel, Time
 from hatchet_operator.resources.durations import Duration
@@ -24,7 +24,7 @@ class ParentRef(ResourceModel):
 
 
 class RunSpec(ResourceModel):
-    """What is to be executed. Immutable, but for `cancelled`, `execution`, `priority` and `ttl`."""
+    """What is to be executed. Immutable, but for `cancelled`, `reruns`, `priority` and `ttl`."""
 
     workflow: Annotated[
         str,
@@ -56,13 +56,22 @@ class RunSpec(ResourceModel):
     ttl: Annotated[
         Duration | None, Field(description="How long the run is kept after it finished; root runs only.")
     ] = None
-    execution: Annotated[int, Field(ge=0, description="Raise it to execute a finished run once more.")] = 0
+    reruns: Annotated[int, Field(ge=0, description="Raise it by one to run a finished run once more.")] = 0
+    rerun_requested_by: Annotated[
+        str | None, Field(description="The parent's attempt that asked for the last rerun.", max_length=64)
+    ] = None
+    execution: Annotated[int | None, Field(ge=0, description="Earlier name of reruns; the higher one counts.")] = None
     execution_requested_by: Annotated[
-        str | None, Field(description="The parent's attempt that asked for this execution.", max_length=64)
+        str | None, Field(description="Earlier name of rerunRequestedBy.", max_length=64)
     ] = None
     on_parent_close: Annotated[
         OnParentClose, Field(description="What becomes of this run when its parent succeeds or fails.")
     ] = OnParentClose.ABANDON
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_names(cls, value: Any) -> Any:
+        return _with_earlier_names(value, reruns="execution", rerunRequestedBy="executionRequestedBy")
 
 
 class StepStatus(ResourceModel):
@@ -99,7 +108,8 @@ class RunStatus(ResourceModel):
     phase: Annotated[Phase, Field(description="Where the run stands.")] = Phase.PENDING
     reason: Annotated[str | None, Field(description="Why, as one word.", max_length=63)] = None
     message: Annotated[str | None, Field(description="Why, as a sentence.", max_length=4096)] = None
-    execution: Annotated[int, Field(ge=0, description="The execution that this status describes.")] = 0
+    reruns: Annotated[int, Field(ge=0, description="The rerun that this status describes; 0 is the first run.")] = 0
+    execution: Annotated[int | None, Field(ge=0, description="Earlier name of reruns.")] = None
     started_at: Annotated[Time | None, Field(description="When the first step was given to a worker.")] = None
     finished_at: Annotated[Time | None, Field(description="When the run became final.")] = None
     duration: Annotated[str | None, Field(description="From start to finish.", max_length=32)] = None
@@ -112,6 +122,23 @@ class RunStatus(ResourceModel):
     children: Annotated[ChildCounts | None, Field(description="The children that this run spawned.")] = None
     conditions: Annotated[Conditions, Field(description="Finished, Succeeded, WorkflowMissing.")] = ()
     observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_names(cls, value: Any) -> Any:
+        return _with_earlier_names(value, reruns="execution")
+
+
+def _with_earlier_names(value: Any, **earlier: str) -> Any:
+    """Read objects that were written before a field got its name; of two numbers the higher one counts."""
+    if not isinstance(value, dict) or value.keys().isdisjoint(earlier.values()):
+        return value
+    read = dict(value)
+    for now, before in earlier.items():
+        if (old := read.pop(before, None)) is not None:
+            new = read.get(now)
+            read[now] = max(old, new) if isinstance(old, int) and isinstance(new, int) else (new or old)
+    return read
 
 
 class WorkflowRun(ResourceModel):

@@ -162,7 +162,7 @@ class RunMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.run.status.phase.is_final)
     @rule()
     def a_person_executes_it_again(self) -> None:
-        self.change_spec(execution=self.world.run.status.execution + 1)
+        self.change_spec(reruns=self.world.run.status.reruns + 1)
         self.reconcile()
 
     # --- The engine around the decision
@@ -216,7 +216,7 @@ class RunMachine(RuleBasedStateMachine):
         for attempt in plan.wanted:
             name, state = attempt.step.name, world.run.status.steps.get(attempt.step.name, StepStatus())
             self.check_may_start(name)
-            meaning = (world.run.status.execution, name, state.attempt, state.dispatch)
+            meaning = (world.run.status.reruns, name, state.attempt, state.dispatch)
             assert world.meaning.setdefault(attempt.id, meaning) == meaning, "an attempt's id is not unique"
             assert attempt.attempt == state.attempt
             if name not in world.live:
@@ -241,8 +241,8 @@ class RunMachine(RuleBasedStateMachine):
             assert steps[parent].phase is Phase.SUCCEEDED, f"{name} started before {parent} had succeeded"
 
     def check_transition(self, old: RunStatus, new: RunStatus) -> None:
-        if new.execution != old.execution:
-            assert new.execution > old.execution
+        if new.reruns != old.reruns:
+            assert new.reruns > old.reruns
             return
         assert not old.phase.is_final, "a final phase changed within one execution"
         assert _RANK[new.phase] >= _RANK[old.phase], "a phase went back"

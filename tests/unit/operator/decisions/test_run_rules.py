@@ -54,7 +54,7 @@ def step_of(plan: RunPlan, name: str = "work") -> StepStatus:
 
 def test_the_order_of_the_rules_is_the_policy() -> None:
     want = [
-        "execute_again",
+        "rerun_when_asked",
         "keep_finished_run",
         "cancel_when_asked",
         "cancel_with_parent",
@@ -84,7 +84,7 @@ def test_the_order_of_the_step_rules() -> None:
     ("observed", "want_phase", "want_reason"),
     [
         pytest.param(
-            {"phase": Phase.FAILED, "execution": 1, "cancelled": True},
+            {"phase": Phase.FAILED, "reruns": 1, "cancelled": True},
             Phase.PENDING,
             None,
             id="executing again comes before keeping a finished run and before cancelling",
@@ -139,16 +139,16 @@ def test_a_raised_execution_begins_anew_and_keeps_the_children(phase: Phase) -> 
     children = ChildCounts(total=2, succeeded=2, summary="2/2")
     seen = make_observed_run(
         phase=phase,
-        execution=1,
+        reruns=1,
         steps={"work": failed()},
         status={"message": "old", "finished_at": ago(9), "definition": "etl-0", "children": children},
     )
     status = status_of(plan_run(seen, NOW))
-    assert status == RunStatus(execution=1, children=children, observed_generation=1)
+    assert status == RunStatus(reruns=1, children=children, observed_generation=1)
 
 
 def test_another_execution_has_other_attempts() -> None:
-    first, second = make_observed_run(), make_observed_run(execution=1, status={"execution": 1})
+    first, second = make_observed_run(), make_observed_run(reruns=1, status={"reruns": 1})
     assert id_of(first) != id_of(second)
 
 

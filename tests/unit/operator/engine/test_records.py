@@ -112,8 +112,8 @@ def test_a_run_that_is_to_be_executed_again_is_not_final(asked: int, described: 
     run = make_run("a", Phase.FAILED)
     run = run.model_copy(
         update={
-            "spec": run.spec.model_copy(update={"execution": asked}),
-            "status": run.status.model_copy(update={"execution": described}),
+            "spec": run.spec.model_copy(update={"reruns": asked}),
+            "status": run.status.model_copy(update={"reruns": described}),
         }
     )
     assert RunStore().put(run).is_final is want

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from hatchet_operator.resources.base import Condition, ResourceModel
 from hatchet_operator.resources.crds import KINDS, Kind, structural_schema
-from hatchet_operator.resources.run import RunSpec
+from hatchet_operator.resources.run import RunSpec, RunStatus
 from hatchet_operator.resources.workerpool import WorkerPool
 from tests.unit.operator.resources.schema_strategies import values_of
 
@@ -36,13 +36,13 @@ def test_null_is_never_written(value: dict[str, Any]) -> None:
 
 
 def test_the_wire_has_camel_case_and_text() -> None:
-    spec = RunSpec(workflow="etl", input_json="{}", ttl=timedelta(minutes=90), execution=2)
+    spec = RunSpec(workflow="etl", input_json="{}", ttl=timedelta(minutes=90), reruns=2)
     assert spec.to_wire() == {
         "workflow": "etl",
         "inputJson": "{}",
         "cancelled": False,
         "ttl": "1h30m",
-        "execution": 2,
+        "reruns": 2,
         "onParentClose": "Abandon",
     }
 
@@ -76,3 +76,25 @@ def test_models_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         spec.cancelled = True  # type: ignore[misc]  # what the test is about
     assert issubclass(RunSpec, ResourceModel)
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        pytest.param(
+            {"execution": 2, "executionRequestedBy": "a"}, (2, "a"), id="written before the field was renamed"
+        ),
+        pytest.param({"execution": 2, "reruns": 0}, (2, None), id="the server's default does not hide it"),
+        pytest.param({"execution": 2, "reruns": 3, "rerunRequestedBy": "b"}, (3, "b"), id="the higher one counts"),
+        pytest.param({"reruns": 1, "executionRequestedBy": "a", "rerunRequestedBy": "b"}, (1, "b"), id="the new name"),
+    ],
+)
+def test_a_rerun_is_read_by_its_earlier_name(spec: dict[str, object], want: tuple[int, str | None]) -> None:
+    read = RunSpec.model_validate({"workflow": "etl"} | spec)
+    assert (read.reruns, read.rerun_requested_by) == want
+    assert (read.execution, read.execution_requested_by) == (None, None)
+
+
+def test_a_status_is_read_by_its_earlier_name_and_written_by_its_own() -> None:
+    status = RunStatus.model_validate({"phase": "Failed", "execution": 2, "reruns": 0})
+    assert status.to_wire() == {"phase": "Failed", "reruns": 2, "steps": {}, "conditions": []}

@@ -43,7 +43,7 @@ def name_of(child: tuple[str, str, str], parent: str = "etl") -> str:
         (child_run_name("etl", "uid-1", step="load", spawn="index:0"), "etl-f85d1c7b21a5049f"),
         (root_run_name("etl", "request-1"), "etl-f798571faa6d8550"),
         (revision_name("etl", "{}"), "etl-06d303a9b27b9a13"),
-        (attempt_id("uid-1", execution=0, step="load", attempt=0, dispatch=0), "39e0764f-9ddd-5528-bf55-166409cee24c"),
+        (attempt_id("uid-1", rerun=0, step="load", attempt=0, dispatch=0), "39e0764f-9ddd-5528-bf55-166409cee24c"),
         (tenant_id("default"), "8fb423f7-b6d6-517b-a119-1f7226b7d743"),
     ],
 )
@@ -120,7 +120,7 @@ def test_an_object_name_names_itself(exact: str) -> None:
     assert workflow_object_name(name) == name
 
 
-FIELDS = {"execution": 0, "attempt": 0, "dispatch": 0}
+FIELDS = {"rerun": 0, "attempt": 0, "dispatch": 0}
 
 
 @pytest.mark.parametrize("field", FIELDS)
