@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.api_servers import RequestCounts, by_name
 from benchmarks.stage import BenchmarkFailed, Usage
-from hatchet_operator.cluster.api import Api
+from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from tests.e2e.kubectl import Json, Kubectl, KubectlError, new_namespace
 from tests.e2e.operators import installed_operator, metric, operator_pods, until_leading
@@ -91,7 +91,7 @@ async def cluster_stage() -> AsyncIterator[ClusterStage]:
             )
         program = give_program(kubectl, _PROGRAM)
         endpoint = find_endpoint(Path(os.environ["KUBECONFIG"]))
-        async with Api(endpoint, user_agent="benchmark", max_writes=1000) as api:
+        async with Api(endpoint, user_agent="benchmark", max_writes=1000, may_write=always) as api:
             yield ClusterStage(api, kubectl, operator, program)
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.api_servers import CountingApi, RequestCounts
 from benchmarks.stage import BenchmarkFailed, Usage
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api, Json, always
 from hatchet_operator.cluster.kinds import CRDS, POOLS, RUNS, Resource
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.errors import AlreadyExists, NotFound
@@ -82,7 +82,9 @@ async def start_processes(server: CountingApi, *, workers: int) -> AsyncIterator
     with tempfile.TemporaryDirectory(prefix="hatchet-benchmark-") as name:
         directory = Path(name)
         kubeconfig = str(server.endpoint.kubeconfig)
-        async with Api(find_endpoint(server.endpoint.kubeconfig), user_agent="benchmark", max_writes=1000) as api:
+        async with Api(
+            find_endpoint(server.endpoint.kubeconfig), user_agent="benchmark", max_writes=1000, may_write=always
+        ) as api:
             stage = Processes(server, api, directory)
             try:
                 await _install_crds(api)

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from hatchet_operator.cluster.api import Api, Endpoint
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.election import Elector, LeaseTimes
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.engine.engine import Engine
@@ -77,7 +77,7 @@ class Operator:
             if not self._answered:
                 return
             if self._settings.leader_election:
-                async with Api(self._endpoint, user_agent="hatchet-operator/leader-election") as api:
+                async with Api(self._endpoint, user_agent="hatchet-operator/leader-election", may_write=always) as api:
                     await self._take_turns(api, stop)
             else:
                 await self._lead(stop)
@@ -146,7 +146,7 @@ class Operator:
 
 async def _check_definitions(endpoint: Endpoint, namespace: str | None) -> None:
     """Wait for an answer of the API server, and make sure that it knows our kinds."""
-    async with Api(endpoint, on_no_answer=_say_that_it_does_not_answer) as api:
+    async with Api(endpoint, on_no_answer=_say_that_it_does_not_answer, may_write=always) as api:
         try:
             await api.until_answered(api.list_one, RUNS, namespace)
         except NotFound as error:

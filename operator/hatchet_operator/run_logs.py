@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hatchet_operator.cluster.api import Api, Json, back_off
+from hatchet_operator.cluster.api import Api, Json, always, back_off
 from hatchet_operator.cluster.kinds import PODS, RUNS
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.errors import ApiError, Gone, NotFound, OperatorError, Refused, Transient, UnknownObject
@@ -37,7 +37,7 @@ def show_logs(run: str, *, namespace: str | None, kubeconfig: Path | None, follo
 
 async def _show(run: str, *, namespace: str | None, kubeconfig: Path | None, follow: bool) -> int:
     endpoint = find_endpoint(kubeconfig)
-    async with Api(endpoint, user_agent="hatchet-operator-logs") as api:
+    async with Api(endpoint, user_agent="hatchet-operator-logs", may_write=always) as api:
         logs = RunLogs(api, ObjectRef(namespace or endpoint.namespace, run), write=_write_line)
         await (logs.follow() if follow else logs.show())
     for problem in logs.problems:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hatchet_operator.cluster.api import Api
+from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from tests.e2e.eventually import eventually
@@ -135,7 +135,7 @@ def times_of(log: str) -> dict[str, datetime]:
 async def create_finished_runs(namespace: str, count: int) -> None:
     """Make runs as the operator leaves them; it must be away, or it would take them for new ones."""
     numbers = iter(range(count))
-    async with Api(find_endpoint(None)) as api:
+    async with Api(find_endpoint(None), may_write=always) as api:
 
         async def create_one_by_one() -> None:
             for number in numbers:

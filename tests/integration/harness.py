@@ -21,7 +21,7 @@ from typing import Any, Self
 import aiohttp
 import psutil
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.kinds import LEASES, PODS, POOLS, RUNS, WORKFLOWS
 from hatchet_operator.errors import NotFound
 from hatchet_operator.identity import Caller, mint_token
@@ -158,7 +158,9 @@ class Cluster:
         try:
             await self.server.until_there(ready_file)
             self.url: str = json.loads(ready_file.read_text())["url"]
-            self.api = await self._stack.enter_async_context(Api(Endpoint(server=self.url), user_agent="test"))
+            self.api = await self._stack.enter_async_context(
+                Api(Endpoint(server=self.url), user_agent="test", may_write=always)
+            )
             self._http = await self._stack.enter_async_context(aiohttp.ClientSession(self.url))
         except BaseException:
             await self.__aexit__()
@@ -266,7 +268,7 @@ class Cluster:
 
     async def start_node(self) -> None:
         """Run the pods of this cluster, in this process."""
-        api = await self._stack.enter_async_context(Api(Endpoint(server=self.url), user_agent="node"))
+        api = await self._stack.enter_async_context(Api(Endpoint(server=self.url), user_agent="node", may_write=always))
         node = LocalNode(api, state_directory=self.directory / "node", stop_seconds=0)
         stop = asyncio.Event()
         running = asyncio.create_task(node.run(stop))

@@ -22,7 +22,7 @@ import grpc.aio
 
 from hatchet_operator import operator as operator_module
 from hatchet_operator.apiserver import ApiServer
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.kinds import EVENTS, REVISIONS, RUNS, WORKFLOWS
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.errors import NotFound
@@ -281,7 +281,7 @@ async def operator_of(server: ApiServer, url: str, **settings: Any) -> AsyncIter
     endpoint = Endpoint(server=url)
     async with (
         operator_at(endpoint, **given) as operator,
-        Api(endpoint, user_agent="test") as api,
+        Api(endpoint, user_agent="test", may_write=always) as api,
         AsyncExitStack() as stack,
     ):
         yield Instance(server, url, api, operator, stack)

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.kinds import PODS, POOLS, WORKFLOWS
 from hatchet_operator.localnode import LocalNode
 from hatchet_operator.resources import labels
@@ -137,7 +137,7 @@ async def running_pods(
     """Start everything, with ``execution: Pod`` and these fields for the workflows named, or with these objects."""
     async with (
         running_operator(**(settings or {})) as instance,
-        Api(Endpoint(server=instance.url), user_agent="node") as node_api,
+        Api(Endpoint(server=instance.url), user_agent="node", may_write=always) as node_api,
     ):
         node = LocalNode(node_api, state_directory=directory, stop_seconds=0)
         stop = asyncio.Event()

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from hatchet_operator.cluster.api import Api
+from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kinds import POOLS, RUNS
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.dev.one_run import make_run
@@ -29,7 +29,7 @@ FANOUT = Path(__file__).parents[2] / "examples" / "fanout" / "worker.py"
 async def test_a_run_on_a_cluster_of_processes(server: EmbeddedApi | RealApi, tmp_path: Path) -> None:
     kubeconfig = server.kubeconfig
     options = ("--kubeconfig", kubeconfig)
-    async with Api(find_endpoint(kubeconfig)) as api:
+    async with Api(find_endpoint(kubeconfig), may_write=always) as api:
         await install_crds(api)
         async with (
             running("hatchet_operator", "run", *options, "--grpc-port", "0", "--log-format", "json") as operator,

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS, Resource
 from hatchet_operator.identity import Caller, mint_token
 from hatchet_operator.resources.base import API_VERSION
@@ -40,7 +40,7 @@ def endpoint(server: RealApi) -> Endpoint:
 
 @pytest.fixture
 async def api(endpoint: Endpoint) -> AsyncIterator[Api]:
-    async with Api(endpoint, user_agent="test") as api:
+    async with Api(endpoint, user_agent="test", may_write=always) as api:
         if not await served(api):
             await install_crds(api)
         yield api

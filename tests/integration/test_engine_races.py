@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hatchet_operator.apiserver import ApiServer
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.kinds import PODS, POOLS, REVISIONS, RUNS, SECRETS, WORKFLOWS, Resource
 from hatchet_operator.decisions.observed import ObservedRun, Outcome, Report, RunPlan
 from hatchet_operator.decisions.run_rules import plan_run
@@ -57,7 +57,7 @@ async def server() -> AsyncIterator[ApiServer]:
 @pytest.fixture
 async def api(server: ApiServer) -> AsyncIterator[Api]:
     """For what people and other controllers do."""
-    async with Api(Endpoint(server=url_of(server)), user_agent="test") as api:
+    async with Api(Endpoint(server=url_of(server)), user_agent="test", may_write=always) as api:
         yield api
 
 
@@ -81,8 +81,8 @@ def requests_to(server: ApiServer, verb: str, path: str) -> int:
 @asynccontextmanager
 async def started(server: ApiServer, *, token_key: str = "k" * 64, **settings: Any) -> AsyncIterator[Engine]:
     """Run an engine that has read everything and lets workers in."""
-    async with Api(Endpoint(server=url_of(server))) as api:
-        engine = Engine(api, Settings(**settings), token_key=token_key)
+    async with Api(Endpoint(server=url_of(server)), may_write=always) as api:
+        engine = Engine(api, Settings(**settings), token_key=token_key, is_leading=always)
         try:
             await engine.start()
             engine.admit_workers("127.0.0.1:1")

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from hatchet_operator.apiserver.server import ApiServer
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.kinds import CONFIG_MAPS, PODS, SECRETS
 from hatchet_operator.errors import NotFound
 from hatchet_operator.localnode import LOG_PATH_ANNOTATION, LocalNode
@@ -202,7 +202,7 @@ def test_back_off_doubles_up_to_half_a_minute_and_forgets_after_a_good_run() -> 
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with ApiServer() as url, Api(Endpoint(server=url)) as api:
+    async with ApiServer() as url, Api(Endpoint(server=url), may_write=always) as api:
         yield Cluster(api, tmp_path)
 
 

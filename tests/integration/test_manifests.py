@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pytest
 import yaml
 
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api, Json, always
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.dev.one_run import make_run
@@ -220,7 +220,7 @@ class Program:
 async def operating(server: Server, directory: Path) -> AsyncIterator[Program]:
     options = ("--kubeconfig", server.kubeconfig)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    async with Api(find_endpoint(server.kubeconfig)) as api:
+    async with Api(find_endpoint(server.kubeconfig), may_write=always) as api:
         await install_crds(api)
         async with (
             running("hatchet_operator", "run", *options, "--grpc-port", "0"),
@@ -265,7 +265,7 @@ async def test_applying_and_registering_do_not_fight(
 
 
 async def test_the_folder_of_each_example_can_be_applied(server: Server, deployer: Deployer) -> None:
-    async with Api(find_endpoint(server.kubeconfig)) as api:
+    async with Api(find_endpoint(server.kubeconfig), may_write=always) as api:
         await install_crds(api)
     for folder in sorted(path for path in EXAMPLES.iterdir() if path.is_dir()):
         objects = [obj for file in sorted(folder.glob("*.yaml")) for obj in yaml.safe_load_all(file.read_text())]

@@ -16,7 +16,7 @@ import pytest
 
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.certificates import make_authority
-from hatchet_operator.cluster.api import Api, Endpoint
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.kinds import LEASES, PODS, POOLS, SECRETS
 from hatchet_operator.engine.engine import _KEY_SECRET
 from hatchet_operator.engine.tls import CA_SECRET
@@ -84,7 +84,7 @@ async def rights_used(served: str | None) -> set[Right]:
         "running_after": 0.1,
     }
     async with running_server() as (server, url):
-        async with Api(Endpoint(server=url), user_agent=OURS) as api:
+        async with Api(Endpoint(server=url), user_agent=OURS, may_write=always) as api:
             await api.create(NAMESPACES, None, {"metadata": {"name": OPERATORS}})
             await put_ending_authority(api)
         async with operator_of(server, url, pod_ip="192.0.2.1", **settings) as instance:
@@ -195,7 +195,7 @@ async def a_run_that_outlives_the_operator(instance: Instance) -> None:
 
 async def an_account(url: str) -> Json:
     """Make an account, as another release in the namespace has another one; return it as an owner."""
-    async with Api(Endpoint(server=url), user_agent=OURS) as api:
+    async with Api(Endpoint(server=url), user_agent=OURS, may_write=always) as api:
         made = await api.create(SERVICE_ACCOUNTS, OPERATORS, {"metadata": {"generateName": "operator-"}})
     name, uid = made["metadata"]["name"], made["metadata"]["uid"]
     return {"apiVersion": SERVICE_ACCOUNTS.api_version, "kind": SERVICE_ACCOUNTS.kind, "name": name, "uid": uid}

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.certificates import KeyPair, make_authority, make_certificate, read_certificate
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.kinds import POOLS, SECRETS
 from hatchet_operator.engine.tls import CA_SECRET, CertificateFiles, OwnAuthority, ServerCertificate
 from hatchet_operator.errors import ConfigurationError, NotFound
@@ -184,7 +184,7 @@ async def test_a_secret_that_the_kubelet_exchanges_is_read_anew(tmp_path: Path) 
 async def api() -> AsyncIterator[Api]:
     server = ApiServer()
     url = await server.start()
-    async with Api(Endpoint(server=url)) as api:
+    async with Api(Endpoint(server=url), may_write=always) as api:
         yield api
     await server.stop()
 

@@ -54,14 +54,19 @@ class Endpoint:
     account: Owner | None = None
 
 
+def always() -> bool:
+    """Whether somebody may write who shares it with nobody: everybody but a leader, who may be deposed."""
+    return True
+
+
 class Api:
     """The API server, for this process.
 
     Args:
         endpoint: Where it is.
+        may_write: Asked right before each write; while it says no, nothing is sent and the write fails as Transient.
         user_agent: Who we say that we are.
         max_writes: How many writes may be under way at a time.
-        may_write: Asked right before each write; while it says no, nothing is sent and the write fails as Transient.
         on_no_answer: Told of each error after which `until_answered` tries again.
     """
 
@@ -69,9 +74,9 @@ class Api:
         self,
         endpoint: Endpoint,
         *,
+        may_write: Callable[[], bool],
         user_agent: str = "hatchet-operator",
         max_writes: int = 32,
-        may_write: Callable[[], bool] = lambda: True,
         on_no_answer: Callable[[ApiError], None] = lambda error: None,
     ) -> None:
         self.endpoint = endpoint

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hatchet_operator.apiserver.access import make_loopback_certificate, write_kubeconfig
 from hatchet_operator.apiserver.server import ApiServer
-from hatchet_operator.cluster.api import Api, Endpoint
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.dev.view import View
 from hatchet_operator.localnode import LocalNode, OutputHandler
 from hatchet_operator.operator import Operator
@@ -66,7 +66,7 @@ async def local_cluster(
         endpoint = Endpoint(
             server=url, token=token, ssl_context=ssl.create_default_context(cadata=certificate.ca_pem.decode())
         )
-        api = await stack.enter_async_context(Api(endpoint, user_agent="hatchet-operator-dev"))
+        api = await stack.enter_async_context(Api(endpoint, user_agent="hatchet-operator-dev", may_write=always))
         operator = Operator(Settings(grpc_port=grpc_port), endpoint, install_signal_handlers=install_signal_handlers)
         _run_beside(stack, operator.run)
         node = LocalNode(

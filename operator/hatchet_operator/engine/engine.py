@@ -56,8 +56,8 @@ class Engine:
         settings: Settings,
         *,
         token_key: str,
+        is_leading: Callable[[], bool],
         metrics: Metrics | None = None,
-        is_leading: Callable[[], bool] = lambda: True,
     ) -> None:
         self.settings = settings
         self.metrics = metrics or Metrics()
@@ -66,7 +66,15 @@ class Engine:
         self._ttls: dict[ObjectRef, timedelta] = {}
         self.events = EventRecorder(api)
         self.store = RunStore()
-        self.workflows = Workflows(api, events=self.events)
+        # The parts need each other: what is made later is looked up when it is asked.
+        self.workflows = Workflows(
+            api,
+            events=self.events,
+            on_change=self._workflow_changed,
+            template_of=lambda pool: self.pools.template_of(pool),
+            pool_exists=self._pool_is_there,
+            revisions_in_use=self._revisions_in_use,
+        )
         self.runs = Runs(
             api,
             store=self.store,
@@ -75,6 +83,10 @@ class Engine:
             metrics=self.metrics,
             settings=settings,
             clock=lambda: datetime.now(UTC),
+            on_end=lambda record: self.run_pods.ended(record),
+            trouble_of=self._trouble_of,
+            told_to_stop=lambda worker, attempt_id, at: self.run_pods.told_to_stop(worker, attempt_id, at),
+            on_demand=self._demand_changed,
         )
         self.results = Results(
             api, self.store, observe=self.runs.observe, slot_changed=lambda attempt: self._slot_changed(attempt.id)
@@ -94,6 +106,7 @@ class Engine:
             workers_of=lambda pool: [w for w in self.registry.workers_of_pool(pool) if w.run_uid is None],
             drain=lambda worker: self.registry.drain_worker(worker),
             queued=lambda pool: self.runs.attempts.queue.waiting_for(pool.namespace, pool.name),
+            trouble_changed=self._pool_trouble_changed,
         )
         self.registry = Registry(
             api,
@@ -104,6 +117,7 @@ class Engine:
             settings=settings,
             slots_of_pool=self.pools.slots_of,
             on_change=self.pools.changed,
+            on_death=lambda worker: self.run_pods.worker_died(worker),
             may_command=is_leading,
         )
         self.run_pods = RunPods(
@@ -117,12 +131,6 @@ class Engine:
             trouble_changed=self.runs.reconcile,
             cancel_grace=settings.cancel_grace,
         )
-        self.registry.on_death = self.run_pods.worker_died
-        self.runs.attempts.told_to_stop = self.run_pods.told_to_stop
-        self.runs.on_end = self.run_pods.ended
-        self.runs.trouble_of = self._trouble_of
-        self.runs.attempts.queue.on_demand = self._demand_changed
-        self.pools.trouble_changed = self._pool_trouble_changed
         self.callers = Callers(
             api,
             key=token_key,
@@ -130,10 +138,6 @@ class Engine:
             namespace=settings.namespace,
             find_pod=self.registry.find_pod,
         )
-        self.workflows.on_change = self._workflow_changed
-        self.workflows.template_of = self.pools.template_of
-        self.workflows.pool_exists = self._pool_is_there
-        self.workflows.revisions_in_use = self._revisions_in_use
         self._api = api
         namespace = settings.namespace
         silence = settings.watch_silence.total_seconds()

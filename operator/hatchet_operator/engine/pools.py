@@ -85,6 +85,7 @@ class Pools:
         workers_of: Callable[[ObjectRef], list[Worker]],
         drain: Callable[[Worker], None],
         queued: Callable[[ObjectRef], int],
+        trouble_changed: Callable[[ObjectRef], None],
     ) -> None:
         self._api = api
         self._events = events
@@ -93,6 +94,7 @@ class Pools:
         self._workers_of = workers_of
         self._drain = drain
         self._queued = queued
+        self._trouble_changed = trouble_changed
         self._rechecks: dict[ObjectRef, asyncio.TimerHandle] = {}
         self._pools: dict[ObjectRef, WorkerPool] = {}
         self._pods: dict[ObjectRef, dict[str, Json]] = {}  # pool -> pod uid -> Pod
@@ -106,7 +108,6 @@ class Pools:
         self._deleted_pods = Tombstones()
         self._secrets: dict[ObjectRef, tuple[str, Json]] = {}  # what was written, by pool
         self._troubles: dict[ObjectRef, str] = {}
-        self.trouble_changed: Callable[[ObjectRef], None] = lambda ref: None
         self._access = OperatorAccess(grpc_address="")
         self.ca_pem: str | None = None
         self.active = False
@@ -329,7 +330,7 @@ class Pools:
             del self._troubles[ref]
         else:
             self._troubles[ref] = trouble
-        self.trouble_changed(ref)
+        self._trouble_changed(ref)
 
     async def ensure_secret(self, ref: ObjectRef) -> None:
         """Make sure that a pool's Secret is there for a pod that somebody else makes."""

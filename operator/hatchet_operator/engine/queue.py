@@ -19,6 +19,8 @@ from hatchet_operator.engine.workers import Worker
 QueueKey = tuple[str, str | None, str, str | None]
 """Namespace, pool, action; and the run's UID, if the run has pods of its own, which take nothing else."""
 
+OnDemand = Callable[[str, str | None, str | None], None]
+
 _Heap = list[tuple[int, int, Attempt]]
 
 _SWEPT_FROM = 100
@@ -47,12 +49,19 @@ class AttemptQueue:
     Args:
         assign: Called with an attempt and the worker that gets it.
         unserved: Called with the attempts that no connected worker could take any more.
+        on_demand: Called with namespace, pool and, for one with pods of its own, run, when more or less is to do.
     """
 
-    def __init__(self, *, assign: Callable[[Attempt, Worker], None], unserved: Callable[[list[Attempt]], None]) -> None:
+    def __init__(
+        self,
+        *,
+        assign: Callable[[Attempt, Worker], None],
+        unserved: Callable[[list[Attempt]], None],
+        on_demand: OnDemand,
+    ) -> None:
         self._assign = assign
         self._unserved = unserved
-        self.on_demand: Callable[[str, str | None, str | None], None] = lambda namespace, pool, run_uid: None
+        self.on_demand = on_demand
         self._queues: dict[QueueKey, _Queue] = {}
         self._numbers = itertools.count()
 

@@ -86,7 +86,8 @@ class Registry:
         settings: Settings,
         slots_of_pool: Callable[[ObjectRef], int | None],
         on_change: Callable[[ObjectRef], None],
-        may_command: Callable[[], bool] = lambda: True,
+        on_death: Callable[[Worker], None],
+        may_command: Callable[[], bool],
     ) -> None:
         self._api = api
         self._store = store
@@ -96,11 +97,11 @@ class Registry:
         self._settings = settings
         self._slots_of_pool = slots_of_pool
         self._on_change = on_change
+        self._on_death = on_death
         self._may_command = may_command
         self._workers: dict[str, Worker] = {}
         self._by_pod: dict[str, set[Worker]] = {}
         self._pods: dict[str, Json] = {}
-        self.on_death: Callable[[Worker], None] = lambda worker: None
         self._listening = False  # workers can be heard
         self._rejoin: asyncio.TimerHandle | None = None
         self._somebody_is_missing = False  # since the start, and not known to be dead
@@ -408,7 +409,7 @@ class Registry:
             self._runs.report(attempt.id, Report(attempt_id=attempt.id, outcome=Outcome.LOST, at=now, error=why))
         self._release_hold(after=worker)
         self._on_change(worker.pool)
-        self.on_death(worker)
+        self._on_death(worker)
 
     def observe_pod(self, kind: str, pod: Json) -> None:
         """A worker dies with its Pod, and with its container."""

@@ -33,8 +33,10 @@ from hatchet_operator.decisions.observed import (
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.engine.attempts import Attempts, Clock
 from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.engine.queue import OnDemand
 from hatchet_operator.engine.records import NO_ATTEMPTS, Attempt, RunRecord, RunStore
 from hatchet_operator.engine.status_writer import StatusWriter
+from hatchet_operator.engine.workers import Worker
 from hatchet_operator.engine.workflows import Workflows
 from hatchet_operator.errors import Conflict, NotFound, NotReady, Refused
 from hatchet_operator.identity import Caller
@@ -51,7 +53,21 @@ _PACKED_AFTER_SECONDS = 1.0  # whoever waits for the end of a run has asked by t
 
 
 class Runs:
-    """All runs of the operator, and what they have in flight."""
+    """All runs of the operator, and what they have in flight.
+
+    Args:
+        api: Where they are.
+        store: What is known of them.
+        workflows: What they execute.
+        events: Tells on a run what happened to it.
+        metrics: Counted there.
+        settings: What is configured.
+        clock: The time of day.
+        on_end: Called with a run that is final, or gone.
+        trouble_of: Says why nobody takes an attempt that waits, as far as that is known.
+        told_to_stop: As of `Attempts`.
+        on_demand: As of `AttemptQueue`.
+    """
 
     def __init__(
         self,
@@ -63,6 +79,10 @@ class Runs:
         metrics: Metrics,
         settings: Settings,
         clock: Clock,
+        on_end: Callable[[RunRecord], None],
+        trouble_of: Callable[[Attempt], str | None],
+        told_to_stop: Callable[[Worker, str, datetime], None],
+        on_demand: OnDemand,
     ) -> None:
         self._api = api
         self._store = store
@@ -82,9 +102,16 @@ class Runs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._finished: list[RunRecord] = []  # to be packed
         self._packing: asyncio.TimerHandle | None = None
-        self.attempts = Attempts(metrics=metrics, clock=clock, given=self._given, unserved=self._reconcile_soon)
-        self.on_end: Callable[[RunRecord], None] = lambda record: None
-        self.trouble_of: Callable[[Attempt], str | None] = lambda attempt: None
+        self._on_end = on_end
+        self._trouble_of = trouble_of
+        self.attempts = Attempts(
+            metrics=metrics,
+            clock=clock,
+            given=self._given,
+            unserved=self._reconcile_soon,
+            told_to_stop=told_to_stop,
+            on_demand=on_demand,
+        )
         self.loading = True  # until all runs were read once
         self.holding = True  # after a start, until workers said what they hold
         self.stopped = False  # nothing is decided or written any more
@@ -243,7 +270,7 @@ class Runs:
 
     def _wait_of(self, attempt: Attempt) -> Wait:
         wait = self.attempts.queue.wait_of(attempt)
-        return wait if wait.unserved_since is None else replace(wait, trouble=self.trouble_of(attempt))
+        return wait if wait.unserved_since is None else replace(wait, trouble=self._trouble_of(attempt))
 
     def _graph(self, record: RunRecord) -> Graph | None:
         return record.graph or self._workflows.graph_of(record.run)
@@ -419,7 +446,7 @@ class Runs:
         if record.is_final:
             for stream in list(record.awaited_by):
                 stream.finished(record)
-            self.on_end(record)
+            self._on_end(record)
         self.reconcile_all(self._store.children_of(record.uid))
         self._reconcile_root(record)
 
@@ -449,7 +476,7 @@ class Runs:
         for identity in list(record.acks):
             self._acknowledge(record, identity)
         record.has_gone()
-        self.on_end(record)
+        self._on_end(record)
         for stream in list(record.awaited_by):
             stream.deleted(record)
         if record.parent_uid is not None and (above := self._store.by_uid(record.parent_uid)) is not None:

@@ -58,7 +58,7 @@ class WorkerStream:
         may_command: Asked right before each command; the stream ends when it says no, as another operator leads then.
     """
 
-    def __init__(self, may_command: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, may_command: Callable[[], bool]) -> None:
         self._commands: asyncio.Queue[Command | None] = asyncio.Queue()
         self._may_command = may_command
 

@@ -59,19 +59,37 @@ class _Revisions:
 
 
 class Workflows:
-    """All workflows of the operator."""
+    """All workflows of the operator.
 
-    def __init__(self, api: Api, *, events: EventRecorder) -> None:
+    Args:
+        api: Where they are.
+        events: Tells on a workflow what was done to it.
+        on_change: Called with a workflow that is another now, or gone.
+        template_of: The hash of a pool's current template.
+        pool_exists: Whether a pool is there, or workers of one that nobody made.
+        revisions_in_use: Names the definitions that unfinished runs of a workflow execute.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        events: EventRecorder,
+        on_change: Callable[[ObjectRef], None],
+        template_of: Callable[[ObjectRef], str | None],
+        pool_exists: Callable[[ObjectRef], bool],
+        revisions_in_use: Callable[[ObjectRef], set[str]],
+    ) -> None:
         self._api = api
         self._events = events
         self._records: dict[ObjectRef, WorkflowRecord] = {}
         self._revisions = _Revisions()
         self._locks: WeakValueDictionary[ObjectRef, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.on_change: Callable[[ObjectRef], None] = lambda ref: None
-        self.template_of: Callable[[ObjectRef], str | None] = lambda pool: None
-        self.pool_exists: Callable[[ObjectRef], bool] = lambda ref: False
-        self.revisions_in_use: Callable[[ObjectRef], set[str]] = lambda ref: set()
+        self._on_change = on_change
+        self._template_of = template_of
+        self._pool_exists = pool_exists
+        self._revisions_in_use = revisions_in_use
 
     # --- What runs ask
 
@@ -132,7 +150,7 @@ class Workflows:
         if kind == "DELETED":
             if known is not None and known.workflow.metadata.uid == metadata["uid"]:
                 del self._records[ref]
-                self.on_change(ref)
+                self._on_change(ref)
             return
         version = int(metadata["resourceVersion"])
         if known is not None and known.workflow.metadata.uid == metadata["uid"] and version <= known.version:
@@ -146,7 +164,7 @@ class Workflows:
         record = self._records[ref] = WorkflowRecord(workflow=workflow, version=version)
         self._compile(record)
         self._move_revisions(ref, record.graph)
-        self.on_change(ref)
+        self._on_change(ref)
 
     def known(self) -> list[ObjectRef]:
         return list(self._records)
@@ -157,7 +175,7 @@ class Workflows:
     def forget(self, ref: ObjectRef) -> None:
         """It is not there any more."""
         if self._records.pop(ref, None) is not None:
-            self.on_change(ref)
+            self._on_change(ref)
 
     def _compile(self, record: WorkflowRecord) -> None:
         workflow = record.workflow
@@ -223,7 +241,7 @@ class Workflows:
             if record is not None:
                 self._check_owner(record.workflow, definition, pool)
                 status = record.workflow.status
-                current = self.template_of(ObjectRef(namespace, pool))
+                current = self._template_of(ObjectRef(namespace, pool))
                 may = may_supersede(template, in_effect=status.template, current=current)
                 if status.definition is not None and status.pool == pool and not may:
                     return revision  # which is there while runs of it are
@@ -262,7 +280,7 @@ class Workflows:
         owner = workflow.spec.pool or workflow.status.pool
         if owner is None or owner == pool:
             return
-        if workflow.spec.pool is None and not self.pool_exists(ObjectRef(workflow.metadata.namespace, owner)):
+        if workflow.spec.pool is None and not self._pool_exists(ObjectRef(workflow.metadata.namespace, owner)):
             return  # its pool is gone, so another may take it over
         message = (
             f'workflow "{definition.name}" belongs to pool "{owner}", so pool "{pool}" may not register it; '
@@ -371,7 +389,7 @@ class Workflows:
             self._revisions.missing.add(ref)
         finally:
             self._revisions.loading.pop(ref, None)
-        self.on_change(ObjectRef(ref.namespace, workflow))
+        self._on_change(ObjectRef(ref.namespace, workflow))
 
     async def _read_revision(self, ref: ObjectRef) -> Json:
         """Read a revision, however long that takes: to go on with another definition would be wrong."""
@@ -390,7 +408,7 @@ class Workflows:
                 self._api.list_all, REVISIONS, workflow.namespace, label_selector=selector
             )
             current = self.get(workflow)
-            needed = self.revisions_in_use(workflow) | {current.status.revision or "" if current else ""}
+            needed = self._revisions_in_use(workflow) | {current.status.revision or "" if current else ""}
             for name in {item["metadata"]["name"] for item in items} - needed:
                 await self._delete_revision(ObjectRef(workflow.namespace, name))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hatchet_operator.cluster.api import Api
+from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.errors import ConfigurationError
 from hatchet_operator.localnode.node import LocalNode
@@ -28,7 +28,7 @@ def main(
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with Api(find_endpoint(kubeconfig), user_agent="hatchet-local-node") as api:
+        async with Api(find_endpoint(kubeconfig), user_agent="hatchet-local-node", may_write=always) as api:
             node = LocalNode(
                 api, state_directory=state_dir, name=name, namespace=namespace, takes_unbound=not bound_only
             )

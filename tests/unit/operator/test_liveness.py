@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.election import Elector
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import RUNS
@@ -28,7 +28,7 @@ class WatchApi(Api):
     """A server on which nothing happens; a watch does what the test says."""
 
     def __init__(self, watch: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        super().__init__(NOWHERE)
+        super().__init__(NOWHERE, may_write=always)
         self._watch = watch
 
     async def list_all(self, *args: object, **kwargs: object) -> tuple[list[Json], str]:
@@ -112,7 +112,9 @@ def test_an_election_has_to_go_on(runs: bool, want: tuple[str, ...]) -> None:
         loop = asyncio.get_running_loop()
         operator = Operator(Settings(leader_election=True), NOWHERE)
         operator._answered = True
-        operator.elector = Elector(Refusing(NOWHERE), namespace="ops", name="lease", identity="me", clock=loop.time)
+        operator.elector = Elector(
+            Refusing(NOWHERE, may_write=always), namespace="ops", name="lease", identity="me", clock=loop.time
+        )
         acquiring = asyncio.create_task(operator.elector.acquire() if runs else hangs())
         await asyncio.sleep(FIVE_MINUTES)
         acquiring.cancel()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.run_logs import RunLogs, _Source
 
@@ -15,7 +15,7 @@ class LogApi(Api):
     """A pod and the log of its container, as it is now."""
 
     def __init__(self) -> None:
-        super().__init__(Endpoint(server="http://nowhere"))
+        super().__init__(Endpoint(server="http://nowhere"), may_write=always)
         self.lines: list[str] = []
 
     async def get(self, *args: object) -> Json:

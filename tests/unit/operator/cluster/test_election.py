@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hatchet_operator.apiserver import ApiServer
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.election import Elector, LeaseTimes
 from hatchet_operator.cluster.kinds import LEASES, Resource
 from hatchet_operator.errors import AlreadyExists, Conflict, NotFound, Transient
@@ -49,7 +49,7 @@ class LeaseApi(Api):
     """One operator's way to the server. ``fault`` is called before and after each request, and may fail or wait."""
 
     def __init__(self, server: LeaseServer) -> None:
-        super().__init__(Endpoint(server="http://nowhere"))
+        super().__init__(Endpoint(server="http://nowhere"), may_write=always)
         self.server = server
         self.fault: Callable[[str], Awaitable[None]] = self._none
         self.requests: list[str] = []
@@ -570,7 +570,10 @@ async def test_two_electors_and_a_server() -> None:
     server = ApiServer()
     url = await server.start()
     times, clock = LeaseTimes(2), PatientClock()
-    async with Api(Endpoint(server=url)) as first_api, Api(Endpoint(server=url)) as second_api:
+    async with (
+        Api(Endpoint(server=url), may_write=always) as first_api,
+        Api(Endpoint(server=url), may_write=always) as second_api,
+    ):
         first = Elector(first_api, namespace="default", name="lease", identity="a", times=times, clock=clock)
         second = Elector(second_api, namespace="default", name="lease", identity="b", times=times, clock=clock)
         acquiring = {elector: asyncio.ensure_future(elector.acquire()) for elector in (first, second)}

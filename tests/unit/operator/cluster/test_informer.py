@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.errors import ApiError, Gone, Transient
@@ -22,7 +22,7 @@ class AwayApi(Api):
     """An API server that lists once, and from then on lets each request fail, after as long as one may take."""
 
     def __init__(self, error: ApiError) -> None:
-        super().__init__(Endpoint(server="http://nowhere"))
+        super().__init__(Endpoint(server="http://nowhere"), may_write=always)
         self.error = error
         self.asked = 0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS
 
@@ -22,7 +22,7 @@ class ScriptedApi(Api):
     """Lists and then tells of three objects each, of which the second is poison."""
 
     def __init__(self) -> None:
-        super().__init__(Endpoint(server="http://nowhere"))
+        super().__init__(Endpoint(server="http://nowhere"), may_write=always)
 
     async def list_all(self, *_: Any, **__: Any) -> tuple[list[Json], str]:
         return [make_object("a"), make_object("poison"), make_object("b")], "1"

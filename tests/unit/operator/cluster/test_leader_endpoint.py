@@ -9,7 +9,7 @@ import pytest
 
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster import leader_endpoint
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, Resource
 from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
 from hatchet_operator.errors import NotFound
@@ -29,7 +29,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 async def api() -> AsyncIterator[Api]:
     server = ApiServer()
     url = await server.start()
-    async with Api(Endpoint(server=url)) as api:
+    async with Api(Endpoint(server=url), may_write=always) as api:
         await api.create(NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ops"}})
         yield api
     await server.stop()
@@ -67,7 +67,7 @@ class CountingApi(Api):
 
 async def keep_for_some_looks(api: Api, ip: str) -> None:
     with mock.patch.object(leader_endpoint, "_LOOK_AGAIN_SECONDS", 0.01):
-        async with CountingApi(api.endpoint) as counting:
+        async with CountingApi(api.endpoint, may_write=always) as counting:
             keeping = asyncio.create_task(make_endpoint(counting, ip).keep())
 
             async def looked() -> bool:
@@ -165,7 +165,7 @@ async def test_a_deposed_leader_can_not_point_back(api: Api) -> None:
             await may_write.wait()
             return answer
 
-    async with Frozen(api.endpoint) as frozen:
+    async with Frozen(api.endpoint, may_write=always) as frozen:
         late = asyncio.create_task(make_endpoint(frozen, "10.0.0.3").withdraw())
         await read.wait()
         await keep_until_it_leads_to(api, "10.0.0.2")

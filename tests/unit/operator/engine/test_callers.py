@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.kinds import Resource
 from hatchet_operator.engine import callers
 from hatchet_operator.engine.callers import Callers
@@ -33,7 +33,7 @@ class ScriptedApi(Api):
     """Vouches for tokens "pod:<name>", and counts how often it was asked."""
 
     def __init__(self) -> None:
-        super().__init__(Endpoint(server="http://nowhere"))
+        super().__init__(Endpoint(server="http://nowhere"), may_write=always)
         self.reviews = 0
         self.at_once = 0
         self.most_at_once = 0

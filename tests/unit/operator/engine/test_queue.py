@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hatchet_operator.cluster.api import always
 from hatchet_operator.engine.queue import AttemptQueue
 from hatchet_operator.engine.records import Attempt
 from hatchet_operator.engine.workers import Registration, Worker, WorkerStream
@@ -23,7 +24,9 @@ class Desk:
     def __init__(self) -> None:
         self.given: list[str] = []
         self.complaints: list[list[str]] = []
-        self.queue = AttemptQueue(assign=self._assign, unserved=self._unserved)
+        self.queue = AttemptQueue(
+            assign=self._assign, unserved=self._unserved, on_demand=lambda namespace, pool, run_uid: None
+        )
         self._numbers = itertools.count()
 
     def _assign(self, attempt: Attempt, worker: Worker) -> None:
@@ -41,7 +44,7 @@ class Desk:
 
     def connect(self, slots: int = 1, **changes: Any) -> Worker:
         worker = make_worker(slots=slots, **changes)
-        worker.stream = WorkerStream()
+        worker.stream = WorkerStream(may_command=always)
         self.queue.connect(worker)
         return worker
 
@@ -170,7 +173,7 @@ async def test_priorities_hold_over_all_actions_of_a_worker(desk: Desk) -> None:
 async def test_the_emptiest_worker_gets_it(desk: Desk) -> None:
     busy, idle = desk.connect(slots=2), make_worker(slots=2)
     desk.add("a")
-    idle.stream = WorkerStream()
+    idle.stream = WorkerStream(may_command=always)
     desk.queue.connect(idle)
     desk.add("b")
     assert (set(busy.out), set(idle.out)) == ({"a"}, {"b"})
