@@ -308,6 +308,12 @@ def fixed(field: str, instead: str = "create another WorkflowRun instead") -> st
         ),
         pytest.param({"cancelled": True}, {"cancelled": None}, "spec.cancelled: Forbidden", id="a cancel removed"),
         pytest.param(
+            {},
+            {"propagateLabels": ["hatchet-operator.dev/root"]},
+            "spec.propagateLabels: Invalid value: propagateLabels has a label of hatchet-operator.dev",
+            id="our own labels handed down",
+        ),
+        pytest.param(
             {"reruns": 2},
             {"reruns": 1},
             "spec.reruns: Invalid value: reruns is lower than it was, but it counts reruns and only goes up; "

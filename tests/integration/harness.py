@@ -310,8 +310,8 @@ class Cluster:
     async def run(self, name: str) -> Json:
         return await self.api.get(RUNS, NAMESPACE, name)
 
-    async def runs(self) -> list[Json]:
-        return (await self.api.list_all(RUNS, NAMESPACE))[0]
+    async def runs(self, label_selector: str | None = None) -> list[Json]:
+        return (await self.api.list_all(RUNS, NAMESPACE, label_selector=label_selector))[0]
 
     async def children_of(self, parent: str) -> list[Json]:
         return [run for run in await self.runs() if run["spec"].get("parent", {}).get("name") == parent]

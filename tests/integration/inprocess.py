@@ -118,8 +118,8 @@ class Instance:
     async def run(self, name: str) -> Json:
         return await self.api.get(RUNS, NAMESPACE, name)
 
-    async def runs(self) -> list[Json]:
-        return (await self.api.list_all(RUNS, NAMESPACE))[0]
+    async def runs(self, label_selector: str | None = None) -> list[Json]:
+        return (await self.api.list_all(RUNS, NAMESPACE, label_selector=label_selector))[0]
 
     async def patch_run(self, name: str, **spec: Any) -> Json:
         """Change a run's spec as ``kubectl patch --type=merge`` does."""

@@ -20,6 +20,7 @@ from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 from tests.integration.inprocess import (
     NAMESPACE,
+    SECONDS,
     Instance,
     ScriptedWorker,
     child_of,
@@ -29,6 +30,7 @@ from tests.integration.inprocess import (
     running_operator,
     step_of,
 )
+from tests.kube.eventually import eventually
 
 hatchet = Hatchet()  # for its decorators
 
@@ -54,6 +56,12 @@ async def start_parent(world: Instance, worker: ScriptedWorker, name: str = "p")
     await world.create_run(name, "parent")
     actions = [await worker.next(), await worker.next()]
     return next(action for action in actions if action.task_name == "work")
+
+
+async def next_of(worker: ScriptedWorker, run: str) -> wire.AssignedAction:
+    while (action := await worker.next()).workflow_run_id != run:
+        pass
+    return action
 
 
 async def refusal(call: Any) -> grpc.aio.AioRpcError:
@@ -116,8 +124,56 @@ async def test_a_child_says_whose_it_is(world: Instance, worker: ScriptedWorker)
     (owner,) = child["metadata"]["ownerReferences"]
     assert (owner["uid"], owner["controller"], owner.get("blockOwnerDeletion")) == (uid, True, None)
     assert child["metadata"]["labels"]["hatchet-operator.dev/root-uid"] == uid
+    assert child["metadata"]["labels"]["hatchet-operator.dev/root"] == "p"
     action = await worker.next()
     assert (action.parent_workflow_run_id, action.child_workflow_key, action.child_workflow_index) == ("p", "a", 3)
+
+
+async def test_one_selector_finds_a_tree(world: Instance, worker: ScriptedWorker) -> None:
+    parent = await start_parent(world, worker)
+    child = await worker.spawn(parent, key="a")
+    below = await next_of(worker, child)
+    grandchild = await worker.spawn(below, key="b")
+
+    async def tree() -> list[str]:
+        found = await world.runs("hatchet-operator.dev/root=p")
+        return sorted(run["metadata"]["name"] for run in found)
+
+    async def is_whole() -> bool:
+        return await tree() == sorted(["p", child, grandchild])
+
+    await eventually(is_whole, within_seconds=SECONDS)
+    own = (await world.run("p"))["metadata"]
+    assert own["labels"] == {
+        "hatchet-operator.dev/root": "p",
+        "hatchet-operator.dev/root-uid": own["uid"],
+        "hatchet-operator.dev/workflow": "parent",
+    }
+
+
+async def test_what_a_person_calls_a_root_names_no_other_tree(world: Instance, worker: ScriptedWorker) -> None:
+    body = make_run("p", "parent")
+    body["metadata"]["labels"] = {"hatchet-operator.dev/root": "q", "hatchet-operator.dev/root-uid": "u"}
+    await world.api.create(RUNS, NAMESPACE, body)
+    parent = await next_of(worker, "p")
+    child = await world.run(await worker.spawn(parent, key="a"))
+    assert child["metadata"]["labels"]["hatchet-operator.dev/root"] == "p"
+    assert child["metadata"]["labels"]["hatchet-operator.dev/root-uid"] != "u"
+
+
+async def test_a_label_goes_down_a_tree_if_its_run_asks_for_it(world: Instance, worker: ScriptedWorker) -> None:
+    body = make_run("p", "parent", propagateLabels=["team", "is-missing"])
+    body["metadata"]["labels"] = {"team": "blue", "stage": "test"}
+    await world.api.create(RUNS, NAMESPACE, body)
+    parent = await next_of(worker, "p")
+    child = await worker.spawn(parent, key="a")
+    below = await next_of(worker, child)
+    grandchild = await worker.spawn(below, key="b")
+    for name in (child, grandchild):
+        run = await world.run(name)
+        assert run["metadata"]["labels"]["team"] == "blue"
+        assert "stage" not in run["metadata"]["labels"]
+        assert run["spec"]["propagateLabels"] == ["team", "is-missing"]
 
 
 async def test_fifty_spawns_of_one_key_at_once_make_one_child(world: Instance, worker: ScriptedWorker) -> None:

@@ -110,6 +110,7 @@ class RunRecord:
         "gone",
         "graph",
         "is_final",
+        "is_labelled",
         "may_be_out",
         "owner_uid",
         "parent_uid",
@@ -136,6 +137,7 @@ class RunRecord:
         self.acks: dict[str, list[asyncio.Future[None]]] = {}
         self.awaited_by: set[ResultStream] = set()
         self.gone = False
+        self.is_labelled = False  # with what its children are found by
         self._ended: asyncio.Event | None = None
         self.writing = False
         self.conflicts = 0  # status writes in a row that met a newer object

@@ -40,7 +40,8 @@ from hatchet_operator.engine.workers import Worker
 from hatchet_operator.engine.workflows import Workflows
 from hatchet_operator.errors import Conflict, NotFound, NotReady, Refused
 from hatchet_operator.identity import Caller
-from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources import labels
+from hatchet_operator.resources.names import ObjectRef, root_label
 from hatchet_operator.resources.reasons import Phase, Reason
 from hatchet_operator.resources.run import RunStatus, WorkflowRun
 from hatchet_operator.settings import Settings
@@ -381,6 +382,29 @@ class Runs:
             self.attempts.left(attempt)
         self.reconcile(record)
         return acknowledged
+
+    def label_root(self, record: RunRecord) -> None:
+        """Give a root run that a person made the labels by which its children are found: one selector for the tree.
+
+        It costs a write, so a run that spawns nothing goes without: its name finds it.
+        """
+        run = record.run
+        if run.spec.parent is not None or labels.ROOT in run.metadata.labels or record.is_labelled:
+            return
+        record.is_labelled = True  # once: who takes the label away again, wants it so
+        own = {labels.ROOT: root_label(run.metadata.name), labels.WORKFLOW: run.spec.workflow}
+        self._in_background(record, self._label(record, {**own, labels.ROOT_UID: record.uid, **run.metadata.labels}))
+
+    async def _label(self, record: RunRecord, wanted: dict[str, str]) -> None:
+        ref, patch = record.ref, {"metadata": {"uid": record.uid, "labels": wanted}}
+        try:
+            answer = await self._api.until_answered(self._api.patch, RUNS, ref.namespace, ref.name, patch)
+        except (NotFound, Conflict):
+            return  # deleted meanwhile
+        except Refused as error:
+            log.warning("run not labelled", extra={"run": str(ref), "error": str(error)})
+            return
+        self.observe("MODIFIED", answer)
 
     def _settle(self, record: RunRecord) -> None:
         """Answer the calls whose report the persisted status speaks of, or makes void."""

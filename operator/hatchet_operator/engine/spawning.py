@@ -41,6 +41,7 @@ from hatchet_operator.resources.base import API_VERSION, owner_reference
 from hatchet_operator.resources.names import (
     ObjectRef,
     child_run_name,
+    root_label,
     root_run_name,
     spawn_identity,
     workflow_object_name,
@@ -201,6 +202,7 @@ class Spawning:
                 else:
                     self._metrics.spawned.inc()
                     self._runs.observe("ADDED", created)
+                    self._runs.label_root(parent)
                     return
             if existing.metadata.deletion_timestamp is not None:
                 await self._wait_until_gone(existing)
@@ -338,17 +340,26 @@ def _body(
     """Make the WorkflowRun object of a trigger."""
     metadata: Json = {"name": name, "namespace": trigger.namespace, "labels": {labels.WORKFLOW: workflow}}
     spec: Json = {"workflow": workflow, "inputJson": trigger.input_json}
+    own, root = metadata["labels"], name
     if pool:
-        metadata["labels"][labels.POOL] = pool
+        own[labels.POOL] = pool
     if trigger.priority is not None:
         spec["priority"] = trigger.priority
     additional = dict(trigger.metadata)
     if parent is not None and child is not None:
         additional = {**(parent.run.spec.additional_metadata or {}), **additional}
-        root = parent.run.metadata.labels.get(labels.ROOT_UID, parent.uid)
-        metadata["labels"] |= {labels.PARENT_UID: parent.uid, labels.ROOT_UID: root}
+        above = parent.run
+        if above.spec.propagate_labels:
+            spec["propagateLabels"] = list(above.spec.propagate_labels)
+            given = above.metadata.labels
+            own |= {key: given[key] for key in above.spec.propagate_labels if key in given}
+        is_root = above.spec.parent is None  # what a person wrote on a root names no other tree
+        root = above.metadata.name if is_root else above.metadata.labels.get(labels.ROOT, above.metadata.name)
+        root_uid = parent.uid if is_root else above.metadata.labels.get(labels.ROOT_UID, parent.uid)
+        own |= {labels.PARENT_UID: parent.uid, labels.ROOT_UID: root_uid}
         metadata["ownerReferences"] = [owner_reference(parent.run)]
         spec["parent"] = child.to_wire()
+    own[labels.ROOT] = root_label(root)
     if additional:
         spec["additionalMetadata"] = additional
     return {"apiVersion": API_VERSION, "kind": RUNS.kind, "metadata": metadata, "spec": spec}

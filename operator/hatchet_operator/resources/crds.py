@@ -170,6 +170,12 @@ RUN = Kind(
             reason="FieldValueForbidden",
         ),
         Rule(
+            rule=f"!has(self.propagateLabels) || !self.propagateLabels.exists(key, key.startsWith('{GROUP}/'))",
+            message=f"propagateLabels has a label of {GROUP}, but those say which run it is, and children have their "
+            "own; name labels that you chose",
+            field="propagateLabels",
+        ),
+        Rule(
             rule="self.reruns >= oldSelf.reruns",
             message="reruns is lower than it was, but it counts reruns and only goes up; "
             "to run the run once more, raise it by one",

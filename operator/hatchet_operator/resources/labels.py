@@ -2,6 +2,8 @@
 
 from hatchet_operator.resources.base import GROUP
 
+ROOT = f"{GROUP}/root"
+"""The root run's name, on it and on every run below it: one selector finds a tree."""
 ROOT_UID = f"{GROUP}/root-uid"
 PARENT_UID = f"{GROUP}/parent-uid"
 WORKFLOW = f"{GROUP}/workflow"

@@ -98,6 +98,14 @@ def workflow_object_name(exact: str) -> str:
     return name
 
 
+def root_label(root_name: str) -> str:
+    """Return the label of a whole tree: the root run's name, cut where a label's value must end.
+
+    A run's name may have 253 characters and dots, a label's value 63; a longer name is cut and told apart by a hash.
+    """
+    return root_name if len(root_name) <= MAX_NAME else f"{root_name[:_READABLE].rstrip('-.')}-{_digest(root_name)}"
+
+
 def action_id(workflow: str, step: str) -> str:
     """What a worker offers and a step asks for: ``<workflow>:<step>``, lower-cased, as Hatchet's clients make it."""
     return f"{workflow.lower()}:{step.lower()}"

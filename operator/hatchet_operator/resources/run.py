@@ -24,7 +24,7 @@ class ParentRef(ResourceModel):
 
 
 class RunSpec(ResourceModel):
-    """What is to be executed. Immutable, but for `cancelled`, `reruns`, `priority` and `ttl`."""
+    """What is to be executed. Immutable, but for `cancelled`, `reruns`, `priority`, `ttl` and `propagateLabels`."""
 
     workflow: Annotated[
         str,
@@ -55,6 +55,14 @@ class RunSpec(ResourceModel):
     cancelled: Annotated[bool, Field(description="Set to true to cancel the run and its children.")] = False
     ttl: Annotated[
         Duration | None, Field(description="How long the run is kept after it finished; root runs only.")
+    ] = None
+    propagate_labels: Annotated[
+        tuple[Annotated[str, Field(max_length=317, min_length=1)], ...] | None,
+        Field(
+            description="Keys of labels of this run that its children get too, and theirs.",
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "set"},
+        ),
     ] = None
     reruns: Annotated[int, Field(ge=0, description="Raise it by one to run a finished run once more.")] = 0
     rerun_requested_by: Annotated[

@@ -18,6 +18,7 @@ from hatchet_operator.resources.names import (
     child_run_name,
     generate_name,
     revision_name,
+    root_label,
     root_run_name,
     spawn_identity,
     tenant_id,
@@ -118,6 +119,17 @@ def test_an_object_name_names_itself(exact: str) -> None:
     except ValueError:
         return
     assert workflow_object_name(name) == name
+
+
+@given(st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", fullmatch=True))
+def test_any_run_name_has_a_label(name: str) -> None:
+    label = root_label(name)
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", label)
+    assert (label == name) is (len(name) <= 63)
+
+
+def test_long_names_have_labels_of_their_own() -> None:
+    assert root_label("x" * 100) != root_label("x" * 101)
 
 
 FIELDS = {"rerun": 0, "attempt": 0, "dispatch": 0}
