@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
+from hatchet_operator.terminal import lines, one_line
+
 LogFormat = Literal["text", "json"]
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -20,7 +22,11 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
         shown = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        return super().formatMessage(record) + shown
+        return one_line(super().formatMessage(record) + shown)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, and below it the traceback if there is one."""
+        return lines(super().format(record))
 
 
 class JsonLineFormatter(JsonFormatter):

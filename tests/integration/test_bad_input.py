@@ -267,7 +267,7 @@ async def test_an_empty_key_is_refused(world: Instance) -> None:
     await world.create_run("r", "parent")
     status = await world.finished("r")
     want = 'ValueError: spawn_workflow("Etl"): key is empty (leave it out, or give it some text)'
-    assert status["message"] == f'step "spawn" (attempt 0): {want}'
+    assert status["message"] == f'step "spawn" (attempt 1): {want}'
 
 
 # --- Outputs and errors

@@ -166,14 +166,34 @@ class TestRun:
     @pytest.mark.parametrize("output", ["text", "json"])
     async def test_a_failure_shows_the_step_the_way_and_the_traceback(self, output: str, tmp_path: Path) -> None:
         ended = await dev(write(tmp_path / "worker.py", FAILING), "--run", "Parent", "--output", output)
-        assert (ended.exit_code, ended.stdout) == (1, "")
+        assert ended.exit_code == 1
         assert 'raise ValueError("one is not allowed")' in ended.stderr
         last = ended.stderr.splitlines()[-1]
-        assert re.fullmatch(r"error: run parent-\w+ failed in step process of Child child1", last)
-        if output == "text":
+        assert re.fullmatch(r"error: run parent-\w+ failed in step process of Child child1 \(parent-[\w-]+\)", last)
+        if output == "json":
+            error = json.loads(ended.stdout)["error"]
+            assert (error["workflow"], error["step"], error["attempt"]) == ("Parent", "spawn", 1)
+            assert error["cause"]["error"] == "ValueError: one is not allowed"
+        else:
+            assert ended.stdout == ""
             assert "│ about to spawn" in ended.stderr
-            assert re.search(r"✘ Child  child1  \S+  process: ValueError: one is not allowed", ended.stderr)
-            assert re.search(r"✘ Parent parent-\w+ failed in step spawn\n└─ ✘ Child child1 failed in", ended.stderr)
+            want = r"✘ Child  child1  \S+  parent-[\w-]+  process: ValueError: one is not allowed"
+            assert re.search(want, ended.stderr)
+            assert re.search(r"✘ Parent parent-\w+ failed in step spawn\n└─ ✘ Child child1 \(parent-", ended.stderr)
+
+    async def test_a_tolerated_failure_is_not_blamed(self, tmp_path: Path) -> None:
+        tolerant = FAILING.replace(
+            'return {"results": await asyncio.gather(*(ref.result() for ref in refs))}',
+            'await asyncio.gather(*(ref.result() for ref in refs), return_exceptions=True); {}["missing_key"]',
+        )
+        ended = await dev(write(tmp_path / "worker.py", tolerant), "--run", "Parent")
+        assert re.search(r"✘ Parent parent-\w+ failed in step spawn\n\n  Traceback .*\n", ended.stderr)
+        assert "\n  KeyError: 'missing_key'\n" in ended.stderr
+        also = (
+            r"\n1 run also failed, tolerated:\n  ✘ Child child1 \(parent-[\w-]+\) in step process: ValueError: one is"
+        )
+        assert re.search(also, ended.stderr)
+        assert re.fullmatch(r"error: run parent-\w+ failed in step spawn of Parent \S+", ended.stderr.splitlines()[-1])
 
     @pytest.mark.parametrize(
         ("name", "program", "want_exit_code", "want"),

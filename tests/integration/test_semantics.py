@@ -179,7 +179,11 @@ async def test_a_timeout_without_retries_is_final(world: Instance, worker: Scrip
     status = await world.finished("r")
     await worker.until_cancelled(action)
     await worker.complete(action, {"n": "late"})
-    assert (status["phase"], status["reason"], step_of(status)["error"]) == ("Failed", "TimedOut", "TIMED_OUT")
+    assert (status["phase"], status["reason"], step_of(status)["error"]) == (
+        "Failed",
+        "TimedOut",
+        "TIMED_OUT: timeout 1s of step work",
+    )
     assert errors_of(await worker.result("r")) == ["TIMED_OUT"]
 
 

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from hatchet_operator.decisions.observed import current_attempt_id
-from hatchet_operator.resources.reasons import Phase
-from hatchet_operator.resources.run import WorkflowRun
+from hatchet_operator.resources.reasons import Phase, Reason
+from hatchet_operator.resources.run import StepStatus, WorkflowRun
+
+TIMED_OUT_TEXT = "TIMED_OUT"
+"""What the error of a timed-out step begins with, and all of it that Hatchet's clients expect."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +31,7 @@ def run_results(run: WorkflowRun, *, on_failure: str | None = None) -> list[Step
             step=name,
             attempt_id=current_attempt_id(run, name),
             output=state.output if state.phase is Phase.SUCCEEDED else None,
-            error=None if state.phase is Phase.SUCCEEDED else state.error or state.phase.value,
+            error=None if state.phase is Phase.SUCCEEDED else error_told(state) or state.phase.value,
         )
         for name, state in run.status.steps.items()
         if name != on_failure or state.phase is Phase.SUCCEEDED
@@ -37,3 +40,8 @@ def run_results(run: WorkflowRun, *, on_failure: str | None = None) -> list[Step
         text = run.status.message or f"run {run.metadata.name} ended as {run.status.phase}"
         results.append(StepResult(step="", attempt_id="", error=text))
     return results
+
+
+def error_told(state: StepStatus) -> str | None:
+    """Return a step's error as clients are told it; people are told more, such as after what it timed out."""
+    return TIMED_OUT_TEXT if state.error and state.reason == Reason.TIMED_OUT else state.error

@@ -6,7 +6,7 @@ The first rule that has an opinion wins, so the order of RUN_RULES is the policy
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import orjson
 
@@ -14,7 +14,8 @@ from hatchet_operator.decisions.graph import DEFAULT_SCHEDULE_TIMEOUT, Graph
 from hatchet_operator.decisions.observed import ObservedRun, RunPlan
 from hatchet_operator.decisions.step_rules import CANCELLED_TEXT, StepsPlan, plan_steps, with_worker
 from hatchet_operator.resources.base import Condition
-from hatchet_operator.resources.durations import format_duration
+from hatchet_operator.resources.durations import format_duration, format_elapsed
+from hatchet_operator.resources.error_text import headline
 from hatchet_operator.resources.nesting import depth_problem, read_json
 from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Phase, Reason
 from hatchet_operator.resources.run import RunStatus, StepStatus, WorkflowRun
@@ -192,7 +193,7 @@ def _after_last_step(seen: ObservedRun, graph: Graph, steps: StepsPlan, now: dat
         state.phase is not Phase.FAILED and state.reason in (None, Reason.CANCELLED_BY_STEP) for _, state in culprits
     )
     phase = Phase.CANCELLED if by_choice else Phase.FAILED
-    message = f'step "{name}" (attempt {state.attempt}): {_in_one_line(state.error)}'
+    message = f'step "{name}" (attempt {state.attempt + 1}): {headline(state.error)}'
     reason = Reason(state.reason) if state.reason else Reason.STEP_FAILED
     return _final(seen, now, phase, reason, message, steps=steps.states, graph=graph)
 
@@ -258,7 +259,7 @@ def _final(
         reruns=old.reruns,
         started_at=started,
         finished_at=now,
-        duration=_readable_duration(now - started) if started else None,
+        duration=format_elapsed(now - started) if started else None,
         definition=graph.revision if graph else old.definition,
         steps=steps,
         children=seen.children or old.children,
@@ -288,20 +289,3 @@ def _generation(seen: ObservedRun) -> int | None:
 
 def _condition(run: WorkflowRun, kind: ConditionType) -> Condition | None:
     return next((condition for condition in run.status.conditions if condition.type == kind), None)
-
-
-def _in_one_line(error: str | None) -> str:
-    """Shorten an error for a table: a traceback says what it is about in its last line, other texts in the first."""
-    lines = (error or "").strip().splitlines() or [""]
-    return (lines[-1] if any(line.startswith("Traceback ") for line in lines) else lines[0])[:500]
-
-
-def _readable_duration(duration: timedelta) -> str:
-    """Round to what a person reads in a table: 0.012s, 3.4s, 2m5s, 3h2m."""
-    seconds = max(duration.total_seconds(), 0.0)
-    if seconds < 1:
-        return f"{seconds:.3f}s"
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60}m"

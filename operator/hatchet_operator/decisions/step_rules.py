@@ -22,6 +22,7 @@ from hatchet_operator.decisions.observed import (
     WantedAttempt,
     current_attempt_id,
 )
+from hatchet_operator.decisions.results import TIMED_OUT_TEXT
 from hatchet_operator.decisions.retry import backoff, has_retries_left
 from hatchet_operator.resources.durations import format_duration
 from hatchet_operator.resources.limits import cut_error
@@ -29,7 +30,6 @@ from hatchet_operator.resources.reasons import Phase, Reason, ScheduleTimeoutCou
 from hatchet_operator.resources.run import StepStatus
 from hatchet_operator.resources.workflow import StepDefinition
 
-TIMED_OUT = "TIMED_OUT"  # the whole error text of a timed-out step, as Hatchet's clients expect it
 CANCELLED_TEXT = "this step run was cancelled due to "  # likewise
 
 
@@ -117,7 +117,7 @@ def believe_report(step: _Step, plan: StepsPlan) -> StepStatus | None:
         case Outcome.COMPLETED:
             return _succeeded(old, report)
         case Outcome.CANCELLED if step.live is not None and step.live.cancel_sent_at is not None:
-            return _next_attempt(step, old, Reason.TIMED_OUT, TIMED_OUT)  # the answer to our own CANCEL
+            return _next_attempt(step, old, Reason.TIMED_OUT, _timed_out(step, step.live))  # the answer to our CANCEL
         case Outcome.CANCELLED:
             text = CANCELLED_TEXT + "CANCELLED_BY_STEP"
             return _ended(step, old, Phase.CANCELLED, Reason.CANCELLED_BY_STEP, text)
@@ -139,11 +139,11 @@ def watch_live_attempt(step: _Step, plan: StepsPlan) -> StepStatus | None:
     if live.cancel_sent_at is not None:
         grace_ends = live.cancel_sent_at + policy.cancel_grace
         if step.now >= grace_ends:
-            return _next_attempt(step, with_worker(old, live), Reason.TIMED_OUT, TIMED_OUT)
+            return _next_attempt(step, with_worker(old, live), Reason.TIMED_OUT, _timed_out(step, live))
         plan.recheck.append(grace_ends)
     elif step.now >= live.deadline:
         if not has_retries_left(step.definition, old.attempt):
-            return _ended(step, with_worker(old, live), Phase.FAILED, Reason.TIMED_OUT, TIMED_OUT)
+            return _ended(step, with_worker(old, live), Phase.FAILED, Reason.TIMED_OUT, _timed_out(step, live))
         plan.tell_to_stop.append(step.definition.name)
         plan.recheck.append(step.now + policy.cancel_grace)
     else:
@@ -248,6 +248,12 @@ def _note_trouble(step: _Step, wait: Wait, plan: StepsPlan) -> None:
         plan.trouble = wait.trouble
     else:
         plan.recheck.append(tell_at)
+
+
+def _timed_out(step: _Step, live: LiveAttempt) -> str:
+    """Say after what; the step may have asked for more time than its timeout gives."""
+    given = format_duration(live.deadline - live.started_at)
+    return f"{TIMED_OUT_TEXT}: timeout {given} of step {step.definition.name}"
 
 
 def _why_skipped(parents: Mapping[str, StepStatus]) -> str:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ def run_dev(options: DevOptions) -> int:
         _log_to(directory / "operator.log")
         exit_code = _run_until_signalled(options, worker, directory, kubeconfig, screen)
     except DevError as error:
+        if options.output == "json":
+            sys.stdout.write(
+                json.dumps({"error": {"message": error.message, **error.report}}, ensure_ascii=False) + "\n"
+            )
+            sys.stdout.flush()
         _print_error(error)
         exit_code = error.exit_code
     # Not in a `finally`: after an error that nobody expected the log is wanted.

@@ -8,14 +8,18 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from hatchet_operator.dev.tree import Failure, RunNode, count_phases, duration, failed_step, format_elapsed
+from hatchet_operator.dev.tree import FailedStep, Failure, RunNode, count_phases, duration, failed_step
+from hatchet_operator.resources.durations import format_elapsed
+from hatchet_operator.resources.error_text import headline
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import StepStatus
+from hatchet_operator.terminal import lines, one_line
 
 MAX_SIBLINGS = 20
 """More children than this of one step and workflow are drawn as one line."""
 
 _SHOWN_FAILURES = 5
+_LISTED_FAILURES = 20
 _BAR_WIDTH = 24
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _SYMBOLS = {
@@ -49,14 +53,48 @@ def draw_run(node: RunNode) -> RenderableType:
 
 
 def draw_failure(failure: Failure) -> RenderableType:
-    """Draw the way down to the step that failed, and its traceback."""
+    """Draw the way down to the cause, each step's traceback, the root's first, and what else failed."""
     way = Text()
-    for depth, (node, step) in enumerate(failure.path):
+    for depth, failed in enumerate(failure.path):
         way.append("   " * (depth - 1) + "└─ " if depth else "", "dim")
-        way.append("✘ ", "red").append(node.workflow, "bold").append(f" {node.label}")
-        way.append(f" failed in step {step}\n" if step else " failed\n")
+        way.append("✘ ", "red").append(title(failed.node), "bold").append(f" failed{_in_step(failed)}\n")
     way.rstrip()
-    return Group(way, Text(), Text(indent(failure.error.rstrip(), "  ")))
+    parts = [way, Text()]
+    for failed in failure.path:
+        is_cause = failed is failure.cause
+        if len(failure.path) > 1:
+            parts.append(Text(f"  {title(failed.node)}{_in_step(failed)}:", "bold"))
+        # What a child's failure is quoted with stands below, as the child's own.
+        words = failed.error.words if is_cause else failed.error.headline
+        parts += [Text(indent(lines(f"{failed.error.way}{words}".rstrip()), "  ")), Text()]
+    if failure.others:
+        parts += _draw_others(failure)
+    return Group(*parts[:-1])
+
+
+def _draw_others(failure: Failure) -> list[Text]:
+    count = len(failure.others)
+    parts = [Text(f"{count} {'run' if count == 1 else 'runs'} also failed{', tolerated' * failure.were_tolerated}:")]
+    for failed in failure.others[:_LISTED_FAILURES]:
+        line = Text("  ").append("✘ ", "red").append(title(failed.node))
+        line.append(f"{_in_step(failed)}: {one_line(failed.error.headline)}")
+        parts.append(line)
+    if count > _LISTED_FAILURES:
+        parts.append(Text(f"  … {count - _LISTED_FAILURES} more: kubectl get wfr", "dim"))
+    return [*parts, Text()]
+
+
+def title(node: RunNode) -> str:
+    """Name a run for a person, and for `hatchet-operator logs`: "Child child1 (parent-557fn-11995153a9f0c5bd)"."""
+    name = f"{node.workflow} {node.label}"
+    return one_line(name if node.run.spec.parent is None else f"{name} ({node.run.metadata.name})")
+
+
+def _in_step(failed: FailedStep) -> str:
+    if failed.step is None:
+        return ""
+    attempt = f" (attempt {failed.attempt})" if failed.attempt != 1 else ""
+    return one_line(f" in step {failed.step}{attempt}")
 
 
 def _add_below(tree: Tree, node: RunNode, now: datetime) -> None:
@@ -89,25 +127,28 @@ def _add_children(tree: Tree, children: Sequence[RunNode], now: datetime) -> Non
 def _run_line(node: RunNode, now: datetime) -> Text:
     status = node.run.status
     line = _line(node.phase, now)
-    line.append(node.workflow, "bold").append(f"  {node.label}", "default" if node.run.spec.parent else "dim")
+    line.append(one_line(node.workflow), "bold")
+    line.append(f"  {one_line(node.label)}", "default" if node.run.spec.parent else "dim")
     _append_elapsed(line, node.duration(now))
     if len(status.steps) == 1:
         _append_attempts(line, next(iter(status.steps.values())))
     if node.phase is Phase.FAILED:
+        if node.run.spec.parent is not None:
+            line.append(f"  {node.run.metadata.name}", "dim")  # what `logs` and kubectl want
         step = failed_step(node.run)
-        error = (status.steps[step].error if step else None) or status.message or status.reason or ""
-        _append_error(line, f"{step}: {_last_line(error)}" if step else error)
+        error = headline((status.steps[step].error if step else None) or status.message or status.reason)
+        _append_error(line, f"{step}: {error}" if step else error)
     elif status.message and node.phase in (Phase.PENDING, Phase.CANCELLED):
-        line.append(f"  {status.message}", "dim")
+        line.append(f"  {one_line(status.message)}", "dim")
     return line
 
 
 def _step_line(name: str, step: StepStatus, now: datetime) -> Text:
-    line = _line(step.phase, now).append(name)
+    line = _line(step.phase, now).append(one_line(name))
     _append_elapsed(line, duration(step.started_at, step.finished_at, now))
     _append_attempts(line, step)
     if step.phase is Phase.FAILED and step.error:
-        _append_error(line, _last_line(step.error))
+        _append_error(line, headline(step.error))
     return line
 
 
@@ -116,7 +157,7 @@ def _bar_line(workflow: str, nodes: Sequence[RunNode]) -> Text:
     done = sum(count for phase, count in counts.items() if phase.is_final)
     filled = round(_BAR_WIDTH * done / len(nodes))
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(workflow, "bold").append(f" \N{MULTIPLICATION SIGN} {len(nodes)}  ")
+    line.append(one_line(workflow), "bold").append(f" \N{MULTIPLICATION SIGN} {len(nodes)}  ")
     line.append("━" * filled, "red" if counts[Phase.FAILED] else "green").append("━" * (_BAR_WIDTH - filled), "dim")
     line.append(f"  {done}/{len(nodes)}")
     for phase, word, style in _COUNT_WORDS:
@@ -145,13 +186,7 @@ def _append_attempts(line: Text, step: StepStatus) -> None:
 
 
 def _append_error(line: Text, error: str) -> None:
-    line.append(f"  {error}", "red")
-
-
-def _last_line(error: str) -> str:
-    """Return what a traceback ends with: the exception and its words."""
-    lines = error.rstrip().splitlines()
-    return lines[-1] if lines else ""
+    line.append(f"  {one_line(error)}", "red")
 
 
 def _step_of(node: RunNode) -> str | None:

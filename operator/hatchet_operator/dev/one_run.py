@@ -13,18 +13,19 @@ from rich.text import Text
 
 from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
-from hatchet_operator.dev.drawing import draw_failure, draw_tree
+from hatchet_operator.dev.drawing import draw_failure, draw_tree, title
 from hatchet_operator.dev.errors import DevError
 from hatchet_operator.dev.local_cluster import LocalCluster
 from hatchet_operator.dev.output import WorkerOutput
 from hatchet_operator.dev.screen import Screen
-from hatchet_operator.dev.tree import RunNode, find_failure, result
+from hatchet_operator.dev.tree import FailedStep, Failure, RunNode, find_failure, result
 from hatchet_operator.dev.view import View, WorkerPod
 from hatchet_operator.dev.worker_pool import NAMESPACE
 from hatchet_operator.errors import Refused
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.workflow import Workflow
+from hatchet_operator.terminal import one_line
 
 _HINT_SECONDS = 10.0
 _JSON_WIDTH = 88
@@ -144,14 +145,37 @@ def _finish(root: RunNode, screen: Screen) -> None:
             sys.stdout.flush()
         case Phase.CANCELLED:
             why = root.run.status.message
-            raise DevError(f"run {root.label} was cancelled" + (f": {why}" if why else ""))
+            report = {"run": root.label, "workflow": root.workflow, "error": why or "cancelled"}
+            raise DevError(f"run {root.label} was cancelled" + (f": {why}" if why else ""), report=report)
         case _:
             failure = find_failure(root)
-            screen.print("", draw_failure(failure), "")
-            where = f"step {failure.step} of {failure.node.workflow} {failure.node.label}"
-            words = f"run {root.label} failed" + (f" in {where}" if failure.step else f": {failure.error}")
-            # A quiet screen has not shown the traceback.
-            raise DevError(words, details=failure.error if screen.console.quiet and failure.step else "")
+            drawing = draw_failure(failure)
+            screen.print("", drawing, "")
+            cause = failure.cause
+            where = f" in step {cause.step} of {title(cause.node)}" if cause.step else f": {cause.error.headline}"
+            raise DevError(
+                one_line(f"run {root.label} failed{where}"),
+                details=screen.plain(drawing) if screen.console.quiet else "",  # which has not shown it
+                report=report_failure(failure),
+            )
+
+
+def report_failure(failure: Failure) -> Json:
+    """Return a failure for programs: the root's, its cause's where that is another, and what else failed."""
+
+    def report(failed: FailedStep) -> Json:
+        return {
+            "run": failed.node.run.metadata.name,
+            "workflow": failed.node.workflow,
+            "key": failed.node.run.spec.parent.key if failed.node.run.spec.parent else None,
+            "step": failed.step,
+            "attempt": failed.attempt,
+            "error": failed.error.headline,
+            "traceback": f"{failed.error.way}{failed.error.words}",
+        }
+
+    cause = None if failure.were_tolerated else report(failure.cause)
+    return report(failure.path[0]) | {"cause": cause, "alsoFailed": [report(other) for other in failure.others]}
 
 
 def format_json(value: Any, indent: str = "") -> str:

@@ -45,6 +45,14 @@ class Screen:
             else:
                 self.console.print(line, soft_wrap=isinstance(line, Text))
 
+    @staticmethod
+    def plain(drawing: RenderableType) -> str:
+        """Return a drawing as text."""
+        console = Console(width=_WIDTH_OF_FILES, color_system=None)
+        with console.capture() as capture:
+            console.print(drawing, soft_wrap=True)
+        return capture.get()
+
     @asynccontextmanager
     async def live(self) -> AsyncIterator[None]:
         """Draw the thing that lives while the block runs, and take it away at its end."""

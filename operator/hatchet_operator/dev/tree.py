@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from hatchet_operator.decisions.results import error_told
+from hatchet_operator.resources.error_text import ErrorText, read_error
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import StepStatus, WorkflowRun
 
-_TRACEBACK = "Traceback (most recent call last):"
+_COMPARED = 400  # characters of an error that tell one from another
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,19 +49,39 @@ class RunNode:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FailedStep:
+    """A run that failed, the step it failed in (None: before it had one), and that step's error."""
+
+    node: RunNode
+    step: str | None
+    error: ErrorText
+
+    @property
+    def attempt(self) -> int | None:
+        """Which attempt it was, from 1."""
+        return None if self.step is None else self.node.run.status.steps[self.step].attempt + 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Where a tree failed: the runs and steps from the root down to the first one that failed by itself."""
+    """Why a tree failed.
 
-    path: tuple[tuple[RunNode, str | None], ...]
-    error: str
+    Attributes:
+        path: The root's failed step; if its error says that a child failed, that child's, and so on down to the cause.
+        others: What else failed below the root, and is not what the root failed of.
+    """
+
+    path: tuple[FailedStep, ...]
+    others: tuple[FailedStep, ...] = ()
 
     @property
-    def step(self) -> str | None:
-        return self.path[-1][1]
+    def cause(self) -> FailedStep:
+        return self.path[-1]
 
     @property
-    def node(self) -> RunNode:
-        return self.path[-1][0]
+    def were_tolerated(self) -> bool:
+        """Whether the root's step went on after its children had failed, and failed by itself."""
+        return len(self.path) == 1
 
 
 def make_tree(runs: Iterable[WorkflowRun], root_uid: str, *, names: Mapping[str, str]) -> RunNode | None:
@@ -102,28 +124,54 @@ def result(node: RunNode) -> dict[str, Any]:
 
 
 def find_failure(root: RunNode) -> Failure:
-    """Follow failed steps down to the run that failed first, without a failed child of its own.
+    """Follow errors from the root down to the step that failed by itself.
 
-    Call it for a tree whose root has failed.
+    A failed child is the cause only if the parent's step says so, by the error that awaiting the child raised: one
+    whose failure was tolerated, or that nobody awaited, explains nothing. Call it for a tree whose root has failed.
     """
-    path: list[tuple[RunNode, str | None]] = []
-    node = root
-    while True:
-        step = failed_step(node.run)
-        path.append((node, step))
-        below = [
-            child
-            for child in node.children
-            if child.phase is Phase.FAILED and (step is None or _spawned_by(child) == step)
-        ]
-        if not below:
-            break
-        node = min(below, key=_finished_at)
-    status = node.run.status
+    path = [_failed_step_of(root)]
+    while (child := _child_it_failed_of(path[-1])) is not None:
+        path.append(_failed_step_of(child))
+    on_the_way = {failed.node.run.metadata.uid for failed in path}
+    others = (
+        _failed_step_of(node)
+        for node in root.walk()
+        if node.phase is Phase.FAILED and node.run.metadata.uid not in on_the_way
+    )
+    return Failure(path=tuple(path), others=tuple(others))
+
+
+def _failed_step_of(node: RunNode) -> FailedStep:
+    status, step = node.run.status, failed_step(node.run)
     error = status.steps[step].error if step is not None else None
     words = error or status.message or status.reason or "no error text was recorded"
-    # Workers put the exception's words before the traceback, which ends with them anyway.
-    return Failure(path=tuple(path), error=words[max(words.find(_TRACEBACK), 0) :])
+    return FailedStep(node=node, step=step, error=read_error(words))
+
+
+def _child_it_failed_of(failed: FailedStep) -> RunNode | None:
+    said = failed.error.words
+    children = [
+        child
+        for child in failed.node.children
+        if child.phase is Phase.FAILED and _spawned_by(child) == failed.step and _is_told(child, said)
+    ]
+    return min(children, key=_finished_at, default=None)
+
+
+def _is_told(child: RunNode, said: str) -> bool:
+    """Tell whether an error quotes how a child ended: SDKs raise ``Workflow Errors: [<its steps' errors>]``."""
+    if child.run.metadata.name in said:
+        return True
+    _, _, quoted = said.partition("Workflow Errors: [")
+    errors = [error_told(step) for step in child.run.status.steps.values() if step.phase is Phase.FAILED]
+    texts = [error[:_COMPARED] for error in errors if error] or [child.run.status.message or ""]
+    quoted = _without_quotes(quoted)
+    return any(text and _without_quotes(repr(text)) in quoted for text in texts)
+
+
+def _without_quotes(text: str) -> str:
+    """Leave out what differs with how often, and in which quotes, Python has quoted a text."""
+    return text.replace("\\", "").replace("'", "").replace('"', "")
 
 
 def failed_step(run: WorkflowRun) -> str | None:
@@ -134,20 +182,6 @@ def failed_step(run: WorkflowRun) -> str | None:
 
 def duration(start: datetime | None, end: datetime | None, now: datetime) -> timedelta | None:
     return None if start is None else max((end or now) - start, timedelta(0))
-
-
-def format_elapsed(elapsed: timedelta) -> str:
-    """Write a duration as a person would say it: "31ms", "4.2s", "1m05s", "2h03m"."""
-    seconds = elapsed.total_seconds()
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f}ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}m{rest:02}s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m"
 
 
 def _spawned_by(node: RunNode) -> str | None:

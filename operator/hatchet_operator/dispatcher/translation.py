@@ -5,6 +5,7 @@ from datetime import UTC, timedelta
 import orjson
 
 from hatchet_operator.decisions.observed import Outcome
+from hatchet_operator.decisions.results import error_told
 from hatchet_operator.engine.records import Attempt, RunRecord
 from hatchet_operator.engine.registry import Held, RegistrationRequest
 from hatchet_operator.engine.results import RunResult
@@ -83,7 +84,7 @@ def _payload(attempt: Attempt, record: RunRecord) -> str:
     outputs = ",".join(
         f"{_quoted(name)}:{state.output or '{}'}" for name, state in steps.items() if state.phase == "Succeeded"
     )
-    errors = {name: state.error or "" for name, state in steps.items() if state.phase in ("Failed", "Cancelled")}
+    errors = {name: error_told(state) or "" for name, state in steps.items() if state.phase in ("Failed", "Cancelled")}
     given = run.spec.input_json if run.spec.input_json is not None else orjson.dumps(run.spec.input or {}).decode()
     cause = "parent" if run.spec.parent else "manual"
     return (

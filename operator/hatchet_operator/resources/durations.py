@@ -28,14 +28,30 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Write a duration in the largest units that are exact: 90 s is "1m30s"."""
+    """Write a duration as Go does, to the millisecond: "31ms", "4.2s", "1m30s", "24h"."""
     milliseconds = round(duration.total_seconds() * 1000)
+    if 0 < milliseconds < 1000:
+        return f"{milliseconds}ms"
     text = ""
-    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+    for unit, size in (("h", 3_600_000), ("m", 60_000)):
         count, milliseconds = divmod(milliseconds, size)
         if count:
             text += f"{count}{unit}"
-    return text or "0s"
+    if milliseconds or not text:
+        text += f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    return text
+
+
+def format_elapsed(elapsed: timedelta) -> str:
+    """Write how long something took, rounded to what a person reads: "31ms", "4.2s", "1m5s", "2h3m"."""
+    seconds = max(elapsed.total_seconds(), 0.0)
+    if seconds < 0.9995:
+        unit = 0.001
+    elif seconds < 59.95:
+        unit = 0.1
+    else:
+        unit = 1.0 if seconds < 3599.5 else 60.0
+    return format_duration(timedelta(seconds=round(seconds / unit) * unit))
 
 
 def _to_timedelta(value: object) -> object:

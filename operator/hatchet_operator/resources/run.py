@@ -86,7 +86,7 @@ class StepStatus(ResourceModel):
     """Where one step stands."""
 
     phase: Annotated[Phase, Field(description="Where the step stands.")] = Phase.PENDING
-    attempt: Annotated[int, Field(ge=0, description="Number of the current or last attempt, from 0.")] = 0
+    attempt: Annotated[int, Field(ge=0, description="How many attempts came before the current or last one.")] = 0
     losses: Annotated[int, Field(ge=0, description="How many workers died under this step.")] = 0
     dispatch: Annotated[int, Field(ge=0, description="Raised when an attempt must be given out anew.")] = 0
     worker: Annotated[

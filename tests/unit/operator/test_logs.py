@@ -41,3 +41,10 @@ def test_a_text_line_has_the_fields_of_ours() -> None:
         .format(make_record("hatchet_operator.engine", pod="fanout-1"))
         .endswith("INFO    hatchet_operator.engine: pod created pod=fanout-1")
     )
+
+
+def test_what_users_wrote_forges_no_line_and_moves_no_cursor() -> None:
+    record = make_record("hatchet_operator.engine", key="a\nb\x1b[2J\0\u202e", run="é✔")
+    line = make_formatter("text").format(record)
+    assert line.endswith(r"pod created key=a\nb\x1b[2J\x00\u202e run=é✔")
+    assert "\n" not in line

@@ -323,7 +323,9 @@ def test_a_failing_branch_skips_what_needs_it_and_lets_the_other_finish() -> Non
     ("parent", "want"),
     [
         pytest.param(failed(), "PREVIOUS_STEP_FAILED", id="failed"),
-        pytest.param(failed(Reason.TIMED_OUT, "TIMED_OUT"), "PREVIOUS_STEP_TIMED_OUT", id="timed out"),
+        pytest.param(
+            failed(Reason.TIMED_OUT, "TIMED_OUT: timeout 1m of step work"), "PREVIOUS_STEP_TIMED_OUT", id="timed out"
+        ),
         pytest.param(
             make_step_status(Phase.CANCELLED, reason=Reason.CANCELLED_BY_STEP),
             "PREVIOUS_STEP_CANCELLED",
@@ -374,7 +376,7 @@ def test_the_on_failure_step_does_not_run_after_success() -> None:
 def test_the_on_failure_step_does_not_change_how_the_run_ended(tidied: StepStatus) -> None:
     graph = make_graph(make_step("a"), on_failure=make_step("tidy"))
     status = status_of(plan_run(make_observed_run(graph=graph, steps={"a": failed(), "tidy": tidied}), NOW))
-    assert (status.phase, status.message) == (Phase.FAILED, 'step "a" (attempt 0): it broke')
+    assert (status.phase, status.message) == (Phase.FAILED, 'step "a" (attempt 1): it broke')
 
 
 # --- Reports
@@ -385,7 +387,7 @@ def test_a_result_ends_the_run_in_one_write() -> None:
         live={"work": make_live(started_at=ago(0.25))}, reports={"work": make_report(output='{"n":1}')}
     )
     status = status_of(plan_run(seen, NOW))
-    assert (status.phase, status.reason, status.duration) == (Phase.SUCCEEDED, Reason.COMPLETED, "0.250s")
+    assert (status.phase, status.reason, status.duration) == (Phase.SUCCEEDED, Reason.COMPLETED, "250ms")
     assert (status.started_at, status.finished_at, status.definition) == (ago(0.25), NOW, "etl-1")
     assert status.steps["work"].output == '{"n":1}'
     assert status.steps["work"].worker == "pod-1"
@@ -530,7 +532,11 @@ def test_running_is_written_for_what_lasts() -> None:
 
 def test_a_timeout_without_retries_is_final_at_once() -> None:
     step = step_of(plan_run(make_observed_run(live={"work": make_live(started_at=ago(60))}), NOW))
-    assert (step.phase, step.reason, step.error) == (Phase.FAILED, Reason.TIMED_OUT, "TIMED_OUT")
+    assert (step.phase, step.reason, step.error) == (
+        Phase.FAILED,
+        Reason.TIMED_OUT,
+        "TIMED_OUT: timeout 1m of step work",
+    )
 
 
 def test_after_the_grace_the_next_attempt_follows() -> None:
@@ -684,7 +690,7 @@ def test_the_schedule_timeout_says_which_worker_was_missing() -> None:
     wait = Wait(queued_at=ago(400), unserved_since=ago(400))
     status = status_of(plan_run(make_observed_run(waits={"work": wait}), NOW))
     want = (
-        'step "work" (attempt 0): this step run was cancelled due to SCHEDULING_TIMED_OUT: no worker of pool "main" '
+        'step "work" (attempt 1): this step run was cancelled due to SCHEDULING_TIMED_OUT: no worker of pool "main" '
         'that offers "etl:work" was connected for 5m; look at the pool (kubectl describe wp) and its pods'
     )
     assert status.message == want
@@ -735,17 +741,17 @@ def test_the_final_status_carries_the_newest_counts() -> None:
                 "a": failed(error="first line\nsecond"),
                 "b": make_step_status(Phase.CANCELLED, reason="PreviousStepFailed"),
             },
-            (Phase.FAILED, "StepFailed", 'step "a" (attempt 0): first line'),
+            (Phase.FAILED, "StepFailed", 'step "a" (attempt 1): first line'),
             id="the culprit, not what was skipped because of it",
         ),
         pytest.param(
             {"a": make_step_status(Phase.CANCELLED, reason="CancelledByStep", error="x"), "b": succeeded()},
-            (Phase.CANCELLED, "CancelledByStep", 'step "a" (attempt 0): x'),
+            (Phase.CANCELLED, "CancelledByStep", 'step "a" (attempt 1): x'),
             id="a step that wanted it so",
         ),
         pytest.param(
             {"a": make_step_status(Phase.CANCELLED, reason="CancelledByStep", error="x"), "b": failed()},
-            (Phase.FAILED, "StepFailed", 'step "b" (attempt 0): it broke'),
+            (Phase.FAILED, "StepFailed", 'step "b" (attempt 1): it broke'),
             id="a failure weighs more than a wish",
         ),
     ],
@@ -759,11 +765,11 @@ def test_how_a_run_ended(steps: dict[str, StepStatus], want: tuple[Phase, str, s
 @pytest.mark.parametrize(
     ("duration", "want"),
     [
-        (timedelta(milliseconds=12), "0.012s"),
+        (timedelta(milliseconds=12), "12ms"),
         (timedelta(seconds=3.44), "3.4s"),
         (timedelta(seconds=125), "2m5s"),
         (timedelta(hours=3, minutes=2), "3h2m"),
-        (timedelta(seconds=-1), "0.000s"),
+        (timedelta(seconds=-1), "0s"),
     ],
 )
 def test_durations_are_rounded_to_what_a_person_reads(duration: timedelta, want: str) -> None:

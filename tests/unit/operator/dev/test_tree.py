@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from hatchet_operator.dev.drawing import draw_failure, draw_tree
-from hatchet_operator.dev.tree import RunNode, find_failure, format_elapsed, make_tree, result
+from hatchet_operator.dev.one_run import report_failure
+from hatchet_operator.dev.tree import RunNode, find_failure, make_tree, result
 from hatchet_operator.resources.run import WorkflowRun
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -77,16 +78,16 @@ class TestDrawing:
             make_run("first", parent=ROOT, key="k [red]", index=0, steps={"process": {"attempt": 1}}),
             make_run("grandchild", "Pending", parent="late", workflow="leaf", message="waiting for a worker"),
         ) == [
-            f"✔ Parent  {ROOT}  1.0s",
-            "├── ✔ Child  k [red]  1.0s  attempt 2",
-            "└── ⠋ Child  #1  2.0s",
+            f"✔ Parent  {ROOT}  1s",
+            "├── ✔ Child  k [red]  1s  attempt 2",
+            "└── ⠋ Child  #1  2s",
             "    └── ○ leaf  #0  waiting for a worker",
         ]
 
     def test_steps_are_drawn_where_there_are_several(self) -> None:
         steps = {"load": {"phase": "Succeeded", "startedAt": NOW.isoformat()}, "spawn": {"phase": "Succeeded"}}
         lines = draw(make_root(steps=steps), make_run("a", parent=ROOT))
-        assert lines[1:] == ["├── ✔ load  1.0s", "└── ✔ spawn", "    └── ✔ Child  #0  1.0s"]
+        assert lines[1:] == ["├── ✔ load  1s", "└── ✔ spawn", "    └── ✔ Child  #0  1s"]
 
     @pytest.mark.parametrize(("children", "want"), [pytest.param(20, 21, id="20"), pytest.param(21, 2, id="21")])
     def test_more_than_twenty_children_become_one_line(self, children: int, want: int) -> None:
@@ -102,29 +103,98 @@ class TestDrawing:
         ]
         lines = draw(make_root("Running"), *runs)
         assert lines[1] == f"└── Child \N{MULTIPLICATION SIGN} 30  {'━' * 24}  15/30  10 running  7 failed"
-        assert lines[2] == "    ├── ✘ Child  #0  1.0s  process: ValueError: no [bold]"
+        assert lines[2] == "    ├── ✘ Child  #0  1s  c0  process: ValueError: no [bold]"
         assert lines[-1] == "    └── … 2 more failed"
         assert len(lines) == 8
 
 
+def failed_with(error: str, step: str = "process") -> dict[str, Any]:
+    return {step: {"phase": "Failed", "error": error}}
+
+
+AWAITED = f"no [bold]\n{TRACEBACK}"  # as the SDK sends it
+RAISED = f"Workflow Errors: {[AWAITED]}"
+OF_CHILD = (
+    f'{RAISED}\nTraceback (most recent call last):\n  File "worker.py", line 9, in spawn\n'
+    f"hatchet_sdk.errors.WorkflowRunFailed: {RAISED}\n"
+)
+OF_ITS_OWN = """'missing_key'
+Traceback (most recent call last):
+  File "worker.py", line 8, in spawn
+KeyError: 'missing_key'
+"""
+WHILE_HANDLING = (
+    f"'missing_key'\n{OF_CHILD[len(RAISED) + 1 :]}\n"
+    "During handling of the above exception, another exception occurred:\n\n"
+    f"{OF_ITS_OWN.partition(chr(10))[2]}"
+)
+
+
 class TestFailure:
-    def test_the_way_leads_to_the_child_that_failed_first(self) -> None:
-        spawn = {"spawn": {"phase": "Failed", "error": "RunFailed: a child failed"}}
-        process = {"process": {"phase": "Failed", "error": f"no [bold]\n{TRACEBACK}"}}
+    def test_the_way_leads_to_the_child_that_the_error_tells_of(self) -> None:
         failure = find_failure(
             tree_of(
-                make_root("Failed", steps=spawn, finished_after=9),
+                make_root("Failed", steps=failed_with(OF_CHILD, "spawn"), finished_after=9),
                 make_run("good", parent=ROOT),
-                make_run("second", "Failed", parent=ROOT, index=1, steps=process, finished_after=3),
-                make_run("first", "Failed", parent=ROOT, index=2, key="k", steps=process, finished_after=2),
+                make_run("second", "Failed", parent=ROOT, index=1, steps=failed_with(AWAITED), finished_after=3),
+                make_run("first", "Failed", parent=ROOT, index=2, key="k", steps=failed_with(AWAITED)),
+                make_run(
+                    "third", "Failed", parent=ROOT, index=3, key="t", steps=failed_with("other"), finished_after=0
+                ),
             )
         )
-        assert [(node.label, step) for node, step in failure.path] == [(ROOT, "spawn"), ("k", "process")]
+        assert [(failed.node.label, failed.step) for failed in failure.path] == [(ROOT, "spawn"), ("k", "process")]
         assert text_of(draw_failure(failure)) == [
             f"✘ Parent {ROOT} failed in step spawn",
-            "└─ ✘ Child k failed in step process",
+            "└─ ✘ Child k (first) failed in step process",
             "",
+            f"  Parent {ROOT} in step spawn:",
+            "  Traceback (most recent call last):",
+            '    File "worker.py", line 9, in spawn',
+            "  WorkflowRunFailed: Workflow Errors: [ValueError: no [bold]]",
+            "",
+            "  Child k (first) in step process:",
             *(f"  {line}" for line in TRACEBACK.splitlines()),
+            "",
+            "2 runs also failed:",
+            "  ✘ Child #1 (second) in step process: ValueError: no [bold]",
+            "  ✘ Child t (third) in step process: other",
+        ]
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            pytest.param(OF_ITS_OWN, id="awaited with return_exceptions, or not at all"),
+            pytest.param(WHILE_HANDLING, id="caught, before another error"),
+            pytest.param("TIMED_OUT: timeout 1s of step spawn", id="timed out"),
+        ],
+    )
+    def test_a_tolerated_child_is_not_to_blame(self, error: str) -> None:
+        child = failed_with(AWAITED if "TIMED" not in error else "TIMED_OUT")
+        failure = find_failure(
+            tree_of(
+                make_root("Failed", steps=failed_with(error, "spawn")),
+                make_run("c3", "Failed", parent=ROOT, key="three", steps=child),
+            )
+        )
+        assert [failed.node.label for failed in failure.path] == [ROOT]
+        drawn = text_of(draw_failure(failure))
+        own = error[max(error.find("Traceback"), 0) :].splitlines()
+        assert drawn[:3] == [f"✘ Parent {ROOT} failed in step spawn", "", f"  {own[0]}"]
+        assert drawn[-2] == "1 run also failed, tolerated:"
+        assert drawn[-1].startswith("  ✘ Child three (c3) in step process: ")
+
+    def test_programs_are_told_the_same(self) -> None:
+        tree = tree_of(
+            make_root("Failed", steps={"spawn": {"phase": "Failed", "error": OF_CHILD, "attempt": 1}}),
+            make_run("c", "Failed", parent=ROOT, key="k", steps=failed_with(AWAITED)),
+            make_run("d", "Failed", parent=ROOT, index=1, message="no worker came"),
+        )
+        report = report_failure(find_failure(tree))
+        assert (report["run"], report["step"], report["attempt"]) == (ROOT, "spawn", 2)
+        assert (report["cause"]["run"], report["cause"]["error"]) == ("c", "ValueError: no [bold]")
+        assert [(other["run"], other["step"], other["error"]) for other in report["alsoFailed"]] == [
+            ("d", None, "no worker came")
         ]
 
     @pytest.mark.parametrize(
@@ -135,18 +205,21 @@ class TestFailure:
         ],
     )
     def test_without_an_error_text(self, fields: dict[str, Any], want: str) -> None:
-        failure = find_failure(tree_of(make_root("Failed", **fields)))
-        assert (failure.step, failure.error) == (None, want)
+        cause = find_failure(tree_of(make_root("Failed", **fields))).cause
+        assert (cause.step, cause.error.headline) == (None, want)
 
     def test_a_failed_child_that_another_step_spawned_is_no_cause(self) -> None:
-        steps = {"other": {"phase": "Failed", "error": "own"}, "spawn": {"phase": "Succeeded"}}
-        failure = find_failure(tree_of(make_root("Failed", steps=steps), make_run("c", "Failed", parent=ROOT)))
-        assert (failure.node.label, failure.error) == (ROOT, "own")
+        steps = {"other": {"phase": "Failed", "error": OF_CHILD}, "spawn": {"phase": "Succeeded"}}
+        child = make_run("c", "Failed", parent=ROOT, steps=failed_with(AWAITED))
+        failure = find_failure(tree_of(make_root("Failed", steps=steps), child))
+        assert failure.cause.node.label == ROOT
 
-
-@pytest.mark.parametrize(
-    ("seconds", "want"),
-    [(0, "0ms"), (0.0314, "31ms"), (0.9997, "1.0s"), (4.2, "4.2s"), (59.97, "1m00s"), (65, "1m05s"), (7384, "2h03m")],
-)
-def test_elapsed(seconds: float, want: str) -> None:
-    assert format_elapsed(timedelta(seconds=seconds)) == want
+    def test_what_users_wrote_moves_no_cursor(self) -> None:
+        evil = "\x1b[2J\n\u202e\0"
+        tree = tree_of(
+            make_root("Failed", steps=failed_with(evil, "spawn")),
+            make_run("c", "Failed", parent=ROOT, key=evil, steps=failed_with(evil)),
+        )
+        shown = "\n".join([*text_of(draw_tree(tree, now=NOW)), *text_of(draw_failure(find_failure(tree)))])
+        assert not {*shown} & {"\x1b", "\u202e", "\0"}
+        assert r"Child  \x1b[2J\n\u202e\x00  1s" in shown

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hatchet_operator.resources.durations import PATTERN, format_duration, parse_duration
+from hatchet_operator.resources.durations import PATTERN, format_duration, format_elapsed, parse_duration
 
 TEN_YEARS_MS = 87600 * 3600 * 1000
 
@@ -50,11 +50,24 @@ def test_more_than_ten_years_is_refused(text: str) -> None:
         (timedelta(0), "0s"),
         (timedelta(seconds=90), "1m30s"),
         (timedelta(hours=24), "24h"),
-        (timedelta(seconds=3600.25), "1h250ms"),
+        (timedelta(seconds=3600.25), "1h0.25s"),
+        (timedelta(milliseconds=31), "31ms"),
+        (timedelta(seconds=4.2), "4.2s"),
     ],
 )
 def test_writing(duration: timedelta, want: str) -> None:
     assert format_duration(duration) == want
+
+
+@pytest.mark.parametrize(
+    ("seconds", "want"),
+    [
+        *((-1, "0s"), (0.0002, "0s"), (0.0314, "31ms"), (0.9997, "1s"), (4.2, "4.2s")),
+        *((59.97, "1m"), (65.4, "1m5s"), (3599.7, "1h"), (7384, "2h3m")),
+    ],
+)
+def test_how_long_something_took_is_written_likewise_but_rounded(seconds: float, want: str) -> None:
+    assert format_elapsed(timedelta(seconds=seconds)) == want
 
 
 @given(st.integers(0, TEN_YEARS_MS))
