@@ -8,12 +8,14 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.loop_lag import note_lag
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.operator import Operator
 from hatchet_operator.settings import Settings
 
 
-async def serve(kubeconfig: Path, namespace: str) -> None:
+async def serve(kubeconfig: Path, namespace: str, notes: Path | None) -> None:
+    """Serve; ``notes`` is a folder that gets a file ``ready`` when workers are let in, and ``lag``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -24,10 +26,21 @@ async def serve(kubeconfig: Path, namespace: str) -> None:
     operator = Operator(
         Settings(namespace=namespace), find_endpoint(kubeconfig), install_signal_handlers=install_signal_handlers
     )
-    await operator.run(stop)
+    async with asyncio.TaskGroup() as group:
+        if notes is not None:
+            note_lag(notes / "lag")
+            telling = group.create_task(_tell_when_ready(operator, notes / "ready"))
+        await operator.run(stop)
+        if notes is not None:
+            telling.cancel()
+
+
+async def _tell_when_ready(operator: Operator, file: Path) -> None:
+    await operator.ready.wait()
+    file.touch()  # noqa: ASYNC240  # a local file: microseconds
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(Path(sys.argv[1]), sys.argv[2]))
+        runner.run(serve(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]) if len(sys.argv) > 3 else None))

@@ -87,7 +87,7 @@ async def start_processes(server: CountingApi, *, workers: int) -> AsyncIterator
         ) as api:
             stage = Processes(server, api, directory)
             try:
-                await _install_crds(api)
+                await install_crds(api)
                 stage.start("operator", ["-m", "benchmarks.operator_process", kubeconfig, NAMESPACE])
                 node = ["--state-dir", name, "--kubeconfig", kubeconfig, "--namespace", NAMESPACE]
                 stage.start("local node", ["-m", "hatchet_operator.localnode", *node])
@@ -98,7 +98,7 @@ async def start_processes(server: CountingApi, *, workers: int) -> AsyncIterator
                 stage.stop()
 
 
-async def _install_crds(api: Api) -> None:
+async def install_crds(api: Api) -> None:
     for file in sorted((_ROOT / "crds").glob("*.yaml")):
         with suppress(AlreadyExists):
             await api.create(CRDS, None, yaml.safe_load(file.read_text()))

@@ -1,22 +1,26 @@
 """Objects of one kind, as a stream of changes that never ends: list, watch, and a relist that diffs.
 
 The trap that this avoids: after a 410 an object may have been deleted without an event. A relist compares what the
-server has with what was handed on, and makes up the DELETED events that nobody sent.
+server has with what was handed on, and makes up the DELETED events that nobody sent: at its end, but for an object
+whose name another has by now, which goes before that one comes. A list that is cut off in its middle begins anew; what
+was handed on of it is known, and so is compared with what the next one has.
 """
 
 import asyncio
 import logging
 import random
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.kinds import Resource
+from hatchet_operator.cluster.turns import Turns
 from hatchet_operator.errors import ApiError, Gone, Transient
 
 log = logging.getLogger(__name__)
 
-_YIELD_EVERY = 200
+UidOf = Callable[[str, str], str | None]
+"""Tells the UID of the object that has a name in a namespace; None: there is none."""
+
 _SHORTEST_WATCH_SECONDS = 0.5  # the server was asked to keep it open for much longer
 
 
@@ -27,8 +31,9 @@ class Informer:
         api: Where from.
         resource: Of which kind.
         on_change: Called with ("ADDED" | "MODIFIED" | "DELETED", object); must not block.
-        on_relist: Called with the list's resourceVersion and the UIDs in it, after all of it was handed on: for who
-            learns of objects by other ways too, and would not be told that one of these is gone.
+        on_relist: Called with the list's resourceVersion, and with what tells the UID that it has under a namespace and
+            name, after all of it was handed on: for who learns of objects by other ways too, and would not be told that
+            one of these is gone.
         on_failure: Called after an error of `on_change`, which is logged and stops no other object.
         namespace: Of one namespace; None: all.
         label_selector: Only objects with these labels.
@@ -42,7 +47,7 @@ class Informer:
         resource: Resource,
         *,
         on_change: Callable[[str, Json], None],
-        on_relist: Callable[[str, set[str]], None] | None = None,
+        on_relist: Callable[[str, UidOf], Awaitable[None]] | None = None,
         on_failure: Callable[[], None] = lambda: None,
         namespace: str | None = None,
         label_selector: str | None = None,
@@ -57,7 +62,7 @@ class Informer:
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._silence_seconds = silence_seconds
-        self._known: dict[str, tuple[str, str]] = {}  # by uid, what a DELETED event needs: namespace and name
+        self._known: dict[str, dict[str, str]] = {}  # UIDs by namespace and name: what a DELETED event needs
         self.synced = asyncio.Event()
         self.relists = 0
         self.last_event_at = 0.0
@@ -92,7 +97,7 @@ class Informer:
         # A kind that nobody changes gets no bookmarks either, so the server is asked to end the watch before its
         # silence would look like a dead connection.
         ends_after = max(int(self._silence_seconds * random.uniform(0.7, 0.8)), 1)  # noqa: S311  # jitter
-        events = 0
+        turns = Turns()
         async for event in self._api.watch(
             self._resource,
             self._namespace,
@@ -102,19 +107,26 @@ class Informer:
             **self._selectors,
         ):
             yield event
-            events += 1
-            if events % _YIELD_EVERY == 0:
-                await asyncio.sleep(0)  # a long burst must not delay heartbeats and results
+            await turns.give_way()
 
     def _hand_on(self, kind: str, obj: Json) -> None:
         self.last_event_at = asyncio.get_running_loop().time()
         if kind == "BOOKMARK":
             return
-        uid = obj["metadata"]["uid"]
+        metadata = obj["metadata"]
+        namespace, name, uid = metadata.get("namespace", ""), metadata["name"], metadata["uid"]
+        names = self._known.setdefault(namespace, {})
+        known = names.get(name)
         if kind == "DELETED":
-            self._known.pop(uid, None)
-        else:
-            self._known[uid] = sys.intern(obj["metadata"].get("namespace", "")), obj["metadata"]["name"]
+            if known == uid:
+                del names[name]
+        elif known != uid:
+            if known is not None:
+                self._tell("DELETED", _gone(namespace, name, known))  # first: its name is taken by this one
+            names[name] = uid
+        self._tell(kind, obj)
+
+    def _tell(self, kind: str, obj: Json) -> None:
         try:
             self._on_change(kind, obj)
         except Exception as error:  # the boundary between objects; the error is shown, not hidden
@@ -124,19 +136,37 @@ class Informer:
             self._on_failure()
 
     async def _relist(self) -> str:
-        items, version = await self._api.list_all(self._resource, self._namespace, **self._selectors)
-        present = {item["metadata"]["uid"] for item in items}
-        # deletions first: a name may be taken by a new object already
-        for uid in [uid for uid in self._known if uid not in present]:
-            namespace, name = self._known[uid]
-            self._hand_on("DELETED", {"metadata": {"name": name, "namespace": namespace, "uid": uid}})
-        for count, item in enumerate(items):
-            self._hand_on("MODIFIED" if item["metadata"]["uid"] in self._known else "ADDED", item)
-            if count % _YIELD_EVERY == 0:
-                await asyncio.sleep(0)
+        """Hand on what there is, page by page, and then what is there no more: all of it at once may be too much."""
+        listed: dict[str, set[str]] = {}
+        version = ""
+        turns = Turns()
+        async for page in self._api.list_pages(self._resource, self._namespace, **self._selectors):
+            version = page.version
+            page.items.reverse()
+            while page.items:
+                item = page.items.pop()
+                metadata = item["metadata"]
+                namespace, name = metadata.get("namespace", ""), metadata["name"]
+                listed.setdefault(namespace, set()).add(name)
+                is_known = self._uid_of(namespace, name) == metadata["uid"]
+                self._hand_on("MODIFIED" if is_known else "ADDED", item)
+                await turns.give_way()
+        for namespace, names in self._known.items():
+            there = listed.get(namespace, set())
+            for name in [name for name in names if name not in there]:
+                self._hand_on("DELETED", _gone(namespace, name, names[name]))
+                await turns.give_way()
         self.relists += 1
         if self._on_relist is not None:
-            self._on_relist(version, present)
+            await self._on_relist(version, self._uid_of)
         self.last_event_at = asyncio.get_running_loop().time()
         self.synced.set()
         return version
+
+    def _uid_of(self, namespace: str, name: str) -> str | None:
+        return self._known.get(namespace, {}).get(name)
+
+
+def _gone(namespace: str, name: str, uid: str) -> Json:
+    """What is known of an object whose end nobody told."""
+    return {"metadata": {"name": name, "namespace": namespace, "uid": uid}}

@@ -18,7 +18,9 @@ from typing import Any
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.events import EventRecorder
+from hatchet_operator.cluster.informer import UidOf
 from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.cluster.turns import Turns
 from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.decisions.observed import (
     ObservedRun,
@@ -130,11 +132,13 @@ class Runs:
             ]
         )
 
-    def listed(self, version: str, present: set[str]) -> None:
+    async def listed(self, version: str, uid_of: UidOf) -> None:
         """Forget what is not in a list of all runs: answers to our own requests may have come before it was deleted."""
+        turns = Turns()
         for record in self._store:
-            if record.uid not in present and record.version <= int(version):
+            if uid_of(record.ref.namespace, record.ref.name) != record.uid and record.version <= int(version):
                 self._forget(record)
+            await turns.give_way()
 
     def observe(self, kind: str, obj: Json) -> None:
         """Take in a watch event, or an object that a request returned."""

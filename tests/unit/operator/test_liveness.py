@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.cluster.api import Api, Endpoint, Json, Page, always
 from hatchet_operator.cluster.election import Elector
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import RUNS
@@ -31,8 +31,8 @@ class WatchApi(Api):
         super().__init__(NOWHERE, may_write=always)
         self._watch = watch
 
-    async def list_all(self, *args: object, **kwargs: object) -> tuple[list[Json], str]:
-        return [], "1"
+    async def list_pages(self, *args: object, **kwargs: object) -> AsyncIterator[Page]:
+        yield Page(items=[], version="1")
 
     async def watch(self, *args: object, **kwargs: object) -> AsyncIterator[tuple[str, Json]]:
         for _ in range(10):

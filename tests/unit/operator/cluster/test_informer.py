@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.cluster.api import Api, Endpoint, Json, Page, always
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.errors import ApiError, Gone, Transient
@@ -26,11 +26,11 @@ class AwayApi(Api):
         self.error = error
         self.asked = 0
 
-    async def list_all(self, *_: Any, **__: Any) -> tuple[list[Json], str]:
+    async def list_pages(self, *_: Any, **__: Any) -> AsyncIterator[Page]:
         self.asked += 1
         if self.asked > 1:
             await self.fail()
-        return [], "1"
+        yield Page(items=[], version="1")
 
     async def watch(self, *_: Any, **__: Any) -> AsyncIterator[tuple[str, Json]]:
         self.asked += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.cluster.api import Api, Endpoint, Json, Page, always
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS
 
@@ -24,8 +24,8 @@ class ScriptedApi(Api):
     def __init__(self) -> None:
         super().__init__(Endpoint(server="http://nowhere"), may_write=always)
 
-    async def list_all(self, *_: Any, **__: Any) -> tuple[list[Json], str]:
-        return [make_object("a"), make_object("poison"), make_object("b")], "1"
+    async def list_pages(self, *_: Any, **__: Any) -> AsyncIterator[Page]:
+        yield Page(items=[make_object("a"), make_object("poison"), make_object("b")], version="1")
 
     async def watch(self, *_: Any, **__: Any) -> AsyncIterator[tuple[str, Json]]:
         for name in ("c", "poison", "d"):
