@@ -370,11 +370,13 @@ class ScriptedWorker:
         self._revisions.append(answer.id)
         return str(answer.id)
 
-    async def start(self, *, slots: int = 100) -> Self:
+    async def start(self, *, slots: int = 100, says_its_time: bool = False) -> Self:
         """Register and listen."""
         request = wire.WorkerRegisterRequest(
             worker_name="scripted", actions=self._actions, slots=slots, workflow_version_ids=self._revisions
         )
+        if says_its_time:
+            request.alive_at.GetCurrentTime()
         self.id = (await self.call(self.dispatcher.Register, request)).worker_id
         stream = self.dispatcher.ListenV2(wire.WorkerListenRequest(worker_id=self.id), metadata=self._metadata)
         self._listening = asyncio.create_task(self._listen(stream))

@@ -72,7 +72,7 @@ class _Dispatcher(DispatcherServicer):
 
     @unary
     async def Heartbeat(self, request: wire.HeartbeatRequest, caller: Caller) -> wire.HeartbeatResponse:
-        self._engine.registry.heartbeat(caller, request.worker_id)
+        self._engine.registry.heartbeat(caller, request.worker_id, at=translation.time_of(request.heartbeat_at))
         return wire.HeartbeatResponse()
 
     @unary

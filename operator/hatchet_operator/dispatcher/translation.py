@@ -1,8 +1,9 @@
 """Between protobuf messages and our own types, both ways. No effects."""
 
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import orjson
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.decisions.results import error_told
@@ -145,7 +146,16 @@ def registration_request(request: wire.WorkerRegisterRequest) -> RegistrationReq
         pod_name=request.pod_name or None,
         pod_uid=request.pod_uid or None,
         worker_id=request.worker_id or None,
+        alive_at=time_of(request.alive_at) if request.HasField("alive_at") else None,
     )
+
+
+def time_of(stamp: Timestamp) -> datetime | None:
+    """Read a time that a client tells; None: it is none."""
+    try:
+        return stamp.ToDatetime(UTC) if stamp.seconds else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def held_attempts(request: wire.WorkerListenRequest) -> list[Held] | None:

@@ -11,12 +11,13 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import PODS
+from hatchet_operator.decisions.deaths import Life, look_at_container
 from hatchet_operator.decisions.observed import Outcome, Report, current_attempt_id
 from hatchet_operator.decisions.pooling import why_ended, worker_status
 from hatchet_operator.engine.metrics import Metrics
@@ -47,6 +48,7 @@ from hatchet_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 _AWAY_SECONDS = 1.0
+_CAUSE_SECONDS = 1.0  # how long to wait for the Pod to say how a worker ended that another one replaced
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,7 @@ class RegistrationRequest:
     pod_name: str | None = None
     pod_uid: str | None = None
     worker_id: str | None = None  # it was registered before, with an operator that knows no more of it
+    alive_at: datetime | None = None  # now, by its own clock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +145,7 @@ class Registry:
             slots=self._slots_of_pool(ObjectRef(namespace, pool)) or request.slots or DEFAULT_SLOTS,
             revisions=request.revisions,
             registered_at=datetime.now(UTC),
+            alive_at=request.alive_at,
         )
         if pod_uid and pod is None:
             pod = await self._find_pod(caller.pool_ref, pod_name, pod_uid)
@@ -156,9 +160,10 @@ class Registry:
             await keep_in_lease(self._api, namespace, registration)
         worker = self._add(namespace, registration, pod, registered_by=caller.pod_uid, run_uid=run_uid)
         if pod is not None:
+            self._look_at(worker, "MODIFIED", pod)  # its Pod may have had its last event before
             for other in list(self._by_pod.get(pod["metadata"]["uid"], ())):
                 if other is not worker and other.registration.name == registration.name:
-                    self._bury(other, _container_ended(other, pod) or "its container was restarted")
+                    self._may_be_replaced(other, pod)
         log.info("worker registered", extra={"worker": worker.id, "pool": f"{namespace}/{pool}", "slots": worker.slots})
         return worker
 
@@ -211,6 +216,7 @@ class Registry:
             registered_by=registered_by,
             out=old.out if old else {},
             occupied=old.occupied if old else 0,
+            life=Life(alive_at=registration.alive_at, after=registration.container_after),
             draining_since=old.draining_since if old else None,
         )
         for attempt in worker.out.values():
@@ -347,8 +353,16 @@ class Registry:
             self._runs.attempts.queue.disconnect(worker, datetime.now(UTC))
             log.info("worker draining", extra={"worker": worker.shown_name, "attempts": len(worker.out)})
 
-    def heartbeat(self, caller: Caller, worker_id: str) -> None:
-        self._seen(self.get(caller, worker_id))
+    def heartbeat(self, caller: Caller, worker_id: str, *, at: datetime | None = None) -> None:
+        """A worker lives, and says when it said so, by its own clock."""
+        worker = self.get(caller, worker_id)
+        self._seen(worker)
+        if at is None or worker.pod_uid is None:
+            return
+        is_first = worker.life.alive_at is None
+        worker.life = replace(worker.life, alive_at=at)
+        if is_first and (pod := self._pods.get(worker.pod_uid)) is not None:
+            self._look_at(worker, "MODIFIED", pod)  # what it said before may have been about another container
 
     def _disconnect(self, worker: Worker) -> None:
         if worker.stream is None:
@@ -420,9 +434,28 @@ class Registry:
             self._pods[uid] = pod
             self._know_from_annotation(pod)
         for worker in list(self._by_pod.get(uid, ())):
-            if (what := _ended(worker, kind, pod)) is not None:
-                why = why_ended(pod)
-                self._bury(worker, f"{what}: {why}" if why else what)
+            self._look_at(worker, kind, pod)
+
+    def _look_at(self, worker: Worker, kind: str, pod: Json) -> None:
+        """Bury a worker if its Pod or its container is over."""
+        worker.life, what = look_at_container(worker.life, pod)
+        if kind == "DELETED":
+            what = "its Pod was deleted"
+        elif what is None and (phase := pod.get("status", {}).get("phase")) in ("Failed", "Succeeded"):
+            what = f"its Pod ended as {phase}"
+        if what is not None:
+            why = why_ended(pod)
+            self._bury(worker, f"{what}: {why}" if why else what)
+
+    def _may_be_replaced(self, worker: Worker, pod: Json) -> None:
+        """Another worker of its name registered in its Pod: it is over, unless it listens; its Pod is to say how."""
+        self._look_at(worker, "MODIFIED", pod)
+        if not worker.dead:
+            asyncio.get_running_loop().call_later(_CAUSE_SECONDS, self._bury_unless_it_listens, worker)
+
+    def _bury_unless_it_listens(self, worker: Worker) -> None:
+        if worker.stream is None and not self._runs.stopped:
+            self._bury(worker, "another process took its place in its Pod")
 
     def _know_from_annotation(self, pod: Json) -> None:
         """After a start, the workers are those that registered with an operator before."""
@@ -575,44 +608,3 @@ def _started_at(record: RunRecord, step: str, item: Held) -> datetime:
         return state.started_at
     now = datetime.now(UTC)
     return min(max(item.started_at, now - timedelta(days=1)), now)
-
-
-def _ended(worker: Worker, kind: str, pod: Json) -> str | None:
-    """Say what of a Pod ended that the worker can't live without, or None."""
-    if kind == "DELETED":
-        return "its Pod was deleted"
-    if (what := _container_ended(worker, pod)) is not None:
-        return what
-    phase = pod.get("status", {}).get("phase")
-    return f"its Pod ended as {phase}" if phase in ("Failed", "Succeeded") else None
-
-
-def _container_ended(worker: Worker, pod: Json) -> str | None:
-    """Say how the container that the worker lives in ended, or None.
-
-    Container states that began before ``container_after`` are about an earlier process of the same Pod: a Pod's
-    status comes late, and a worker that just registered must not die of its predecessor's end.
-    """
-    status = worker_status(pod)
-    if status is None:
-        return None
-    running = status.get("state", {}).get("running")
-    if running is None:
-        if worker.container is None:
-            return None
-        return f"its container ended{_exit_of(status)}"
-    began = running.get("startedAt", "")
-    after = worker.registration.container_after
-    if after is not None and began and datetime.fromisoformat(began) < after.replace(microsecond=0):
-        return None
-    container = (status.get("restartCount", 0), began)
-    if worker.container is None:
-        worker.container = container
-    elif worker.container != container:
-        return f"its container was restarted{_exit_of(status)}"
-    return None
-
-
-def _exit_of(status: Json) -> str:
-    ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated") or {}
-    return f" (exit code {ended.get('exitCode', 'unknown')}, {ended.get('reason', 'no reason')})"

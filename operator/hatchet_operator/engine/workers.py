@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from hatchet_operator.decisions.deaths import Life
 from hatchet_operator.engine.records import Attempt
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources.base import ResourceModel, Time
@@ -29,6 +30,7 @@ class Registration(ResourceModel):
     revisions: tuple[str, ...] = ()
     registered_at: Time
     container_after: Time | None = None  # container states that began before this belong to an earlier worker
+    alive_at: Time | None = None  # when it registered, by its node's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Worker:
     out: dict[str, Attempt] = field(default_factory=dict)
     occupied: int = 0  # how many of `out` occupy a slot
     last_seen: float = 0.0  # the loop's clock
-    container: tuple[int, str] | None = None  # restart count and start of the container that it lives in
+    life: Life = field(default_factory=Life)  # what is known of the container that it lives in
     silence: asyncio.TimerHandle | None = None
     dead: bool = False
 

@@ -191,6 +191,7 @@ class Session:
             workflow_version_ids=[version.id for version in versions],
             worker_id=self._worker_id,
         )
+        request.alive_at.GetCurrentTime()
         answer = await self._connection.call(self._connection.dispatcher.Register, request)
         self._worker_id = answer.worker_id
         self._is_known = True

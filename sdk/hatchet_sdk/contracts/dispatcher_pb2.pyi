@@ -297,6 +297,7 @@ class WorkerRegisterRequest(_message.Message):
     POD_UID_FIELD_NUMBER: _builtins.int
     WORKFLOW_VERSION_IDS_FIELD_NUMBER: _builtins.int
     WORKER_ID_FIELD_NUMBER: _builtins.int
+    ALIVE_AT_FIELD_NUMBER: _builtins.int
     worker_name: _builtins.str
     slots: _builtins.int
     """attempts at a time; absent: 100"""
@@ -320,6 +321,10 @@ class WorkerRegisterRequest(_message.Message):
     def workflow_version_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What PutWorkflow answered as WorkflowVersion.id for each registered workflow: which definitions this code has."""
 
+    @_builtins.property
+    def alive_at(self) -> _timestamp_pb2.Timestamp:
+        """The time by the worker's clock: it tells the container that the worker lives in from those before and after it."""
+
     def __init__(
         self,
         *,
@@ -335,11 +340,14 @@ class WorkerRegisterRequest(_message.Message):
         pod_uid: _builtins.str | None = ...,
         workflow_version_ids: _abc.Iterable[_builtins.str] | None = ...,
         worker_id: _builtins.str | None = ...,
+        alive_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_pod_name", b"_pod_name", "_pod_uid", b"_pod_uid", "_runtime_info", b"_runtime_info", "_slots", b"_slots", "_webhook_id", b"_webhook_id", "_worker_id", b"_worker_id", "pod_name", b"pod_name", "pod_uid", b"pod_uid", "runtime_info", b"runtime_info", "slots", b"slots", "webhook_id", b"webhook_id", "worker_id", b"worker_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alive_at", b"_alive_at", "_pod_name", b"_pod_name", "_pod_uid", b"_pod_uid", "_runtime_info", b"_runtime_info", "_slots", b"_slots", "_webhook_id", b"_webhook_id", "_worker_id", b"_worker_id", "alive_at", b"alive_at", "pod_name", b"pod_name", "pod_uid", b"pod_uid", "runtime_info", b"runtime_info", "slots", b"slots", "webhook_id", b"webhook_id", "worker_id", b"worker_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pod_name", b"_pod_name", "_pod_uid", b"_pod_uid", "_runtime_info", b"_runtime_info", "_slots", b"_slots", "_webhook_id", b"_webhook_id", "_worker_id", b"_worker_id", "actions", b"actions", "labels", b"labels", "pod_name", b"pod_name", "pod_uid", b"pod_uid", "runtime_info", b"runtime_info", "services", b"services", "slot_config", b"slot_config", "slots", b"slots", "webhook_id", b"webhook_id", "worker_id", b"worker_id", "worker_name", b"worker_name", "workflow_version_ids", b"workflow_version_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alive_at", b"_alive_at", "_pod_name", b"_pod_name", "_pod_uid", b"_pod_uid", "_runtime_info", b"_runtime_info", "_slots", b"_slots", "_webhook_id", b"_webhook_id", "_worker_id", b"_worker_id", "actions", b"actions", "alive_at", b"alive_at", "labels", b"labels", "pod_name", b"pod_name", "pod_uid", b"pod_uid", "runtime_info", b"runtime_info", "services", b"services", "slot_config", b"slot_config", "slots", b"slots", "webhook_id", b"webhook_id", "worker_id", b"worker_id", "worker_name", b"worker_name", "workflow_version_ids", b"workflow_version_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__alive_at: _TypeAlias = _typing.Literal["alive_at"]  # noqa: Y015
+    _WhichOneofArgType__alive_at: _TypeAlias = _typing.Literal["_alive_at", b"_alive_at"]  # noqa: Y015
     _WhichOneofReturnType__pod_name: _TypeAlias = _typing.Literal["pod_name"]  # noqa: Y015
     _WhichOneofArgType__pod_name: _TypeAlias = _typing.Literal["_pod_name", b"_pod_name"]  # noqa: Y015
     _WhichOneofReturnType__pod_uid: _TypeAlias = _typing.Literal["pod_uid"]  # noqa: Y015
@@ -352,6 +360,8 @@ class WorkerRegisterRequest(_message.Message):
     _WhichOneofArgType__webhook_id: _TypeAlias = _typing.Literal["_webhook_id", b"_webhook_id"]  # noqa: Y015
     _WhichOneofReturnType__worker_id: _TypeAlias = _typing.Literal["worker_id"]  # noqa: Y015
     _WhichOneofArgType__worker_id: _TypeAlias = _typing.Literal["_worker_id", b"_worker_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__alive_at) -> _WhichOneofReturnType__alive_at | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pod_name) -> _WhichOneofReturnType__pod_name | None: ...
     @_typing.overload

@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from hatchet_operator.decisions.deaths import Life, look_at_container
 from hatchet_operator.decisions.pooling import lacks_token, lifetime_of, number_of, trouble_of
 from hatchet_operator.decisions.run_pods import has_ended, pause_after, run_pod_name, run_uid_of
 from hatchet_operator.engine.registrations import read_registration
-from hatchet_operator.engine.registry import _container_ended
-from hatchet_operator.engine.workers import Registration, Worker
+from hatchet_operator.engine.workers import Registration
 from hatchet_operator.resources import labels
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -31,7 +31,13 @@ def optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, An
 
 
 # as the API server lets them be written: what is no text is of its type
-ENDED = optional(exitCode=st.integers(-(2**31), 2**31 - 1), reason=TEXT, message=TEXT, startedAt=TIMES | st.none())
+ENDED = optional(
+    exitCode=st.integers(-(2**31), 2**31 - 1),
+    reason=TEXT,
+    message=TEXT,
+    startedAt=TIMES | st.none(),
+    finishedAt=TIMES | st.none(),
+)
 STATES = optional(waiting=optional(reason=TEXT, message=TEXT), terminated=ENDED, running=optional(startedAt=TIMES))
 CONTAINERS = st.lists(
     optional(name=TEXT | st.just("worker"), state=STATES, lastState=STATES, restartCount=st.integers(0, 2**31 - 1))
@@ -70,17 +76,19 @@ def test_a_registration(text: str) -> None:
     assert registration is None or registration.worker_id is not None
 
 
-@given(STATUSES, st.none() | st.datetimes(timezones=st.just(UTC)))
-def test_a_status(status: dict[str, Any], after: datetime | None) -> None:
+MOMENTS = st.none() | st.datetimes(timezones=st.just(UTC))
+
+
+@given(STATUSES, MOMENTS, MOMENTS, st.none() | st.integers(0, 2**31 - 1))
+def test_a_status(status: dict[str, Any], after: datetime | None, alive_at: datetime | None, start: int | None) -> None:
     pod = {**make_pod(), "status": status}
-    registration = Registration(
-        worker_id="w", name="w", pool="main", actions=(), registered_at=datetime.now(UTC), container_after=after
-    )
     assert isinstance(trouble_of(pod), str | None)
     assert isinstance(has_ended(pod), bool)
     assert isinstance(lifetime_of(pod), timedelta)
     assert isinstance(lacks_token(pod, pool="main"), bool)
-    assert isinstance(_container_ended(Worker(namespace="shop", registration=registration, slots=1), pod), str | None)
+    life, what = look_at_container(Life(alive_at=alive_at, after=after, start=start), pod)
+    assert isinstance(life, Life)
+    assert isinstance(what, str | None)
 
 
 @given(TEXT, st.lists(st.fixed_dictionaries({"kind": TEXT, "uid": TEXT, "name": TEXT, "apiVersion": TEXT})))
