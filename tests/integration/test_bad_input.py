@@ -562,7 +562,7 @@ async def test_a_definition_that_somebody_edited_disturbs_nobody_else(
     await worker.complete(await worker.next())
     assert (await world.finished("after"))["phase"] == "Succeeded"
     conditions = {c["type"]: c["status"] for c in (await world.workflow("etl"))["status"]["conditions"]}
-    assert conditions == {"Registered": "True", "Valid": "True"}
+    assert conditions == {"Ready": "True", "Registered": "True", "Valid": "True"}
 
 
 # --- What is not there

@@ -5,11 +5,12 @@
 The first rule that has an opinion wins, so the order of RUN_RULES is the policy.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import orjson
 
+from hatchet_operator.decisions.conditions import Aspect, make_conditions
 from hatchet_operator.decisions.graph import DEFAULT_SCHEDULE_TIMEOUT, Graph
 from hatchet_operator.decisions.observed import ObservedRun, RunPlan
 from hatchet_operator.decisions.step_rules import CANCELLED_TEXT, StepsPlan, plan_steps, with_worker
@@ -50,6 +51,11 @@ def keep_finished_run(seen: ObservedRun, now: datetime) -> RunPlan | None:
         return None
     # Children may outlive their parent; their counts go on.
     due, status = _with_children(seen, seen.run.status, now)
+    if status.observed_generation not in (None, _generation(seen)):  # somebody changed its ttl, say: that was seen, too
+        conditions = [
+            condition.model_copy(update={"observed_generation": _generation(seen)}) for condition in status.conditions
+        ]
+        status = status.model_copy(update={"observed_generation": _generation(seen), "conditions": tuple(conditions)})
     return RunPlan(status=status if status != seen.run.status else None, recheck_at=due)
 
 
@@ -92,22 +98,17 @@ def wait_for_workflow(seen: ObservedRun, now: datetime) -> RunPlan | None:
         f'no worker has registered workflow "{workflow}" yet; the run starts when one does '
         "(workers register when they start: if it was deleted, start them anew)"
     )
-    missing = Condition(
-        type=ConditionType.WORKFLOW_MISSING,
-        status="True",
-        reason=Reason.WORKFLOW_MISSING,
-        message=message,
-        last_transition_time=now,
-        observed_generation=_generation(seen),
-    )
-    old = _condition(seen.run, ConditionType.WORKFLOW_MISSING)
-    if old is not None and old.status == "True":
+    if _is_missing(seen.run):
         return RunPlan(recheck_at=give_up_at)
+    aspects = (
+        Aspect(ConditionType.READY, False, Reason.WORKFLOW_MISSING, message),
+        Aspect(ConditionType.WORKFLOW_MISSING, True, Reason.WORKFLOW_MISSING, message),
+    )
     status = seen.run.status.model_copy(
         update={
             "reason": Reason.WORKFLOW_MISSING,
             "message": message,
-            "conditions": (missing,),
+            "conditions": _conditions(seen, aspects, now),
             "observed_generation": _generation(seen),
         }
     )
@@ -127,19 +128,21 @@ def advance_steps(seen: ObservedRun, now: datetime) -> RunPlan:
     changed = any(state != (old.steps.get(name) or StepStatus()) for name, state in steps.states.items())
     is_resumed = message is None and old.reason == Reason.WORKFLOW_SUSPENDED
     told = (message is None and not is_resumed) or (reason, message) == (old.reason, old.message)
-    missing = bool(old.conditions)  # its workflow, which is there by now
+    missing = _is_missing(seen.run)  # its workflow, which is there by now
     if not changed and told and status == old and not missing:
         return RunPlan(wanted=tuple(steps.wanted), tell_to_stop=tuple(steps.tell_to_stop), recheck_at=recheck_at)
     begun = any(state.started_at is not None for state in steps.states.values())
+    phase = Phase.RUNNING if begun else Phase.PENDING
+    ready = Aspect(ConditionType.READY, False, reason or phase.value, message or "")
     status = status.model_copy(
         update={
-            "phase": Phase.RUNNING if begun else Phase.PENDING,
+            "phase": phase,
             "reason": reason,
             "message": message,
             "started_at": old.started_at or _first_start(steps.states),
             "definition": graph.revision,
             "steps": steps.states,
-            "conditions": (),
+            "conditions": _conditions(seen, (ready,), now),
             "observed_generation": _generation(seen),
         }
     )
@@ -240,18 +243,14 @@ def _final(
 ) -> RunStatus:
     old = seen.run.status
     started = old.started_at or _first_start(steps)
-    succeeded = "True" if phase is Phase.SUCCEEDED else "False"
-    conditions = tuple(
-        Condition(
-            type=kind,
-            status=value,
-            reason=reason,
-            message=message or "",
-            last_transition_time=now,
-            observed_generation=_generation(seen),
-        )
-        for kind, value in ((ConditionType.FINISHED, "True"), (ConditionType.SUCCEEDED, succeeded))
-    )
+    succeeded = phase is Phase.SUCCEEDED
+    aspects = [
+        Aspect(ConditionType.READY, succeeded, reason, message or ""),
+        Aspect(ConditionType.FINISHED, True, reason),
+        Aspect(ConditionType.SUCCEEDED, succeeded, reason, message or ""),
+    ]
+    if not succeeded:  # or a failed run would be waited for, for ever
+        aspects.append(Aspect(ConditionType.STALLED, True, reason, message or ""))
     return RunStatus(
         phase=phase,
         reason=reason,
@@ -263,7 +262,7 @@ def _final(
         definition=graph.revision if graph else old.definition,
         steps=steps,
         children=seen.children or old.children,
-        conditions=conditions,
+        conditions=_conditions(seen, aspects, now),
         observed_generation=_generation(seen),
     )
 
@@ -287,5 +286,10 @@ def _generation(seen: ObservedRun) -> int | None:
     return seen.run.metadata.generation or None
 
 
-def _condition(run: WorkflowRun, kind: ConditionType) -> Condition | None:
-    return next((condition for condition in run.status.conditions if condition.type == kind), None)
+def _conditions(seen: ObservedRun, aspects: Iterable[Aspect], now: datetime) -> tuple[Condition, ...]:
+    return make_conditions(aspects, before=seen.run.status.conditions, generation=_generation(seen), now=now)
+
+
+def _is_missing(run: WorkflowRun) -> bool:
+    """Whether the status says that the run's workflow is not there."""
+    return any(condition.type == ConditionType.WORKFLOW_MISSING for condition in run.status.conditions)

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from weakref import WeakValueDictionary
@@ -19,6 +18,7 @@ from weakref import WeakValueDictionary
 from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS
+from hatchet_operator.decisions.pool_status import Refusal, pool_status
 from hatchet_operator.decisions.pooling import (
     CA_KEY,
     OperatorAccess,
@@ -40,10 +40,10 @@ from hatchet_operator.engine.workers import DEFAULT_SLOTS, Worker
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused, Transient
 from hatchet_operator.identity import Caller, mint_token
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION, Condition, owner_reference
+from hatchet_operator.resources.base import API_VERSION, owner_reference
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.resources.reasons import ConditionType, Reason
-from hatchet_operator.resources.workerpool import PoolStatus, WorkerPool
+from hatchet_operator.resources.reasons import Reason
+from hatchet_operator.resources.workerpool import WorkerPool
 
 log = logging.getLogger(__name__)
 
@@ -54,23 +54,6 @@ _TRY_AGAIN = timedelta(seconds=30)
 
 _GATHER_SECONDS = 0.05
 _NAMESPACE_TERMINATING = "NamespaceTerminating"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Refusal:
-    """Why no pod is made for a pool.
-
-    Attributes:
-        message: Says so, mostly in the API server's words.
-        is_of_spec: The pool's template makes no pod; else something else stands in the way, such as a quota.
-        generation: Of the pool; with another spec it is tried again at once.
-        until: time.monotonic() before which it is not tried again.
-    """
-
-    message: str
-    is_of_spec: bool
-    generation: int
-    until: float
 
 
 class Pools:
@@ -102,7 +85,7 @@ class Pools:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: set[ObjectRef] = set()
         self._failures: dict[ObjectRef, int] = {}  # in a row
-        self._refusals: dict[ObjectRef, _Refusal] = {}
+        self._refusals: dict[ObjectRef, Refusal] = {}
         self._ending: set[ObjectRef] = set()  # their namespaces are being deleted
         self._ended_at: dict[str, float] = {}  # pod uid -> time.monotonic() when it was seen to have ended
         self._deleted_pods = Tombstones()
@@ -273,7 +256,7 @@ class Pools:
         """Make the pool's Secret and the pods that it lacks; return when to look again."""
         if (problem := template_problem(pool)) is not None:
             generation = pool.metadata.generation
-            self._refusals[ref] = _Refusal(message=problem, is_of_spec=True, generation=generation, until=float("inf"))
+            self._refusals[ref] = Refusal(message=problem, is_of_spec=True, generation=generation, until=float("inf"))
             self._events.warn(pool, Reason.INVALID_SPEC, problem)
             return None
         if not plan.create and self._secrets.get(ref) == (pool.metadata.uid, self._secret_data(ref)):
@@ -308,14 +291,14 @@ class Pools:
             self._recheck_after(ref, None)
             return None
         pause = self._pause_after_failure(ref)
-        self._refusals[ref] = refusal = _Refusal(
+        self._refusals[ref] = refusal = Refusal(
             message="the API server refused the pool's pod: "
             + without_generated_name(error.message, pool=pool.metadata.name),
             is_of_spec=_is_of_spec(error),
             generation=pool.metadata.generation,
             until=time.monotonic() + pause.total_seconds(),
         )
-        self._events.warn(pool, _reason_of(refusal), refusal.message)
+        self._events.warn(pool, refusal.reason, refusal.message)
         return pause
 
     def _pause_after_failure(self, ref: ObjectRef) -> timedelta:
@@ -422,10 +405,10 @@ class Pools:
                 pod["metadata"].setdefault("deletionTimestamp", datetime.now(UTC).isoformat())
         log.info("pod deleted", extra={"pool": pool.name, "pod": name})
 
-    async def _write_status(self, ref: ObjectRef, plan: PoolPlan, refusal: _Refusal | None) -> None:
+    async def _write_status(self, ref: ObjectRef, plan: PoolPlan, refusal: Refusal | None) -> None:
         conflicts = 0
         while (pool := self._pools.get(ref)) is not None:
-            status = _status(pool, plan, refusal, datetime.now(UTC))
+            status = pool_status(pool, plan, refusal, datetime.now(UTC))
             if status == pool.status:
                 return
             body: Json = {
@@ -487,10 +470,6 @@ def _is_of_spec(error: Refused) -> bool:
     return error.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) and "denied" not in error.message
 
 
-def _reason_of(refusal: _Refusal) -> Reason:
-    return Reason.INVALID_SPEC if refusal.is_of_spec else Reason.FAILED_CREATE
-
-
 def _view(pod: Json, worker: Worker | None, *, wanted_template: str, ended_at: float | None) -> PodView:
     now = time.monotonic()
     draining_since = worker.draining_since if worker else None
@@ -508,46 +487,4 @@ def _view(pod: Json, worker: Worker | None, *, wanted_template: str, ended_at: f
         number=number_of(pod),
         ended_for=timedelta(seconds=now - ended_at) if ended_at is not None else None,
         lived=lifetime_of(pod),
-    )
-
-
-def _status(pool: WorkerPool, plan: PoolPlan, refusal: _Refusal | None, now: datetime) -> PoolStatus:
-    old = {condition.type: condition for condition in pool.status.conditions}
-
-    def condition(kind: ConditionType, value: bool, reason: Reason, message: str) -> Condition:
-        status = "True" if value else "False"
-        before = old.get(kind)
-        since = before.last_transition_time if before is not None and before.status == status else now
-        return Condition(
-            type=kind,
-            status=status,
-            reason=reason,
-            message=message,
-            last_transition_time=since,
-            observed_generation=pool.metadata.generation or None,
-        )
-
-    if refusal is None:
-        available = condition(ConditionType.AVAILABLE, plan.available, plan.reason, plan.message)
-    elif plan.available:  # old pods work on while no new one can be made beside them
-        message = f"{plan.message}, but {refusal.message}"
-        available = condition(ConditionType.AVAILABLE, True, plan.reason, message)
-    else:
-        available = condition(ConditionType.AVAILABLE, False, _reason_of(refusal), refusal.message)
-    rolled_out = condition(
-        ConditionType.ROLLED_OUT, plan.rollout is Reason.ROLLED_OUT, plan.rollout, plan.rollout_message
-    )
-    if refusal is not None and plan.rollout is not Reason.ROLLED_OUT:
-        rolled_out = condition(ConditionType.ROLLED_OUT, False, _reason_of(refusal), refusal.message)
-    if refusal is not None and refusal.is_of_spec:
-        valid = condition(ConditionType.VALID, False, Reason.INVALID_SPEC, refusal.message)
-    else:
-        valid = condition(ConditionType.VALID, True, Reason.VALID, "")
-    return PoolStatus(
-        replicas=plan.replicas,
-        desired_replicas=plan.desired,
-        ready_replicas=plan.ready,
-        selector=f"{labels.POOL}={pool.metadata.name}",
-        conditions=(available, rolled_out, valid),
-        observed_generation=pool.metadata.generation or None,
     )

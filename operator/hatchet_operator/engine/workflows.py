@@ -23,12 +23,12 @@ from hatchet_operator.decisions.graph import (
     InvalidDefinitionError,
     check_definition,
     effective_graph,
-    unknown_overrides,
 )
 from hatchet_operator.decisions.pooling import may_supersede
+from hatchet_operator.decisions.workflow_status import with_conditions, workflow_conditions
 from hatchet_operator.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, NotReady, Refused
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION, Condition
+from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.names import ObjectRef, revision_name, workflow_object_name
 from hatchet_operator.resources.reasons import ConditionType, Reason
 from hatchet_operator.resources.run import WorkflowRun
@@ -202,7 +202,7 @@ class Workflows:
             record = self._records.get(ref)
             if record is None:
                 return
-            wanted = _conditions(record.workflow, datetime.now(UTC))
+            wanted = workflow_conditions(record.workflow, datetime.now(UTC))
             if wanted != record.workflow.status.conditions:
                 for condition in wanted:
                     if condition.type == ConditionType.VALID and condition.status == "False":
@@ -327,7 +327,7 @@ class Workflows:
         """Write a changed status, from the newest object; nothing if nothing changes. False: the object is gone."""
         conflicts = 0
         while (record := self._records.get(ref)) is not None:
-            status = _with_conditions(record.workflow, change(record.workflow.status), datetime.now(UTC))
+            status = with_conditions(record.workflow, change(record.workflow.status), datetime.now(UTC))
             if status == record.workflow.status:
                 return True
             try:
@@ -430,46 +430,6 @@ class Workflows:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _with_conditions(workflow: Workflow, status: WorkflowStatus, now: datetime) -> WorkflowStatus:
-    conditions = _conditions(workflow.model_copy(update={"status": status}), now)
-    return status.model_copy(
-        update={"conditions": conditions, "observed_generation": workflow.metadata.generation or None}
-    )
-
-
-def _conditions(workflow: Workflow, now: datetime) -> tuple[Condition, ...]:
-    """Registered and Valid, as they should be; a condition that stays as it was keeps its time."""
-    status = workflow.status
-    if status.definition is None:
-        registered = ("False", Reason.NOT_REGISTERED, "no worker has registered this workflow yet")
-    else:
-        registered = ("True", Reason.REGISTERED, f'registered by pool "{status.pool}"')
-    valid = ("True", Reason.VALID, "")
-    if status.definition is not None and (problem := _problem(status.definition)) is not None:
-        message = f"status.definition was changed by hand: {problem}; restart a worker that registers the workflow"
-        valid = ("False", Reason.INVALID_DEFINITION, message)
-    elif status.definition is not None and (unknown := unknown_overrides(workflow.spec, status.definition)):
-        known = ", ".join(step.name for step in status.definition.steps)
-        message = f"spec.steps overrides {', '.join(unknown)}, which the workflow does not have (it has: {known})"
-        valid = ("False", Reason.UNKNOWN_STEP, message)
-    old = {condition.type: condition for condition in status.conditions}
-    conditions = []
-    for kind, (value, reason, message) in ((ConditionType.REGISTERED, registered), (ConditionType.VALID, valid)):
-        before = old.get(kind)
-        stays = before is not None and before.status == value
-        conditions.append(
-            Condition(
-                type=kind,
-                status=value,
-                reason=reason,
-                message=message,
-                last_transition_time=before.last_transition_time if stays and before else now,
-                observed_generation=workflow.metadata.generation or None,
-            )
-        )
-    return tuple(conditions)
-
-
 def _definition_in(revision: Json) -> WorkflowDefinition:
     """Return what a ControllerRevision has kept.
 
@@ -478,11 +438,3 @@ def _definition_in(revision: Json) -> WorkflowDefinition:
     """
     data = revision.get("data")
     return WorkflowDefinition.model_validate(data.get("definition") if isinstance(data, dict) else data)
-
-
-def _problem(definition: WorkflowDefinition) -> str | None:
-    try:
-        check_definition(definition)
-    except InvalidDefinitionError as error:
-        return str(error)
-    return None

@@ -20,6 +20,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from hatchet_operator.resources.base import GROUP, VERSION, ResourceModel
 from hatchet_operator.resources.durations import format_duration
+from hatchet_operator.resources.reasons import ConditionType
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workerpool import WorkerPool
 from hatchet_operator.resources.workflow import Workflow
@@ -27,6 +28,18 @@ from hatchet_operator.resources.workflow import Workflow
 Json = dict[str, Any]
 
 _HEADER = "# Generated from hatchet_operator.resources; do not edit. `make generate` writes it anew.\n"
+_NOBODY_LOOKED = {
+    "conditions": [
+        {
+            "type": ConditionType.READY.value,
+            "status": "Unknown",
+            "reason": "Pending",
+            "message": "the operator has not looked at it yet",
+            "lastTransitionTime": "1970-01-01T00:00:00Z",
+        }
+    ]
+}
+"""Status of an object that was just made: else whoever waits for it (Helm, Flux, Argo CD) would take it for ready."""
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 
@@ -270,6 +283,7 @@ def _make_crd(kind: Kind) -> Json:
 def _object_schema(kind: Kind) -> Json:
     schema = structural_schema(kind.model)
     metadata: Json = {"type": "object"}  # the API server has its own idea of the rest, and refuses another
+    schema["properties"]["status"]["default"] = _NOBODY_LOOKED
     if kind.max_name:
         metadata["properties"] = {"name": {"type": "string", "maxLength": kind.max_name}}
     schema["properties"]["metadata"] = metadata

@@ -44,6 +44,9 @@ class ScheduleTimeoutCounts(StrEnum):
 class ConditionType(StrEnum):
     """Condition types of the three kinds."""
 
+    READY = "Ready"  # the object is what its spec asks for: a pool has its workers, a run succeeded
+    STALLED = "Stalled"  # it will not be Ready by itself; only there while it holds
+    RECONCILING = "Reconciling"  # on the way to what a changed spec asks for; only there while it holds
     FINISHED = "Finished"
     SUCCEEDED = "Succeeded"
     WORKFLOW_MISSING = "WorkflowMissing"

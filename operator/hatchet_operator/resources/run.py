@@ -128,7 +128,7 @@ class RunStatus(ResourceModel):
         dict[str, StepStatus], Field(description="The steps by name.", json_schema_extra={"maxProperties": 257})
     ] = {}
     children: Annotated[ChildCounts | None, Field(description="The children that this run spawned.")] = None
-    conditions: Annotated[Conditions, Field(description="Finished, Succeeded, WorkflowMissing.")] = ()
+    conditions: Annotated[Conditions, Field(description="Ready, Finished, Succeeded, Stalled, WorkflowMissing.")] = ()
     observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
 
     @model_validator(mode="before")

@@ -83,7 +83,9 @@ class PoolStatus(ResourceModel):
     selector: Annotated[
         str, Field(description="Label selector of the pods, for the scale subresource.", max_length=253)
     ] = ""
-    conditions: Annotated[Conditions, Field(description="Available, RolledOut and Valid.")] = ()
+    conditions: Annotated[
+        Conditions, Field(description="Ready, Available, RolledOut, Valid, Stalled and Reconciling.")
+    ] = ()
     observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
 
 

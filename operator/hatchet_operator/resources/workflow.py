@@ -112,7 +112,7 @@ class WorkflowStatus(ResourceModel):
             max_length=63,
         ),
     ] = None
-    conditions: Annotated[Conditions, Field(description="Registered and Valid.")] = ()
+    conditions: Annotated[Conditions, Field(description="Ready, Registered, Valid and Stalled.")] = ()
     observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
 
 

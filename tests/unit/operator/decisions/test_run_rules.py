@@ -13,7 +13,7 @@ from hatchet_operator.decisions.run_rules import RUN_RULES, plan_run
 from hatchet_operator.decisions.step_rules import STEP_RULES
 from hatchet_operator.resources.limits import MAX_ERROR_BYTES
 from hatchet_operator.resources.nesting import read_json
-from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Phase, Reason, ScheduleTimeoutCounts
+from hatchet_operator.resources.reasons import OnParentClose, Phase, Reason, ScheduleTimeoutCounts
 from hatchet_operator.resources.run import ChildCounts, RunStatus, StepStatus
 from hatchet_operator.resources.workflow import WorkflowSpec
 from tests.unit.operator.decisions.builders import (
@@ -170,7 +170,12 @@ def test_cancelling_ends_every_step_that_is_not_final_and_starts_nothing() -> No
     want = "this step run was cancelled due to JOB_RUN_CANCELLED"
     assert [(status.steps[name].phase, status.steps[name].error) for name in "bc"] == [(Phase.CANCELLED, want)] * 2
     assert status.steps["b"].worker == "pod-1"
-    assert {c.type: c.status for c in status.conditions} == {"Finished": "True", "Succeeded": "False"}
+    assert {c.type: c.status for c in status.conditions} == {
+        "Ready": "False",
+        "Finished": "True",
+        "Succeeded": "False",
+        "Stalled": "True",
+    }
 
 
 def test_cancelling_keeps_what_the_on_failure_step_says() -> None:
@@ -253,7 +258,7 @@ def test_a_run_waits_for_its_workflow_and_says_so_once() -> None:
     plan = plan_run(seen, NOW)
     status = status_of(plan)
     assert status.phase is Phase.PENDING
-    assert [(c.type, c.status) for c in status.conditions] == [(ConditionType.WORKFLOW_MISSING, "True")]
+    assert {c.type: c.status for c in status.conditions} == {"Ready": "False", "WorkflowMissing": "True"}
     assert 'no worker has registered workflow "etl" yet' in (status.message or "")
     assert plan.recheck_at == NOW + timedelta(seconds=290)
     again = make_observed_run(
@@ -276,7 +281,8 @@ def test_a_workflow_that_came_is_missing_no_more() -> None:
         status={"conditions": waiting.conditions, "reason": waiting.reason, "message": waiting.message}
     )
     status = status_of(plan_run(seen, NOW))
-    assert (status.conditions, status.reason, status.message) == ((), None, None)
+    assert [c.type for c in status.conditions] == ["Ready"]
+    assert (status.reason, status.message) == (None, None)
 
 
 # --- Starting steps
@@ -391,7 +397,7 @@ def test_a_result_ends_the_run_in_one_write() -> None:
     assert (status.started_at, status.finished_at, status.definition) == (ago(0.25), NOW, "etl-1")
     assert status.steps["work"].output == '{"n":1}'
     assert status.steps["work"].worker == "pod-1"
-    assert {c.type: c.status for c in status.conditions} == {"Finished": "True", "Succeeded": "True"}
+    assert {c.type: c.status for c in status.conditions} == {"Ready": "True", "Finished": "True", "Succeeded": "True"}
 
 
 def test_a_result_that_is_here_beats_the_timeout() -> None:

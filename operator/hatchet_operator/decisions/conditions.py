@@ -1,0 +1,75 @@
+"""Conditions: what a status says of an object in the form that kubectl, Helm, Flux and Argo CD read.
+
+Those judge any object by the rules of kstatus (sigs.k8s.io/cli-utils/pkg/kstatus):
+
+    Ready True                  Current: it is what was asked for
+    Ready False or Unknown      InProgress: it will be, wait
+    Stalled True                Failed: it will not be by itself
+    Reconciling True            InProgress, whatever Ready says
+
+A status that describes an older generation is InProgress, so each condition says which one it was decided for. An
+object that nobody has looked at yet has Ready Unknown by its CRD's default, which costs no write.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from hatchet_operator.resources.base import Condition
+from hatchet_operator.resources.reasons import ConditionType, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Aspect:
+    """What a condition is to say."""
+
+    kind: ConditionType
+    holds: bool
+    reason: Reason | str
+    message: str = ""
+
+
+def with_readiness(
+    aspects: tuple[Aspect, ...], *, stalled: Aspect | None, reconciling: Aspect | None = None
+) -> tuple[Aspect, ...]:
+    """Put Ready before the aspects that it is made of: it holds if all of them do, else it says what the first says.
+
+    Args:
+        aspects: What has to hold, the most telling first.
+        stalled: Which of them will not hold by itself; None: all others will.
+        reconciling: Which of them is on its way to a changed spec.
+    """
+    first = next((aspect for aspect in aspects if not aspect.holds), None)
+    told = first or aspects[0]
+    ready = Aspect(ConditionType.READY, first is None, told.reason, told.message)
+    kinds = ((ConditionType.STALLED, stalled), (ConditionType.RECONCILING, reconciling))
+    return (ready, *aspects, *(Aspect(kind, True, of.reason, of.message) for kind, of in kinds if of is not None))
+
+
+def make_conditions(
+    aspects: Iterable[Aspect], *, before: Iterable[Condition], generation: int | None, now: datetime
+) -> tuple[Condition, ...]:
+    """Return the conditions that say this; one whose status stays as it was keeps the time of its transition.
+
+    Args:
+        aspects: What they say, in the order in which people read them.
+        before: Those that the object has.
+        generation: Of the object that was looked at; 0 or None: it has none.
+        now: When one whose status is another has changed.
+    """
+    old = {condition.type: condition for condition in before}
+    conditions = []
+    for aspect in aspects:
+        status, known = ("True" if aspect.holds else "False"), old.get(aspect.kind)
+        stays = known is not None and known.status == status
+        conditions.append(
+            Condition(
+                type=aspect.kind,
+                status=status,
+                reason=aspect.reason,
+                message=aspect.message,
+                last_transition_time=known.last_transition_time if stays and known else now,
+                observed_generation=generation or None,
+            )
+        )
+    return tuple(conditions)

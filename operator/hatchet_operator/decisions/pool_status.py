@@ -1,0 +1,64 @@
+"""What the status of a WorkerPool says, in words and conditions."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from hatchet_operator.decisions.conditions import Aspect, make_conditions, with_readiness
+from hatchet_operator.decisions.scaling import PoolPlan
+from hatchet_operator.resources import labels
+from hatchet_operator.resources.reasons import ConditionType, Reason
+from hatchet_operator.resources.workerpool import PoolStatus, WorkerPool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """Why no pod is made for a pool.
+
+    Attributes:
+        message: Says so, mostly in the API server's words.
+        is_of_spec: The pool's template makes no pod; else something else stands in the way, such as a quota.
+        generation: Of the pool; with another spec it is tried again at once.
+        until: time.monotonic() before which it is not tried again.
+    """
+
+    message: str
+    is_of_spec: bool
+    generation: int
+    until: float
+
+    @property
+    def reason(self) -> Reason:
+        return Reason.INVALID_SPEC if self.is_of_spec else Reason.FAILED_CREATE
+
+
+def pool_status(pool: WorkerPool, plan: PoolPlan, refusal: Refusal | None, now: datetime) -> PoolStatus:
+    """Say of a pool what its plan and the API server say."""
+    if refusal is None:
+        available = Aspect(ConditionType.AVAILABLE, plan.available, plan.reason, plan.message)
+    elif plan.available:  # old pods work on while no new one can be made beside them
+        message = f"{plan.message}, but {refusal.message}"
+        available = Aspect(ConditionType.AVAILABLE, True, plan.reason, message)
+    else:
+        available = Aspect(ConditionType.AVAILABLE, False, refusal.reason, refusal.message)
+    rolled_out = Aspect(ConditionType.ROLLED_OUT, plan.rollout is Reason.ROLLED_OUT, plan.rollout, plan.rollout_message)
+    if refusal is not None and plan.rollout is not Reason.ROLLED_OUT:
+        rolled_out = Aspect(ConditionType.ROLLED_OUT, False, refusal.reason, refusal.message)
+    if refusal is not None and refusal.is_of_spec:
+        valid = Aspect(ConditionType.VALID, False, Reason.INVALID_SPEC, refusal.message)
+    else:
+        valid = Aspect(ConditionType.VALID, True, Reason.VALID)
+    aspects = with_readiness(
+        (available, rolled_out, valid),
+        stalled=None if valid.holds else valid,
+        reconciling=rolled_out if valid.holds and rolled_out.reason == Reason.ROLLING_OUT else None,
+    )
+    return PoolStatus(
+        replicas=plan.replicas,
+        desired_replicas=plan.desired,
+        ready_replicas=plan.ready,
+        selector=f"{labels.POOL}={pool.metadata.name}",
+        conditions=make_conditions(
+            aspects, before=pool.status.conditions, generation=pool.metadata.generation, now=now
+        ),
+        observed_generation=pool.metadata.generation or None,
+    )
