@@ -1,9 +1,9 @@
 """The object a program begins with: decorators that declare workflows, and the door to workers and runs."""
 
-import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from hatchet_sdk._client import forks
 from hatchet_sdk._client.admin import Admin
 from hatchet_sdk._client.config import ClientConfig
 from hatchet_sdk._client.json_text import JsonObject
@@ -35,7 +35,6 @@ class Hatchet:
         self._debug = debug
         self._config = config or ClientConfig()
         self._connected: Client | None = None
-        self._connecting = threading.Lock()
         self.admin = Admin(self._client)
 
     @staticmethod
@@ -146,7 +145,7 @@ class Hatchet:
     def _client(self) -> "Client":
         from hatchet_sdk._client.client import Client  # here: gRPC is slow to import, and declaring needs none
 
-        with self._connecting:
+        with forks.connecting():
             if self._connected is None:
                 self._connected = Client(self._config)
             return self._connected

@@ -4,6 +4,7 @@ import asyncio
 import os
 from concurrent.futures import Future
 
+from hatchet_sdk._client import forks
 from hatchet_sdk._client.config import ClientConfig, endpoint_of
 from hatchet_sdk._client.connection import Connection
 from hatchet_sdk._client.io_thread import io_thread
@@ -34,7 +35,6 @@ class Client:
         self._triggers = Triggers(self.io, self.connection)
         self._results = Results(self.io, self.connection)
         self.logs = Logs(self.io, self.connection)
-        self.step_loop: asyncio.AbstractEventLoop | None = None  # where this process runs async steps, if it does
 
     async def _connect(self) -> Connection:
         return Connection(self.endpoint)  # here, since a channel belongs to the loop that is running
@@ -72,7 +72,7 @@ class Client:
             running = asyncio.get_running_loop()
         except RuntimeError:
             return
-        if running is self.step_loop:
+        if forks.is_step_loop(running):
             raise RuntimeError(
                 "sync_result() in an async step would block every async step of this worker, perhaps the very one "
                 'it waits for; write "await ref.result()"'

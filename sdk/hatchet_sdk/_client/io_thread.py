@@ -14,11 +14,12 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
+from hatchet_sdk._client import forks
+
 T = TypeVar("T")
 
 _EXIT_SECONDS = 2.0
 _only: "IoThread | None" = None
-_lock = threading.Lock()
 
 
 class IoThread:
@@ -26,8 +27,8 @@ class IoThread:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._was_forked = False
-        os.register_at_fork(after_in_child=self._forked)
+        self._home = os.getpid()
+        forks.note_grpc()
         self._thread = threading.Thread(target=self.loop.run_forever, name="hatchet-io", daemon=True)
         self._thread.start()
         atexit.register(self._stop)
@@ -43,18 +44,15 @@ class IoThread:
 
     def refuse_after_fork(self) -> None:
         """Raise in a process that was forked: the thread is not there, and gRPC does not survive it."""
-        if self._was_forked:
+        if os.getpid() != self._home:
             raise RuntimeError(
                 "this process was forked from one that had spoken to hatchet-operator, which its connection does not "
                 'survive; start processes with multiprocessing.set_start_method("spawn"), or before the first call'
             )
 
-    def _forked(self) -> None:
-        self._was_forked = True
-
     def _stop(self) -> None:
         """End what is open before the interpreter goes, so that nothing complains about a loop that vanished."""
-        if self._was_forked:
+        if os.getpid() != self._home:
             return
 
         async def cancel_all() -> None:
@@ -72,7 +70,7 @@ class IoThread:
 def io_thread() -> IoThread:
     """Return the process's I/O thread, started at the first need."""
     global _only
-    with _lock:
+    with forks.connecting():
         if _only is None:
             _only = IoThread()
         return _only

@@ -1,10 +1,12 @@
 """What a step knows about its run and may ask for while it runs."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -50,12 +52,19 @@ class Context:
     """The second argument of a step. One per attempt; usable from any thread of it."""
 
     def __init__(self, assignment: Assignment, client: "Client") -> None:
-        self.aio = ContextAio(self)
         self._assignment = assignment
         self._client = client
         self._next_index = itertools.count(-1)  # as Hatchet counts; one counter for every kind of spawn
         self._cancelled = False
         self._cancelled_by_step = False
+        self._stopping = False
+        self._interrupted = threading.Event()
+        self._when_interrupted: set[Callable[[], object]] = set()
+
+    @cached_property
+    def aio(self) -> "ContextAio":
+        """The same calls for async steps."""
+        return ContextAio(self)
 
     @cached_property
     def _payload(self) -> Mapping[str, Any]:
@@ -87,7 +96,43 @@ class Context:
 
     def cancel(self) -> None:
         """Cancel this step from within: when it returns or raises, it ends as cancelled."""
-        self._cancelled = self._cancelled_by_step = True
+        self._cancelled_by_step = True
+        self._announce_cancel()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker is about to stop: save what you have.
+
+        It was told to (its pod is drained, replaced or scaled in; Ctrl-C), takes nothing new and waits for this step as
+        long as its pod's grace period lasts. What does not end until then is executed again by another worker, which
+        uses up no retry.
+        """
+        return self._stopping
+
+    def wait_until_stopping(self, timeout: float | None = None) -> bool:
+        """Block until the worker is about to stop, or this step should (`exit_flag`).
+
+        Args:
+            timeout: Seconds; None waits for ever.
+
+        Returns:
+            False if nothing happened within the timeout, so that ``while not context.wait_until_stopping(60):`` is a
+            loop that saves in time.
+        """
+        return self._interrupted.wait(timeout)
+
+    def _announce_stop(self) -> None:
+        self._stopping = True
+        self._interrupt()
+
+    def _announce_cancel(self) -> None:
+        self._cancelled = True
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._interrupted.set()  # before the look at who waits: whoever begins to wait now looks at this after adding
+        for wake in tuple(self._when_interrupted):
+            wake()
 
     def workflow_run_id(self) -> str:
         return self._assignment.workflow_run_id
@@ -229,6 +274,25 @@ class ContextAio:
         answers = self._context._spawn(child_workflow_runs, with_others=True)
         await settled(answers)
         return self._context._refs(answers)
+
+    async def wait_until_stopping(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as its sync twin
+        """Wait until the worker is about to stop, or this step should; see `Context.wait_until_stopping`."""
+        context, loop, told = self._context, asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # that loop was closed
+                loop.call_soon_threadsafe(told.set)
+
+        context._when_interrupted.add(wake)
+        try:
+            if not context._interrupted.is_set():
+                async with asyncio.timeout(timeout):
+                    await told.wait()
+        except TimeoutError:
+            return False
+        finally:
+            context._when_interrupted.discard(wake)
+        return True
 
     async def refresh_timeout(self, increment_by: str) -> None:
         """Put this attempt's deadline off; see `Context.refresh_timeout`."""

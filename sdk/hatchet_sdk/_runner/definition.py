@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -61,7 +61,13 @@ class WorkflowDefinition:
 
 def mark_step(function: StepFunction, options: StepOptions) -> None:
     """Remember what the decorator said; it is read when the class is complete."""
-    setattr(function, _OPTIONS, options)
+    try:
+        setattr(function, _OPTIONS, options)
+    except AttributeError:
+        raise InvalidDefinition(
+            f"@hatchet.step() is on a {type(function).__name__}, which takes no attributes (expected a method, or a "
+            "plain function around it)"
+        ) from None
 
 
 def mark_workflow(cls: type, definition: WorkflowDefinition) -> None:
@@ -99,7 +105,10 @@ def define_workflow(
     _check_duration(schedule_timeout, f"{where}: schedule_timeout")
     if default_priority is not None:
         _check_whole(default_priority, f"{where}: default_priority", expected="1 to 3")
-    found = [_read_step(function, options, where) for function, options in _marked_functions(cls)]
+    found = [
+        _read_step(attribute, function, options, where)
+        for attribute, (function, options) in _marked_functions(cls).items()
+    ]
     steps = tuple(step for step in found if not step.options.on_failure)
     on_failure = [step for step in found if step.options.on_failure]
     if not steps:
@@ -118,8 +127,8 @@ def define_workflow(
     )
 
 
-def _marked_functions(cls: type) -> Iterable[tuple[StepFunction, StepOptions]]:
-    """Yield the steps of a class in the order of their definition, inherited ones first, overridden ones once."""
+def _marked_functions(cls: type) -> dict[str, tuple[StepFunction, StepOptions]]:
+    """Return the steps of a class in the order of their definition, inherited ones first, overridden ones once."""
     found: dict[str, tuple[StepFunction, StepOptions]] = {}
     for base in reversed(cls.__mro__):
         for attribute, value in vars(base).items():
@@ -131,11 +140,11 @@ def _marked_functions(cls: type) -> Iterable[tuple[StepFunction, StepOptions]]:
                 found[attribute] = (value, options)
             else:
                 found.pop(attribute, None)
-    return found.values()
+    return found
 
 
-def _read_step(function: StepFunction, options: StepOptions, where: str) -> Step:
-    name = options.name or function.__name__
+def _read_step(attribute: str, function: StepFunction, options: StepOptions, where: str) -> Step:
+    name = options.name or getattr(function, "__name__", attribute)  # partials and callable objects have none
     where = f'{where}, step "{name}"'
     _check_text(name, where)
     _check_duration(options.timeout, f"{where}: timeout")
@@ -189,8 +198,12 @@ def _check_names(steps: list[Step], where: str) -> None:
         if (other := first.setdefault(step.name, step)) is not step:
             raise InvalidDefinition(
                 f'{where}: two steps are named "{step.name}": '
-                f"{other.function.__qualname__} and {step.function.__qualname__} (names are compared in lower case)"
+                f"{_shown(other.function)} and {_shown(step.function)} (names are compared in lower case)"
             )
+
+
+def _shown(function: StepFunction) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
 
 
 def _check_graph(steps: tuple[Step, ...], where: str) -> None:

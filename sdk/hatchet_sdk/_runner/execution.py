@@ -1,23 +1,28 @@
-"""Running user code: async steps as tasks of the worker's loop, sync steps in a thread each, and what came of it."""
+"""Running user code: async steps as tasks of the worker's loop, sync steps in a thread each, and what came of it.
+
+Each attempt has a copy of the context variables that were set when the worker started, and leaves none to the next.
+"""
 
 import asyncio
+import contextlib
+import contextvars
+import inspect
+import os
 import threading
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from pathlib import Path
 
+from hatchet_sdk._client import forks
 from hatchet_sdk._client.json_text import encode_object
 from hatchet_sdk._runner.context import Assignment, Context
 from hatchet_sdk._runner.definition import Step
+from hatchet_sdk._runner.failures import failure_text, sendable
 from hatchet_sdk.errors import NonRetryableError
 
 CANCEL_GRACE_SECONDS = 1.0  # how long a cancelled step may still finish by itself
-MAX_ERROR_BYTES = 16 * 1024
-_SDK_FOLDER = str(Path(__file__).parent.parent)
 
 
 class Ending(Enum):
@@ -63,19 +68,32 @@ class Execution:
     """Starts and cancels attempts.
 
     ``ended`` is called once per attempt, in whatever thread it ran, with None if there is nothing to tell.
+
+    Args:
+        loop: Where async steps run.
+        variables: What every attempt finds in its context variables.
+        ended: See above.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ended: Callable[[Attempt, Outcome | None], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        variables: contextvars.Context,
+        ended: Callable[[Attempt, Outcome | None], None],
+    ) -> None:
         self._loop = loop
+        self._variables = variables
         self._ended = ended
+        self._home = os.getpid()
 
     def start(self, attempt: Attempt) -> None:
+        variables = self._variables.copy()
         if attempt.step.is_async:
-            self._loop.call_soon_threadsafe(self._start_task, attempt)
+            self._loop.call_soon_threadsafe(self._start_task, attempt, variables, partial(_call, attempt))
         else:
             name = f"{attempt.assignment.workflow_run_id}/{attempt.step.name}"
             # A thread each, no pool: the operator bounds them by slots and lets steps that wait for children go beside.
-            thread = threading.Thread(target=self._run_sync, args=(attempt,), name=name, daemon=True)
+            thread = threading.Thread(target=self._run_sync, args=(attempt, variables), name=name, daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:  # the machine has no thread left: this attempt's misfortune, not the worker's
@@ -85,31 +103,61 @@ class Execution:
         """Set the exit flag; after the grace period end an async step. A thread cannot be ended: it is only told."""
         if attempt.cancelled_at is None:
             attempt.cancelled_at = time.monotonic()
-            attempt.context._cancelled = True
-            if attempt.step.is_async:
-                self._loop.call_soon_threadsafe(self._loop.call_later, CANCEL_GRACE_SECONDS, partial(_end, attempt))
+            attempt.context._announce_cancel()
+            self._loop.call_soon_threadsafe(self._loop.call_later, CANCEL_GRACE_SECONDS, partial(_end, attempt))
 
-    def _start_task(self, attempt: Attempt) -> None:
-        attempt.task = self._loop.create_task(self._run_async(attempt), name=attempt.id)
+    def abandon(self, attempt: Attempt) -> None:
+        """Set the exit flag, and end an async step at once; nobody waits for either."""
+        attempt.cancelled_at = attempt.cancelled_at or time.monotonic()
+        attempt.context._announce_cancel()
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(_end, attempt)
 
-    async def _run_async(self, attempt: Attempt) -> None:
+    def _start_task(self, attempt: Attempt, variables: contextvars.Context, call: Callable[[], object]) -> None:
+        attempt.task = self._loop.create_task(self._run_async(attempt, call), name=attempt.id, context=variables)
+
+    async def _run_async(self, attempt: Attempt, call: Callable[[], object]) -> None:
         outcome: Outcome | None = None
         try:
-            outcome = _of_return(attempt, await attempt.step.function(attempt.workflow, attempt.context))
+            value = call()
+            while inspect.isawaitable(value):  # a step may be wrapped in what returns the step's own coroutine
+                value = await value
+            self._leave_forks()
+            outcome = _of_return(attempt, value)
         except asyncio.CancelledError as error:
+            self._leave_forks(error)
             # Swallowed on purpose: the task is ours and ends here. If we did not cancel it, the step failed by itself.
             outcome = None if attempt.cancelled_at is not None else _of_error(attempt, error)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises, SystemExit too, is its outcome
+            self._leave_forks(error)
             outcome = _of_error(attempt, error)
         finally:
             self._ended(attempt, outcome)
 
-    def _run_sync(self, attempt: Attempt) -> None:
+    def _run_sync(self, attempt: Attempt, variables: contextvars.Context) -> None:
         try:
-            outcome = _of_return(attempt, attempt.step.function(attempt.workflow, attempt.context))
+            value = variables.run(_call, attempt)
+            self._leave_forks()
+            if inspect.isawaitable(value):  # a plain function around an async step: the rest of it runs as one
+                self._loop.call_soon_threadsafe(self._start_task, attempt, variables, partial(_given, value))
+                return
+            outcome = variables.run(_of_return, attempt, value)
         except BaseException as error:  # noqa: BLE001 - as above
+            self._leave_forks(error)
             outcome = _of_error(attempt, error)
         self._ended(attempt, outcome)
+
+    def _leave_forks(self, error: BaseException | None = None) -> None:
+        if os.getpid() != self._home:
+            forks.end_forked_process(error)
+
+
+def _call(attempt: Attempt) -> object:
+    return attempt.step.function(attempt.workflow, attempt.context)
+
+
+def _given(value: Awaitable[object]) -> object:
+    return value
 
 
 def _end(attempt: Attempt) -> None:
@@ -128,7 +176,7 @@ def _of_return(attempt: Attempt, value: object) -> Outcome | None:
     try:
         return Outcome(Ending.COMPLETED, encode_object(value, what=what, expected="a mapping, or None for no output"))
     except (TypeError, ValueError) as error:
-        return Outcome(Ending.FAILED, _sendable(f"{type(error).__name__}: {error}"))
+        return Outcome(Ending.FAILED, sendable(f"{type(error).__name__}: {error}"))
 
 
 def _of_error(attempt: Attempt, error: BaseException) -> Outcome | None:
@@ -136,34 +184,6 @@ def _of_error(attempt: Attempt, error: BaseException) -> Outcome | None:
         return None
     if attempt.context._cancelled_by_step:
         return Outcome(Ending.CANCELLED)
-    text = f"{_sendable(_message(error) or type(error).__name__, MAX_ERROR_BYTES // 4)}\n{_user_traceback(error)}"
-    return Outcome(Ending.FAILED, _sendable(text), should_not_retry=isinstance(error, NonRetryableError))
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - user code again: a broken __str__ must not hide the failure
-        return ""
-
-
-def _user_traceback(error: BaseException) -> str:
-    """Format a traceback without the frames of this package, which tell a user nothing."""
-    shown = traceback.TracebackException.from_exception(error)
-    todo: list[traceback.TracebackException | None] = [shown]
-    while todo:
-        if (part := todo.pop()) is not None:
-            part.stack = traceback.StackSummary.from_list(
-                [frame for frame in part.stack if not frame.filename.startswith(_SDK_FOLDER)]
-            )
-            todo += [part.__cause__, part.__context__, *(part.exceptions or ())]
-    return "".join(shown.format())
-
-
-def _sendable(text: str, max_bytes: int = MAX_ERROR_BYTES) -> str:
-    """Make text fit: no lone surrogates, and of a long one the beginning and the end."""
-    data = text.encode("utf-8", "backslashreplace")
-    if len(data) > max_bytes:
-        half = max_bytes // 2 - 50
-        data = data[:half] + f"\n… {len(data) - 2 * half} bytes cut …\n".encode() + data[-half:]
-    return data.decode("utf-8", "ignore")
+    # By its class: isinstance would ask the exception for its __class__, which may raise.
+    should_not_retry = issubclass(type(error), NonRetryableError)
+    return Outcome(Ending.FAILED, failure_text(error), should_not_retry=should_not_retry)

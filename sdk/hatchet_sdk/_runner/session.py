@@ -9,6 +9,7 @@ acknowledged, across any number of streams; an id that is held or was just done 
 """
 
 import asyncio
+import contextvars
 import os
 import platform
 import uuid
@@ -96,6 +97,7 @@ class Session:
         options: WorkerOptions,
         workflows: Sequence[tuple[WorkflowDefinition, object]],
         step_loop: asyncio.AbstractEventLoop,
+        variables: contextvars.Context,
     ) -> None:
         self._client = client
         self._connection = client.connection
@@ -107,7 +109,7 @@ class Session:
             for step in definition.all_steps
         }
         ended: Mailbox[Ended] = Mailbox(client.io, self._take_outcomes)
-        self._execution = Execution(step_loop, lambda attempt, outcome: ended.put((attempt, outcome)))
+        self._execution = Execution(step_loop, variables, lambda attempt, outcome: ended.put((attempt, outcome)))
         self._held: dict[str, Attempt] = {}
         self._done = RecentOutcomes()
         self._to_report: list[Report] = []
@@ -137,11 +139,15 @@ class Session:
         finally:
             for task in tasks:
                 task.cancel()
+            for attempt in self._held.values():  # those that outstayed their cancelling, or, cancelled ourselves, all
+                self._execution.abandon(attempt)
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def stop(self) -> None:
-        """Take nothing new, finish what is held."""
+        """Take nothing new, finish what is held, and tell it so."""
         self._stopping.set()
+        for attempt in self._held.values():
+            attempt.context._announce_stop()
 
     async def _stop_when_asked(self) -> None:
         await self._stopping.wait()
@@ -299,6 +305,8 @@ class Session:
             return
         step, workflow = found
         context = Context(assignment, self._client)
+        if self._stopping.is_set():
+            context._announce_stop()
         attempt = Attempt(assignment=assignment, step=step, workflow=workflow, context=context)
         self._held[attempt.id] = attempt
         self._execution.start(attempt)

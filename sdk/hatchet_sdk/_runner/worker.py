@@ -1,27 +1,33 @@
-"""A process that runs steps: user code in the main thread's loop and in threads, the operator in the I/O thread."""
+"""A process that runs steps: user code in its own or the host's loop and in threads, the operator in the I/O thread."""
 
 import asyncio
+import contextvars
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from hatchet_sdk._client import forks
 from hatchet_sdk._client.config import ClientConfig, prefix_of
 from hatchet_sdk._runner.definition import WorkflowDefinition, definition_of
+from hatchet_sdk._runner.failures import class_name
 from hatchet_sdk.errors import InvalidDefinition
 
 if TYPE_CHECKING:
     from hatchet_sdk._client.client import Client
-    from hatchet_sdk._runner.session import Session
 
 log = logging.getLogger("hatchet_sdk")
 
 DESCRIPTIONS_FILE = "HATCHET_DESCRIPTIONS_FILE"
 """Environment variable: a worker that starts only appends to this file what it would register."""
+
+_CLOSE_SECONDS = 5.0  # for what a step's tasks do when they are cancelled
 
 
 class Worker:
@@ -50,6 +56,7 @@ class Worker:
         self._workflows: list[tuple[WorkflowDefinition, object]] = []
         self._stop_asked = False
         self._stop: Callable[[], None] | None = None
+        self._serving: Future[None] | None = None
 
     def register_workflow(self, workflow: object) -> None:
         """Add an instance of a class decorated with ``@hatchet.workflow()``; it is sent when the worker starts."""
@@ -66,7 +73,7 @@ class Worker:
         """Register, then run attempts until SIGTERM or SIGINT; what runs then is finished first.
 
         Waits for the operator for as long as it is away. A second signal ends the process at once. In another thread
-        than the main one signals are not handled; use `stop`.
+        than the main one signals are not handled; use `stop`. Where an event loop runs already, use `async_start`.
 
         Where the variable HATCHET_DESCRIPTIONS_FILE names a file, it only appends to it what would be registered, as a
         line of JSON: ``hatchet-operator manifests`` asks programs so.
@@ -74,20 +81,55 @@ class Worker:
         Raises:
             NotConfigured: No operator's address is known.
             RequestRefused: The operator refused the registration.
+            RuntimeError: An event loop runs in this thread, or this worker runs already.
         """
-        if not self._workflows:
-            raise InvalidDefinition(f'worker "{self.name}" has no workflows; call register_workflow() before start()')
-        if file := os.environ.get(DESCRIPTIONS_FILE):
-            self._describe_to(file)
+        if _is_in_a_loop():
+            raise RuntimeError(
+                f'worker "{self.name}": start() would block the event loop that runs here (write "await '
+                'worker.async_start()", or keep asyncio.create_task(worker.async_start()) and end it with "await '
+                'worker.exit_gracefully()")'
+            )
+        if self._only_describes():
             return
         client = self._client()
         _log_to_stderr(debug=self._debug)
-        restore = self._handle_signals()
+        with self._signals_handled():
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            try:
+                with _steps_run_in(loop):
+                    _run(loop, asyncio.wrap_future(self._serve(client, loop), loop=loop))
+            finally:
+                self._is_over()
+                _close(loop)
+
+    async def async_start(self) -> None:
+        """Register, then run attempts beside what else this event loop does, until `exit_gracefully` or `stop`.
+
+        Async steps run in this very loop, sync steps in threads. Signals are the host's: none is handled here.
+        Cancelled, it ends without waiting for steps: async ones are cancelled, sync ones have `Context.exit_flag` set,
+        and the operator gives their runs to another worker.
+
+        Raises:
+            NotConfigured: No operator's address is known.
+            RequestRefused: The operator refused the registration.
+            RuntimeError: This worker runs already.
+        """
+        if self._only_describes():
+            return
+        loop = asyncio.get_running_loop()
+        client = await loop.run_in_executor(None, self._client)  # which imports gRPC
         try:
-            asyncio.run(self._work(client))
+            with _steps_run_in(loop):
+                await asyncio.wrap_future(self._serve(client, loop))
         finally:
-            restore()
-            self._stop_asked = False
+            self._is_over()
+
+    async def exit_gracefully(self) -> None:
+        """Take nothing new, wait until what runs is finished; `async_start` returns then."""
+        self.stop()
+        if self._serving is not None:
+            await asyncio.wait([asyncio.wrap_future(self._serving)])  # not awaited itself: its errors are async_start's
 
     def stop(self) -> None:
         """Take nothing new, finish what runs, then let `start` return. From any thread or signal handler."""
@@ -95,23 +137,36 @@ class Worker:
         if self._stop is not None:
             self._stop()
 
-    async def _work(self, client: "Client") -> None:
-        loop = asyncio.get_running_loop()
-        client.step_loop = loop
-        session = await asyncio.wrap_future(client.io.submit(self._make_session(client, loop)))
-        self._stop = lambda: _call_in(client.io.loop, session.stop)
-        if self._stop_asked:
-            session.stop()
-        try:
-            await asyncio.wrap_future(client.io.submit(session.run()))
-        finally:
-            client.step_loop = self._stop = None
+    def _serve(self, client: "Client", step_loop: asyncio.AbstractEventLoop) -> "Future[None]":
+        if self._serving is not None:
+            raise RuntimeError(f'worker "{self.name}" runs already')
+        # In the I/O loop, and no task here: a step that cancels all tasks of its loop must not end the worker.
+        self._serving = client.io.submit(self._hold_session(client, step_loop, contextvars.copy_context()))
+        return self._serving
 
-    async def _make_session(self, client: "Client", step_loop: asyncio.AbstractEventLoop) -> "Session":
+    async def _hold_session(
+        self, client: "Client", step_loop: asyncio.AbstractEventLoop, variables: contextvars.Context
+    ) -> None:
         from hatchet_sdk._runner.session import Session, WorkerOptions
 
         options = WorkerOptions(name=self.name, max_runs=self._max_runs, labels=self._labels)
-        return Session(client, options, self._workflows, step_loop)
+        session = Session(client, options, self._workflows, step_loop, variables)
+        self._stop = lambda: _call_in(client.io.loop, session.stop)
+        if self._stop_asked:
+            session.stop()
+        await session.run()
+
+    def _is_over(self) -> None:
+        self._serving = self._stop = None
+        self._stop_asked = False
+
+    def _only_describes(self) -> bool:
+        if not self._workflows:
+            raise InvalidDefinition(f'worker "{self.name}" has no workflows; call register_workflow() before start()')
+        if not (file := os.environ.get(DESCRIPTIONS_FILE)):
+            return False
+        self._describe_to(file)
+        return True
 
     def _describe_to(self, file: str) -> None:
         from hatchet_sdk._runner.registration import description
@@ -122,23 +177,64 @@ class Worker:
         with open(file, "a", encoding="utf-8") as descriptions:
             descriptions.write(line + "\n")
 
-    def _handle_signals(self) -> Callable[[], None]:
-        """Install handlers that work even while a step blocks the loop; return what restores the old ones."""
+    @contextmanager
+    def _signals_handled(self) -> Iterator[None]:
+        """Install handlers that work even while a step blocks the loop."""
         if threading.current_thread() is not threading.main_thread():
-            return lambda: None
+            yield
+            return
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self._stop_asked:
                 os._exit(128 + number)
             self.stop()
 
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        forks.install_handlers(handle, (signal.SIGTERM, signal.SIGINT))
+        try:
+            yield
+        finally:
+            forks.restore_handlers()
 
-        def restore() -> None:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
-        return restore
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+@contextmanager
+def _steps_run_in(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    forks.note_step_loop(loop)
+    try:
+        yield
+    finally:
+        forks.forget_step_loop(loop)
+
+
+def _run(loop: asyncio.AbstractEventLoop, served: "asyncio.Future[None]") -> None:
+    """Run the loop until the worker's life is over, whatever steps throw into the loop."""
+    while True:
+        try:
+            return loop.run_until_complete(served)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio lets these two out of the loop when a task or callback raises them, here one that a step made.
+            # Whoever awaits that task gets the error as well.
+            log.warning("code of a step raised %s in a task of its own; the worker goes on", class_name(error))
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """End what steps left in the loop; not for ever, as asyncio.run would."""
+    with suppress(SystemExit, KeyboardInterrupt):
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=_CLOSE_SECONDS))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
