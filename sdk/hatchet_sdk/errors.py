@@ -19,7 +19,7 @@ HatchetError
 A call whose Python arguments are wrong raises TypeError or ValueError before anything is sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 __all__ = [
     "AccessDenied",
@@ -41,7 +41,15 @@ __all__ = [
 
 
 class HatchetError(Exception):
-    """Everything that this package raises on purpose."""
+    """Everything that this package raises on purpose. Each can be pickled and copied, yours that inherit it too."""
+
+    def __reduce__(self) -> tuple[Callable[..., "HatchetError"], tuple[object, ...], dict[str, object]]:
+        # Exception's own way calls the class with the message alone, which a class with other arguments refuses.
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[HatchetError], args: tuple[object, ...]) -> HatchetError:
+    return kind.__new__(kind, *args)
 
 
 class NotConfigured(HatchetError):
