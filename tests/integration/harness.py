@@ -168,14 +168,17 @@ class Cluster:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        missed: list[Json] = []
         if hasattr(self, "_http"):
             self.server.signal(signal.SIGCONT)
+            missed = (await self._control("GET", "/_faults"))["missed"]
             await self.clear_faults()  # so that whoever stops can say its last words
         await self._stack.aclose()
         for process in reversed(self.processes):
             process.kill()
         left = [child for child in psutil.Process().children(recursive=True) if self._is_ours(child)]
         assert not left, f"still alive: {left}"
+        assert not missed, f"faults that never fired, so that nothing was tested with them: {missed}"
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:

@@ -262,6 +262,8 @@ async def running_server() -> AsyncIterator[tuple[ApiServer, str]]:
         yield server, url
     finally:
         await server.stop()
+    missed = server.faults.missed()
+    assert not missed, f"faults that never fired, so that nothing was tested with them: {missed}"
 
 
 @asynccontextmanager

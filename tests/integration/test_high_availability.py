@@ -253,7 +253,7 @@ async def test_a_leader_that_was_frozen_changes_nothing_when_it_wakes(cluster: H
     late = {"match": OPERATOR_WRITES | {"resource": "workflowruns"}, "skip": CHILDREN // 3, "times": 3}
     await cluster.inject({**late, "action": "delay", "seconds": LEASE_SECONDS + 5})  # done when another leads
     await cluster.create_run("run", children=CHILDREN, in_child="child")
-    await cluster.fault_fired(within_seconds=20)
+    assert await cluster.fault_fired(within_seconds=20)
     leader.process.signal(signal.SIGSTOP)
     await cluster.until_led_by(standby)
     await standby.until_connected(2)  # until then, what a worker has to tell it changes runs

@@ -17,7 +17,9 @@ pass, the next ``times`` (default 1, 0 means for ever) are hit. Actions:
     gone                 a watch gets an ERROR event 410 Expired
     duplicate, stale     a watch sends each event twice / followed by the object's previous version
 
-The five actions on watches hit those already open at once, and new ones while the rule is not used up.
+The five actions on watches hit those already open at once, and new ones while the rule is not used up. A rule that
+never fires is told as ``missed``, unless it is ``optional``: a test that orders a fault and passes without it shows
+nothing.
 """
 
 from __future__ import annotations
@@ -68,6 +70,7 @@ class Fault:
     causes: tuple[str, ...] = ()
     seconds: float = 0.0
     label: str = ""
+    optional: bool = False
     matched: int = 0
     fired: int = 0
 
@@ -101,6 +104,7 @@ class FaultInjector:
     """The rules in force; without any, requests pass through untouched."""
 
     rules: list[Fault] = field(default_factory=list)
+    _dropped: list[Fault] = field(default_factory=list)
     _open: dict[Watch, RequestFacts] = field(default_factory=dict)
     _fired: asyncio.Condition = field(default_factory=asyncio.Condition)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -116,12 +120,17 @@ class FaultInjector:
 
     def clear(self) -> None:
         """Drop all rules; silent watches stay silent, as nothing could bring back what they missed."""
+        self._dropped += self.rules
         self.rules.clear()
         for watch in self._open:
             watch.repeat_last = watch.repeat_stale = False
 
     def report(self) -> list[Object]:
         return [fault.report() for fault in self.rules]
+
+    def missed(self) -> list[Object]:
+        """Report the rules that nothing met, those that were dropped too: whatever was tested, it was not these."""
+        return [fault.report() for fault in (*self._dropped, *self.rules) if not fault.fired and not fault.optional]
 
     def on_request(self, facts: RequestFacts) -> Fault | None:
         """Find the fault that hits this request, and count it."""
@@ -202,4 +211,5 @@ def _parse(described: Any) -> Iterable[Fault]:
             causes=tuple(rule.get("causes", ())),
             seconds=float(rule.get("seconds", 0)),
             label=str(rule.get("label", "")),
+            optional=bool(rule.get("optional", False)),
         )

@@ -555,7 +555,7 @@ class ApiServer:
                 self.faults.clear()
                 return _json({"rules": []})
             case "GET", "/_faults":
-                return _json({"rules": self.faults.report()})
+                return _json({"rules": self.faults.report(), "missed": self.faults.missed()})
             case "GET", "/_faults/fired":
                 fired = await self.faults.wait_until_fired(float(query.get("wait", "0")))
                 return _json({"fired": fired, "rules": self.faults.report()})

@@ -179,3 +179,15 @@ async def test_requests_are_counted_by_verb_and_agent(api: aiohttp.ClientSession
     what = {"verb": "create", "group": "", "resource": "configmaps", "subresource": "", "namespace": "default"}
     want = {**what, "userAgent": "tester/1", "count": 2}
     assert want in counted
+
+
+async def test_rules_that_nothing_met_are_told_dropped_or_not(api: aiohttp.ClientSession) -> None:
+    for label, match in {"met": {"verb": "create"}, "dropped": {"name": "nobody"}}.items():
+        await order(api, label=label, match=match, action="status")
+    assert await create(api, "a") == 500
+    async with api.delete("/_faults"):
+        pass
+    for label, optional in {"kept": False, "optional": True}.items():
+        await order(api, label=label, match={"name": "nobody"}, action="status", optional=optional)
+    async with api.get("/_faults") as answer:
+        assert [rule["label"] for rule in (await answer.json())["missed"]] == ["dropped", "kept"]
