@@ -100,7 +100,6 @@ class Rules:
             for name in rule.program.functions()
             if name in _FUNCTIONS and name not in _NATIVE
         }
-        self.has_transitions = any(rule.is_transition for rule in self._rules)
 
     def check(self, value: Any, old: Any, path: str) -> list[FieldError]:
         """Evaluate the rules; ``old`` is ``None`` if there is no earlier value to compare with.

@@ -31,12 +31,6 @@ class EventRecorder:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def warn(self, subject: Named, reason: str, message: str) -> None:
-        self._say(subject, "Warning", reason, message)
-
-    def inform(self, subject: Named, reason: str, message: str) -> None:
-        self._say(subject, "Normal", reason, message)
-
-    def _say(self, subject: Named, kind: str, reason: str, message: str) -> None:
         now = asyncio.get_running_loop().time()
         key = (subject.metadata.uid, reason, message)
         if now - self._said.get(key, float("-inf")) < _QUIET_SECONDS:
@@ -44,7 +38,7 @@ class EventRecorder:
         if len(self._said) >= _REMEMBERED:
             self._said.clear()
         self._said[key] = now
-        task = asyncio.get_running_loop().create_task(self._create(_event(subject, kind, reason, message)))
+        task = asyncio.get_running_loop().create_task(self._create(_event(subject, reason, message)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -64,7 +58,7 @@ class EventRecorder:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _event(subject: Named, kind: str, reason: str, message: str) -> Json:
+def _event(subject: Named, reason: str, message: str) -> Json:
     metadata = subject.metadata
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
@@ -78,7 +72,7 @@ def _event(subject: Named, kind: str, reason: str, message: str) -> Json:
             "namespace": metadata.namespace,
             "uid": metadata.uid,
         },
-        "type": kind,
+        "type": "Warning",
         "reason": reason,
         "message": message.encode()[:_MESSAGE_BYTES].decode("utf-8", "ignore"),
         "source": {"component": "hatchet-operator"},

@@ -313,7 +313,6 @@ class Registry:
                 continue
             if attempt is not None:
                 self._runs.attempts.queue.withdraw(attempt)
-                attempt.withdrawn = True
             else:
                 attempt = self._runs.make_attempt(record, step, item.attempt_id, datetime.now(UTC))
             attempt.sent = True
