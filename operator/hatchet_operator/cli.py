@@ -3,15 +3,18 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from importlib.metadata import version
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from hatchet_operator.settings import Tls
+from hatchet_operator.durations import format_duration, parse_duration
+from hatchet_operator.settings import Row, settings_table
 
 app = typer.Typer(
     name="hatchet-operator",
@@ -96,70 +99,61 @@ def dev(
     raise typer.Exit(run_dev(options))
 
 
+def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option and a variable for each setting, instead of its ``**settings``."""
+    own = [each for each in signature(command).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+    parameters = [*(_parameter(row) for row in settings_table() if row.setting.nobody is None), *own]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what `signature` looks for first
+    return command
+
+
+def _parameter(row: Row) -> Parameter:
+    setting, kind = row.setting, row.kind
+    bounds: dict[str, Any] = {}
+    if kind is timedelta:
+        bounds = {"parser": _duration_between(setting.least, setting.most), "metavar": "DURATION"}
+    elif kind is int:
+        bounds = {"min": setting.least, "max": setting.most}
+    option = typer.Option(
+        row.option, envvar=row.env, help=setting.help, show_default=setting.unset or _shown(row.default), **bounds
+    )
+    kind = list[str] if kind == tuple[str, ...] else kind
+    # None: nobody said anything, and what applies then may depend on where the process runs.
+    return Parameter(row.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+
+
+def _shown(default: Any) -> str | bool:
+    if default is None:
+        return False
+    return format_duration(default) if isinstance(default, timedelta) else str(default)
+
+
+def _duration_between(least: Any, most: Any) -> Callable[[str], timedelta]:
+    def parse(text: str) -> timedelta:
+        try:
+            duration = parse_duration(text, days=True)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        if least is not None and duration < least:
+            raise typer.BadParameter(f'"{text}" is too short; expected at least "{format_duration(least)}"')
+        if most is not None and duration > most:
+            raise typer.BadParameter(f'"{text}" is too long; expected at most "{format_duration(most)}"')
+        return duration
+
+    return parse
+
+
 @app.command()
+@_takes_settings
 def run(
+    *,
     kubeconfig: Annotated[
         Path | None, typer.Option(help="How to reach the cluster.", show_default="this Pod's account, or $KUBECONFIG")
     ] = None,
-    namespace: Annotated[str | None, typer.Option(help="Serve one namespace.", show_default="all")] = None,
-    grpc_host: Annotated[str, typer.Option(help="Address to listen on for workers.")] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port for workers; 0: a free one.")] = 7070,
-    grpc_advertise: Annotated[
-        str | None, typer.Option(help="host:port that worker pods connect to.", show_default="where it listens")
-    ] = None,
-    grpc_service: Annotated[
-        str | None,
-        typer.Option(
-            help="Service without selector that is to lead to this operator while it leads.", show_default="none"
-        ),
-    ] = None,
-    advertise_ip: Annotated[
-        str | None, typer.Option(envvar="POD_IP", help="Address for --grpc-service.", show_default="--grpc-host")
-    ] = None,
-    tls: Annotated[
-        Tls,
-        typer.Option(help="Whose certificate workers see. own: of a CA that the operator makes, keeps and rotates."),
-    ] = Tls.NONE,
-    tls_name: Annotated[
-        list[str] | None,
-        typer.Option(help="For own: one more name that workers use; that of --grpc-advertise always is one."),
-    ] = None,
-    tls_cert_file: Annotated[
-        Path | None,
-        typer.Option(help="For files: the certificate's chain; all three are read again when they change."),
-    ] = None,
-    tls_key_file: Annotated[Path | None, typer.Option(help="For files: its key.")] = None,
-    tls_ca_file: Annotated[
-        Path | None, typer.Option(help="For files: what workers are to trust.", show_default="what their images know")
-    ] = None,
-    token_audience: Annotated[
-        str | None,
-        typer.Option(
-            help='Audience of the service-account tokens that worker pods present; "": only pools\' tokens are taken.',
-            show_default="in a cluster: hatchet-operator",
-        ),
-    ] = None,
-    operator_namespace: Annotated[
-        str | None,
-        typer.Option(help="Where its own objects are.", show_default="this Pod's, or the kubeconfig's"),
-    ] = None,
-    leader_elect: Annotated[
-        bool | None,
-        typer.Option(
-            "--leader-elect/--no-leader-elect",
-            help="Act only while holding a Lease, so that others may stand by.",
-            show_default="in a cluster",
-        ),
-    ] = None,
-    lease_name: Annotated[str, typer.Option(help="Name of the Lease.")] = "hatchet-operator",
-    lease_seconds: Annotated[
-        int, typer.Option(min=2, max=300, help="A standby takes over when nothing was heard for so long.")
-    ] = 10,
-    metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port for /metrics, /livez, /readyz.", show_default="none")
-    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="Log from this severity on.")] = LogLevel.INFO,
     log_format: Annotated[LogFormat, typer.Option(help="How log lines look.")] = LogFormat.TEXT,
+    **settings: Any,
 ) -> None:
     """Run the operator, in a cluster or against a kubeconfig."""
     # The imports take a second, in which the first process of a container would not even hear that it is to end.
@@ -168,28 +162,7 @@ def run(
     from hatchet_operator.serve import serve
 
     configure_logging(log_level.value, log_format.value)
-    options = {
-        "namespace": namespace,
-        "grpc_host": grpc_host,
-        "grpc_port": grpc_port,
-        "grpc_advertise": grpc_advertise,
-        "grpc_service": grpc_service,
-        "tls": tls,
-        "tls_names": tuple(tls_name or ()),
-        "tls_cert_file": tls_cert_file,
-        "tls_key_file": tls_key_file,
-        "tls_ca_file": tls_ca_file,
-        "token_audience": token_audience,
-        "operator_namespace": operator_namespace,
-        "leader_election": leader_elect,
-        "lease_name": lease_name,
-        "lease_duration": timedelta(seconds=lease_seconds),
-        "metrics_port": metrics_port,
-        "pod_ip": advertise_ip,
-        "pod_name": os.environ.get("POD_NAME"),
-        "pod_uid": os.environ.get("POD_UID"),
-    }
-    raise typer.Exit(serve(options, kubeconfig))
+    raise typer.Exit(serve(settings, kubeconfig))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from hatchet_operator.errors import ConfigurationError, OperatorError
 from hatchet_operator.operator import Operator
 from hatchet_operator.settings import Settings
 
+DEFAULT_PORT = 7070
 WORKER_AUDIENCE = "hatchet-operator"
 _NOWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104  # refused, not bound to
 
@@ -46,12 +47,13 @@ def make_settings(options: Mapping[str, Any], endpoint: Endpoint) -> Settings:
     """
     # A token that is rotated in a file: the account of a Pod. There, others of the same Deployment may run beside us.
     fitting: dict[str, Any] = {
+        "grpc_port": DEFAULT_PORT,
         "operator_namespace": endpoint.namespace,
         "leader_election": endpoint.token_file is not None,
         "token_audience": WORKER_AUDIENCE if endpoint.token_file is not None else None,
     }
     settings = Settings(**fitting | {name: value for name, value in options.items() if value is not None})
-    settings = replace(settings, token_audience=settings.token_audience or None)
+    settings = replace(settings, token_audience=settings.token_audience or None, tls_names=tuple(settings.tls_names))
     if settings.operator_namespace == endpoint.namespace:  # else they would be deleted at once: owners are next door
         settings = replace(settings, owner=endpoint.account)
     if settings.grpc_service is not None and (settings.pod_ip or settings.grpc_host) in _NOWHERE:

@@ -1,11 +1,16 @@
-"""What can be configured, with its default. Every value is also an option or environment variable of ``run``."""
+"""What can be configured: one table, the source of options, environment variables and the chart's values.
+
+A field of `Settings` is a row. It has an option and a variable of ``hatchet-operator run``, which the module `cli`
+makes of it, and a value of the chart, or says why not; tests/chart/test_settings.py compares the chart with it.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 
 class Tls(StrEnum):
@@ -17,73 +22,271 @@ class Tls(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Settings of one operator process.
+class Setting:
+    """How a person sets a field of `Settings`.
 
     Attributes:
-        namespace: The one namespace to serve; None: all of the cluster.
-        grpc_host: Address to listen on for workers.
-        grpc_port: Port to listen on; 0: a free one.
-        grpc_advertise: "host:port" that worker pods connect to; None: where the server listens.
-        token_key: Secret that pool tokens are signed with; None: kept in the Secret ``hatchet-operator-tokens``.
-        token_audience: Audience of the service-account tokens that workers in Pods present; None: only pools' tokens.
-        tls: Whose certificate the gRPC server shows.
-        tls_names: More names that an own certificate is for; that of ``grpc_advertise`` always is.
-        tls_cert_file: For ``Tls.FILES``: the certificate's chain; read again when it changes, like the others.
-        tls_key_file: Its key.
-        tls_ca_file: What workers are to trust; None: authorities that their images know.
-        operator_namespace: Where the operator keeps its own Secret and Lease, and has its Service.
-        owner: Reference to what those objects go with when it is deleted; None: they stay.
-        leader_election: Act only while holding the Lease; else this must be the only operator.
-        lease_name: The Lease's name.
-        lease_duration: A standby takes over when nothing was heard of the leader for so long.
-        grpc_service: Service without selector that is to lead to this operator while it leads; None: there is none.
-        pod_ip: Address of this process for ``grpc_service``.
-        pod_name: The Pod that this process lives in.
-        pod_uid: UID of that Pod.
-        max_writes: API writes under way at a time.
-        running_after: Attempts longer than this have ``Running`` written to their run.
-        worker_silent: A worker without heartbeat for this long is dead.
-        rejoin: After a start, how long workers that are known have to say what they hold.
-        rejoin_running: The same for one whose container runs on: it may still be led to an earlier leader's address.
-        max_losses: A step fails after this many of its workers died.
-        cancel_grace: How long a timed-out attempt with retries left may still complete.
-        run_ttl: How long finished root runs are kept, unless the run or its workflow says otherwise.
-        children_every: Children counts of a parent are written at most this often.
-        waiting_told_after: When a step has waited this long for workers that can't start, its run says why.
-        watch_silence: A watch that says nothing for this long is cut; bookmarks come about once a minute.
-        metrics_port: Port for /metrics, /livez and /readyz; None: not served; 0: a free one.
+        help: What it means, as a sentence.
+        unset: What is done without it, where the default does not say so.
+        option: Its option, if that has not the field's name.
+        env: Its variable, if that has not the field's name.
+        least, most: Of a number, or of a duration.
+        chart: The chart's value.
+        no_chart: Why the chart has none; what it gives instead, if anything.
+        nobody: Why nobody can set it.
     """
 
-    namespace: str | None = None
-    grpc_host: str = "127.0.0.1"
-    grpc_port: int = 0
-    grpc_advertise: str | None = None
-    token_key: str | None = None
-    token_audience: str | None = None
-    tls: Tls = Tls.NONE
-    tls_names: tuple[str, ...] = ()
-    tls_cert_file: Path | None = None
-    tls_key_file: Path | None = None
-    tls_ca_file: Path | None = None
-    operator_namespace: str = "default"
-    owner: Mapping[str, Any] | None = None
-    leader_election: bool = False
-    lease_name: str = "hatchet-operator"
-    lease_duration: timedelta = timedelta(seconds=10)
-    grpc_service: str | None = None
-    pod_ip: str | None = None
-    pod_name: str | None = None
-    pod_uid: str | None = None
-    max_writes: int = 32
-    running_after: timedelta = timedelta(seconds=1)
-    worker_silent: timedelta = timedelta(seconds=30)
-    rejoin: timedelta = timedelta(seconds=30)
-    rejoin_running: timedelta = timedelta(minutes=2)
-    max_losses: int = 3
-    cancel_grace: timedelta = timedelta(seconds=1)
-    run_ttl: timedelta = timedelta(hours=24)
-    children_every: timedelta = timedelta(seconds=1)
-    waiting_told_after: timedelta = timedelta(seconds=3)
-    watch_silence: timedelta = timedelta(seconds=75)
-    metrics_port: int | None = None
+    help: str
+    unset: str | None = None
+    option: str | None = None
+    env: str | None = None
+    least: int | timedelta | None = None
+    most: int | timedelta | None = None
+    chart: str | None = None
+    no_chart: str | None = None
+    nobody: str | None = None
+
+
+_PORT = 65535
+_FROM_MODE = "it follows from tls.mode"
+_FROM_POD = "the Deployment gives what the Pod says of itself"
+_INSTANT = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of one operator process."""
+
+    namespace: Annotated[
+        str | None, Setting(help="The one namespace to serve.", unset="all of the cluster", chart="namespace")
+    ] = None
+    grpc_host: Annotated[str, Setting(help="Address to listen on for workers.", chart="grpc.host")] = "127.0.0.1"
+    grpc_port: Annotated[
+        int, Setting(help="Port for workers; 0: a free one.", unset="7070", least=0, most=_PORT, chart="grpc.port")
+    ] = 0
+    grpc_advertise: Annotated[
+        str | None,
+        Setting(
+            help="host:port that worker pods connect to.",
+            unset="where it listens",
+            no_chart="it follows from the release's name and grpc.port",
+        ),
+    ] = None
+    token_key: Annotated[
+        str | None,
+        Setting(
+            help="Secret that pool tokens are signed with; rather give its variable, since options are seen in ps.",
+            unset='kept in the Secret "hatchet-operator-tokens", and made at the first start',
+            no_chart="values are no place for secrets, and the operator makes it and keeps it in a Secret",
+        ),
+    ] = None
+    token_audience: Annotated[
+        str | None,
+        Setting(
+            help='Audience of the service-account tokens that worker pods present; "": only pools\' tokens are taken.',
+            unset="in a cluster: hatchet-operator",
+            no_chart="it follows from workers.serviceAccountTokens",
+        ),
+    ] = None
+    tls: Annotated[
+        Tls,
+        Setting(
+            help="Whose certificate workers see. own: of a CA that the operator makes, keeps and rotates.",
+            no_chart=_FROM_MODE,
+        ),
+    ] = Tls.NONE
+    tls_names: Annotated[
+        tuple[str, ...],
+        Setting(
+            help="For own: one more name that workers use; that of --grpc-advertise always is one.",
+            unset="none",
+            option="--tls-name",
+            chart="tls.names",
+        ),
+    ] = ()
+    tls_cert_file: Annotated[
+        Path | None,
+        Setting(
+            help="For files: the certificate's chain; all three are read again when they change.", no_chart=_FROM_MODE
+        ),
+    ] = None
+    tls_key_file: Annotated[Path | None, Setting(help="For files: its key.", no_chart=_FROM_MODE)] = None
+    tls_ca_file: Annotated[
+        Path | None,
+        Setting(help="For files: what workers are to trust.", unset="what their images know", no_chart=_FROM_MODE),
+    ] = None
+    operator_namespace: Annotated[
+        str,
+        Setting(
+            help="Where the operator keeps its own Secret and Lease, and has its Service.",
+            unset="this Pod's, or the kubeconfig's",
+            no_chart="it is the release's",
+        ),
+    ] = "default"
+    owner: Annotated[
+        Mapping[str, Any] | None,
+        Setting(
+            help="Reference to what those objects go with when it is deleted.",
+            nobody="it is this Pod's ServiceAccount, if that is in the operator's namespace",
+        ),
+    ] = None
+    leader_election: Annotated[
+        bool,
+        Setting(
+            help="Act only while holding a Lease, so that others may stand by.",
+            unset="in a cluster",
+            option="--leader-elect/--no-leader-elect",
+            no_chart="replicas of a Deployment may overlap, so they always do",
+        ),
+    ] = False
+    lease_name: Annotated[str, Setting(help="Name of the Lease.", no_chart="it is the release's")] = "hatchet-operator"
+    lease_duration: Annotated[
+        timedelta,
+        Setting(
+            help="A standby takes over when nothing was heard of the leader for so long.",
+            least=timedelta(seconds=2),
+            most=timedelta(minutes=5),
+            chart="leaderElection.leaseDuration",
+        ),
+    ] = timedelta(seconds=10)
+    grpc_service: Annotated[
+        str | None,
+        Setting(
+            help="Service without selector that is to lead to this operator while it leads.",
+            unset="none",
+            no_chart="it is the release's",
+        ),
+    ] = None
+    pod_ip: Annotated[
+        str | None,
+        Setting(
+            help="Address for --grpc-service.",
+            unset="--grpc-host",
+            option="--advertise-ip",
+            env="POD_IP",
+            no_chart=_FROM_POD,
+        ),
+    ] = None
+    pod_name: Annotated[
+        str | None,
+        Setting(help="The Pod that this process lives in.", unset="in none", env="POD_NAME", no_chart=_FROM_POD),
+    ] = None
+    pod_uid: Annotated[
+        str | None, Setting(help="UID of that Pod.", unset="in none", env="POD_UID", no_chart=_FROM_POD)
+    ] = None
+    max_writes: Annotated[
+        int, Setting(help="Writes to the API server under way at a time.", least=1, chart="apiServer.maxWrites")
+    ] = 32
+    running_after: Annotated[
+        timedelta,
+        Setting(help="Attempts longer than this have Running written to their run.", chart="runs.runningAfter"),
+    ] = timedelta(seconds=1)
+    worker_silent: Annotated[
+        timedelta,
+        Setting(
+            help="A worker without a heartbeat for so long is dead; they come every 4 s.",
+            least=timedelta(seconds=5),
+            chart="workers.silent",
+        ),
+    ] = timedelta(seconds=30)
+    rejoin: Annotated[
+        timedelta,
+        Setting(
+            help="After a start, how long workers that are known have to say what they hold.",
+            least=_INSTANT,
+            chart="workers.rejoin",
+        ),
+    ] = timedelta(seconds=30)
+    rejoin_running: Annotated[
+        timedelta,
+        Setting(
+            help="The same for one whose container runs on: it may still be led to an earlier leader's address.",
+            least=_INSTANT,
+            chart="workers.rejoinRunning",
+        ),
+    ] = timedelta(minutes=2)
+    max_losses: Annotated[
+        int, Setting(help="A step fails after this many of its workers died.", least=1, chart="runs.maxLosses")
+    ] = 3
+    cancel_grace: Annotated[
+        timedelta,
+        Setting(help="How long a timed-out attempt with retries left may still complete.", chart="runs.cancelGrace"),
+    ] = timedelta(seconds=1)
+    run_ttl: Annotated[
+        timedelta,
+        Setting(
+            help="How long finished root runs are kept, unless the run or its workflow says otherwise.",
+            chart="runs.ttl",
+        ),
+    ] = timedelta(hours=24)
+    children_every: Annotated[
+        timedelta,
+        Setting(
+            help="Children counts of a parent are written at most this often.",
+            least=_INSTANT,
+            chart="runs.childrenEvery",
+        ),
+    ] = timedelta(seconds=1)
+    waiting_told_after: Annotated[
+        timedelta,
+        Setting(
+            help="When a step has waited so long for workers that can't start, its run says why.",
+            chart="runs.waitingToldAfter",
+        ),
+    ] = timedelta(seconds=3)
+    watch_silence: Annotated[
+        timedelta,
+        Setting(
+            help="A watch that says nothing for so long is cut; the API server says something about once a minute.",
+            least=timedelta(seconds=1),
+            chart="apiServer.watchSilence",
+        ),
+    ] = timedelta(seconds=75)
+    metrics_port: Annotated[
+        int | None,
+        Setting(
+            help="Port for /metrics, /livez, /readyz; 0: a free one.",
+            unset="none",
+            least=0,
+            most=_PORT,
+            chart="metrics.port",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One setting with all that it is called by.
+
+    Attributes:
+        name: Its field.
+        kind: Type of its value; None is no part of it.
+        default: What it is if nobody says anything.
+        setting: What else is known of it.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    setting: Setting
+
+    @property
+    def option(self) -> str:
+        return self.setting.option or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def env(self) -> str:
+        # Kubernetes' own HATCHET_OPERATOR_…_PORT, for Services that are called so, are kept out of the chart's pods.
+        return self.setting.env or f"HATCHET_OPERATOR_{self.name.upper()}"
+
+
+@cache
+def settings_table() -> tuple[Row, ...]:
+    """Return all settings in their order."""
+    hints = get_type_hints(Settings, include_extras=True)
+    rows = []
+    for field in fields(Settings):
+        kind, setting = get_args(hints[field.name])
+        given = [each for each in get_args(kind) if each is not type(None)] if type(None) in get_args(kind) else [kind]
+        rows.append(Row(name=field.name, kind=given[0], default=field.default, setting=setting))
+    return tuple(rows)

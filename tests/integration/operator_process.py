@@ -9,7 +9,6 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import uvloop
 
 from hatchet_operator.cluster.api import Endpoint
 from hatchet_operator.operator import Operator
-from hatchet_operator.settings import Settings
+from hatchet_operator.settings import Settings, settings_table
 
 
 class FieldsFormatter(logging.Formatter):
@@ -32,7 +31,7 @@ class FieldsFormatter(logging.Formatter):
 
 
 def read_settings(text: str) -> Settings:
-    durations = {field.name for field in fields(Settings) if field.type in (timedelta, "timedelta")}
+    durations = {row.name for row in settings_table() if row.kind is timedelta}
     given: dict[str, Any] = {
         key: timedelta(seconds=value) if key in durations else value for key, value in json.loads(text).items()
     }

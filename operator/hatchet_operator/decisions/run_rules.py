@@ -14,8 +14,8 @@ from hatchet_operator.decisions.conditions import Aspect, make_conditions
 from hatchet_operator.decisions.graph import DEFAULT_SCHEDULE_TIMEOUT, Graph
 from hatchet_operator.decisions.observed import ObservedRun, RunPlan
 from hatchet_operator.decisions.step_rules import CANCELLED_TEXT, StepsPlan, plan_steps, with_worker
+from hatchet_operator.durations import format_duration, format_elapsed
 from hatchet_operator.resources.base import Condition
-from hatchet_operator.resources.durations import format_duration, format_elapsed
 from hatchet_operator.resources.error_text import headline
 from hatchet_operator.resources.nesting import depth_problem, read_json
 from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Phase, Reason

@@ -24,7 +24,7 @@ from hatchet_operator.decisions.observed import (
 )
 from hatchet_operator.decisions.results import TIMED_OUT_TEXT
 from hatchet_operator.decisions.retry import backoff, has_retries_left
-from hatchet_operator.resources.durations import format_duration
+from hatchet_operator.durations import format_duration
 from hatchet_operator.resources.limits import cut_error
 from hatchet_operator.resources.reasons import Phase, Reason, ScheduleTimeoutCounts
 from hatchet_operator.resources.run import StepStatus

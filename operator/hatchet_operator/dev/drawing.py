@@ -9,7 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from hatchet_operator.dev.tree import FailedStep, Failure, RunNode, count_phases, duration, failed_step
-from hatchet_operator.resources.durations import format_elapsed
+from hatchet_operator.durations import format_elapsed
 from hatchet_operator.resources.error_text import headline
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import StepStatus

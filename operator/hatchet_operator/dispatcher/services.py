@@ -15,12 +15,12 @@ import grpc
 from hatchet_operator.certificates import KeyPair
 from hatchet_operator.dispatcher import translation
 from hatchet_operator.dispatcher.calls import now_stamp, status_of, streaming, unary, unserved, words_of
+from hatchet_operator.durations import parse_duration
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.results import ResultStream
 from hatchet_operator.engine.workers import StartCommand
 from hatchet_operator.errors import ApiError, InvalidRequest, RequestError, StaleAttempt
 from hatchet_operator.identity import Caller
-from hatchet_operator.resources.durations import parse_duration
 from hatchet_operator.resources.limits import MAX_BULK_ITEMS
 from hatchet_operator.resources.names import tenant_id
 from hatchet_sdk.contracts import dispatcher_pb2 as wire

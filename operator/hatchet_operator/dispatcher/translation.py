@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.decisions.results import error_told
+from hatchet_operator.durations import parse_duration
 from hatchet_operator.engine.records import Attempt, RunRecord
 from hatchet_operator.engine.registry import Held, RegistrationRequest
 from hatchet_operator.engine.results import RunResult
@@ -14,7 +15,6 @@ from hatchet_operator.engine.spawning import ParentAttempt, Trigger, parse_objec
 from hatchet_operator.engine.workers import CancelCommand
 from hatchet_operator.errors import InvalidRequest, Unsupported
 from hatchet_operator.identity import Caller
-from hatchet_operator.resources.durations import parse_duration
 from hatchet_operator.resources.limits import MAX_INPUT_BYTES
 from hatchet_operator.resources.names import tenant_id
 from hatchet_operator.resources.reasons import OnParentClose

@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 from pydantic.json_schema import GenerateJsonSchema
 
+from hatchet_operator.durations import format_duration
 from hatchet_operator.resources.base import GROUP, VERSION, ResourceModel
-from hatchet_operator.resources.durations import format_duration
 from hatchet_operator.resources.reasons import ConditionType
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workerpool import WorkerPool

@@ -8,7 +8,7 @@ from typing import Any
 import cel
 from hypothesis import strategies as st
 
-from hatchet_operator.resources import durations
+from hatchet_operator import durations
 
 Json = dict[str, Any]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hatchet_operator.resources.durations import PATTERN, format_duration, format_elapsed, parse_duration
+from hatchet_operator.durations import PATTERN, format_duration, format_elapsed, parse_duration
 
 TEN_YEARS_MS = 87600 * 3600 * 1000
 
