@@ -198,6 +198,25 @@ def test_runs_and_their_crds_outlive_upgrades_and_the_release(
     elsewhere("uninstall", RELEASE)
 
 
+def test_a_second_release_is_told_whose_the_crds_are(helm: Helm, kubectl: Kubectl, api: RealApi) -> None:
+    first = replace(helm, kubeconfig=api.kubeconfig)
+    second = replace(first, namespace="elsewhere")
+    first("install", RELEASE, str(CHART), "--take-ownership", "--set=namespace=operators")
+    try:
+        for options in ((), ("--take-ownership",)):
+            with pytest.raises(HelmError) as refused:
+                second("install", "second", str(CHART), "--set=namespace=elsewhere", *options)
+            assert f'the CRDs of this cluster belong to the release "{RELEASE}" in the namespace "operators"' in str(
+                refused.value
+            )
+            assert "install this one with --set crds.install=false" in str(refused.value)
+        second("install", "second", str(CHART), "--set=namespace=elsewhere,crds.install=false")
+        second("uninstall", "second")
+        first("upgrade", RELEASE, str(CHART), "--set=namespace=operators")
+    finally:
+        first("uninstall", RELEASE)
+
+
 def test_two_releases_of_one_name_serve_a_namespace_each(helm: Helm, kubectl: Kubectl, api: RealApi) -> None:
     for namespace in ("operators", "etl"):
         release = replace(helm, kubeconfig=api.kubeconfig, namespace=namespace)

@@ -7,6 +7,21 @@
 {{ include "hatchet-operator.name" . }}-{{ .Release.Namespace }}
 {{- end }}
 
+{{- /* Fail if another release that is still there has installed a CRD: Helm's own words do not say what to do. Of a
+release that is gone, --take-ownership takes it over. */}}
+{{- define "hatchet-operator.refuseTakenCrd" -}}
+{{- $owner := (lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" .name).metadata | default dict }}
+{{- $release := get ($owner.annotations | default dict) "meta.helm.sh/release-name" }}
+{{- $namespace := get ($owner.annotations | default dict) "meta.helm.sh/release-namespace" }}
+{{- if and $release (or (ne $release .root.Release.Name) (ne $namespace .root.Release.Namespace)) }}
+{{- range (lookup "apps/v1" "Deployment" $namespace "").items }}
+{{- if and (eq (get (.metadata.annotations | default dict) "meta.helm.sh/release-name") $release) (eq (get (.metadata.labels | default dict) "app.kubernetes.io/name") $.root.Chart.Name) }}
+{{- fail (printf "the CRDs of this cluster belong to the release %q in the namespace %q, which runs, and every release uses the same ones; install this one with --set crds.install=false, and upgrade that one first when there is a newer chart" $release $namespace) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "hatchet-operator.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
