@@ -9,15 +9,23 @@ from hatchet_operator.resources.reasons import ConditionType, Reason
 from hatchet_operator.resources.workflow import Workflow, WorkflowDefinition, WorkflowStatus
 
 
-def with_conditions(workflow: Workflow, status: WorkflowStatus, now: datetime) -> WorkflowStatus:
-    conditions = workflow_conditions(workflow.model_copy(update={"status": status}), now)
+def with_conditions(
+    workflow: Workflow, status: WorkflowStatus, now: datetime, *, conflict: str | None = None
+) -> WorkflowStatus:
+    conditions = workflow_conditions(workflow.model_copy(update={"status": status}), now, conflict=conflict)
     return status.model_copy(
         update={"conditions": conditions, "observed_generation": workflow.metadata.generation or None}
     )
 
 
-def workflow_conditions(workflow: Workflow, now: datetime) -> tuple[Condition, ...]:
-    """The conditions as they should be."""
+def workflow_conditions(workflow: Workflow, now: datetime, *, conflict: str | None = None) -> tuple[Condition, ...]:
+    """The conditions as they should be.
+
+    Args:
+        workflow: The workflow.
+        now: For those that change.
+        conflict: Why workers of the pool that a person chose can't be given its steps.
+    """
     status = workflow.status
     if status.definition is None:
         message = "no worker has registered this workflow yet"
@@ -33,6 +41,9 @@ def workflow_conditions(workflow: Workflow, now: datetime) -> tuple[Condition, .
         known = ", ".join(step.name for step in status.definition.steps)
         message = f"spec.steps overrides {', '.join(unknown)}, which the workflow does not have (it has: {known})"
         valid = Aspect(ConditionType.VALID, False, Reason.UNKNOWN_STEP, message)
+    elif conflict is not None:
+        message = f'spec.pool is "{workflow.spec.pool}", where {conflict}'
+        valid = Aspect(ConditionType.VALID, False, Reason.INVALID_SPEC, message)
     aspects = with_readiness((registered, valid), stalled=None if valid.holds else valid)
     return make_conditions(aspects, before=status.conditions, generation=workflow.metadata.generation, now=now)
 

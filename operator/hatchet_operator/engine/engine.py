@@ -74,6 +74,7 @@ class Engine:
             template_of=lambda pool: self.pools.template_of(pool),
             pool_exists=self._pool_is_there,
             revisions_in_use=self._revisions_in_use,
+            is_offered=lambda pool, action: self.registry.is_offered(pool, action),
         )
         self.runs = Runs(
             api,

@@ -113,6 +113,10 @@ class Registry:
     def workers_of_pool(self, pool: ObjectRef) -> list[Worker]:
         return [worker for worker in self._workers.values() if worker.pool == pool]
 
+    def is_offered(self, pool: ObjectRef, action: str) -> bool:
+        """Tell whether a worker of a pool may be given the action."""
+        return any(action in worker.registration.actions for worker in self.workers_of_pool(pool))
+
     def workers_in_pod(self, uid: str) -> list[Worker]:
         return list(self._by_pod.get(uid, ()))
 

@@ -8,7 +8,7 @@ answered. Revisions are not owned by the Workflow: deleting a Workflow leaves it
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
@@ -18,6 +18,7 @@ import orjson
 from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import REVISIONS, WORKFLOWS
+from hatchet_operator.decisions.actions import OfferedStep, action_conflict, conflict_message, offered_steps
 from hatchet_operator.decisions.graph import (
     Graph,
     InvalidDefinitionError,
@@ -68,6 +69,7 @@ class Workflows:
         template_of: The hash of a pool's current template.
         pool_exists: Whether a pool is there, or workers of one that nobody made.
         revisions_in_use: Names the definitions that unfinished runs of a workflow execute.
+        is_offered: Whether a worker of a pool that is there registered an action.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Workflows:
         template_of: Callable[[ObjectRef], str | None],
         pool_exists: Callable[[ObjectRef], bool],
         revisions_in_use: Callable[[ObjectRef], set[str]],
+        is_offered: Callable[[ObjectRef, str], bool],
     ) -> None:
         self._api = api
         self._events = events
@@ -90,6 +93,9 @@ class Workflows:
         self._template_of = template_of
         self._pool_exists = pool_exists
         self._revisions_in_use = revisions_in_use
+        self._is_offered = is_offered
+        self._registering: dict[ObjectRef, tuple[str, WorkflowDefinition]] = {}
+        self._last_offered: dict[tuple[ObjectRef, str], OfferedStep] = {}  # by pool and action
 
     # --- What runs ask
 
@@ -183,6 +189,8 @@ class Workflows:
         if definition is None or revision is None:
             return
         pool = workflow.spec.pool or workflow.status.pool
+        if self._moved_onto(workflow) is not None:
+            return  # its Valid condition says why
         try:
             record.graph = effective_graph(
                 workflow.metadata.name, workflow.spec, definition, revision=revision, pool=pool
@@ -202,7 +210,8 @@ class Workflows:
             record = self._records.get(ref)
             if record is None:
                 return
-            wanted = workflow_conditions(record.workflow, datetime.now(UTC))
+            conflict = self._moved_onto(record.workflow)
+            wanted = workflow_conditions(record.workflow, datetime.now(UTC), conflict=conflict)
             if wanted != record.workflow.status.conditions:
                 for condition in wanted:
                     if condition.type == ConditionType.VALID and condition.status == "False":
@@ -243,30 +252,85 @@ class Workflows:
                 status = record.workflow.status
                 current = self._template_of(ObjectRef(namespace, pool))
                 may = may_supersede(template, in_effect=status.template, current=current)
-                if status.definition is not None and status.pool == pool and not may:
-                    return revision  # which is there while runs of it are
                 in_effect = (status.definition, status.revision, status.pool) == (definition, revision, pool)
                 if (
                     in_effect
-                    and template in (None, status.template)
+                    and (template in (None, status.template) or not may)
                     and ObjectRef(namespace, revision) in self._revisions.written
                 ):
                     return revision  # one more worker of the same code; with a pod per run, each run has one
-            await self._create_revision(ref, revision, definition, pool)
-            if record is None:
-                await self._create_workflow(ref, definition, pool)
-
-            def registered(status: WorkflowStatus) -> WorkflowStatus:
-                return status.model_copy(
-                    update={"definition": definition, "revision": revision, "pool": pool, "template": template}
-                )
-
-            if not await self._put_status(ref, registered):
-                raise NotReady(f'workflow "{definition.name}" was deleted while it was registered; repeat the call')
+            with self._distinct(ref, definition, pool):
+                if record is not None and status.definition is not None and status.pool == pool and not may:
+                    return revision  # which is there while runs of it are
+                await self._put_definition(ref, definition, revision=revision, pool=pool, template=template)
         task = asyncio.get_running_loop().create_task(self._delete_unused_revisions(ref))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return revision
+
+    async def _put_definition(
+        self, ref: ObjectRef, definition: WorkflowDefinition, *, revision: str, pool: str, template: str | None
+    ) -> None:
+        await self._create_revision(ref, revision, definition, pool)
+        if ref not in self._records:
+            await self._create_workflow(ref, definition, pool)
+
+        def registered(status: WorkflowStatus) -> WorkflowStatus:
+            return status.model_copy(
+                update={"definition": definition, "revision": revision, "pool": pool, "template": template}
+            )
+
+        if not await self._put_status(ref, registered):
+            raise NotReady(f'workflow "{definition.name}" was deleted while it was registered; repeat the call')
+
+    @contextlib.contextmanager
+    def _distinct(self, ref: ObjectRef, definition: WorkflowDefinition, pool: str) -> Iterator[None]:
+        """Refuse a definition with a step that a worker of the pool would take for another; hold its names meanwhile.
+
+        Raises:
+            InvalidRequest: There is such a step.
+        """
+        where = ObjectRef(ref.namespace, pool)
+        mine = offered_steps(ref.name, definition)
+        others = [step for step in self._offered_in(where) if step.workflow != ref.name]
+        # A worker that connected with a definition of before goes on offering its steps.
+        before = (self._last_offered.get((where, step.action)) for step in mine)
+        others += [step for step in before if step is not None and self._is_offered(where, step.action)]
+        if (conflict := action_conflict(mine, others)) is not None:
+            raise InvalidRequest(conflict_message(*conflict))
+        self._registering[ref] = (pool, definition)
+        try:
+            yield
+        finally:
+            del self._registering[ref]
+        unclear = (step for step in mine if step.action.count(":") != 1 or not step.is_named_so)
+        self._last_offered |= {(where, step.action): step for step in unclear}
+
+    def _moved_onto(self, workflow: Workflow) -> str | None:
+        """Say that a person gave a workflow to a pool whose workers would take its steps for others; or None."""
+        status, pool = workflow.status, workflow.spec.pool
+        if pool is None or pool == status.pool or status.definition is None:
+            return None
+        name, where = workflow.metadata.name, ObjectRef(workflow.metadata.namespace, pool)
+        others = [step for step in self._offered_in(where) if step.workflow != name]
+        conflict = action_conflict(offered_steps(name, status.definition), others)
+        return conflict_message(*conflict) if conflict else None
+
+    def _offered_in(self, pool: ObjectRef) -> Iterator[OfferedStep]:
+        """Yield the steps that workers of a pool offer, or are registering, or that runs in flight still have."""
+        for ref, record in self._records.items():
+            status, owner = record.workflow.status, record.workflow.spec.pool or record.workflow.status.pool
+            if ref.namespace == pool.namespace and owner == pool.name and status.definition is not None:
+                yield from offered_steps(ref.name, status.definition)
+        for ref, (owner, definition) in self._registering.items():
+            if ref.namespace == pool.namespace and owner == pool.name:
+                yield from offered_steps(ref.name, definition)
+        for ref, graph in self._revisions.graphs.items():
+            if (ref.namespace, graph.pool) == (pool.namespace, pool.name):
+                known = self._records.get(ObjectRef(ref.namespace, graph.workflow))
+                exact = known.workflow.exact_name if known else graph.workflow
+                steps = (*graph.steps, graph.on_failure) if graph.on_failure else graph.steps
+                yield from (OfferedStep(graph.workflow, exact, step.name, step.action) for step in steps)
 
     def _check_owner(self, workflow: Workflow, definition: WorkflowDefinition, pool: str) -> None:
         name = workflow.metadata.name
@@ -327,7 +391,7 @@ class Workflows:
         """Write a changed status, from the newest object; nothing if nothing changes. False: the object is gone."""
         conflicts = 0
         while (record := self._records.get(ref)) is not None:
-            status = with_conditions(record.workflow, change(record.workflow.status), datetime.now(UTC))
+            status = self._with_conditions(record.workflow, change(record.workflow.status))
             if status == record.workflow.status:
                 return True
             try:
@@ -344,6 +408,10 @@ class Workflows:
             else:
                 return True
         return False
+
+    def _with_conditions(self, workflow: Workflow, status: WorkflowStatus) -> WorkflowStatus:
+        conflict = self._moved_onto(workflow.model_copy(update={"status": status}))
+        return with_conditions(workflow, status, datetime.now(UTC), conflict=conflict)
 
     async def _replace_status(self, workflow: Workflow, status: WorkflowStatus) -> Json:
         namespace, name = workflow.metadata.namespace, workflow.metadata.name

@@ -59,7 +59,12 @@ class Endpoint:
 
     def prefixed(self, name: str) -> str:
         """Put the namespace before a name, once."""
-        return name if name.startswith(self.prefix) else self.prefix + name
+        return prefixed(name, self.prefix)
+
+
+def prefixed(name: str, prefix: str) -> str:
+    """Put a namespace before the name of a workflow, once: calls and registrations mean the same workflow by it."""
+    return name if name.startswith(prefix) else prefix + name
 
 
 def endpoint_of(config: ClientConfig, environ: Mapping[str, str]) -> Endpoint:

@@ -59,6 +59,38 @@ class WorkflowDefinition:
         return (*self.steps, self.on_failure) if self.on_failure else self.steps
 
 
+def action_id(workflow: str, step: Step) -> str:
+    """Name what a worker can do, as Hatchet's clients do; workers and attempts meet by it."""
+    return f"{workflow.lower()}:{step.name}"
+
+
+def check_distinct(workflows: Iterable[tuple[str, WorkflowDefinition]]) -> None:
+    """Refuse workflows that can't be told apart, or steps of them: attempts would go to the wrong code.
+
+    Args:
+        workflows: Each with the name it is registered under.
+
+    Raises:
+        InvalidDefinition: Two are one on the wire; the message names both.
+    """
+    names: dict[str, str] = {}
+    actions: dict[str, str] = {}
+    for registered, definition in workflows:
+        if (other := names.get(registered.lower())) is not None:
+            raise InvalidDefinition(
+                f'workflows "{other}" and "{definition.name}" are both registered as "{registered}" '
+                "(names are compared in lower case, and get the namespace before them once); rename one of them"
+            )
+        names[registered.lower()] = definition.name
+        for step in definition.all_steps:
+            shown = f'step "{step.name}" of workflow "{definition.name}"'
+            if (other := actions.setdefault(action_id(registered, step), shown)) != shown:
+                raise InvalidDefinition(
+                    f'{other} and {shown} are both "{action_id(registered, step)}" to a worker, as workflow and step '
+                    'are joined by ":" and compared in lower case; rename one of them'
+                )
+
+
 def mark_step(function: StepFunction, options: StepOptions) -> None:
     """Remember what the decorator said; it is read when the class is complete."""
     try:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from google.protobuf.json_format import MessageToDict
 
-from hatchet_sdk._runner.definition import Step, WorkflowDefinition
+from hatchet_sdk._client.config import prefixed
+from hatchet_sdk._runner.definition import Step, WorkflowDefinition, action_id
 from hatchet_sdk.contracts.dispatcher_pb2 import WorkerRegisterRequest
 from hatchet_sdk.contracts.workflows_pb2 import (
     DAG,
@@ -16,33 +17,28 @@ from hatchet_sdk.contracts.workflows_pb2 import (
 )
 
 
-def action_id(workflow: WorkflowDefinition, step: Step, *, prefix: str) -> str:
-    """Name what a worker can do; workers and attempts meet by it."""
-    return f"{prefix}{workflow.name.lower()}:{step.name}"
-
-
 def put_workflow_request(workflow: WorkflowDefinition, *, prefix: str) -> PutWorkflowRequest:
-    name = prefix + workflow.name
+    name = prefixed(workflow.name, prefix)
     opts = CreateWorkflowVersionOpts(
         name=name,
         version=workflow.version,
         kind=DAG,
         schedule_timeout=workflow.schedule_timeout,
         default_priority=workflow.default_priority,
-        jobs=[_job(name, workflow, workflow.steps, prefix)],
+        jobs=[_job(name, name, workflow.steps)],
     )
     if workflow.on_failure is not None:
-        opts.on_failure_job.CopyFrom(_job(f"{name}-on-failure", workflow, (workflow.on_failure,), prefix))
+        opts.on_failure_job.CopyFrom(_job(f"{name}-on-failure", name, (workflow.on_failure,)))
     return PutWorkflowRequest(opts=opts)
 
 
-def _job(name: str, workflow: WorkflowDefinition, steps: tuple[Step, ...], prefix: str) -> CreateWorkflowJobOpts:
+def _job(name: str, workflow: str, steps: tuple[Step, ...]) -> CreateWorkflowJobOpts:
     return CreateWorkflowJobOpts(
         name=name,
         steps=[
             CreateWorkflowStepOpts(
                 readable_id=step.name,
-                action=action_id(workflow, step, prefix=prefix),
+                action=action_id(workflow, step),
                 timeout=step.options.timeout,
                 inputs="{}",
                 parents=step.parents,
@@ -62,7 +58,9 @@ def description(name: str, workflows: Sequence[WorkflowDefinition], *, max_runs:
     """
     worker = WorkerRegisterRequest(
         worker_name=prefix + name,
-        actions=[action_id(workflow, step, prefix=prefix) for workflow in workflows for step in workflow.all_steps],
+        actions=[
+            action_id(prefixed(workflow.name, prefix), step) for workflow in workflows for step in workflow.all_steps
+        ],
         slots=max_runs,
     )
     requests = [put_workflow_request(workflow, prefix=prefix) for workflow in workflows]

@@ -24,9 +24,9 @@ from hatchet_sdk._client.client import Client
 from hatchet_sdk._client.connection import delay_after, delays, log
 from hatchet_sdk._client.io_thread import Mailbox
 from hatchet_sdk._runner.context import Assignment, Context
-from hatchet_sdk._runner.definition import Step, WorkflowDefinition
+from hatchet_sdk._runner.definition import Step, WorkflowDefinition, action_id
 from hatchet_sdk._runner.execution import Attempt, Ending, Execution, Outcome
-from hatchet_sdk._runner.registration import action_id, put_workflow_request
+from hatchet_sdk._runner.registration import put_workflow_request
 from hatchet_sdk.contracts.dispatcher_pb2 import (
     CANCEL_STEP_RUN,
     PYTHON,
@@ -104,7 +104,7 @@ class Session:
         self._options = options
         self._definitions = [definition for definition, _ in workflows]
         self._steps: dict[str, tuple[Step, object]] = {
-            action_id(definition, step, prefix=client.endpoint.prefix): (step, workflow)
+            action_id(client.endpoint.prefixed(definition.name), step): (step, workflow)
             for definition, workflow in workflows
             for step in definition.all_steps
         }

@@ -14,8 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from hatchet_sdk._client import forks
-from hatchet_sdk._client.config import ClientConfig, prefix_of
-from hatchet_sdk._runner.definition import WorkflowDefinition, definition_of
+from hatchet_sdk._client.config import ClientConfig, prefix_of, prefixed
+from hatchet_sdk._runner.definition import WorkflowDefinition, check_distinct, definition_of
 from hatchet_sdk._runner.failures import class_name
 from hatchet_sdk.errors import InvalidDefinition
 
@@ -61,12 +61,9 @@ class Worker:
     def register_workflow(self, workflow: object) -> None:
         """Add an instance of a class decorated with ``@hatchet.workflow()``; it is sent when the worker starts."""
         definition = definition_of(workflow)
-        for other, _ in self._workflows:
-            if other.name.lower() == definition.name.lower():
-                raise InvalidDefinition(
-                    f'worker "{self.name}" has workflow "{other.name}" already; "{definition.name}" is the same name '
-                    "(names are compared in lower case)"
-                )
+        prefix = prefix_of(self._config, os.environ)
+        known = [*(known for known, _ in self._workflows), definition]
+        check_distinct([(prefixed(each.name, prefix), each) for each in known])
         self._workflows.append((definition, workflow))
 
     def start(self) -> None:

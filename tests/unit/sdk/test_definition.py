@@ -1,11 +1,16 @@
+import contextlib
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hatchet_sdk import Context, Hatchet, InvalidDefinition
+from hatchet_sdk import ClientConfig, Context, Hatchet, InvalidDefinition
+from hatchet_sdk._client.config import prefix_of
 from hatchet_sdk._runner.definition import definition_of
-from hatchet_sdk._runner.registration import put_workflow_request
+from hatchet_sdk._runner.registration import description, put_workflow_request
 
 hatchet = Hatchet()
 
@@ -186,10 +191,56 @@ def test_only_workflow_instances_are_registered_and_each_name_once() -> None:
     with pytest.raises(TypeError, match="object is no workflow"):
         worker.register_workflow(object())
     worker.register_workflow(made())
-    with pytest.raises(InvalidDefinition, match='worker "w" has workflow "Made" already; "MADE" is the same name'):
+    with pytest.raises(InvalidDefinition, match='workflows "Made" and "MADE" are both registered as "MADE"'):
         worker.register_workflow(make_workflow(make_step(), name="MADE")())
     with pytest.raises(InvalidDefinition, match="no workflows"):
         hatchet.worker("idle").start()
+
+
+NAMES = st.text(st.sampled_from("ab:_AB"), min_size=1, max_size=4)
+
+
+def test_steps_that_a_worker_could_not_tell_apart_are_refused_naming_both() -> None:
+    worker = hatchet.worker("w")
+    worker.register_workflow(make_workflow(make_step(name="c"), name="a:b")())
+    with pytest.raises(InvalidDefinition) as refused:
+        worker.register_workflow(make_workflow(make_step(name="b:c"), name="a")())
+    assert str(refused.value).startswith(
+        'step "c" of workflow "a:b" and step "b:c" of workflow "a" are both "a:b:c" to a worker'
+    )
+    worker.register_workflow(make_workflow(make_step(name="b"), name="a")())  # the one that was refused left no trace
+
+
+@pytest.mark.parametrize(
+    ("names", "want"),
+    [
+        pytest.param(("x", "team_x"), 'workflows "x" and "team_x" are both registered as "team_x"', id="a prefix"),
+        pytest.param(("x", "TEAM_X"), None, id="a prefix has one case"),
+    ],
+)
+def test_names_under_a_namespace(monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], want: str | None) -> None:
+    monkeypatch.setenv("HATCHET_CLIENT_NAMESPACE", "Team")
+    worker = hatchet.worker("w")
+    worker.register_workflow(make_workflow(make_step(), name=names[0])())
+    second = make_workflow(make_step(), name=names[1])()
+    with pytest.raises(InvalidDefinition, match=want) if want else contextlib.nullcontext():
+        worker.register_workflow(second)
+
+
+@given(st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=4), st.sampled_from(["", "a", "a:b"]))
+def test_what_is_registered_together_has_names_of_its_own(workflows: list[tuple[str, str]], namespace: str) -> None:
+    config = ClientConfig(namespace=namespace)
+    worker = Hatchet(config=config).worker("w")
+    kept = []
+    for name, step in workflows:
+        with contextlib.suppress(InvalidDefinition):
+            worker.register_workflow(make_workflow(make_step(name=step), name=name)())
+            kept.append((name, step))
+    said = json.loads(
+        description("w", [each for each, _ in worker._workflows], max_runs=None, prefix=prefix_of(config, {}))
+    )
+    assert len(set(said["worker"]["actions"])) == len(kept)
+    assert len({workflow["opts"]["name"].lower() for workflow in said["workflows"]}) == len(kept)
 
 
 @pytest.mark.parametrize("decorator", ["workflow", "step", "on_failure_step"])
