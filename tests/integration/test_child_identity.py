@@ -275,8 +275,10 @@ async def test_a_spawn_that_differs_gets_the_child_and_everybody_can_see_it(
 
 async def test_on_conflict_lets_an_equal_spawn_pass(world: Instance, worker: ScriptedWorker) -> None:
     parent = await start_parent(world, worker)
-    name = await worker.spawn(parent, input={"a": 1}, key="a", on_conflict="fail")
-    assert await worker.spawn(parent, input={"a": 1}, key="a", on_conflict="fail") == name
+    name = await worker.spawn(parent, input={"a": 1, "b": {"c": 2, "d": 3}}, key="a", on_conflict="fail")
+    assert await worker.spawn(parent, input={"b": {"d": 3, "c": 2}, "a": 1}, key="a", on_conflict="fail") == name
+    assert world.metric("hatchet_operator_children_conflicted_total") == 0
+    assert (await world.run(name))["spec"]["inputJson"] == '{"a": 1, "b": {"c": 2, "d": 3}}'  # as it was sent first
 
 
 async def test_a_failed_child_is_executed_again_once_per_attempt_of_the_parent(
@@ -501,8 +503,10 @@ async def test_a_request_id_names_one_run(world: Instance, worker: ScriptedWorke
 async def test_a_request_id_with_another_input_gets_the_run_that_is_there_and_an_event(
     world: Instance, worker: ScriptedWorker
 ) -> None:
-    name = await worker.trigger("child", request_id="r", input={"a": 1})
-    assert await worker.trigger("child", request_id="r", input={"a": 2}) == name
+    name = await worker.trigger("child", request_id="r", input={"a": 1, "b": 1})
+    assert await worker.trigger("child", request_id="r", input={"b": 1, "a": 1}) == name
+    assert world.metric("hatchet_operator_children_conflicted_total") == 0
+    assert await worker.trigger("child", request_id="r", input={"a": 2, "b": 1}) == name
     assert 'request id "r" came before with another input' in await world.event(name, "SpawnInputDiffers")
 
 

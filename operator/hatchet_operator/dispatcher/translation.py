@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from hatchet_operator.decisions.inputs import input_text
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.decisions.results import error_told
 from hatchet_operator.durations import parse_duration
@@ -86,7 +87,7 @@ def _payload(attempt: Attempt, record: RunRecord) -> str:
         f"{_quoted(name)}:{state.output or '{}'}" for name, state in steps.items() if state.phase == "Succeeded"
     )
     errors = {name: error_told(state) or "" for name, state in steps.items() if state.phase in ("Failed", "Cancelled")}
-    given = run.spec.input_json if run.spec.input_json is not None else orjson.dumps(run.spec.input or {}).decode()
+    given = input_text(run.spec)
     cause = "parent" if run.spec.parent else "manual"
     return (
         f'{{"input":{given},"triggered_by":"{cause}","parents":{{{outputs}}},"user_data":{{}},"overrides":{{}},'

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.decisions.inputs import input_text, is_same_json
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.records import RunRecord, RunStore
 from hatchet_operator.engine.runs import Runs
@@ -134,7 +135,7 @@ class Spawning:
                     f'request id "{trigger.request_id}" leads to run {name}, which is another workflow\'s; '
                     "use another request id"
                 ) from None
-            if existing is not None and existing.spec.input_json != trigger.input_json:
+            if existing is not None and not is_same_json(input_text(existing.spec), trigger.input_json):
                 message = f'request id "{trigger.request_id}" came before with another input; this run is used as it is'
                 self._metrics.conflicted.inc()
                 self._events.warn(existing, Reason.SPAWN_INPUT_DIFFERS, message)
@@ -228,8 +229,9 @@ class Spawning:
                 "somebody else made it: delete it, or spawn under another key"
             )
         workflow = _object_of(trigger).name
-        if (existing.spec.workflow, existing.spec.input_json) != (workflow, trigger.input_json):
-            what = "workflow" if existing.spec.workflow != workflow else "input"
+        other_workflow = existing.spec.workflow != workflow
+        if other_workflow or not is_same_json(input_text(existing.spec), trigger.input_json):
+            what = "workflow" if other_workflow else "input"
             message = f"{_shown(identity)} was spawned before with another {what}; the existing run is used as it is"
             self._metrics.conflicted.inc()
             self._events.warn(existing, Reason.SPAWN_INPUT_DIFFERS, message)
