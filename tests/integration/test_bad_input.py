@@ -93,7 +93,7 @@ async def test_an_unknown_workflow_is_refused_at_once(world: Instance) -> None:
     [
         pytest.param([1], TypeError, 'run_workflow("Etl"): input is a list (expected a mapping)', id="a list"),
         pytest.param(
-            {"a": {"b": {1, 2}}}, TypeError, 'input["a"]["b"] is a set, which has no JSON form', id="not serializable"
+            {"a": {"b": 1j}}, TypeError, 'input["a"]["b"] is a complex, which has no JSON form', id="not serializable"
         ),
         pytest.param({"a": float("nan")}, ValueError, 'input["a"] is nan, which has no JSON form', id="NaN"),
         pytest.param({"a": "x" * 300_000}, ValueError, "more than the limit of 262144 bytes (256 KiB)", id="too large"),
@@ -445,6 +445,50 @@ async def test_two_names_that_become_one_object_name(world: Instance, worker: Sc
         "rename one of them"
     )
     assert (await world.workflow("daily-report"))["spec"]["name"] == "Daily Report"
+
+
+async def test_two_steps_that_a_worker_could_not_tell_apart(world: Instance, worker: ScriptedWorker) -> None:
+    answers = await asyncio.gather(
+        worker.put_workflow("a:b", [{"readable_id": "c"}]),
+        worker.put_workflow("a", [{"readable_id": "b:c"}]),
+        return_exceptions=True,
+    )
+    [words] = [
+        answer.details() or "" for answer in answers if isinstance(answer, grpc.aio.AioRpcError)
+    ]  # one of the two
+    for part in ('step "c" of workflow "a:b"', 'step "b:c" of workflow "a"', 'both the action "a:b:c"', "rename one"):
+        assert part in words
+    [kept] = (await world.api.list_all(WORKFLOWS, NAMESPACE))[0]
+    other = "a" if kept["metadata"]["name"] == "a-b" else "a:b"
+    step = {"a": "b:c", "a:b": "c"}
+    elsewhere = await world.scripted(pool="other")
+    await elsewhere.put_workflow(other, [{"readable_id": step[other]}])  # whose workers are others
+
+    # A person who brings them together is told, and the run waits instead of meeting the wrong code.
+    moved = "a-b" if other == "a:b" else "a"
+    await world.patch_workflow(moved, pool="main")
+
+    told = await world.condition(moved, "Valid", status="False", of=world.workflow)
+    assert 'both the action "a:b:c"' in told["message"]
+    await worker.start()
+    await world.create_run("r", moved)
+    assert worker.has_nothing_new
+    await world.patch_workflow(moved, pool="other")
+    await elsewhere.start()
+    assert (await elsewhere.next()).workflow_run_id == "r"
+
+
+async def test_a_step_that_a_connected_worker_has_of_another_workflow(world: Instance, worker: ScriptedWorker) -> None:
+    """Its newer code has the step no more; the worker of before would take it all the same."""
+    await worker.put_workflow("a", [{"readable_id": "b:c"}])
+    await worker.start()
+    newer = await world.scripted()
+    await newer.put_workflow("a", [{"readable_id": "b"}])
+    words = await refusal(newer.put_workflow("a:b", [{"readable_id": "c"}]))
+    assert 'step "b:c" of workflow "a"' in words
+    await worker.close()
+    world.fall_silent(worker)
+    await newer.put_workflow("a:b", [{"readable_id": "c"}])
 
 
 async def test_a_name_of_which_nothing_is_left(world: Instance, worker: ScriptedWorker) -> None:

@@ -1,12 +1,31 @@
-"""JSON text of what user code hands in: inputs, outputs, metadata. What JSON cannot say is refused by its path."""
+"""JSON text of what user code hands in: inputs, outputs, metadata. What JSON cannot say is refused by its path.
+
+One rule holds in mappings, dataclasses and pydantic models: a value becomes what pydantic writes for it by default.
+
+    datetime, date, time    ISO 8601, UTC as "Z"            Enum              its value
+    timedelta               ISO 8601, as in "PT1M30S"       set, frozenset    a list, in an order of its own
+    Decimal, UUID, Path     text                            bytes             their text, if they are UTF-8
+
+Keys of mappings may be any of these that are text or number; two that become one key are refused.
+"""
 
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, ClassVar, Protocol, TypeAlias, cast, runtime_checkable
+from uuid import UUID
+
+from hatchet_sdk._client.models import is_model, plain_model
 
 MAX_BYTES = 256 * 1024  # of one input or output; the operator's limit
+
+_ATOMS = frozenset({str, int, bool, float, type(None)})
 
 
 @runtime_checkable
@@ -35,22 +54,22 @@ def encode_object(value: object, *, what: str, expected: str = "a mapping") -> s
 
     Raises:
         TypeError: It is no object, or something in it has no JSON form.
-        ValueError: It contains NaN or an infinity, refers to itself, or is larger than 256 KiB.
+        ValueError: It contains NaN or an infinity, refers to itself, or is larger than 256 KiB; or two keys become one.
     """
-    try:
-        plain = _plain(value)
-    except TypeError:
-        plain = None
-    if not isinstance(plain, dict):
+    if not _may_be_object(value):
         raise TypeError(f"{what} is {_described(value)} (expected {expected})")
     try:
-        text = json.dumps(plain, allow_nan=False, default=_plain, ensure_ascii=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _refusal(plain, what) or type(error)(f"{what} has no JSON form: {error}") from None
-    try:
+        plain = _plain(value, what, ())
+        text = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
         size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise _refusal(plain, what) or error from None
+    except RecursionError:
+        raise ValueError(f"{what} is nested too deeply for JSON") from None
+    except _Refused as refused:
+        raise refused.error from None
+    except ValueError as error:  # NaN, or half of a surrogate pair
+        raise _refusal(plain, what) or ValueError(f"{what} has no JSON form: {error}") from None
+    if not isinstance(plain, dict):
+        raise TypeError(f"{what} is {_described(value)} (expected {expected})")
     if size > MAX_BYTES:
         raise ValueError(
             f"{what} is {size} bytes of JSON, more than the limit of {MAX_BYTES} bytes (256 KiB); "
@@ -59,59 +78,157 @@ def encode_object(value: object, *, what: str, expected: str = "a mapping") -> s
     return text
 
 
-def _plain(value: object) -> object:
-    """Turn what we accept beside json's own types into those."""
-    if isinstance(value, Mapping):
-        return value if isinstance(value, dict) else dict(value)
+class _Refused(Exception):
+    """Something has no JSON form; the error is for the caller."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+_Path: TypeAlias = "str | tuple[_Path, str | int | None]"
+"""What the whole is called, or where the container is, and the key or index in it; an item of a set has none."""
+
+
+def _at(path: _Path) -> str:
+    steps: list[str] = []
+    while not isinstance(path, str):
+        path, step = path
+        steps.append("{…}" if step is None else f"[{json.dumps(step)}]")
+    return path + "".join(reversed(steps))
+
+
+def _may_be_object(value: object) -> bool:
     if isinstance(value, type):
-        raise TypeError
-    if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return False
+    return isinstance(value, Mapping | SupportsModelDump) or dataclasses.is_dataclass(value)
+
+
+def _plain(value: object, path: _Path, inside: tuple[int, ...]) -> object:
+    """Turn what we accept beside json's own types into those; ``inside`` are the containers around it."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is not dict and kind is not list:  # which are most, and none of these
+        if isinstance(value, Enum):
+            return _plain(value.value, path, inside)
+        if isinstance(value, str | int | float):
+            return value
+        if (text := _text_of(value, path)) is not None:
+            return text
+    if id(value) in inside:
+        raise _Refused(ValueError(f"{_at(path)} refers to itself, which has no JSON form"))
+    inside = (*inside, id(value))
+    if kind is dict or isinstance(value, Mapping):
+        return _plain_mapping(cast("Mapping[Any, object]", value), path, inside)
+    if isinstance(value, list | tuple | deque):
+        return [
+            item if type(item) in _ATOMS else _plain(item, (path, index), inside) for index, item in enumerate(value)
+        ]
+    if isinstance(value, set | frozenset):
+        return in_order(_plain(item, (path, None), inside) for item in value)
+    if isinstance(value, type):
+        raise _Refused(TypeError(f"{_at(path)} is {_described(value)}, which has no JSON form"))
+    if is_model(value):
+        try:
+            return plain_model(value, _at(path), key_text=lambda key: key_text(key, path))
+        except (TypeError, ValueError) as error:
+            raise _Refused(error) from error
     if isinstance(value, SupportsModelDump):
-        return value.model_dump(mode="json")
-    raise TypeError
+        return _plain(value.model_dump(mode="json"), path, inside)
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return _plain_mapping(fields, path, inside)
+    raise _Refused(TypeError(f"{_at(path)} is {_described(value)}, which has no JSON form"))
 
 
-def _refusal(value: object, what: str) -> Exception | None:
-    """Find the first thing in ``value`` that has no JSON form."""
-    try:
-        _refuse_at(value, what, inside=())
-    except RecursionError:
-        return ValueError(f"{what} is nested too deeply for JSON")
-    except (TypeError, ValueError) as error:
-        return error
+def _plain_mapping(value: Mapping[Any, object], path: _Path, inside: tuple[int, ...]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, item in value.items():
+        text = key if type(key) is str else key_text(key, path)
+        if text in found:
+            raise _Refused(same_key(value, text, path))
+        found[text] = item if type(item) in _ATOMS else _plain(item, (path, text), inside)
+    return found
+
+
+def key_text(key: object, path: _Path) -> str:
+    """Return the text of a mapping's key, as JSON has no others."""
+    if isinstance(key, Enum):
+        return key_text(key.value, path)
+    if isinstance(key, str):
+        return str(key)
+    if isinstance(key, float):
+        if not math.isfinite(key):
+            raise _Refused(ValueError(f"a key of {_at(path)} is {key}, which has no JSON form"))
+        return float.__repr__(key)
+    if isinstance(key, int | None):
+        return json.dumps(key)
+    if not isinstance(key, bytes | bytearray) and (text := _text_of(key, path)) is not None:
+        return text
+    raise _Refused(TypeError(f"{_at(path)} has the key {key!r}, {_described(key)} (expected a str)"))
+
+
+def same_key(value: Mapping[Any, object], text: str, path: _Path) -> ValueError:
+    """Say which keys of a mapping are one in JSON."""
+    same = " and ".join(repr(key) for key in value if key_text(key, path) == text)
+    return ValueError(f"{_at(path)} has the keys {same}, which are one key in JSON: one of the values would be lost")
+
+
+def in_order(items: Iterable[object]) -> list[object]:
+    """List the items of a set so that equal sets are equal lists, in whichever process."""
+    return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
+
+
+def _text_of(value: object, path: _Path) -> str | None:
+    """Write one of the types that JSON knows as text only; None: it is none of them."""
+    if isinstance(value, datetime | time):
+        text = value.isoformat()
+        return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return _iso_duration(value)
+    if isinstance(value, Decimal | UUID | PurePath):
+        return str(value)
+    if isinstance(value, bytes | bytearray):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise _Refused(
+                ValueError(f"{_at(path)} is bytes that are no UTF-8 text (write base64.b64encode(…).decode() instead)")
+            ) from None
     return None
 
 
-def _refuse_at(value: object, path: str, *, inside: tuple[int, ...]) -> None:
-    """Raise for the first thing in ``value`` that has no JSON form."""
-    if value is None or isinstance(value, bool | int):
-        return
-    if isinstance(value, str):
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError(f"{path} contains half of a surrogate pair, which is no text")
-        return
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"{path} is {value}, which has no JSON form")
-        return
-    if id(value) in inside:
-        raise ValueError(f"{path} refers to itself, which has no JSON form")
-    inside = (*inside, id(value))
-    if isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _refuse_at(item, f"{path}[{index}]", inside=inside)
-        return
-    try:
-        plain = _plain(value)
-    except TypeError:
-        raise TypeError(f"{path} is {_described(value)}, which has no JSON form") from None
-    if isinstance(plain, dict):
-        for key, item in plain.items():
-            if not isinstance(key, str | int | float | bool | None):
-                raise TypeError(f"{path} has the key {key!r}, {_described(key)} (expected a str)")
-            _refuse_at(key, f"a key of {path}", inside=())
-            _refuse_at(item, f"{path}[{json.dumps(key)}]", inside=inside)
+def _iso_duration(value: timedelta) -> str:
+    sign = "-" if value < timedelta(0) else ""
+    value = abs(value)
+    years, days = divmod(value.days, 365)
+    minutes, seconds = divmod(value.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{value.microseconds:06}".rstrip("0") if value.microseconds else ""
+    clock = "".join(f"{number}{unit}" for number, unit in ((hours, "H"), (minutes, "M")) if number)
+    if seconds or fraction or not (clock or value.days):
+        clock += f"{seconds}{fraction}S"
+    calendar = "".join(f"{number}{unit}" for number, unit in ((years, "Y"), (days, "D")) if number)
+    return f"{sign}P{calendar}{'T' if clock else ''}{clock}"
+
+
+def _refusal(value: object, path: _Path) -> Exception | None:
+    """Find the first text or number in what is plain already that has no JSON form."""
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        return ValueError(f"{_at(path)} contains half of a surrogate pair, which is no text")
+    if isinstance(value, float) and not math.isfinite(value):
+        return ValueError(f"{_at(path)} is {value}, which has no JSON form")
+    if isinstance(value, list):
+        found = (_refusal(item, (path, index)) for index, item in enumerate(value))
+        return next((error for error in found if error), None)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if error := _refusal(key, f"a key of {_at(path)}") or _refusal(item, (path, key)):
+                return error
+    return None
 
 
 def _described(value: object) -> str:

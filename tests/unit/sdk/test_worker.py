@@ -208,7 +208,7 @@ def test_outputs(value: object, want: str, is_async: bool, working: Working, ope
         pytest.param([1], 'what step "s" returned is a list (expected a mapping, or None for no output)', id="a list"),
         pytest.param("text", "returned is a str (expected a mapping", id="a text"),
         pytest.param(
-            {"a": [{1}]}, 'what step "s" returned["a"][0] is a set, which has no JSON form', id="no JSON form"
+            {"a": [1j]}, 'what step "s" returned["a"][0] is a complex, which has no JSON form', id="no JSON form"
         ),
         pytest.param({"a": float("nan")}, 'returned["a"] is nan', id="not a number"),
         pytest.param({"a": "x" * 300_000}, "more than the limit of 262144 bytes", id="too large"),
