@@ -631,7 +631,7 @@ async def test_a_run_does_not_wait_for_ever(world: Instance, monkeypatch: pytest
     await world.create_run("r", "etl")
     status = await world.finished("r")
     assert (status["phase"], status["reason"]) == ("Failed", "WorkflowMissing")
-    assert status["message"].startswith('no worker registered workflow "etl" within 1s500ms; check spec.workflow')
+    assert status["message"].startswith('no worker registered workflow "etl" within 1.5s; check spec.workflow')
 
 
 async def test_an_operator_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
