@@ -35,7 +35,12 @@ class Hatchet:
         self._debug = debug
         self._config = config or ClientConfig()
         self._connected: Client | None = None
-        self.admin = Admin(self._client)
+        self._admin = Admin(self._client)
+
+    @property
+    def admin(self) -> Admin:
+        """Starts runs, and finds them by their ids."""
+        return self._admin
 
     @staticmethod
     def workflow(

@@ -21,7 +21,12 @@ class Admin:
 
     def __init__(self, client: "Callable[[], Client]") -> None:
         self._client = client
-        self.aio = AdminAio(client)
+        self._aio = AdminAio(client)
+
+    @property
+    def aio(self) -> "AdminAio":
+        """The same methods for async code."""
+        return self._aio
 
     def run_workflow(
         self, workflow_name: str, input: JsonObject, options: TriggerWorkflowOptions | None = None

@@ -22,8 +22,12 @@ class WorkflowRunRef:
             raise TypeError(f"the id of a run is {workflow_run_id!r} (expected a str, as ref.workflow_run_id is)")
         if not workflow_run_id:
             raise ValueError("the id of a run is empty")
-        self.workflow_run_id = workflow_run_id
+        self._workflow_run_id = workflow_run_id
         self._client = client
+
+    @property
+    def workflow_run_id(self) -> str:
+        return self._workflow_run_id
 
     def __str__(self) -> str:
         return self.workflow_run_id

@@ -47,7 +47,7 @@ class Worker:
             raise ValueError("the worker's name is empty")
         if max_runs is not None and max_runs < 1:
             raise ValueError(f'worker "{name}": max_runs is {max_runs} (expected 1 or more)')
-        self.name = name
+        self._name = name
         self._client = client
         self._config = config
         self._max_runs = max_runs
@@ -57,6 +57,10 @@ class Worker:
         self._stop_asked = False
         self._stop: Callable[[], None] | None = None
         self._serving: Future[None] | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     def register_workflow(self, workflow: object) -> None:
         """Add an instance of a class decorated with ``@hatchet.workflow()``; it is sent when the worker starts."""
@@ -126,7 +130,10 @@ class Worker:
         """Take nothing new, wait until what runs is finished; `async_start` returns then."""
         self.stop()
         if self._serving is not None:
-            await asyncio.wait([asyncio.wrap_future(self._serving)])  # not awaited itself: its errors are async_start's
+            ended = asyncio.wrap_future(self._serving)
+            await asyncio.wait([ended])
+            if not ended.cancelled():
+                ended.exception()  # seen, and none of ours: async_start raises it
 
     def stop(self) -> None:
         """Take nothing new, finish what runs, then let `start` return. From any thread or signal handler."""
@@ -135,8 +142,6 @@ class Worker:
             self._stop()
 
     def _serve(self, client: "Client", step_loop: asyncio.AbstractEventLoop) -> "Future[None]":
-        if self._serving is not None:
-            raise RuntimeError(f'worker "{self.name}" runs already')
         # In the I/O loop, and no task here: a step that cancels all tasks of its loop must not end the worker.
         self._serving = client.io.submit(self._hold_session(client, step_loop, contextvars.copy_context()))
         return self._serving
@@ -158,6 +163,8 @@ class Worker:
         self._stop_asked = False
 
     def _only_describes(self) -> bool:
+        if self._serving is not None:
+            raise RuntimeError(f'worker "{self.name}" runs already')
         if not self._workflows:
             raise InvalidDefinition(f'worker "{self.name}" has no workflows; call register_workflow() before start()')
         if not (file := os.environ.get(DESCRIPTIONS_FILE)):
