@@ -53,6 +53,7 @@ class Operator:
         self.probes_port: int | None = None
         self.elector: Elector | None = None
         self.term: Term | None = None
+        self._hands_over: str | None = None
 
     @property
     def engine(self) -> Engine | None:
@@ -121,7 +122,7 @@ class Operator:
                 finally:
                     await _cancel(keeping, stopping)
         finally:
-            await elector.release()
+            await elector.release(self._hands_over)
 
     async def _lead(self, over: asyncio.Event) -> None:
         self.term = Term(
@@ -132,10 +133,12 @@ class Operator:
             ready=self.ready,
             install_signal_handlers=self._install_signal_handlers,
             grace_seconds=_GRACE_SECONDS,
+            handed_over=self.elector.handed_over if self.elector is not None else None,
         )
         try:
             await self.term.run(over)
         finally:
+            self._hands_over = self.term.hands_over
             self.term = None
 
     def _is_leading(self) -> bool:

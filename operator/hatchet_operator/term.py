@@ -18,6 +18,7 @@ from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
 from hatchet_operator.dispatcher.services import GrpcServer
 from hatchet_operator.engine.engine import Engine, find_token_key
 from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.engine.rejoin import read_handed_over, write_handed_over
 from hatchet_operator.engine.tls import CertificateSource, find_certificate_source
 from hatchet_operator.errors import ApiError, ConfigurationError
 from hatchet_operator.handlers import KopfWatches, make_registry
@@ -38,6 +39,7 @@ class Term:
         ready: Set while workers are let in.
         install_signal_handlers: Called after each start of kopf, which puts its own in their place.
         grace_seconds: How long calls may take to end when the process is asked to.
+        handed_over: What the last leader gave to whom, in its words; None: it could not say.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Term:
         ready: asyncio.Event,
         install_signal_handlers: Callable[[], None],
         grace_seconds: float,
+        handed_over: str | None = None,
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
@@ -57,6 +60,9 @@ class Term:
         self._is_leading = is_leading
         self._install_signal_handlers = install_signal_handlers
         self._grace_seconds = grace_seconds
+        self._handed_over = handed_over
+        self.hands_over: str | None = None
+        """Once the term has ended in order: what it gave to whom."""
         self._server: GrpcServer | None = None
         self._service: LeaderEndpoint | None = None
         self._kopf_watches = KopfWatches()
@@ -109,7 +115,7 @@ class Term:
             self._settings.grpc_host, self._settings.grpc_port, certificate.pair if certificate else None
         )
         self.grpc_address = self._advertised(port)
-        engine.admit_workers(self.grpc_address)
+        engine.admit_workers(self.grpc_address, read_handed_over(self._handed_over))
         log.info("operator ready", extra={"grpc": self.grpc_address, "runs": len(engine.store)})
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_kopf_running(engine))
@@ -138,12 +144,14 @@ class Term:
 
     async def _end(self, serving: asyncio.Task[None]) -> None:
         """Stop giving out work at once, let answers under way reach their callers, then leave nothing behind."""
-        if not self._ready.is_set():
+        was_ready, asked_to = self._ready.is_set(), self._is_leading()  # else it was deposed
+        if not was_ready:
             await _cancel(serving)  # a start that goes on would let workers in
         self._ready.clear()
         if self.engine is not None:
+            if was_ready and asked_to:  # nothing is given out between this and the end of the streams
+                self.hands_over = write_handed_over(self.engine.registry.given_out())
             self.engine.registry.stop()  # streams never end by themselves
-        asked_to = self._is_leading()  # else it was deposed
         if self._server is not None:
             await self._server.stop(self._grace_seconds if asked_to else 0)
         await _cancel(serving)

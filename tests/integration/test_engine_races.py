@@ -23,6 +23,7 @@ from hatchet_operator.dispatcher.translation import registration_request
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.records import RunRecord
 from hatchet_operator.engine.registry import Held, RegistrationRequest
+from hatchet_operator.engine.rejoin import HandedOver, read_handed_over, write_handed_over
 from hatchet_operator.engine.spawning import ParentAttempt, Trigger
 from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker, WorkerStream
 from hatchet_operator.errors import InvalidRequest, NotPermitted, NotReady, Refused, UnknownObject
@@ -81,13 +82,15 @@ def requests_to(server: ApiServer, verb: str, path: str) -> int:
 
 
 @asynccontextmanager
-async def started(server: ApiServer, *, token_key: str = "k" * 64, **settings: Any) -> AsyncIterator[Engine]:
+async def started(
+    server: ApiServer, *, token_key: str = "k" * 64, handed_over: HandedOver | None = None, **settings: Any
+) -> AsyncIterator[Engine]:
     """Run an engine that has read everything and lets workers in."""
     async with Api(Endpoint(server=url_of(server)), may_write=always) as api:
         engine = Engine(api, Settings(**settings), token_key=token_key, is_leading=always)
         try:
             await engine.start()
-            engine.admit_workers("127.0.0.1:1")
+            engine.admit_workers("127.0.0.1:1", handed_over)
             yield engine
         finally:
             await engine.stop()
@@ -288,7 +291,7 @@ def family(size: int, *, phase: str = "Pending") -> list[Json]:
             id="a workflow changed",
         ),
         pytest.param(
-            "Pending", lambda engine, root: engine.runs.release_hold(somebody_is_missing=True), id="the hold ends"
+            "Pending", lambda engine, root: engine.runs.release_hold(losses_of=lambda record: {}), id="the hold ends"
         ),
         pytest.param("Succeeded", lambda engine, root: engine.runs.loaded(), id="all runs were read"),
     ],
@@ -589,8 +592,8 @@ async def test_what_a_pod_has_that_runs_on_is_held_longer(server: ApiServer, api
         other, stream = await connect_for_good(engine)
         await api.create(RUNS, NAMESPACE, make_run("new"))
         await engine.report(MAIN, await next_attempt(stream), Outcome.COMPLETED)
-        await until(lambda: engine.registry._rejoin is not None and engine.registry._rejoin.when() > loop_time() + 20)
         await asyncio.sleep(1)  # in which it would be taken for dead, if its pod did not run on
+        assert engine.registry.rejoin.is_waiting
         assert not other.out
         caller = Caller(namespace=NAMESPACE, pool=POOL, pod_name="hidden", pod_uid=hidden.pod_uid)
         held = Held(run="run", attempt_id=attempt, step="work", started_at=datetime.now(UTC))
@@ -627,6 +630,72 @@ async def test_a_pod_that_runs_on_and_never_comes_back_is_given_up(server: ApiSe
     async with started(server, rejoin_running=timedelta(seconds=1), **HIDDEN) as engine:
         _, stream = await connect_for_good(engine)
         assert await next_attempt(stream) != before
+
+
+NOWHERE = "gone.example:7070"
+
+
+async def test_a_pod_that_can_not_come_is_ended_before_its_step_goes_to_another(server: ApiServer, api: Api) -> None:
+    body = make_pod_of_a_pool("stranded", address=NOWHERE)
+    pod = await api.create(PODS, NAMESPACE, body)
+    async with started(server, running_after=timedelta()) as engine:
+        await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+        worker = await engine.registry.register(caller_of(pod), RegistrationRequest(name="w", actions=("etl:work",)))
+        _, stream = engine.registry.listen(caller_of(pod), worker.id, [])
+        await api.create(RUNS, NAMESPACE, make_run("run"))
+        before = await next_attempt(stream)
+        await until_phase(api, "run", "Running")
+    await runs_on(api, "stranded")
+    await api.patch(PODS, NAMESPACE, "stranded", {"metadata": {"finalizers": ["tests/kubelet"]}})
+    soon: Json = {"rejoin": timedelta(seconds=0.5), "waiting_told_after": timedelta(seconds=0.2)}
+    async with started(server, **soon) as engine:
+        other, stream = await connect(engine, "etl")
+
+        async def is_ending() -> bool:
+            return "deletionTimestamp" in (await api.get(PODS, NAMESPACE, "stranded"))["metadata"]
+
+        await eventually(is_ending, within_seconds=SECONDS)
+        assert not other.out, "its step runs twice"
+        message = (await api.get(RUNS, NAMESPACE, "run"))["status"]["message"]
+        assert message.startswith('waits up to 500ms for worker "stranded"')
+        await api.patch(PODS, NAMESPACE, "stranded", {"metadata": {"finalizers": None}})
+        after = await next_attempt(stream)
+        assert after != before
+        step = (await api.get(RUNS, NAMESPACE, "run"))["status"]["steps"]["work"]
+        assert (step["reason"], step.get("losses", 0)) == ("WorkerLost", 0)
+        assert f"the address that it was given, {NOWHERE}, leads to the operator no more" in step["error"]
+
+
+def make_pod_of_a_pool(name: str, *, address: str) -> Json:
+    env = [{"name": "HATCHET_CLIENT_HOST_PORT", "value": address}]
+    return {
+        "metadata": {"name": name, "labels": {labels.POOL: POOL, labels.MANAGED_BY: labels.MANAGER}},
+        "spec": {"containers": [{"name": "worker", "image": "etl:1", "env": env}]},
+    }
+
+
+async def test_what_the_last_leader_gave_to_nobody_goes_out_at_once(server: ApiServer, api: Api) -> None:
+    """It said so when it ended, so a worker that is missing holds up nothing but what it has."""
+    pods = [await create_pod(api, name, pool=POOL) for name in ("away", "here")]
+    request = RegistrationRequest(name="worker", actions=("etl:work",), slots=1)
+    async with started(server) as engine:
+        await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+        away, here = [await engine.registry.register(caller_of(pod), request) for pod in pods]
+        _, stream = engine.registry.listen(caller_of(pods[0]), away.id, [])
+        await api.create(RUNS, NAMESPACE, make_run("out"))
+        await next_attempt(stream)  # a moment ago: that is not written down
+        await api.create(RUNS, NAMESPACE, make_run("waits"))
+        await until(lambda: engine.runs.attempts.queue.waiting_for(NAMESPACE, POOL) == 1)
+        given = read_handed_over(write_handed_over(engine.registry.given_out()))
+    async with started(server, handed_over=given, rejoin=timedelta(minutes=1)) as engine:
+        _, stream = engine.registry.listen(caller_of(pods[1]), here.id, [])
+        attempt = await next_attempt(stream)
+        assert engine.runs.attempts[attempt].ref.name == "waits"
+        await engine.report(caller_of(pods[1]), attempt, Outcome.COMPLETED)
+        assert not here.out, "what the other one has runs twice"
+        await api.delete(PODS, NAMESPACE, "away", grace_seconds=0)
+        assert engine.runs.attempts[await next_attempt(stream)].ref.name == "out"
+        assert (await api.get(RUNS, NAMESPACE, "out"))["status"]["steps"]["work"]["losses"] == 1
 
 
 async def test_a_worker_that_does_not_come_back_holds_up_its_own_pool_only(server: ApiServer, api: Api) -> None:

@@ -23,6 +23,7 @@ from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import LEASES
 from hatchet_operator.cluster.ownership import Owner, owners_with
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused
+from hatchet_operator.resources import labels
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ class Elector:
         self._seen: _Seen | None = None
         self._lease: Json | None = None  # ours, as we wrote it last
         self._leads_until = float("-inf")
+        self.handed_over: str | None = None
+        """What the leader before us left in the Lease when it released it; None: it was not released by a leader."""
         self.last_look = clock()
         """When the last request ended, whatever came of it."""
         self.refused: str | None = None
@@ -138,12 +141,16 @@ class Elector:
             pause = max(begun_at + self._times.retry - self._clock(), 0)
         log.error("lease could not be renewed in time", extra={"lease": self._shown, "identity": self.identity})
 
-    async def release(self) -> None:
-        """Give the Lease up, so that a standby need not wait for its end. Best effort."""
+    async def release(self, handed_over: str | None = None) -> None:
+        """Give the Lease up, so that a standby need not wait for its end. Best effort.
+
+        Args:
+            handed_over: For whoever takes it next.
+        """
         if self._lease is None:
             return
         self._leads_until = float("-inf")
-        await self._tried(self._give_up, within=self._times.answer)
+        await self._tried(lambda: self._give_up(handed_over), within=self._times.answer)
 
     async def _tried(self, step: Callable[[], Any], *, within: float) -> bool | None:
         """Take one step; None: it is not known what came of it."""
@@ -163,6 +170,7 @@ class Elector:
         asked_at = self._clock()
         try:
             lease = await self._read()
+            left_behind = _annotations_of(lease).get(labels.HANDED_OVER)
             if lease is None:
                 lease = await self._api.create(LEASES, self._namespace, self._first_lease())
             elif self._may_take(lease):
@@ -171,7 +179,7 @@ class Elector:
                 return False
         except (AlreadyExists, Conflict):
             return False  # somebody was faster
-        self._lease, self._leads_until = lease, asked_at + self._times.renew_deadline
+        self._lease, self._leads_until, self.handed_over = lease, asked_at + self._times.renew_deadline, left_behind
         return True
 
     def _may_take(self, lease: Json) -> bool:
@@ -201,11 +209,13 @@ class Elector:
                 return True
         return False
 
-    async def _give_up(self) -> bool:
+    async def _give_up(self, handed_over: str | None) -> bool:
         lease = await self._read()  # what we know may be older than what we wrote
         if lease is None or not self._is_ours(lease):
             return False  # nobody's, or another's
         lease["spec"].update(holderIdentity="", leaseDurationSeconds=1, renewTime=_now())
+        if handed_over is not None:
+            lease["metadata"].setdefault("annotations", {})[labels.HANDED_OVER] = handed_over
         await self._replace(lease)
         return True
 
@@ -238,11 +248,17 @@ class Elector:
             "renewTime": now,
             "leaseTransitions": transitions,
         }
-        return {**lease, "spec": {**spec, **ours}}
+        metadata = {**lease["metadata"], "annotations": _annotations_of(lease)}
+        metadata["annotations"].pop(labels.HANDED_OVER, None)  # for us alone: what comes later it does not tell
+        return {**lease, "metadata": metadata, "spec": {**spec, **ours}}
 
     @property
     def _shown(self) -> str:
         return f"{self._namespace}/{self._name}"
+
+
+def _annotations_of(lease: Json | None) -> dict[str, str]:
+    return dict((lease or {}).get("metadata", {}).get("annotations") or {})
 
 
 def _now() -> str:

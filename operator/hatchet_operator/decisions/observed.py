@@ -95,6 +95,7 @@ class ObservedRun:
     """Everything that a plan may look at. ``live``, ``reports`` and ``waits`` are by step name.
 
     Nothing new is given out while its workflow is ``suspended``, or it is ``held_back``: it will be collected soon.
+    ``awaits`` says which worker may have its steps since before the start, if that is worth telling by now.
     """
 
     run: WorkflowRun
@@ -109,6 +110,7 @@ class ObservedRun:
     children: ChildCounts | None = None
     children_written_at: datetime | None = None
     waiting_told_at: datetime | None = None
+    awaits: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

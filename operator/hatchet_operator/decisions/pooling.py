@@ -3,10 +3,12 @@
 import hashlib
 import json
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from hatchet_operator.decisions.rejoining import Reach
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import owner_reference
 from hatchet_operator.resources.names import generate_name
@@ -20,6 +22,7 @@ _NUMBER = re.compile("[0-9]{1,6}")  # anybody may write the annotation
 _MOUNT = "/var/run/hatchet-operator"
 _VOLUME = "hatchet-operator-identity"
 _TOKEN_SECONDS = 3600
+ADDRESS_VARIABLE = "HATCHET_CLIENT_HOST_PORT"
 CA_KEY = "ca.crt"
 """In the pool's Secret: the authorities that its pods trust, as PEM."""
 
@@ -41,6 +44,10 @@ class OperatorAccess:
     tls: bool = False
     own_ca: bool = False
     token_key: str = ""
+
+    @property
+    def tls_strategy(self) -> str:
+        return "tls" if self.tls else "none"
 
     @property
     def server_name(self) -> str:
@@ -96,6 +103,37 @@ def why_ended(pod: Json) -> str | None:
     if disruption.get("status") == "True":
         return _with_details(disruption.get("reason") or "DisruptionTarget", disruption.get("message"))
     return None
+
+
+def address_of(pod: Json) -> str | None:
+    """Return the address of the operator that a Pod's worker was given; None: none, or nobody can read it here."""
+    return _value_of(pod, ADDRESS_VARIABLE)
+
+
+def reach_of(pod: Json, access: OperatorAccess, *, served: Collection[str], pool: WorkerPool | None) -> Reach:
+    """Say how the worker of a Pod finds this operator.
+
+    Args:
+        pod: The Pod.
+        access: How pods find the operator that are made now.
+        served: Other addresses that lead to it.
+        pool: Its pool; an address that stands in the template itself is its author's business.
+    """
+    address, strategy = address_of(pod), _value_of(pod, "HATCHET_CLIENT_TLS_STRATEGY")
+    if address is None or (pool is not None and _value_of({"spec": pool.spec.template.spec}, ADDRESS_VARIABLE)):
+        return Reach.SERVED
+    if strategy not in (None, access.tls_strategy):
+        return Reach.LOST
+    if address == access.grpc_address or address in served:
+        return Reach.SERVED
+    return Reach.TOLD if _value_of(pod, f"{ADDRESS_VARIABLE}_FILE") else Reach.LOST
+
+
+def _value_of(pod: Json, variable: str) -> str | None:
+    """Return the value of a variable of a Pod's worker; None: it has none that stands there."""
+    env = pod["spec"]["containers"][0].get("env")
+    entries = [each for each in env if isinstance(each, dict)] if isinstance(env, list) else []
+    return next((each.get("value") for each in entries if each.get("name") == variable), None)
 
 
 def lacks_token(pod: Json, *, pool: str) -> bool:
@@ -225,8 +263,8 @@ def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0) -> Js
         # The token is all that published clients tell of themselves, see `identity`. The kubelet expands variables that
         # stand above this one. UIDs and not names, since a name may have dots, and clients count those of the token.
         "HATCHET_CLIENT_TOKEN": {"value": "$(HATCHET_POOL_TOKEN)~$(HATCHET_POD_UID)"},
-        "HATCHET_CLIENT_HOST_PORT": {"value": access.grpc_address},
-        "HATCHET_CLIENT_TLS_STRATEGY": {"value": "tls" if access.tls else "none"},
+        ADDRESS_VARIABLE: {"value": access.grpc_address},
+        "HATCHET_CLIENT_TLS_STRATEGY": {"value": access.tls_strategy},
     }
     if access.token_audience is not None:  # for our SDK, and before the pool's token, which others use
         ours["HATCHET_CLIENT_TOKEN_FILE"] = {"value": f"{_MOUNT}/token"}

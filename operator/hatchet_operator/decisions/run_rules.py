@@ -170,6 +170,8 @@ def _why_it_waits(
     if steps.suspended:
         workflow = seen.run.spec.workflow
         return Reason.WORKFLOW_SUSPENDED, f'workflow "{workflow}" is suspended; it goes on without spec.suspended', None
+    if steps.awaits is not None:
+        return Reason.WAITING_FOR_WORKER, steps.awaits[:_LONGEST_MESSAGE], None
     if steps.trouble is None:
         return None, None, None
     old, told_at = seen.run.status, seen.waiting_told_at

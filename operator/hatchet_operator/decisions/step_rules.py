@@ -43,6 +43,7 @@ class StepsPlan:
         tell_to_stop: Steps whose live attempt timed out with retries left.
         recheck: When to look again if nothing happens; the earliest counts.
         trouble: What steps wait for, once that is worth telling.
+        awaits: The worker that may have steps since before the operator's start, once that is worth telling.
         suspended: Some would be given out if the workflow were not suspended.
     """
 
@@ -51,6 +52,7 @@ class StepsPlan:
     tell_to_stop: list[str] = field(default_factory=list)
     recheck: list[datetime] = field(default_factory=list)
     trouble: str | None = None
+    awaits: str | None = None
     suspended: bool = False
 
     def all_final(self, steps: tuple[StepDefinition, ...]) -> bool:
@@ -128,8 +130,8 @@ def believe_report(step: _Step, plan: StepsPlan) -> StepStatus | None:
             return _ended(step, old, Phase.FAILED, Reason.STEP_FAILED, error)
         case Outcome.LOST:
             return _after_loss(step, old, report)
-        case Outcome.UNKNOWN:
-            return _given_out_anew(old, None, None)
+        case Outcome.UNKNOWN:  # told, if there is something to tell, but counted against nobody
+            return _given_out_anew(old, Reason.WORKER_LOST if report.error else None, report.error)
 
 
 def watch_live_attempt(step: _Step, plan: StepsPlan) -> StepStatus | None:
@@ -201,6 +203,7 @@ def cancel_after_schedule_timeout(step: _Step, plan: StepsPlan) -> StepStatus | 
 def wait_for_slot(step: _Step, plan: StepsPlan) -> StepStatus:
     _want(step, plan)
     wait = step.seen.waits.get(step.definition.name)
+    plan.awaits = plan.awaits or step.seen.awaits
     if wait is None:  # it will be in the queue in a moment
         # and then there may be something to tell, with nobody else to look at it again
         plan.recheck.append(step.now + min(step.graph.schedule_timeout, step.seen.policy.waiting_told_after))

@@ -20,6 +20,7 @@ from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.pools import Pools
 from hatchet_operator.engine.records import Attempt, RunStore
 from hatchet_operator.engine.registry import Registry
+from hatchet_operator.engine.rejoin import HandedOver
 from hatchet_operator.engine.results import Results
 from hatchet_operator.engine.run_pods import RunPods
 from hatchet_operator.engine.runs import Runs
@@ -86,6 +87,7 @@ class Engine:
             clock=lambda: datetime.now(UTC),
             on_end=lambda record: self.run_pods.ended(record),
             trouble_of=self._trouble_of,
+            awaited_for=lambda record: self.registry.rejoin.told_of(record),
             told_to_stop=lambda worker, attempt_id, at: self.run_pods.told_to_stop(worker, attempt_id, at),
             on_demand=self._demand_changed,
         )
@@ -107,6 +109,7 @@ class Engine:
             workers_of=lambda pool: [w for w in self.registry.workers_of_pool(pool) if w.run_uid is None],
             drain=lambda worker: self.registry.drain_worker(worker),
             queued=lambda pool: self.runs.attempts.queue.waiting_for(pool.namespace, pool.name),
+            awaited=lambda pool: self.registry.rejoin.told_of_pool(pool),
             trouble_changed=self._pool_trouble_changed,
         )
         self.registry = Registry(
@@ -120,6 +123,8 @@ class Engine:
             on_change=self.pools.changed,
             on_death=lambda worker: self.run_pods.worker_died(worker),
             may_command=is_leading,
+            reach_of=self.pools.reach_of,
+            end_pod=self.pools.end_pod,
         )
         self.run_pods = RunPods(
             api,
@@ -190,8 +195,13 @@ class Engine:
             except ApiError as error:
                 log.warning("workflows and pools not compared", extra={"error": str(error)})
 
-    def admit_workers(self, grpc_address: str) -> None:
-        """The gRPC server listens: make pods, and wait for what known workers hold."""
+    def admit_workers(self, grpc_address: str, handed_over: HandedOver | None = None) -> None:
+        """The gRPC server listens: make pods, and wait for what known workers hold.
+
+        Args:
+            grpc_address: Where.
+            handed_over: What the last leader gave to whom; None: it could not say.
+        """
         secure = self.settings.tls is not Tls.NONE
         self.pools.admit(
             OperatorAccess(
@@ -203,7 +213,7 @@ class Engine:
             )
         )
         self.run_pods.start()
-        self.registry.begin_rejoin()
+        self.registry.begin_rejoin(handed_over)
 
     async def resync(self) -> None:
         """Compare what is known of Workflows and WorkerPools with what is there.

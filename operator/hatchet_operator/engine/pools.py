@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from weakref import WeakValueDictionary
@@ -26,6 +27,7 @@ from hatchet_operator.decisions.pooling import (
     lifetime_of,
     make_pod,
     number_of,
+    reach_of,
     template_hash,
     template_problem,
     token_secret_name,
@@ -33,6 +35,7 @@ from hatchet_operator.decisions.pooling import (
     why_ended,
     without_generated_name,
 )
+from hatchet_operator.decisions.rejoining import Reach
 from hatchet_operator.decisions.run_pods import has_ended
 from hatchet_operator.decisions.scaling import Demand, PodView, PoolPlan, plan_pool
 from hatchet_operator.engine.records import Tombstones
@@ -53,6 +56,8 @@ _TRY_AGAIN = timedelta(seconds=30)
 """After refusals, at the latest: a quota or a right may be given meanwhile, of which nobody tells us."""
 
 _GATHER_SECONDS = 0.05
+_LAST_SECONDS = 2
+"""For a pod that can tell nobody what comes of its work."""
 _NAMESPACE_TERMINATING = "NamespaceTerminating"
 
 
@@ -68,6 +73,7 @@ class Pools:
         workers_of: Callable[[ObjectRef], list[Worker]],
         drain: Callable[[Worker], None],
         queued: Callable[[ObjectRef], int],
+        awaited: Callable[[ObjectRef], str | None],
         trouble_changed: Callable[[ObjectRef], None],
     ) -> None:
         self._api = api
@@ -77,6 +83,7 @@ class Pools:
         self._workers_of = workers_of
         self._drain = drain
         self._queued = queued
+        self._awaited = awaited
         self._trouble_changed = trouble_changed
         self._rechecks: dict[ObjectRef, asyncio.TimerHandle] = {}
         self._pools: dict[ObjectRef, WorkerPool] = {}
@@ -92,6 +99,8 @@ class Pools:
         self._secrets: dict[ObjectRef, tuple[str, Json]] = {}  # what was written, by pool
         self._troubles: dict[ObjectRef, str] = {}
         self._access = OperatorAccess(grpc_address="")
+        self.also_served: frozenset[str] = frozenset()
+        """Addresses beside the one that pods are given now: of earlier settings, while pods have them."""
         self.ca_pem: str | None = None
         self.active = False
 
@@ -147,6 +156,12 @@ class Pools:
         """Return the hash of what a pool's pods are made from now; None: there is no such pool, or none is made yet."""
         pool = self._pools.get(ref)
         return template_hash(pool, self._access) if pool and self.active else None
+
+    def reach_of(self, pod: Json) -> Reach:
+        """Say how the worker of a pod finds this operator."""
+        metadata = pod["metadata"]
+        pool = self._pools.get(ObjectRef(metadata["namespace"], metadata.get("labels", {}).get(labels.POOL, "")))
+        return reach_of(pod, self._access, served=self.also_served, pool=pool)
 
     def slots_of(self, ref: ObjectRef) -> int | None:
         pool = self._pools.get(ref)
@@ -405,10 +420,32 @@ class Pools:
                 pod["metadata"].setdefault("deletionTimestamp", datetime.now(UTC).isoformat())
         log.info("pod deleted", extra={"pool": pool.name, "pod": name})
 
+    def end_pod(self, ref: ObjectRef, pod: Json, why: str) -> None:
+        """End a pod that can't tell what it has, so that nothing of it is done twice while it runs."""
+        if (pool := self._pools.get(ref)) is not None:
+            self._events.warn(pool, Reason.POD_ENDED, f"pod {pod['metadata']['name']} was ended: {why}")
+        task = asyncio.get_running_loop().create_task(self._end_pod(pod))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end_pod(self, pod: Json) -> None:
+        metadata = pod["metadata"]
+        with suppress(NotFound, Conflict):  # it is gone already, or another has its name
+            await self._api.until_answered(
+                self._api.delete,
+                PODS,
+                metadata["namespace"],
+                metadata["name"],
+                uid=metadata["uid"],
+                grace_seconds=_LAST_SECONDS,
+            )
+
     async def _write_status(self, ref: ObjectRef, plan: PoolPlan, refusal: Refusal | None) -> None:
         conflicts = 0
         while (pool := self._pools.get(ref)) is not None:
-            status = pool_status(pool, plan, refusal, datetime.now(UTC))
+            awaited = self._awaited(ref)  # no lack of workers: what may be with one must not go to another meanwhile
+            told = plan if awaited is None else replace(plan, message=f"{plan.message}; {awaited}")
+            status = pool_status(pool, told, refusal, datetime.now(UTC))
             if status == pool.status:
                 return
             body: Json = {

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.decisions.deaths import Life, look_at_container
 from hatchet_operator.decisions.observed import Outcome, Report, current_attempt_id
 from hatchet_operator.decisions.pooling import why_ended, worker_status
+from hatchet_operator.decisions.rejoining import Patience, Reach
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
 from hatchet_operator.engine.registrations import (
@@ -29,6 +29,7 @@ from hatchet_operator.engine.registrations import (
     read_leases,
     read_registration,
 )
+from hatchet_operator.engine.rejoin import HandedOver, Rejoin
 from hatchet_operator.engine.results import Results
 from hatchet_operator.engine.runs import Runs
 from hatchet_operator.engine.workers import (
@@ -91,6 +92,8 @@ class Registry:
         on_change: Callable[[ObjectRef], None],
         on_death: Callable[[Worker], None],
         may_command: Callable[[], bool],
+        reach_of: Callable[[Json], Reach],
+        end_pod: Callable[[ObjectRef, Json, str], None],
     ) -> None:
         self._api = api
         self._store = store
@@ -106,8 +109,17 @@ class Registry:
         self._by_pod: dict[str, set[Worker]] = {}
         self._pods: dict[str, Json] = {}
         self._listening = False  # workers can be heard
-        self._rejoin: asyncio.TimerHandle | None = None
-        self._somebody_is_missing = False  # since the start, and not known to be dead
+        self.rejoin = Rejoin(
+            runs=runs,
+            patience=Patience(usual=settings.rejoin, running=settings.rejoin_running),
+            tell_after=settings.waiting_told_after,
+            workers=lambda: list(self._workers.values()),
+            find_pod=self.find_pod,
+            runs_on=_runs_on,
+            reach_of=reach_of,
+            end_pod=end_pod,
+            on_change=on_change,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     def workers_of_pool(self, pool: ObjectRef) -> list[Worker]:
@@ -282,7 +294,7 @@ class Registry:
         worker.reported = True
         if not worker.draining:
             self._runs.attempts.queue.connect(worker)
-        self._release_hold(after=worker)
+        self.rejoin.changed(worker)
         self._on_change(worker.pool)
         return worker, stream
 
@@ -395,19 +407,12 @@ class Registry:
             worker.last_seen = now  # we were stopped or starved, and its heartbeats wait to be read
         limit = self._settings.worker_silent.total_seconds()
         silent_for = now - worker.last_seen
-        patience = max(limit, self._settings.rejoin_running.total_seconds()) if self._is_hidden(worker) else limit
-        if silent_for >= patience:
-            self._somebody_is_missing |= not worker.reported
+        if self.rejoin.waits_for(worker):
+            self._check_silence_in(limit, worker)
+        elif silent_for >= limit:
             self._bury(worker, f"it was silent for {silent_for:.0f} seconds")
         else:
-            self._check_silence_in(min(patience - silent_for, limit), worker)
-
-    def _is_hidden(self, worker: Worker) -> bool:
-        """Whether a worker that has not come back since the start is alive all the same, as far as its Pod says.
-
-        For up to a minute after an outage of the API server, nodes may lead workers to where an earlier leader was.
-        """
-        return not worker.reported and _runs_on(worker, self._pods.get(worker.pod_uid or ""))
+            self._check_silence_in(limit - silent_for, worker)
 
     def _bury(self, worker: Worker, why: str) -> None:
         """Declare a worker dead: what it had is given out anew, once that is written down."""
@@ -424,7 +429,7 @@ class Registry:
         now = datetime.now(UTC)
         for attempt in lost:
             self._runs.report(attempt.id, Report(attempt_id=attempt.id, outcome=Outcome.LOST, at=now, error=why))
-        self._release_hold(after=worker)
+        self.rejoin.changed(worker, why_dead=None if worker.reported else why)
         self._on_change(worker.pool)
         self._on_death(worker)
 
@@ -447,7 +452,7 @@ class Registry:
         elif what is None and (phase := pod.get("status", {}).get("phase")) in ("Failed", "Succeeded"):
             what = f"its Pod ended as {phase}"
         if what is not None:
-            why = why_ended(pod)
+            why = self.rejoin.why_ended(worker) or why_ended(pod)
             self._bury(worker, f"{what}: {why}" if why else what)
 
     def _may_be_replaced(self, worker: Worker, pod: Json) -> None:
@@ -474,83 +479,24 @@ class Registry:
 
     # --- After a start
 
-    def begin_rejoin(self) -> None:
+    def begin_rejoin(self, handed_over: HandedOver | None = None) -> None:
         """Runs and Pods are known: wait until each known worker has said what it holds, is dead, or time is up."""
         self._listening = True
         for worker in self._workers.values():
             self._seen(worker)  # its silence begins now: reading everything may have taken long
-        loop = asyncio.get_running_loop()
-        self._rejoin = loop.call_later(self._settings.rejoin.total_seconds(), self._end_rejoin)
-        self._release_hold()
+        self.rejoin.begin(handed_over)
 
-    def _release_hold(self, after: Worker | None = None) -> None:
-        """Give out what waited, but for what workers may have that did not say so yet.
-
-        A worker that hangs holds up its own pool and no other. All runs are looked at, so that is done when the last of
-        a pool has spoken.
-
-        Args:
-            after: Who has just spoken, or died; None: everybody may have.
-        """
-        if self._rejoin is None:
-            return
-        absent = [worker for worker in self._workers.values() if not worker.reported]
-        if after is not None and after.run_uid is None and any(worker.pool == after.pool for worker in absent):
-            return
-        if self._runs.holding:
-            mute = [worker for worker in self._workers.values() if worker.is_mute]
-            self._runs.release_hold(somebody_is_missing=self._somebody_is_missing, but=self._held_for(absent, mute))
-        if not absent and not self._runs.holding:
-            self._rejoin.cancel()
-            self._rejoin = None
-
-    def _held_for(self, absent: list[Worker], mute: list[Worker]) -> Callable[[RunRecord], bool]:
-        """Tell which runs may have steps with workers that have not said so.
-
-        Args:
-            absent: They will say what they hold, and may have anything of their pool.
-            mute: They never do: they may have what is written down to be with them. Outside of Pods names are not
-                unique, so such a worker can't be taken to have it.
-        """
-        names = {(worker.namespace, worker.shown_name) for worker in (*absent, *mute)}
-        runs = {worker.run_uid for worker in absent if worker.run_uid is not None}
-        pools: defaultdict[str, set[ObjectRef]] = defaultdict(set)
-        for worker in absent:
-            if worker.run_uid is None:
-                pools[worker.namespace].add(worker.pool)
-
-        def is_held(record: RunRecord) -> bool:
-            namespace = record.ref.namespace
-            return (
-                record.uid in runs
-                or any(self._runs.may_have(pool, record) for pool in pools.get(namespace, ()))
-                or any((namespace, name) in names for name in _unclaimed_by(record))
-            )
-
-        return is_held
-
-    def _end_rejoin(self) -> None:
-        """Go on without those that did not come back, but for what only workers may have that run on."""
-        missing = [worker for worker in self._workers.values() if not worker.reported]
-        hidden = [worker for worker in missing if self._is_hidden(worker)]
-        if missing:
-            log.warning(
-                "workers did not come back",
-                extra={
-                    "workers": [worker.shown_name for worker in missing],
-                    "waited_for": [worker.shown_name for worker in hidden],
-                },
-            )
-        self._runs.release_hold(somebody_is_missing=True, but=self._held_for(hidden, []))
-        self._rejoin = None
-        if self._runs.holding:
-            left = self._settings.rejoin_running - self._settings.rejoin
-            loop = asyncio.get_running_loop()
-            self._rejoin = loop.call_later(max(left.total_seconds(), 0.0), self._give_up)
-
-    def _give_up(self) -> None:
-        self._rejoin = None
-        self._runs.release_hold(somebody_is_missing=True)
+    def given_out(self) -> HandedOver | None:
+        """Say who has what, for the next leader; None: that is not known, since a worker did not say it yet."""
+        if self._runs.holding or self.rejoin.is_waiting:
+            return None
+        given: dict[str, dict[str, tuple[str, ...]]] = {}
+        for record in self._store:
+            for step, attempt in record.attempts.items():
+                if attempt.worker is not None:
+                    of_worker = given.setdefault(attempt.worker.id, {})
+                    of_worker[record.uid] = (*of_worker.get(record.uid, ()), step)
+        return given
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -560,8 +506,7 @@ class Registry:
     def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
-        if self._rejoin is not None:
-            self._rejoin.cancel()
+        self.rejoin.stop()
         for worker in self._workers.values():
             if worker.silence is not None:
                 worker.silence.cancel()
@@ -587,15 +532,6 @@ def _runs_on(worker: Worker, pod: Json | None) -> bool:
         return False
     began: str | None = (((worker_status(pod) or {}).get("state") or {}).get("running") or {}).get("startedAt")
     return began is not None and datetime.fromisoformat(began) <= worker.registration.registered_at
-
-
-def _unclaimed_by(record: RunRecord) -> list[str]:
-    """Return the workers that have steps, as was written down, and did not say so."""
-    return [
-        state.worker
-        for name, state in record.run.status.steps.items()
-        if state.worker is not None and state.phase == "Running" and name not in record.attempts
-    ]
 
 
 def _is_assumed(record: RunRecord, step: str) -> bool:

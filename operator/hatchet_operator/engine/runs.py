@@ -11,7 +11,7 @@ answer or a crash leads back to the same decision from what is really there.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -32,6 +32,7 @@ from hatchet_operator.decisions.observed import (
     WantedAttempt,
     current_attempt_id,
 )
+from hatchet_operator.decisions.rejoining import WaitingRun, waiting_run
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.engine.attempts import Attempts, Clock
 from hatchet_operator.engine.metrics import Metrics
@@ -49,6 +50,9 @@ from hatchet_operator.resources.run import RunStatus, WorkflowRun
 from hatchet_operator.settings import Settings
 
 log = logging.getLogger(__name__)
+
+LossesOf = Callable[[RunRecord], Mapping[str, tuple[Outcome, str | None]]]
+"""Of a run, by step: how attempts ended whose workers will not say so, and why."""
 
 _AT_ONCE = 200  # reconciled in one go: some 10 ms
 
@@ -68,6 +72,7 @@ class Runs:
         clock: The time of day.
         on_end: Called with a run that is final, or gone.
         trouble_of: Says why nobody takes an attempt that waits, as far as that is known.
+        awaited_for: Says which worker a run from before the start waits for, once that is worth a write.
         told_to_stop: As of `Attempts`.
         on_demand: As of `AttemptQueue`.
     """
@@ -84,6 +89,7 @@ class Runs:
         clock: Clock,
         on_end: Callable[[RunRecord], None],
         trouble_of: Callable[[Attempt], str | None],
+        awaited_for: Callable[[RunRecord], str | None],
         told_to_stop: Callable[[Worker, str, datetime], None],
         on_demand: OnDemand,
     ) -> None:
@@ -115,6 +121,7 @@ class Runs:
             told_to_stop=told_to_stop,
             on_demand=on_demand,
         )
+        self._awaited_for = awaited_for
         self.loading = True  # until all runs were read once
         self.holding = True  # after a start, until workers said what they hold
         self.stopped = False  # nothing is decided or written any more
@@ -271,6 +278,7 @@ class Runs:
             children=tally.counts() if tally else None,
             children_written_at=record.children_written_at,
             waiting_told_at=record.waiting_told_at,
+            awaits=self._awaited_for(record) if self.holding and record.may_be_out else None,
         )
 
     def _wait_of(self, attempt: Attempt) -> Wait:
@@ -296,7 +304,7 @@ class Runs:
         for attempt in [attempt for attempt in record.attempts.values() if attempt.id not in wanted_ids]:
             self.attempts.take_back(record, attempt)
         if record.may_be_out and self.holding:
-            return  # a worker may have them; it says so when it listens
+            return  # a worker may have them; it says so when it listens, and if it takes long, whoever looks is told
         for want in wanted:
             if want.step.name not in record.attempts:
                 self.attempts.queue.add(self.make_attempt(record, want.step.name, want.id, now), now)
@@ -322,13 +330,16 @@ class Runs:
         self.attempts.leave_queue(record)  # and into the other one, with the next decision
         self.attempts.queue.on_demand(record.ref.namespace, graph.pool, None)  # there is less of it
 
-    def release_hold(
-        self, *, somebody_is_missing: bool, but: Callable[[RunRecord], bool] = lambda record: False
-    ) -> None:
+    def waiting_run(self, record: RunRecord) -> WaitingRun:
+        """Tell what may be out of a run from before the start."""
+        graph, claimed = self._graph(record), record.attempts.keys()
+        return waiting_run(record.run, graph, claimed=claimed, now=self._clock())
+
+    def release_hold(self, *, losses_of: LossesOf, but: Callable[[RunRecord], bool] = lambda record: False) -> None:
         """Give out what waited for workers to say what they hold.
 
         Args:
-            somebody_is_missing: A worker that was known said nothing, and may have steps that nobody claims.
+            losses_of: Says which steps of a run nobody will end.
             but: Runs that go on waiting.
         """
         waiting = [record for record in self._store if record.may_be_out]
@@ -336,21 +347,26 @@ class Runs:
         self.holding = len(held) < len(waiting)
         for record in held:
             record.may_be_out = False
-            if somebody_is_missing:
-                self._give_out_anew_what_is_unclaimed(record)
+            if not record.is_final:
+                self._give_out_anew(record, losses_of(record))
         self.reconcile_all(held)
 
-    def _give_out_anew_what_is_unclaimed(self, record: RunRecord) -> None:
-        """Have what was written down as running, and nobody has, go out under another id; that costs a write.
+    def _give_out_anew(self, record: RunRecord, losses: Mapping[str, tuple[Outcome, str | None]]) -> None:
+        """Have steps that nobody will end told as lost, and go out under another id; that costs a write.
 
-        What was given out a moment before the old operator's end is not written down. It goes out under the id that
-        it had: as long as somebody else has it, nobody but that worker may speak of it.
+        What was given out a moment before the old operator's end is not written down, and mostly nobody knows to whom.
+        It goes out under the id that it had: as long as somebody else has it, nobody but that worker may speak of it.
         """
-        for step, state in record.run.status.steps.items():
-            if state.phase is Phase.RUNNING and step not in record.attempts:
+        for step, (outcome, why) in losses.items():
+            state = record.run.status.steps.get(step)
+            if step not in record.attempts and (state is None or not state.phase.is_final):
                 identity = current_attempt_id(record.run, step)
-                unknown = Report(attempt_id=identity, outcome=Outcome.UNKNOWN, at=self._clock())
-                record.reports.setdefault(step, unknown)
+                report = Report(attempt_id=identity, outcome=outcome, at=self._clock(), error=why)
+                record.reports.setdefault(step, report)
+
+    def reconcile_held(self) -> None:
+        """Have the runs looked at that wait for workers to say what they hold: there is something to tell."""
+        self.reconcile_all([record for record in self._store if record.may_be_out])
 
     def reconcile_all(self, records: list[RunRecord]) -> None:
         """Reconcile many runs: some at once, the rest between other work, so that no stream waits for all of them."""

@@ -19,5 +19,8 @@ MANAGER = "hatchet-operator"
 POD_NUMBER = f"{GROUP}/pod-number"
 """Annotation of a Pod: how many there were before it, of its run, or of its pool in a row that ended at once."""
 
+HANDED_OVER = f"{GROUP}/handed-over"
+"""Annotation of the Lease that a leader released: what it had given to which worker, as JSON text, for the next one."""
+
 REGISTRATION = f"{GROUP}/registration"
 """Annotation of a worker's Pod: the registration, as JSON text, so that a new operator knows its workers."""

@@ -284,6 +284,20 @@ async def test_a_standby_takes_over_at_once_after_a_release() -> None:
 
 
 @virtual
+async def test_what_a_leader_leaves_behind_is_for_the_next_one_and_no_other() -> None:
+    server = LeaseServer()
+    first, second, third = (make_elector(server, name)[0] for name in "abc")
+    await first.acquire()
+    assert first.handed_over is None
+    await first.release("what was given")
+    await second.acquire()
+    assert second.handed_over == "what was given"
+    with background(third.acquire()) as acquiring:  # the second one dies: it can't say what it gave
+        await acquiring
+    assert third.handed_over is None
+
+
+@virtual
 async def test_only_the_holder_releases() -> None:
     server = LeaseServer()
     deposed, _ = make_elector(server, "a")
