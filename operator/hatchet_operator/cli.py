@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.completion import (  # type: ignore[attr-defined]  # there, and not in its __all__
+    completion_init,
+    get_completion_script,
+)
 
 from hatchet_operator.durations import format_duration, parse_duration
 from hatchet_operator.settings import Row, settings_table
+
+_COMPLETING = "_HATCHET_OPERATOR_COMPLETE"
 
 app = typer.Typer(
     name="hatchet-operator",
@@ -22,7 +28,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+if _COMPLETING in os.environ:
+    completion_init()
 
 
 class OutputFormat(StrEnum):
@@ -65,10 +74,37 @@ def main(
 
 @app.command()
 def dev(
-    worker: Annotated[Path, typer.Argument(help="Python file that starts a worker.", show_default=False)],
+    worker: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Python file that starts a worker.", show_default="none")
+    ] = None,
+    module: Annotated[
+        str | None, typer.Option("-m", metavar="MODULE", help="Instead of FILE: a module, as python -m takes it.")
+    ] = None,
     run: Annotated[str | None, typer.Option(help="Run this workflow once, print its result, and exit.")] = None,
-    input_text: Annotated[str, typer.Option("--input", help="Input of the run, a JSON object.")] = "{}",
-    workers: Annotated[int, typer.Option(min=1, max=100, help="Processes that run the file.")] = 1,
+    input_text: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="JSON|@FILE|-",
+            help="Input of that run, a JSON object: its text, a file with it, or - for stdin.",
+            show_default="{}",
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0, max=100, help="Processes that run the program; 0: none, you start it yourself, say in a debugger."
+        ),
+    ] = 1,
+    debug: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="The worker waits at this port for the debugger of an editor (needs debugpy); steps have no timeouts.",
+        ),
+    ] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port for workers and Python clients; 0: a free one.")
     ] = 0,
@@ -76,22 +112,30 @@ def dev(
         Path | None, typer.Option(help="Write the kubeconfig here.", show_default="a temporary file", dir_okay=False)
     ] = None,
     output: Annotated[
-        OutputFormat, typer.Option(help="json: nothing but the result on stdout, and errors.")
+        OutputFormat, typer.Option(help="json: nothing but the result on stdout, or the error, as JSON.")
     ] = OutputFormat.TEXT,
 ) -> None:
-    """Run a file of workflows without a cluster.
+    """Run a program with workflows without a cluster.
 
     Operator, API server and workers run on this machine and end with this command.
 
     Without --run it stays up, reloads the worker when its code changes, and says how to start runs.
+
+    Without FILE and -m it has no worker, and says how to start one in another terminal.
+
+    The program runs in the folder that you are in, as "python FILE" or "python -m MODULE" would; for
+    a package with relative imports, take -m and its parent folder. breakpoint() in a step opens a
+    prompt in this terminal, and no timeout counts meanwhile.
     """
     from hatchet_operator.dev.command import DevOptions, run_dev
 
     options = DevOptions(
         worker=worker,
+        module=module,
         run=run,
         input_text=input_text,
         workers=workers,
+        debug_port=debug,
         port=port,
         kubeconfig=kubeconfig,
         output=output.value,
@@ -225,3 +269,25 @@ def crds() -> None:
     from hatchet_operator.resources.crds import load_crds, render_crd
 
     sys.stdout.write("---\n".join(render_crd(crd) for crd in load_crds()))
+
+
+class Shell(StrEnum):
+    """Whose words ``completion`` writes."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+@app.command()
+def completion(shell: Annotated[Shell, typer.Argument(help="The shell.", show_default=False)]) -> None:
+    """Print a script that lets a shell complete this command.
+
+    bash: source <(hatchet-operator completion bash)
+
+    zsh: source <(hatchet-operator completion zsh), after compinit
+
+    fish: hatchet-operator completion fish | source
+    """
+    script = get_completion_script(prog_name="hatchet-operator", complete_var=_COMPLETING, shell=shell.value)
+    sys.stdout.write(script.replace(" --no-files", "") + "\n")  # files are what is often wanted

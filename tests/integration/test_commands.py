@@ -35,7 +35,7 @@ async def test_a_run_on_a_cluster_of_processes(server: EmbeddedApi | RealApi, tm
             running("hatchet_operator", "run", *options, "--grpc-port", "0", "--log-format", "json") as operator,
             running("hatchet_operator.localnode", *options, "--state-dir", tmp_path / "node") as node,
         ):
-            await api.create(POOLS, "default", make_pool(FANOUT, replicas=1))
+            await api.create(POOLS, "default", make_pool([sys.executable, str(FANOUT)], replicas=1))
             # Waits for its workflow, which the pool's worker has yet to register.
             run = await api.create(RUNS, "default", make_run("parent", "{}"))
 

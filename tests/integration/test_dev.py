@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import textwrap
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +71,19 @@ class Ended:
     stderr: str
 
 
-def running_dev(*arguments: str | Path) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
-    return running("hatchet_operator", "dev", *arguments)
+def running_dev(
+    *arguments: str | Path, directory: Path | None = None, environment: Mapping[str, str] | None = None
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    return running("hatchet_operator", "dev", *arguments, directory=directory, environment=environment)
 
 
-async def dev(*arguments: str | Path) -> Ended:
-    async with running_dev(*arguments) as process, asyncio.timeout(ENDS_WITHIN_SECONDS):
+async def dev(
+    *arguments: str | Path, directory: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Ended:
+    async with (
+        running_dev(*arguments, directory=directory, environment=environment) as process,
+        asyncio.timeout(ENDS_WITHIN_SECONDS),
+    ):
         stdout, stderr = await process.communicate()
         assert process.returncode is not None
         return Ended(process.returncode, stdout.decode(), stderr.decode())
@@ -98,6 +106,32 @@ async def read_until(process: asyncio.subprocess.Process, wanted: str) -> str:
     return seen
 
 
+def write_package(folder: Path) -> None:
+    (folder / "pkg").mkdir()
+    (folder / "pkg" / "__init__.py").touch()
+    (folder / "pkg" / "helpers.py").write_text("helped = True")
+    write(
+        folder / "pkg" / "worker.py",
+        """
+        import os
+        from hatchet_sdk import Context, Hatchet
+        from .helpers import helped
+
+        hatchet = Hatchet()
+
+        @hatchet.workflow()
+        class Echo:
+            @hatchet.step()
+            def echo(self, context: Context):
+                return {"helped": helped, "in": os.getcwd(), "name": __name__}
+
+        worker = hatchet.worker("echo")
+        worker.register_workflow(Echo())
+        worker.start()
+        """,
+    )
+
+
 class Family:
     """A process with all its descendants, as they are now."""
 
@@ -116,7 +150,7 @@ class TestRun:
         assert ended.exit_code == 0, ended.stderr
         want = [{"process": {"status": f"success {n}"}} for n in range(10)]
         assert json.loads(ended.stdout) == {"spawn": {"results": want}}
-        tree = ended.stderr.splitlines()
+        tree = [line for line in ended.stderr.splitlines() if not line.startswith("… ")]  # said on a slow machine
         assert re.fullmatch(r"✔ Parent  parent-\w+  \S+", tree[0])
         assert [re.sub(r"  \S+s$", "", line) for line in tree[1:]] == [
             f"{'└' if n == 9 else '├'}── ✔ Child  child{n}" for n in range(10)
@@ -160,8 +194,61 @@ class TestRun:
         assert json.loads(ended.stdout)["echo"] == {
             "input": {"n": 12345678901234567890, "é": None},
             "setting": "mine",
-            "in": str(tmp_path),
+            "in": str(Path.cwd()),
         }
+
+    async def test_a_package_runs_in_its_parent_folder(self, tmp_path: Path) -> None:
+        write_package(tmp_path)
+        ended = await dev("-m", "pkg.worker", "--run", "Echo", directory=tmp_path)
+        assert ended.exit_code == 0, ended.stderr
+        want = {"helped": True, "in": str(tmp_path), "name": "__main__"}
+        assert json.loads(ended.stdout)["echo"] == want
+
+    async def test_a_file_of_a_package_is_told_how_to_run(self, tmp_path: Path) -> None:
+        write_package(tmp_path)
+        ended = await dev("pkg/worker.py", "--run", "Echo", directory=tmp_path)
+        assert "ImportError: attempted relative import" in ended.stderr
+        hint = f"in a package, run it as a module: cd {tmp_path} && hatchet-operator dev -m pkg.worker"
+        assert ended.stderr.splitlines()[-1].endswith(hint)
+
+    async def test_pythonpath_means_what_it_meant(self, tmp_path: Path) -> None:
+        write_package(tmp_path)
+        program = (tmp_path / "pkg" / "worker.py").read_text().replace("from .helpers", "from pkg.helpers")
+        (tmp_path / "apps").mkdir()
+        (tmp_path / "apps" / "worker.py").write_text(program)
+        ended = await dev("apps/worker.py", "--run", "Echo", directory=tmp_path, environment={"PYTHONPATH": "."})
+        assert json.loads(ended.stdout)["echo"]["in"] == str(tmp_path), ended.stderr
+
+    async def test_a_proxy_for_the_web_is_not_asked(self) -> None:
+        names = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+        proxies = dict.fromkeys(names, "http://127.0.0.1:9")
+        ended = await dev(FANOUT, "--run", "Child", "--input", '{"a": "b"}', environment=proxies)
+        assert ended.exit_code == 0, ended.stderr
+
+    @pytest.mark.parametrize(("given", "stdin"), [("@in.json", b""), ("-", b'{"a": "x"}')])
+    async def test_input_comes_from_a_file_or_stdin(self, given: str, stdin: bytes, tmp_path: Path) -> None:
+        (tmp_path / "in.json").write_text('{"a": "x"}')
+        arguments = ("hatchet_operator", "dev", str(FANOUT), "--run", "Child", "--input", given)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *arguments),
+            cwd=tmp_path,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        stdout, _ = await asyncio.wait_for(process.communicate(stdin), ENDS_WITHIN_SECONDS)
+        assert json.loads(stdout) == {"process": {"status": "success x"}}
+
+    async def test_what_is_waited_for_is_named(self, tmp_path: Path) -> None:
+        idle = write(tmp_path / "worker.py", "print('loading a model'); import time; time.sleep(600)")
+        async with running_dev(idle, "--run", "Any") as process:
+            seen = await read_until(process, "it wrote last: loading a model")
+            assert "… " in seen
+            assert f"{idle} runs, but has not registered yet; does it call worker.start()?" in seen
+
+    async def test_why_a_run_waits_is_named(self) -> None:
+        async with running_dev("--run", "Child", "--output", "text") as process:
+            seen = await read_until(process, 'waiting for a worker that registers "Child"')
+            assert "… waiting for a worker" in seen
 
     @pytest.mark.parametrize("output", ["text", "json"])
     async def test_a_failure_shows_the_step_the_way_and_the_traceback(self, output: str, tmp_path: Path) -> None:
@@ -315,6 +402,38 @@ class TestStayingUp:
             assert "success 9" in stdout.decode()
             assert "✔ Parent" in await read_until(process, "✔ Parent  parent-")
 
+    @pytest.mark.parametrize("arguments", [pytest.param((), id="no file"), pytest.param(("0",), id="--workers 0")])
+    async def test_a_worker_from_another_terminal_is_all_it_needs(
+        self, arguments: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        worker = write(tmp_path / "mine.py", FAILING)
+        options: tuple[str | Path, ...] = (worker, "--workers", *arguments) if arguments else ()
+        async with running_dev(*options, directory=tmp_path) as process:
+            usage = await read_until(process, "Ctrl-C ends everything")
+            assert "Start a run" not in usage
+            source, python = [line.strip() for line in usage.splitlines() if line.startswith("    ")][-2:]
+            assert python == f"python {worker if arguments else 'worker.py'}"
+            script = f"{source}\nexec {sys.executable} {worker}"
+            mine = await asyncio.create_subprocess_exec("bash", "-ec", script, stderr=asyncio.subprocess.DEVNULL)
+            try:
+                seen = await read_until(process, "Ctrl-C ends everything")
+                assert "✔ registered: " in seen
+                assert '.admin.run_workflow("Parent", {})' in seen, "the first that was registered"
+                if "registered: Child, Parent" not in seen:
+                    await read_until(process, "registered: Child, Parent")
+            finally:
+                mine.terminate()
+                await asyncio.wait_for(mine.wait(), ENDS_WITHIN_SECONDS)
+
+    async def test_a_reader_who_leaves_ends_it_and_nothing_is_left(self, tmp_path: Path) -> None:
+        script = (
+            f"{sys.executable} -m hatchet_operator dev {FANOUT} --run Parent 2>&1 | head -2; exit ${{PIPESTATUS[0]}}"
+        )
+        bash = await asyncio.create_subprocess_exec("bash", "-c", script, stdout=asyncio.subprocess.PIPE)
+        stdout, _ = await asyncio.wait_for(bash.communicate(), ENDS_WITHIN_SECONDS)
+        assert len(stdout.splitlines()) == 2
+        assert list((tmp_path / "state").iterdir()) == []
+
     async def test_kubectl_works_against_it(self, tmp_path: Path) -> None:
         try:
             kubectl = find_binaries() / "kubectl"
@@ -367,6 +486,31 @@ def test_bad_input_is_refused(text: str, want: str) -> None:
         check_input(text)
     assert want in caught.value.message
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "want"),
+    [
+        pytest.param((FANOUT, "--input", "{}"), "--input is for --run, which is not given", id="input of no run"),
+        pytest.param((FANOUT, "-m", "pkg", "--run", "X"), "not both", id="a file and a module"),
+        pytest.param(("-m", "no_such_pkg.worker"), 'there is no module "no_such_pkg" in', id="no module"),
+        pytest.param(("-m", "pkg/worker.py"), "is no name of a module", id="a path for a module"),
+        pytest.param(("pkg.worker",), "a module is run with -m pkg.worker", id="a module for a path"),
+        pytest.param((FANOUT, "--run", "X", "--input", "@no.json"), "--input @no.json: cannot be read", id="no input"),
+        pytest.param(("--debug", "5678"), "--debug waits in the one worker", id="a debugger without a worker"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(arguments: tuple[str | Path, ...], want: str, tmp_path: Path) -> None:
+    ended = await dev(*arguments, directory=tmp_path)
+    assert ended.exit_code in (1, 2)
+    assert want in ended.stderr.splitlines()[-1]
+
+
+async def test_help_has_a_short_name() -> None:
+    ended = await dev("-h")
+    assert ended.exit_code == 0
+    for said in ("-m MODULE", "--debug PORT", "The program runs in the folder that you are in"):
+        assert said in ended.stdout
 
 
 async def test_a_foreign_kubeconfig_is_not_overwritten(tmp_path: Path) -> None:

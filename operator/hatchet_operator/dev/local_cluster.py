@@ -9,7 +9,8 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from hatchet_operator.apiserver.access import make_loopback_certificate, write_kubeconfig
@@ -32,6 +33,11 @@ class LocalCluster:
     view: View
     operator: Operator
 
+    def let_run_longer(self, by: timedelta) -> None:
+        """Move the deadlines of all attempts that are out."""
+        if self.operator.engine is not None:
+            self.operator.engine.runs.attempts.let_run_longer(by)
+
 
 @asynccontextmanager
 async def local_cluster(
@@ -42,6 +48,7 @@ async def local_cluster(
     environment: dict[str, str],
     on_output: OutputHandler,
     install_signal_handlers: Callable[[], None],
+    worker_silent: timedelta | None = None,
 ) -> AsyncIterator[LocalCluster]:
     """Start everything; end everything when the block is left.
 
@@ -52,6 +59,7 @@ async def local_cluster(
         environment: What pods inherit.
         on_output: Called with each line that a pod writes.
         install_signal_handlers: Called when kopf has put its own in their place.
+        worker_silent: A worker without heartbeat for this long is dead; None: as in a cluster.
     """
     # Pods are commands of this machine's user: only who holds the token may make some.
     token = secrets.token_urlsafe(32)
@@ -67,7 +75,10 @@ async def local_cluster(
             server=url, token=token, ssl_context=ssl.create_default_context(cadata=certificate.ca_pem.decode())
         )
         api = await stack.enter_async_context(Api(endpoint, user_agent="hatchet-operator-dev", may_write=always))
-        operator = Operator(Settings(grpc_port=grpc_port), endpoint, install_signal_handlers=install_signal_handlers)
+        settings = Settings(grpc_port=grpc_port)
+        if worker_silent is not None:
+            settings = replace(settings, worker_silent=worker_silent)
+        operator = Operator(settings, endpoint, install_signal_handlers=install_signal_handlers)
         _run_beside(stack, operator.run)
         node = LocalNode(
             api, state_directory=directory, inherited=environment, stop_seconds=_STOP_SECONDS, on_output=on_output

@@ -4,7 +4,7 @@ import asyncio
 import difflib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,8 +15,7 @@ from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
 from hatchet_operator.dev.drawing import draw_failure, draw_tree, title
 from hatchet_operator.dev.errors import DevError
-from hatchet_operator.dev.local_cluster import LocalCluster
-from hatchet_operator.dev.output import WorkerOutput
+from hatchet_operator.dev.local import Local
 from hatchet_operator.dev.screen import Screen
 from hatchet_operator.dev.tree import FailedStep, Failure, RunNode, find_failure, result
 from hatchet_operator.dev.view import View, WorkerPod
@@ -27,20 +26,18 @@ from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.workflow import Workflow
 from hatchet_operator.terminal import one_line
 
-_HINT_SECONDS = 10.0
+_HINT_SECONDS = 3.0
 _JSON_WIDTH = 88
 
 
-async def run_once(
-    cluster: LocalCluster, workflow_name: str, input_text: str, *, worker: str, output: WorkerOutput, screen: Screen
-) -> None:
+async def run_once(local: Local, workflow_name: str, input_text: str) -> None:
     """Run a workflow to its end and print what its steps returned.
 
     Raises:
         DevError: The worker failed before it registered, there is no such workflow, or the run did not succeed.
     """
-    screen.show_status(f"starting {worker}")
-    workflow = await _wait_for_workflow(cluster, workflow_name, worker=worker, output=output, screen=screen)
+    cluster, screen, output = local.cluster, local.screen, local.output
+    workflow = await _wait_for_workflow(local, workflow_name)
     output.let_through()
     try:
         run = await cluster.api.create(RUNS, NAMESPACE, make_run(workflow.metadata.name, input_text))
@@ -48,11 +45,22 @@ async def run_once(
         raise DevError(str(error), exit_code=2) from error
     root_uid: str = run["metadata"]["uid"]
     screen.show(lambda: _draw(cluster.view, root_uid))
-    root = await _wait_for_end(cluster.view, root_uid, run["metadata"]["name"])
+    try:
+        root = await _wait_for_end(cluster.view, root_uid, run["metadata"]["name"], screen)
+    except asyncio.CancelledError:
+        screen.show(Text)
+        screen.print(_draw(cluster.view, root_uid))  # how far it came
+        raise
     screen.show(Text)
     output.hold_back()
     screen.print(draw_tree(root, now=datetime.now(UTC)))
     _finish(root, screen)
+
+
+def unfinished_runs(view: View) -> list[str]:
+    """Name the runs that have not ended, roots first."""
+    runs = [run for run in view.runs.values() if not run.status.phase.is_final]
+    return [run.metadata.name for run in sorted(runs, key=lambda run: run.spec.parent is not None)]
 
 
 def make_run(workflow: str, input_text: str) -> Json:
@@ -65,10 +73,12 @@ def make_run(workflow: str, input_text: str) -> Json:
     }
 
 
-async def _wait_for_workflow(
-    cluster: LocalCluster, name: str, *, worker: str, output: WorkerOutput, screen: Screen
-) -> Workflow:
-    view = cluster.view
+async def _wait_for_workflow(local: Local, name: str) -> Workflow:
+    view, screen = local.cluster.view, local.screen
+    if not local.workers:
+        screen.show_status("waiting for the operator")
+        await local.say_how_to_start_a_worker()
+    screen.show_status(says_what_it_waits_for(local))
     hint_at = asyncio.get_running_loop().time() + _HINT_SECONDS
     while True:
         pods = list(view.pods.values())
@@ -76,21 +86,45 @@ async def _wait_for_workflow(
             if found := _find(name, view.registered_workflows()):
                 return found
             # Another watch may show them a moment later.
-            listed, _ = await cluster.api.list_all(WORKFLOWS, NAMESPACE)
+            listed, _ = await local.cluster.api.list_all(WORKFLOWS, NAMESPACE)
             workflows = [Workflow.model_validate(item) for item in listed]
             if found := _find(name, workflows):
                 return found
-            raise _unknown_workflow(name, worker, sorted(workflow.exact_name for workflow in workflows))
+            raise _unknown_workflow(name, local.shown, sorted(workflow.exact_name for workflow in workflows))
+        if not local.workers and (found := _find(name, view.registered_workflows())):
+            return found
         if failed := next((pod for pod in pods if pod.trouble), None):
-            raise worker_failed(failed, worker, output)
+            raise worker_failed(failed, local)
         await view.change(within_seconds=1)
         if asyncio.get_running_loop().time() > hint_at:
-            screen.show_status(f"{worker} runs, but has not registered yet; does it call worker.start()?")
+            hint_at = float("inf")
+            screen.show_status(
+                says_what_it_waits_for(local, name, last_lines=[local.output.of(pod.name) for pod in pods])
+            )
 
 
-def worker_failed(pod: WorkerPod, worker: str, output: WorkerOutput) -> DevError:
+def says_what_it_waits_for(local: Local, workflow: str | None = None, *, last_lines: Sequence[str] = ()) -> str:
+    """Say it of the time before a worker has registered.
+
+    Args:
+        local: What runs.
+        workflow: What is wanted of the worker, if it is late.
+        last_lines: What workers have written, if they are late.
+    """
+    if local.waits_for_debugger is not None:
+        return f"{local.shown} waits for a debugger at 127.0.0.1:{local.waits_for_debugger}"
+    if not local.workers:
+        return f'waiting for a worker that registers "{workflow}"' if workflow else "waiting for a worker"
+    if workflow is None:
+        return f"starting {local.shown}"
+    last = next((one_line(text.splitlines()[-1]) for text in last_lines if text), None)
+    said = f"; it wrote last: {last}" if last else ""
+    return f"{local.shown} runs, but has not registered yet; does it call worker.start()?{said}"
+
+
+def worker_failed(pod: WorkerPod, local: Local) -> DevError:
     """Return the error for a worker that ended, or could not start, before it registered."""
-    details = output.of(pod.name)
+    worker, details = local.shown, local.output.of(pod.name)
     if pod.last_exit_code is None:
         return DevError(f"{worker} could not be started: {pod.trouble}", details=details)
     if pod.last_exit_code == 0:
@@ -101,7 +135,9 @@ def worker_failed(pod: WorkerPod, worker: str, output: WorkerOutput) -> DevError
             details=details,
         )
     how = f"exit code {pod.last_exit_code}"
-    return DevError(f"{worker} failed before it was registered ({how})", details=details)
+    as_module = local.program.as_module if local.program is not None else None
+    hint = f"; in a package, run it as a module: {as_module}" if as_module and "relative import" in details else ""
+    return DevError(f"{worker} failed before it was registered ({how}){hint}", details=details)
 
 
 def _find(name: str, workflows: Iterable[Workflow]) -> Workflow | None:
@@ -119,7 +155,7 @@ def _unknown_workflow(name: str, worker: str, known: list[str]) -> DevError:
     return DevError(f'{worker} has no workflow "{name}" (it registers: {", ".join(known)}){guess}', exit_code=2)
 
 
-async def _wait_for_end(view: View, root_uid: str, name: str) -> RunNode:
+async def _wait_for_end(view: View, root_uid: str, name: str, screen: Screen) -> RunNode:
     has_been_seen = False
     while True:
         root = view.runs.get(root_uid)
@@ -130,7 +166,15 @@ async def _wait_for_end(view: View, root_uid: str, name: str) -> RunNode:
         if root is None and has_been_seen:
             raise DevError(f"run {name} was deleted before it ended")
         has_been_seen = root is not None
+        screen.wait_for(_what_it_waits_for(view, name))
         await view.change()
+
+
+def _what_it_waits_for(view: View, name: str) -> str:
+    for run in view.runs.values():
+        if not run.status.phase.is_final and run.status.message:
+            return one_line(f"run {run.metadata.name} waits: {run.status.message}")
+    return f"run {name} goes on"
 
 
 def _draw(view: View, root_uid: str) -> RenderableType:

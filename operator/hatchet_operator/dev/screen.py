@@ -1,8 +1,11 @@
 """What is on the terminal (stderr): lines that stay, and below them one thing that lives."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -12,33 +15,60 @@ from rich.text import Text
 _FRAMES_PER_SECOND = 10
 _REST_TO_WORK = 20
 _WIDTH_OF_FILES = 240  # a pipe has no width; nothing is cut there
+_SAID_AFTER_SECONDS = 3.0  # what takes longer is named, where nothing lives to show it
+_SAID_QUIETLY_AFTER_SECONDS = 30.0
+_LOOK_SECONDS = 0.25
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read this has gone: as if the terminal had been closed."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        signal.raise_signal(signal.SIGHUP)
 
 
 class Screen:
     """Draws on a terminal; where there is none, only the lines that stay are written.
 
     Args:
-        quiet: Write nothing at all; the result on stdout and the error are not this one's.
+        quiet: Write nothing at all, but for what is waited for long; the result on stdout and the error are not this
+            one's.
     """
 
     def __init__(self, *, quiet: bool) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = _Console(stderr=True, quiet=quiet, highlight=False)
         if not self.console.is_terminal:
             self.console.width = _WIDTH_OF_FILES
         self._is_live = self.console.is_terminal and not quiet
         self._draw: Callable[[], RenderableType] = Text
+        self._live: Live | None = None
+        self._held: list[RenderableType] | None = None  # what is to be written when the terminal is back
+        self._waits_for: str | None = None
 
     def show(self, draw: Callable[[], RenderableType]) -> None:
         """Let this be the thing that lives; it is drawn again ten times a second."""
         self._draw = draw
+        self._waits_for = None
+        self._draw_now()
 
     def show_status(self, words: str) -> None:
         """Let a spinner with these words be the thing that lives."""
         spinner = Spinner("dots", Text(words, "dim"), style="cyan")
         self._draw = lambda: spinner
+        self._waits_for = words
+        self._draw_now()
+
+    def wait_for(self, words: str | None) -> None:
+        """Name what is waited for, beside what lives; None: nothing is."""
+        self._waits_for = words
 
     def print(self, *lines: RenderableType) -> None:
         """Write something that stays."""
+        if self._held is not None:
+            self._held += lines
+            return
         for line in lines:
             if isinstance(line, Text) and line.no_wrap:
                 self.console.print(line, no_wrap=True, overflow=line.overflow)
@@ -53,27 +83,64 @@ class Screen:
             console.print(drawing, soft_wrap=True)
         return capture.get()
 
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Leave the terminal to somebody else while the block runs; what is printed meanwhile comes after it."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.update(Text(), refresh=True)
+            live.stop()
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            if live is not None:
+                live.start()
+                self._live = live
+            self.print(*held)
+
     @asynccontextmanager
     async def live(self) -> AsyncIterator[None]:
         """Draw the thing that lives while the block runs, and take it away at its end."""
-        if not self._is_live:
-            yield
-            return
         # No thread of rich's: it would read objects that the event loop is changing.
-        with Live(console=self.console, auto_refresh=False, transient=True) as live:
-            drawing = asyncio.create_task(self._keep_drawing(live))
-            try:
-                yield
-            finally:
-                drawing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await drawing
+        live = Live(console=self.console, auto_refresh=False, transient=True) if self._is_live else None
+        if live is not None:
+            live.start()
+            self._live = live
+        keeping = asyncio.create_task(self._keep_drawing() if live is not None else self._keep_saying())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+            if live is not None:
                 live.update(Text(), refresh=True)
+                live.stop()
+                self._live = None
 
-    async def _keep_drawing(self, live: Live) -> None:
+    def _draw_now(self) -> None:
+        if self._live is not None:
+            self._live.update(self._draw(), refresh=True)
+
+    async def _keep_drawing(self) -> None:
         now = asyncio.get_running_loop().time
         while True:
             started_at = now()
-            live.update(self._draw(), refresh=True)
+            self._draw_now()
             # The operator lives in this loop too: a tree of thousands is drawn less often.
             await asyncio.sleep(max(1 / _FRAMES_PER_SECOND, _REST_TO_WORK * (now() - started_at)))
+
+    async def _keep_saying(self) -> None:
+        """Name what takes long, once each."""
+        now = asyncio.get_running_loop().time
+        patience = _SAID_QUIETLY_AFTER_SECONDS if self.console.quiet else _SAID_AFTER_SECONDS
+        waits_for, since, said = self._waits_for, now(), set[str]()
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self._waits_for != waits_for:
+                waits_for, since = self._waits_for, now()
+            elif waits_for is not None and waits_for not in said and now() - since >= patience:
+                said.add(waits_for)
+                _Console(stderr=True, highlight=False).print(Text(f"… {waits_for}"), soft_wrap=True)

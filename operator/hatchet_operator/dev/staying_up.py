@@ -1,7 +1,6 @@
 """Without ``--run``: workers stay up and are replaced when their code changes; runs come from elsewhere."""
 
 import asyncio
-import base64
 import shlex
 from pathlib import Path
 
@@ -9,60 +8,67 @@ import watchfiles
 import yaml
 from rich.text import Text
 
-from hatchet_operator.cluster.kinds import PODS, SECRETS
+from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.dev.drawing import draw_failure, draw_run
+from hatchet_operator.dev.local import Local
 from hatchet_operator.dev.local_cluster import LocalCluster
-from hatchet_operator.dev.one_run import make_run
-from hatchet_operator.dev.output import WorkerOutput
+from hatchet_operator.dev.one_run import make_run, says_what_it_waits_for
+from hatchet_operator.dev.program import Program
 from hatchet_operator.dev.screen import Screen
 from hatchet_operator.dev.tree import find_failure
-from hatchet_operator.dev.view import View, WorkerPod
-from hatchet_operator.dev.worker_pool import NAMESPACE, POOL_NAME
+from hatchet_operator.dev.view import WorkerPod
+from hatchet_operator.dev.worker_pool import NAMESPACE
 from hatchet_operator.errors import NotFound
 from hatchet_operator.resources.reasons import Phase
+from hatchet_operator.terminal import one_line
+
+_ENDS_EVERYTHING = "Ctrl-C ends everything."
+_HINT_SECONDS = 3.0
 
 
-async def stay_up(
-    cluster: LocalCluster,
-    *,
-    worker: Path,
-    shown: str,
-    directory: Path,
-    kubeconfig: Path,
-    screen: Screen,
-    output: WorkerOutput,
-) -> None:
+async def stay_up(local: Local) -> None:
     """Run until cancelled."""
-    screen.show_status(f"starting {shown}")
+    screen = local.screen
+    screen.show_status(says_what_it_waits_for(local))
     async with asyncio.TaskGroup() as group:
-        group.create_task(_reload_on_change(cluster, worker, shown, screen))
-        reporter = _Reporter(cluster.view, shown, screen, output)
+        if local.program is not None and local.workers:
+            group.create_task(_reload_on_change(local.cluster, local.program, screen))
+        reporter = _Reporter(local)
+        if not local.workers:
+            await local.say_how_to_start_a_worker()
+            screen.print(Text(f"  {_ENDS_EVERYTHING}", "dim"), "")
         await reporter.until_ready()
         screen.show(Text)
         reporter.report_now()
-        await _print_usage(cluster, shown=shown, directory=directory, kubeconfig=kubeconfig, screen=screen)
+        await _print_usage(local)
         await reporter.report()
 
 
 class _Reporter:
     """Says once what has happened to each worker and each run without a parent."""
 
-    def __init__(self, view: View, shown: str, screen: Screen, output: WorkerOutput) -> None:
-        self._view = view
-        self._shown = shown
-        self._screen = screen
-        self._output = output
+    def __init__(self, local: Local) -> None:
+        self._local = local
+        self._view = local.cluster.view
+        self._shown = local.shown
+        self._screen = local.screen
+        self._output = local.output
         self._said: set[tuple[str, ...]] = set()
         self._failing: set[str] = set()
 
     async def until_ready(self) -> None:
         """Return when the first worker has registered; meanwhile, say why it has not."""
+        hint_at = asyncio.get_running_loop().time() + _HINT_SECONDS
         while not (self._has_worker() and self._view.names()):  # two watches, of which either may be ahead
             self._report_workers()
-            await self._view.change()
+            await self._view.change(within_seconds=1)
+            if asyncio.get_running_loop().time() > hint_at and not self._failing:
+                hint_at = float("inf")
+                wrote = [self._output.of(pod.name) for pod in self._view.pods.values()]
+                self._screen.show_status(says_what_it_waits_for(self._local, "a workflow", last_lines=wrote))
 
     def _has_worker(self) -> bool:
-        return any(pod.is_registered for pod in self._view.pods.values())
+        return not self._local.workers or any(pod.is_registered for pod in self._view.pods.values())
 
     async def report(self) -> None:
         """Go on for ever."""
@@ -75,6 +81,7 @@ class _Reporter:
         self._report_runs()
 
     def _report_workers(self) -> None:
+        names = ", ".join(sorted(self._view.names().values()))
         for pod in self._view.pods.values():
             if pod.is_leaving:
                 continue
@@ -85,8 +92,10 @@ class _Reporter:
             elif pod.is_registered and self._view.names() and self._is_news("ready", pod.uid, str(pod.restarts)):
                 self._failing.discard(pod.uid)
                 self._output.unmute(pod.name)
-                names = ", ".join(sorted(self._view.names().values()))
-                self._screen.print(Text("✔ ", "green").append(f"{pod.name} is ready: {names}", "default"))
+                self._screen.print(Text("✔ ", "green").append(one_line(f"{pod.name} is ready: {names}"), "default"))
+
+        if not self._local.workers and names and self._is_news("registered", names):
+            self._screen.print(Text("✔ ", "green").append(one_line(f"registered: {names}"), "default"))
 
     def _report_runs(self) -> None:
         for run in self._view.runs.values():
@@ -114,11 +123,12 @@ def _trouble(pod: WorkerPod, shown: str) -> str:
     return f"{shown} ended (exit code {pod.last_exit_code}); it is tried again now and then, and when it changes"
 
 
-async def _reload_on_change(cluster: LocalCluster, worker: Path, shown: str, screen: Screen) -> None:
-    """Delete the pool's pods when a .py file in the worker's folder changes; the operator makes new ones."""
-    async for changes in watchfiles.awatch(worker.parent, watch_filter=watchfiles.PythonFilter()):
-        changed = sorted({Path(path).relative_to(worker.parent).as_posix() for _, path in changes})
-        screen.print(Text("↻ ", "cyan").append(f"{', '.join(changed)} changed, {shown} is started anew", "default"))
+async def _reload_on_change(cluster: LocalCluster, program: Program, screen: Screen) -> None:
+    """Delete the pool's pods when a .py file in the program's folder changes; the operator makes new ones."""
+    async for changes in watchfiles.awatch(program.watched, watch_filter=watchfiles.PythonFilter()):
+        changed = sorted({Path(path).relative_to(program.watched).as_posix() for _, path in changes})
+        words = one_line(f"{', '.join(changed)} changed, {program.shown} is started anew")
+        screen.print(Text("↻ ", "cyan").append(words, "default"))
         for pod in list(cluster.view.pods.values()):
             try:
                 await cluster.api.delete(PODS, NAMESPACE, pod.name, uid=pod.uid)
@@ -126,38 +136,25 @@ async def _reload_on_change(cluster: LocalCluster, worker: Path, shown: str, scr
                 continue
 
 
-async def _print_usage(cluster: LocalCluster, *, shown: str, directory: Path, kubeconfig: Path, screen: Screen) -> None:
-    workflows = sorted(cluster.view.registered_workflows(), key=lambda workflow: workflow.exact_name)
-    example = next((workflow for workflow in workflows if workflow.exact_name.endswith("Parent")), workflows[0])
-    run_file = directory / "run.yaml"
+async def _print_usage(local: Local) -> None:
+    example = next(iter(local.cluster.view.registered_workflows()))  # they are kept in the order of their registration
+    run_file = local.directory / "run.yaml"
     run_file.write_text(yaml.safe_dump(make_run(example.metadata.name, "{}"), sort_keys=False))
-    environment = directory / "client.env"
-    environment.touch(mode=0o600)
-    environment.write_text(await _client_environment(cluster))
+    environment = await local.write_environment()
     one_liner = (
         f"from hatchet_sdk import Hatchet; "
         f'print(Hatchet().admin.run_workflow("{example.exact_name}", {{}}).sync_result())'
     )
+    reloads = "Saving a .py file beside the worker's reloads it. " if local.workers else ""
     lines = Text.assemble(
         ("  Start a run with kubectl\n", "bold"),
-        f"    export KUBECONFIG={shlex.quote(str(kubeconfig))}\n",
+        f"    export KUBECONFIG={shlex.quote(str(local.kubeconfig))}\n",
         f"    kubectl create -f {shlex.quote(str(run_file))}\n",
         "    kubectl get wfr --watch\n\n",
         ("  or with Python", "bold"),
         ("  (the file exports HATCHET_CLIENT_TOKEN, …_HOST_PORT and …_TLS_STRATEGY)\n", "dim"),
         f"    source {shlex.quote(str(environment))}\n",
         f"    python -c {shlex.quote(one_liner)}\n\n",
-        ("  Saving a .py file beside the worker's reloads it. Ctrl-C ends everything.", "dim"),
+        (f"  {reloads}{_ENDS_EVERYTHING}", "dim"),
     )
-    screen.print("", lines, "")
-
-
-async def _client_environment(cluster: LocalCluster) -> str:
-    """Return shell lines that make a Python program a client of this operator."""
-    secret = await cluster.api.get(SECRETS, NAMESPACE, f"{POOL_NAME}-token")
-    variables = {
-        "HATCHET_CLIENT_TOKEN": base64.b64decode(secret["data"]["token"]).decode(),
-        "HATCHET_CLIENT_HOST_PORT": cluster.operator.grpc_address,
-        "HATCHET_CLIENT_TLS_STRATEGY": "none",
-    }
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    local.screen.print("", lines, "")

@@ -1,7 +1,7 @@
-"""The pool whose pods run the worker's file, with the interpreter and in the environment of whoever started ``dev``."""
+"""The pool whose pods run the worker's program, with the interpreter and environment of whoever started ``dev``."""
 
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hatchet_operator.cluster.api import Json
@@ -12,13 +12,18 @@ NAMESPACE = "default"
 _GRACE_SECONDS = 10
 
 
-def make_pool(worker: Path, *, replicas: int) -> Json:
-    """Return the WorkerPool; its pods run the file in the file's own folder, as `python worker.py` there would."""
+def make_pool(command: Sequence[str], *, replicas: int) -> Json:
+    """Return the WorkerPool; its pods run the command in the folder that we are in, as if it was typed there.
+
+    Args:
+        command: Program and arguments.
+        replicas: How many there are; with 0 none is ever made, and the pool is what workers from outside belong to.
+    """
     container = {
         "name": "worker",
         "image": "local",
-        "command": [sys.executable, "-u", str(worker)],  # -u: output is shown as it comes
-        "workingDir": str(worker.parent),
+        "command": list(command),
+        "workingDir": str(Path.cwd()),
     }
     spec = {"containers": [container], "terminationGracePeriodSeconds": _GRACE_SECONDS}
     return {
@@ -30,5 +35,13 @@ def make_pool(worker: Path, *, replicas: int) -> Json:
 
 
 def worker_environment() -> dict[str, str]:
-    """Return what the worker inherits: all of ours, but for settings that would lead it to another operator."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("HATCHET_CLIENT_")}
+    """Return what the worker inherits: all of ours, but for what would lead it to another operator, or not to ours."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("HATCHET_CLIENT_")}
+    return ours | no_proxy()
+
+
+def no_proxy() -> dict[str, str]:
+    """Return the variable that keeps gRPC of any SDK from asking a proxy for this machine's own address."""
+    name = "no_grpc_proxy"  # gRPC reads it before no_proxy, and in lower case only
+    given = os.environ.get(name) or os.environ.get("no_proxy", "")
+    return {name: ",".join(filter(None, (given, "127.0.0.1,localhost")))}

@@ -8,7 +8,7 @@ Which attempts are wanted, and what their ends mean, is decided in `runs`; here 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.engine.metrics import Metrics
@@ -87,6 +87,12 @@ class Attempts(Mapping[str, Attempt]):
         attempt.started_at, attempt.deadline = started_at, started_at + attempt.step.timeout
         worker.take(attempt)
         self._given(attempt, started_at)
+
+    def let_run_longer(self, by: timedelta) -> None:
+        """Move the deadlines of all attempts that are out: somebody looks into a step."""
+        for attempt in self._by_id.values():
+            if attempt.deadline is not None:
+                attempt.deadline += by
 
     def take_back(self, record: RunRecord, attempt: Attempt) -> None:
         """An attempt that is not wanted any more: out of the queue, or told to stop."""
