@@ -240,3 +240,54 @@ async def test_the_schedule_timeout_says_it_too() -> None:
         status = await world.finished("r")
         assert (status["phase"], status["reason"]) == ("Failed", "SchedulingTimedOut")
         assert "ErrImagePull: no such image" in status["message"]
+
+
+async def test_a_workflow_that_no_worker_has_any_more_is_told() -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        old = await world.scripted()
+        await old.put_workflow("OldName")
+        new = await world.scripted()
+        await new.put_workflow("NewName")
+        await new.start()
+        await world.create_run("r", "oldname")
+        await until_told(
+            world,
+            "r",
+            'has one connected worker, but none that offers step "work" of workflow "OldName" (offered: NewName)',
+            "it gives up at",
+        )
+
+
+async def test_busy_slots_are_told_on_the_first_runs_and_on_the_pool() -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        worker = await world.scripted()
+        await worker.put_workflow("etl")
+        await create_pool(world)
+        await worker.start(slots=2)
+        for number in range(2):
+            await world.create_run(f"busy-{number}", "etl")
+        running = [await worker.next() for _ in range(2)]
+        for number in range(30):
+            await world.create_run(f"r-{number:02}", "etl")
+        said = await until_told(world, "r-00", "all 2 slots are busy", "2 steps run", reason="WaitingForSlot")
+        told = await world.run("r-00")
+
+        async def pool_says() -> bool:
+            status = (await world.api.get(POOLS, NAMESPACE, POOL))["status"]
+            return (status["queued"], status["running"], status["slots"]) == (30, 2, 2) and "oldestQueuedAt" in status
+
+        await eventually(pool_says)
+        for action in running:
+            await worker.complete(action)
+        for _ in range(30):
+            await worker.complete(await worker.next())
+        for number in range(30):
+            await world.finished(f"r-{number:02}")
+
+        async def is_idle() -> bool:
+            status = (await world.api.get(POOLS, NAMESPACE, POOL))["status"]
+            return (status["queued"], status["running"]) == (0, 0) and "oldestQueuedAt" not in status
+
+        await eventually(is_idle, within_seconds=60)
+        assert "it is the next" in said
+        assert told["status"]["message"] == said

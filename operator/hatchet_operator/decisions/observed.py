@@ -63,11 +63,17 @@ class Wait:
         queued_at: Since when.
         unserved_since: Since when no connected worker could take it; None: one could.
         trouble: What keeps workers from coming, as far as that is known.
+        starting: What says of workers that are on their way, while nothing is known to be wrong with them.
+        may_tell: Whether its run may say so: each telling is a write, so of a long queue only the first ones do.
+        busy: What keeps it from a slot of workers that could take it, once that has lasted.
     """
 
     queued_at: datetime
     unserved_since: datetime | None
     trouble: str | None = None
+    starting: str | None = None
+    may_tell: bool = True
+    busy: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +102,7 @@ class ObservedRun:
 
     Nothing new is given out while its workflow is ``suspended``, or it is ``held_back``: it will be collected soon.
     ``awaits`` says which worker may have its steps since before the start, if that is worth telling by now.
+    ``known_workflows`` are the object names of its namespace, for a run whose own is not there.
     """
 
     run: WorkflowRun
@@ -111,6 +118,7 @@ class ObservedRun:
     children_written_at: datetime | None = None
     waiting_told_at: datetime | None = None
     awaits: str | None = None
+    known_workflows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from hatchet_operator.decisions.conditions import Aspect, make_conditions, with_readiness
 from hatchet_operator.decisions.scaling import PoolPlan
+from hatchet_operator.decisions.waiting import PoolLoad
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.reasons import ConditionType, Reason
 from hatchet_operator.resources.workerpool import PoolStatus, WorkerPool
@@ -31,7 +32,7 @@ class Refusal:
         return Reason.INVALID_SPEC if self.is_of_spec else Reason.FAILED_CREATE
 
 
-def pool_status(pool: WorkerPool, plan: PoolPlan, refusal: Refusal | None, now: datetime) -> PoolStatus:
+def pool_status(pool: WorkerPool, plan: PoolPlan, refusal: Refusal | None, load: PoolLoad, now: datetime) -> PoolStatus:
     """Say of a pool what its plan and the API server say."""
     if refusal is None:
         available = Aspect(ConditionType.AVAILABLE, plan.available, plan.reason, plan.message)
@@ -56,6 +57,10 @@ def pool_status(pool: WorkerPool, plan: PoolPlan, refusal: Refusal | None, now: 
         replicas=plan.replicas,
         desired_replicas=plan.desired,
         ready_replicas=plan.ready,
+        queued=load.queued,
+        running=load.running,
+        slots=load.slots,
+        oldest_queued_at=load.oldest,
         selector=f"{labels.POOL}={pool.metadata.name}",
         conditions=make_conditions(
             aspects, before=pool.status.conditions, generation=pool.metadata.generation, now=now

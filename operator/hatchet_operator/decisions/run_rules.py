@@ -7,6 +7,7 @@ The first rule that has an opinion wins, so the order of RUN_RULES is the policy
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from difflib import get_close_matches
 
 import orjson
 
@@ -22,6 +23,8 @@ from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Pha
 from hatchet_operator.resources.run import RunStatus, StepStatus, WorkflowRun
 
 _LONGEST_MESSAGE = 2000
+_TROUBLE = "no worker is there to take it: "
+_STARTING = "workers are on their way: "
 
 RunRule = Callable[[ObservedRun, datetime], RunPlan | None]
 
@@ -94,12 +97,14 @@ def wait_for_workflow(seen: ObservedRun, now: datetime) -> RunPlan | None:
             "check spec.workflow, or start a worker that registers it and create the run again"
         )
         return RunPlan(status=_final(seen, now, Phase.FAILED, Reason.WORKFLOW_MISSING, message, steps={}))
-    message = (
-        f'no worker has registered workflow "{workflow}" yet; the run starts when one does '
-        "(workers register when they start: if it was deleted, start them anew)"
-    )
     if _is_missing(seen.run):
         return RunPlan(recheck_at=give_up_at)
+    close = get_close_matches(workflow, seen.known_workflows, n=1)
+    guess = f' (did you mean "{close[0]}"?)' if close else ""
+    message = (
+        f'no worker has registered workflow "{workflow}" yet{guess}; the run starts when one does, and gives up at '
+        f"{give_up_at:%H:%M:%S} UTC (workers register when they start: if the workflow was deleted, restart them)"
+    )
     aspects = (
         Aspect(ConditionType.READY, False, Reason.WORKFLOW_MISSING, message),
         Aspect(ConditionType.WORKFLOW_MISSING, True, Reason.WORKFLOW_MISSING, message),
@@ -172,12 +177,19 @@ def _why_it_waits(
         return Reason.WORKFLOW_SUSPENDED, f'workflow "{workflow}" is suspended; it goes on without spec.suspended', None
     if steps.awaits is not None:
         return Reason.WAITING_FOR_WORKER, steps.awaits[:_LONGEST_MESSAGE], None
-    if steps.trouble is None:
-        return None, None, None
-    old, told_at = seen.run.status, seen.waiting_told_at
-    message = f"no worker is there to take it: {steps.trouble}"[:_LONGEST_MESSAGE]
-    if old.reason == Reason.WAITING_FOR_WORKER and old.message != message and told_at is not None:
-        tell_at = told_at + seen.policy.waiting_told_every
+    old = seen.run.status
+    if steps.trouble is None and steps.starting is None:
+        if steps.busy is None:
+            return None, None, None
+        # Told once: how many run and wait changes all the time, and a queue may be long. The pool has the numbers.
+        return Reason.WAITING_FOR_SLOT, old.message if old.reason == Reason.WAITING_FOR_SLOT else steps.busy, None
+    message = f"{_TROUBLE}{steps.trouble}" if steps.trouble else f"{_STARTING}{steps.starting}"
+    message = message[:_LONGEST_MESSAGE]
+    if steps.gives_up_at is not None:
+        message += f"; it gives up at {steps.gives_up_at:%H:%M:%S} UTC (schedule timeout)"
+    is_first = steps.trouble is not None and (old.message or "").startswith(_STARTING)
+    if old.reason == Reason.WAITING_FOR_WORKER and old.message != message and not is_first:
+        tell_at = seen.waiting_told_at + seen.policy.waiting_told_every if seen.waiting_told_at else now
         if now < tell_at:
             return Reason.WAITING_FOR_WORKER, old.message, tell_at
     return Reason.WAITING_FOR_WORKER, message, None

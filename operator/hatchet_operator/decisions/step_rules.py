@@ -44,6 +44,9 @@ class StepsPlan:
         recheck: When to look again if nothing happens; the earliest counts.
         trouble: What steps wait for, once that is worth telling.
         awaits: The worker that may have steps since before the operator's start, once that is worth telling.
+        starting: What steps wait for that is on its way.
+        gives_up_at: When a step that waits so is cancelled.
+        busy: What steps wait for whose workers are there.
         suspended: Some would be given out if the workflow were not suspended.
     """
 
@@ -53,6 +56,9 @@ class StepsPlan:
     recheck: list[datetime] = field(default_factory=list)
     trouble: str | None = None
     awaits: str | None = None
+    starting: str | None = None
+    gives_up_at: datetime | None = None
+    busy: str | None = None
     suspended: bool = False
 
     def all_final(self, steps: tuple[StepDefinition, ...]) -> bool:
@@ -207,9 +213,11 @@ def wait_for_slot(step: _Step, plan: StepsPlan) -> StepStatus:
     if wait is None:  # it will be in the queue in a moment
         # and then there may be something to tell, with nobody else to look at it again
         plan.recheck.append(step.now + min(step.graph.schedule_timeout, step.seen.policy.waiting_told_after))
-    elif (give_up_at := _give_up_waiting_at(step)) is not None:
-        plan.recheck.append(give_up_at)
-        _note_trouble(step, wait, plan)
+    else:
+        plan.busy = plan.busy or wait.busy
+        if (give_up_at := _give_up_waiting_at(step)) is not None:
+            plan.recheck.append(give_up_at)
+            _note_trouble(step, wait, plan, give_up_at)
     return step.old
 
 
@@ -242,13 +250,13 @@ def _give_up_waiting_at(step: _Step) -> datetime | None:
     return max(since, wait.queued_at) + step.graph.schedule_timeout if since is not None else None
 
 
-def _note_trouble(step: _Step, wait: Wait, plan: StepsPlan) -> None:
+def _note_trouble(step: _Step, wait: Wait, plan: StepsPlan, give_up_at: datetime) -> None:
     """Most waits are over before anybody looks, and each telling is a write: only what lasts is told."""
-    if wait.trouble is None or wait.unserved_since is None:
+    if (wait.trouble or wait.starting) is None or wait.unserved_since is None or not wait.may_tell:
         return
     tell_at = max(wait.unserved_since, wait.queued_at) + step.seen.policy.waiting_told_after
     if step.now >= tell_at:
-        plan.trouble = wait.trouble
+        plan.trouble, plan.starting, plan.gives_up_at = wait.trouble, wait.starting, give_up_at
     else:
         plan.recheck.append(tell_at)
 

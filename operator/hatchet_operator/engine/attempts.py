@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.engine.queue import AttemptQueue, OnDemand
+from hatchet_operator.engine.queue import AttemptQueue, OnActivity, OnDemand
 from hatchet_operator.engine.records import Attempt, RunRecord
 from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker
 from hatchet_operator.resources.reasons import Execution
@@ -27,7 +27,7 @@ class Attempts(Mapping[str, Attempt]):
         given: Called with an attempt that a worker just got, and when it began.
         unserved: Called with the attempts that no connected worker could take any more.
         told_to_stop: Called with a worker, an attempt that it was told to stop, and when.
-        on_demand: As of `AttemptQueue`.
+        on_demand, on_activity: As of `AttemptQueue`.
     """
 
     def __init__(
@@ -39,12 +39,13 @@ class Attempts(Mapping[str, Attempt]):
         unserved: Callable[[list[Attempt]], None],
         told_to_stop: Callable[[Worker, str, datetime], None],
         on_demand: OnDemand,
+        on_activity: OnActivity,
     ) -> None:
         self._metrics = metrics
         self._clock = clock
         self._given = given
         self._by_id: dict[str, Attempt] = {}
-        self.queue = AttemptQueue(assign=self._assign, unserved=unserved, on_demand=on_demand)
+        self.queue = AttemptQueue(assign=self._assign, unserved=unserved, on_demand=on_demand, on_activity=on_activity)
         self.told_to_stop = told_to_stop
 
     def __getitem__(self, identity: str) -> Attempt:

@@ -15,6 +15,7 @@ from hatchet_operator.cluster.ownership import is_owned_by, owners_with
 from hatchet_operator.decisions.observed import Outcome, Report
 from hatchet_operator.decisions.outputs import output_problem
 from hatchet_operator.decisions.pooling import OperatorAccess, pool_template_of
+from hatchet_operator.decisions.waiting import why_nobody_offers
 from hatchet_operator.engine.callers import Callers
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.pools import Pools
@@ -25,6 +26,8 @@ from hatchet_operator.engine.results import Results
 from hatchet_operator.engine.run_pods import RunPods
 from hatchet_operator.engine.runs import Runs
 from hatchet_operator.engine.spawning import Spawning
+from hatchet_operator.engine.waiting import Waiting
+from hatchet_operator.engine.workers import Worker
 from hatchet_operator.engine.workflows import Workflows
 from hatchet_operator.errors import (
     AlreadyExists,
@@ -88,8 +91,10 @@ class Engine:
             on_end=lambda record: self.run_pods.ended(record),
             trouble_of=self._trouble_of,
             awaited_for=lambda record: self.registry.rejoin.told_of(record),
+            starting=lambda attempt: None if attempt.run_uid else self.pools.why_not_available(attempt.pool_ref),
             told_to_stop=lambda worker, attempt_id, at: self.run_pods.told_to_stop(worker, attempt_id, at),
             on_demand=self._demand_changed,
+            on_activity=lambda namespace, pool: self.waiting.active(namespace, pool),
         )
         self.results = Results(
             api, self.store, observe=self.runs.observe, slot_changed=lambda attempt: self._slot_changed(attempt.id)
@@ -106,11 +111,20 @@ class Engine:
             api,
             events=self.events,
             token_key=token_key,
-            workers_of=lambda pool: [w for w in self.registry.workers_of_pool(pool) if w.run_uid is None],
+            workers_of=self._pool_workers,
             drain=lambda worker: self.registry.drain_worker(worker),
             queued=lambda pool: self.runs.attempts.queue.waiting_for(pool.namespace, pool.name),
             awaited=lambda pool: self.registry.rejoin.told_of_pool(pool),
             trouble_changed=self._pool_trouble_changed,
+        )
+        self.waiting = Waiting(
+            self.runs.attempts.queue,
+            workers_of=self._pool_workers,
+            pool_of=self.pools.get,
+            tell=self.runs.reconcile_waiting,
+            load_changed=self.pools.loaded,
+            told_after=settings.waiting_told_after,
+            clock=lambda: datetime.now(UTC),
         )
         self.registry = Registry(
             api,
@@ -249,6 +263,7 @@ class Engine:
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
+        self.waiting.stop()
         self.registry.stop()
         await self.callers.stop()
         await self.run_pods.stop()
@@ -382,9 +397,33 @@ class Engine:
         ref = attempt.pool_ref
         if (trouble := self.pools.trouble_of(ref)) is not None:
             return trouble
+        if (nobody_offers := self._nobody_offers(attempt)) is not None:
+            return nobody_offers
         if (pool := self.pools.get(ref)) is None:
             return f'there is no WorkerPool "{ref.name}", and no other worker of that pool is connected'
-        return f'pool "{ref.name}" may have no pods (maxReplicas: 0)' if pool.spec.largest == 0 else None
+        if pool.spec.largest == 0:
+            return f'pool "{ref.name}" may have no pods (maxReplicas: 0)'
+        return None
+
+    def _nobody_offers(self, attempt: Attempt) -> str | None:
+        """Say that workers of the pool are there without the code of a step, if that is so."""
+        ref = attempt.pool_ref
+        connected = [worker for worker in self._pool_workers(ref) if worker.is_connected]
+        if not connected or any(attempt.step.action in worker.registration.actions for worker in connected):
+            return None
+        actions = {action for worker in connected for action in worker.registration.actions}
+        offered = self.workflows.offered_by(ref.namespace, actions)
+        workflow = self.workflows.get(ObjectRef(ref.namespace, attempt.graph.workflow))
+        return why_nobody_offers(
+            ref.name,
+            workflow=workflow.exact_name if workflow else attempt.graph.workflow,
+            step=attempt.step.name,
+            workers=len(connected),
+            offered=offered,
+        )
+
+    def _pool_workers(self, pool: ObjectRef) -> list[Worker]:
+        return [worker for worker in self.registry.workers_of_pool(pool) if worker.run_uid is None]
 
     def _pool_trouble_changed(self, pool: ObjectRef) -> None:
         self.runs.reconcile_waiting(self.runs.attempts.queue.waiting_in(pool.namespace, pool.name))

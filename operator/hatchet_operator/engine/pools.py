@@ -38,6 +38,7 @@ from hatchet_operator.decisions.pooling import (
 from hatchet_operator.decisions.rejoining import Reach
 from hatchet_operator.decisions.run_pods import has_ended
 from hatchet_operator.decisions.scaling import Demand, PodView, PoolPlan, plan_pool
+from hatchet_operator.decisions.waiting import NO_LOAD, PoolLoad
 from hatchet_operator.engine.records import Tombstones
 from hatchet_operator.engine.workers import DEFAULT_SLOTS, Worker
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused, Transient
@@ -45,11 +46,12 @@ from hatchet_operator.identity import Caller, mint_token
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, owner_reference
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.resources.reasons import Reason
+from hatchet_operator.resources.reasons import ConditionType, Reason
 from hatchet_operator.resources.workerpool import WorkerPool
 
 log = logging.getLogger(__name__)
 
+_AVAILABLE = ConditionType.AVAILABLE
 _LOOK_AGAIN = timedelta(seconds=2)
 """Time for the watch to show a pod of which nobody knows whether it was made."""
 _TRY_AGAIN = timedelta(seconds=30)
@@ -98,6 +100,7 @@ class Pools:
         self._deleted_pods = Tombstones()
         self._secrets: dict[ObjectRef, tuple[str, Json]] = {}  # what was written, by pool
         self._troubles: dict[ObjectRef, str] = {}
+        self._loads: dict[ObjectRef, PoolLoad] = {}
         self._access = OperatorAccess(grpc_address="")
         self.also_served: frozenset[str] = frozenset()
         """Addresses beside the one that pods are given now: of earlier settings, while pods have them."""
@@ -135,6 +138,22 @@ class Pools:
         """Say why a pool has fewer workers than its work needs; None: nothing is known to be wrong."""
         return self._troubles.get(ref)
 
+    def loaded(self, ref: ObjectRef, load: PoolLoad) -> None:
+        """Show what a pool has to do."""
+        if ref in self._pools and load != self._loads.get(ref, NO_LOAD):
+            self._loads[ref] = load
+            self.changed(ref)
+
+    def _load_of(self, ref: ObjectRef) -> PoolLoad:
+        slots = sum(worker.slots for worker in self._workers_of(ref) if worker.is_connected)
+        return replace(self._loads.get(ref, NO_LOAD), slots=slots)  # which changes seldom: it needs no look
+
+    def why_not_available(self, ref: ObjectRef) -> str | None:
+        """Say what the pool's status says of pods that are still to come."""
+        pool = self._pools.get(ref)
+        conditions = pool.status.conditions if pool else ()
+        return next((one.message for one in conditions if one.type == _AVAILABLE and one.status == "False"), None)
+
     def known(self) -> list[ObjectRef]:
         return list(self._pools)
 
@@ -146,6 +165,7 @@ class Pools:
         self._pools.pop(ref, None)
         self._secrets.pop(ref, None)
         self._troubles.pop(ref, None)
+        self._loads.pop(ref, None)
         self._failures.pop(ref, None)
         self._refusals.pop(ref, None)
         self._ending.discard(ref)
@@ -445,7 +465,7 @@ class Pools:
         while (pool := self._pools.get(ref)) is not None:
             awaited = self._awaited(ref)  # no lack of workers: what may be with one must not go to another meanwhile
             told = plan if awaited is None else replace(plan, message=f"{plan.message}; {awaited}")
-            status = pool_status(pool, told, refusal, datetime.now(UTC))
+            status = pool_status(pool, told, refusal, self._load_of(ref), datetime.now(UTC))
             if status == pool.status:
                 return
             body: Json = {

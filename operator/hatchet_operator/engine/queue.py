@@ -7,6 +7,7 @@ without a parent, since these would spawn yet more, but always takes children: t
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,7 @@ QueueKey = tuple[str, str | None, str, str | None]
 """Namespace, pool, action; and the run's UID, if the run has pods of its own, which take nothing else."""
 
 OnDemand = Callable[[str, str | None, str | None], None]
+OnActivity = Callable[[str, str], None]
 
 _Heap = list[tuple[int, int, Attempt]]
 
@@ -50,6 +52,7 @@ class AttemptQueue:
         assign: Called with an attempt and the worker that gets it.
         unserved: Called with the attempts that no connected worker could take any more.
         on_demand: Called with namespace, pool and, for one with pods of its own, run, when more or less is to do.
+        on_activity: Called with namespace and pool when an attempt waits for a slot there, or got one.
     """
 
     def __init__(
@@ -58,8 +61,11 @@ class AttemptQueue:
         assign: Callable[[Attempt, Worker], None],
         unserved: Callable[[list[Attempt]], None],
         on_demand: OnDemand,
+        on_activity: OnActivity,
     ) -> None:
         self._assign = assign
+        self._on_activity = on_activity
+        self.given: Counter[tuple[str, str | None]] = Counter()  # attempts, by namespace and pool
         self._unserved = unserved
         self.on_demand = on_demand
         self._queues: dict[QueueKey, _Queue] = {}
@@ -71,7 +77,7 @@ class AttemptQueue:
         if not queue.waiting:
             free = [worker for worker in queue.workers if worker.can_take(attempt)]
             if free:
-                self._assign(attempt, choose_worker(free, revision=attempt.graph.revision))
+                self._give(attempt, choose_worker(free, revision=attempt.graph.revision))
                 return
         heap = queue.roots if attempt.is_root else queue.children
         heapq.heappush(heap, (-attempt.priority, next(self._numbers), attempt))
@@ -81,7 +87,17 @@ class AttemptQueue:
         for worker in [worker for worker in queue.workers if worker.can_take(attempt)]:
             self.fill(worker)  # those that wait may be roots that are held back, and this a child
         if queue.waiting:
+            self._active(attempt)
             self.on_demand(attempt.ref.namespace, attempt.graph.pool, attempt.run_uid)
+
+    def _give(self, attempt: Attempt, worker: Worker) -> None:
+        self.given[attempt.ref.namespace, attempt.graph.pool] += 1
+        self._active(attempt)
+        self._assign(attempt, worker)
+
+    def _active(self, attempt: Attempt) -> None:
+        if attempt.run_uid is None and attempt.graph.pool is not None:
+            self._on_activity(attempt.ref.namespace, attempt.graph.pool)
 
     def withdraw(self, attempt: Attempt) -> None:
         """Take back an attempt that waits."""
@@ -94,12 +110,41 @@ class AttemptQueue:
 
     def wait_of(self, attempt: Attempt) -> Wait:
         queue = self._queues.get(_key(attempt))
-        return Wait(queued_at=attempt.queued_at, unserved_since=queue.unserved_since if queue else None)
+        unserved_since = queue.unserved_since if queue else None
+        return Wait(
+            queued_at=attempt.queued_at,
+            unserved_since=unserved_since,
+            busy=attempt.busy if unserved_since is None else None,
+            may_tell=attempt.may_tell or attempt.run_uid is not None or attempt.graph.pool is None,
+        )
+
+    def is_offered(self, attempt: Attempt) -> bool:
+        """Whether a connected worker could take an attempt, if it had a slot."""
+        queue = self._queues.get(_key(attempt))
+        return queue is not None and bool(queue.workers)
 
     def waiting_in(self, namespace: str, pool: str) -> list[Attempt]:
         """Return the attempts that wait for a slot of a pool."""
         queues = [queue for key, queue in self._queues.items() if _is_of_pool(key, namespace, pool)]
         return [attempt for queue in queues for attempt in _in_heaps(queue)]
+
+    def first_in(self, namespace: str, pool: str, count: int) -> list[Attempt]:
+        """Return the attempts of a pool that would go first, in that order; those behind them cost nothing."""
+        queues = [queue for key, queue in self._queues.items() if _is_of_pool(key, namespace, pool) and queue.waiting]
+        heaps = [heap for queue in queues for heap in (queue.roots, queue.children) if heap]
+        # Of each heap only the entries below those that were taken already can be the next.
+        frontier = [(heap[0][:2], number, 0) for number, heap in enumerate(heaps)]
+        heapq.heapify(frontier)
+        found: list[Attempt] = []
+        while frontier and len(found) < count:
+            _, number, index = heapq.heappop(frontier)
+            heap = heaps[number]
+            if not heap[index][2].withdrawn:
+                found.append(heap[index][2])
+            for below in (2 * index + 1, 2 * index + 2):
+                if below < len(heap):
+                    heapq.heappush(frontier, (heap[below][:2], number, below))
+        return found
 
     def depth(self) -> dict[QueueKey, int]:
         return {key: queue.waiting for key, queue in self._queues.items() if queue.waiting}
@@ -140,7 +185,7 @@ class AttemptQueue:
             _, queue, heap = best
             attempt = heapq.heappop(heap)[2]
             queue.waiting -= 1
-            self._assign(attempt, worker)
+            self._give(attempt, worker)
         if not worker.out:
             self.on_demand(worker.namespace, worker.registration.pool, worker.run_uid)  # there is less of it
 

@@ -46,6 +46,8 @@ class Attempt:
     started_at: datetime | None = None
     deadline: datetime | None = None
     cancel_sent_at: datetime | None = None
+    busy: str | None = None  # why it gets no slot, once that has lasted
+    may_tell: bool = False  # it is among the first that wait: its run may say why no worker is there
     withdrawn: bool = False  # left in the queue's heap, to be skipped
     sent: bool = False  # handed to the worker's stream
     confirmed: bool = False  # the worker said that it has begun

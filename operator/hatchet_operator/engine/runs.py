@@ -36,7 +36,7 @@ from hatchet_operator.decisions.rejoining import WaitingRun, waiting_run
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.engine.attempts import Attempts, Clock
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.engine.queue import OnDemand
+from hatchet_operator.engine.queue import OnActivity, OnDemand
 from hatchet_operator.engine.records import NO_ATTEMPTS, Attempt, RunRecord, RunStore
 from hatchet_operator.engine.status_writer import StatusWriter
 from hatchet_operator.engine.workers import Worker
@@ -71,10 +71,11 @@ class Runs:
         settings: What is configured.
         clock: The time of day.
         on_end: Called with a run that is final, or gone.
+        starting: Says of an attempt that waits which workers are on their way.
         trouble_of: Says why nobody takes an attempt that waits, as far as that is known.
         awaited_for: Says which worker a run from before the start waits for, once that is worth a write.
         told_to_stop: As of `Attempts`.
-        on_demand: As of `AttemptQueue`.
+        on_demand, on_activity: As of `AttemptQueue`.
     """
 
     def __init__(
@@ -90,8 +91,10 @@ class Runs:
         on_end: Callable[[RunRecord], None],
         trouble_of: Callable[[Attempt], str | None],
         awaited_for: Callable[[RunRecord], str | None],
+        starting: Callable[[Attempt], str | None],
         told_to_stop: Callable[[Worker, str, datetime], None],
         on_demand: OnDemand,
+        on_activity: OnActivity,
     ) -> None:
         self._api = api
         self._store = store
@@ -113,6 +116,7 @@ class Runs:
         self._packing: asyncio.TimerHandle | None = None
         self._on_end = on_end
         self._trouble_of = trouble_of
+        self._starting = starting
         self.attempts = Attempts(
             metrics=metrics,
             clock=clock,
@@ -120,6 +124,7 @@ class Runs:
             unserved=self._reconcile_soon,
             told_to_stop=told_to_stop,
             on_demand=on_demand,
+            on_activity=on_activity,
         )
         self._awaited_for = awaited_for
         self.loading = True  # until all runs were read once
@@ -265,9 +270,11 @@ class Runs:
         tally = None if self.loading else self._store.tally_of(record.uid)
         if tally is not None and record.children_written_at is None:
             record.children_written_at = self._clock()  # a parent that ends soon writes its counts then, and only then
+        graph = self._graph(record)
         return ObservedRun(
             run=record.run,
-            graph=self._graph(record),
+            graph=graph,
+            known_workflows=self._workflows.names_in(record.ref.namespace) if graph is None else (),
             suspended=self._workflows.is_suspended(record.run),
             held_back=record.above_is_gone,
             policy=self._policy,
@@ -283,7 +290,9 @@ class Runs:
 
     def _wait_of(self, attempt: Attempt) -> Wait:
         wait = self.attempts.queue.wait_of(attempt)
-        return wait if wait.unserved_since is None else replace(wait, trouble=self._trouble_of(attempt))
+        if wait.unserved_since is None:
+            return wait
+        return replace(wait, trouble=self._trouble_of(attempt), starting=self._starting(attempt))
 
     def _graph(self, record: RunRecord) -> Graph | None:
         return record.graph or self._workflows.graph_of(record.run)

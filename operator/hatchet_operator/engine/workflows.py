@@ -107,6 +107,20 @@ class Workflows:
         record = self._records.get(ref)
         return record.workflow if record else None
 
+    def names_in(self, namespace: str) -> tuple[str, ...]:
+        """Return the object names of a namespace's workflows."""
+        return tuple(ref.name for ref in self._records if ref.namespace == namespace)
+
+    def offered_by(self, namespace: str, actions: set[str]) -> list[str]:
+        """Return the exact names of the workflows whose steps are all among these actions."""
+        return [
+            record.workflow.exact_name
+            for ref, record in self._records.items()
+            if ref.namespace == namespace
+            and record.graph is not None
+            and all(step.action in actions for step in record.graph.steps)
+        ]
+
     def graph_of(self, run: WorkflowRun) -> Graph | None:
         """The graph that a run executes: of the definition it began with, or else of the current one."""
         ref = ObjectRef(run.metadata.namespace, run.spec.workflow)

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     STATUS_REFUSED = "StatusRefused"
     INTERNAL_ERROR = "InternalError"
     WAITING_FOR_WORKER = "WaitingForWorker"
+    WAITING_FOR_SLOT = "WaitingForSlot"
     # Workflow and WorkerPool
     REGISTERED = "Registered"
     NOT_REGISTERED = "NotRegistered"

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel
+from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel, Time
 from hatchet_operator.resources.durations import Duration
 
 
@@ -80,6 +80,12 @@ class PoolStatus(ResourceModel):
     replicas: Annotated[int, Field(ge=0, description="Pods of the pool.")] = 0
     desired_replicas: Annotated[int, Field(ge=0, description="Pods that the work needs, within the bounds.")] = 0
     ready_replicas: Annotated[int, Field(ge=0, description="Pods whose worker is connected.")] = 0
+    queued: Annotated[int, Field(ge=0, description="Attempts that wait for a slot, at the last look.")] = 0
+    running: Annotated[int, Field(ge=0, description="Attempts that workers have, at the last look.")] = 0
+    slots: Annotated[int, Field(ge=0, description="Slots of the connected workers, together.")] = 0
+    oldest_queued_at: Annotated[
+        Time | None, Field(description="Since when the first of the attempts that wait has waited.")
+    ] = None
     selector: Annotated[
         str, Field(description="Label selector of the pods, for the scale subresource.", max_length=253)
     ] = ""

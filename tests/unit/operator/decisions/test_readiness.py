@@ -10,6 +10,7 @@ import pytest
 from hatchet_operator.decisions.pool_status import Refusal, pool_status
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.decisions.scaling import PoolPlan
+from hatchet_operator.decisions.waiting import NO_LOAD
 from hatchet_operator.decisions.workflow_status import with_conditions
 from hatchet_operator.resources.base import ObjectMeta
 from hatchet_operator.resources.crds import load_crds
@@ -111,7 +112,7 @@ def make_refusal(*, is_of_spec: bool) -> Refusal:
     ],
 )
 def test_pools(plan: PoolPlan, refusal: Refusal | None, want: str) -> None:
-    assert judge(pool_status(make_pool(), plan, refusal, NOW)) == want
+    assert judge(pool_status(make_pool(), plan, refusal, NO_LOAD, NOW)) == want
 
 
 DEFINITION = {

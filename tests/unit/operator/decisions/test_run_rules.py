@@ -631,17 +631,26 @@ def test_the_schedule_timeout_says_what_kept_workers_from_coming() -> None:
 # --- What a run says while it waits
 
 TOLD = "no worker is there to take it: "
+STARTING = "workers are on their way: "
 
 
-def waits(seconds: float, trouble: str | None = "x", *, served: bool = False) -> dict[str, Wait]:
+def waits(seconds: float, trouble: str | None = "x", *, served: bool = False, **other: Any) -> dict[str, Wait]:
     since = None if served else ago(seconds)
-    return {"work": Wait(queued_at=ago(seconds), unserved_since=since, trouble=trouble)}
+    return {"work": Wait(queued_at=ago(seconds), unserved_since=since, trouble=trouble, **other)}
+
+
+def gives_up(seconds: float) -> str:
+    """What follows the words of one that has waited so long."""
+    return f"; it gives up at {ago(seconds) + timedelta(minutes=5):%H:%M:%S} UTC (schedule timeout)"
 
 
 @pytest.mark.parametrize(
     ("wait", "want"),
     [
-        pytest.param(waits(3), TOLD + "x", id="after a few seconds"),
+        pytest.param(waits(3), TOLD + "x" + gives_up(3), id="after a few seconds"),
+        pytest.param(waits(3, None, starting="0 of 1"), STARTING + "0 of 1" + gives_up(3), id="workers are to come"),
+        pytest.param(waits(3, starting="0 of 1"), TOLD + "x" + gives_up(3), id="workers that do not come"),
+        pytest.param(waits(3, may_tell=False), None, id="one of many"),
         pytest.param(waits(2.9), None, id="not before"),
         pytest.param(waits(99, None), None, id="nothing is known to be wrong"),
         pytest.param(waits(99, served=True), None, id="the workers are only busy"),
@@ -665,8 +674,8 @@ def test_the_end_of_the_first_seconds_is_looked_at() -> None:
     [
         pytest.param("x", 1, None, None, id="the same words are written once"),
         pytest.param("y", 59, None, 1, id="others not before a minute"),
-        pytest.param("y", 60, TOLD + "y", None, id="others after a minute"),
-        pytest.param("y", None, TOLD + "y", None, id="by an operator that told nothing yet"),
+        pytest.param("y", 60, TOLD + "y" + gives_up(100), None, id="others after a minute"),
+        pytest.param("y", None, TOLD + "y" + gives_up(100), None, id="by an operator that told nothing yet"),
         pytest.param(None, 1, None, None, id="what is over is not unsaid by a write of its own"),
     ],
 )
@@ -674,7 +683,7 @@ def test_what_was_told_stands_for_a_while(
     trouble: str | None, told_ago: float | None, want: str | None, want_recheck: float | None
 ) -> None:
     seen = make_observed_run(
-        status={"reason": Reason.WAITING_FOR_WORKER, "message": TOLD + "x"},
+        status={"reason": Reason.WAITING_FOR_WORKER, "message": TOLD + "x" + gives_up(100)},
         waits=waits(100, trouble),
         waiting_told_at=None if told_ago is None else ago(told_ago),
     )
@@ -682,6 +691,33 @@ def test_what_was_told_stands_for_a_while(
     assert (plan.status.message if plan.status else None) == want
     if want_recheck is not None:
         assert plan.recheck_at == later(want_recheck)
+
+
+def test_what_is_wrong_is_told_at_once_after_what_was_to_come() -> None:
+    told = {"reason": Reason.WAITING_FOR_WORKER, "message": STARTING + "0 of 1"}
+    seen = make_observed_run(status=told, waits=waits(10, starting="0 of 1"), waiting_told_at=ago(1))
+    assert status_of(plan_run(seen, NOW)).message == TOLD + "x" + gives_up(10)
+
+
+def test_a_run_says_once_that_it_waits_for_a_slot() -> None:
+    busy = waits(9, None, served=True, busy="all 2 slots are busy")
+    status = status_of(plan_run(make_observed_run(waits=busy), NOW))
+    assert (status.phase, status.reason, status.message) == (
+        Phase.PENDING,
+        Reason.WAITING_FOR_SLOT,
+        "all 2 slots are busy",
+    )
+    later_on = waits(99, None, served=True, busy="other numbers")
+    again = make_observed_run(status=status.model_dump(), waits=later_on)
+    assert plan_run(again, NOW).status is None
+
+
+def test_a_workflow_that_is_missing_may_be_another_ones_misspelt_name() -> None:
+    seen = make_observed_run(without_workflow=True, age=timedelta(seconds=10))
+    seen = replace(seen, known_workflows=("other", "etl-2"))
+    message = status_of(plan_run(seen, NOW)).message or ""
+    assert 'no worker has registered workflow "etl" yet (did you mean "etl-2"?)' in message
+    assert f"gives up at {NOW + timedelta(seconds=290):%H:%M:%S} UTC" in message
 
 
 def test_what_was_told_goes_with_the_next_write() -> None:

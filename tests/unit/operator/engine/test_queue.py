@@ -25,7 +25,10 @@ class Desk:
         self.given: list[str] = []
         self.complaints: list[list[str]] = []
         self.queue = AttemptQueue(
-            assign=self._assign, unserved=self._unserved, on_demand=lambda namespace, pool, run_uid: None
+            assign=self._assign,
+            unserved=self._unserved,
+            on_demand=lambda namespace, pool, run_uid: None,
+            on_activity=lambda namespace, pool: None,
         )
         self._numbers = itertools.count()
 
@@ -293,3 +296,16 @@ async def test_deadlines_are_no_business_of_the_queue(desk: Desk) -> None:
     a.queued_at = NOW - timedelta(days=1)
     desk.connect()
     assert desk.given == ["a"]
+
+
+async def test_the_first_that_wait_are_found_in_their_order(desk: Desk) -> None:
+    desk.add(*(f"low{number}" for number in range(50)))
+    desk.add("child", is_root=False)
+    desk.add("other", action="etl:tidy")
+    withdrawn, _ = desk.add("gone", "urgent", priority=3)
+    desk.queue.withdraw(withdrawn)
+    desk.add("elsewhere", run_uid="u")
+    found = desk.queue.first_in("default", "main", 5)
+    assert [attempt.id for attempt in found] == ["urgent", "low0", "low1", "low2", "low3"]
+    everything = [attempt.id for attempt in desk.queue.first_in("default", "main", 1000)]
+    assert everything == ["urgent", *(f"low{number}" for number in range(50)), "child", "other"]

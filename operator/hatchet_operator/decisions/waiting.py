@@ -1,0 +1,73 @@
+"""Why an attempt waits although nothing is broken, in words: slots that are busy, code that nobody has any more."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hatchet_operator.resources.workerpool import WorkerPool
+
+_SHOWN_NAMES = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolLoad:
+    """What a pool has to do, at a moment.
+
+    Attributes:
+        queued: Attempts that wait for a slot.
+        running: Attempts that its workers have.
+        slots: Of its connected workers, together.
+        workers: How many of them there are.
+        oldest: Since when the first of those that wait has waited.
+    """
+
+    queued: int = 0
+    running: int = 0
+    slots: int = 0
+    workers: int = 0
+    oldest: datetime | None = None
+
+
+NO_LOAD = PoolLoad()
+
+
+def why_no_slot(name: str, load: PoolLoad, *, before: int, pool: WorkerPool | None) -> str:
+    """Say what keeps an attempt in the queue of a pool whose workers offer it.
+
+    Args:
+        name: Of the pool.
+        load: What the pool has to do.
+        before: How many attempts go before this one.
+        pool: None: nobody made the pool, its workers came by themselves.
+    """
+    busy = f"all {load.slots} slots are" if load.slots != 1 else "the only slot is"
+    queue = f"{before} wait before it" if before else "it is the next"
+    text = f'{busy} busy in pool "{name}": {load.running} steps run, {queue}'
+    if load.running < load.slots:
+        text = (
+            f'pool "{name}" has free slots, but its workers hold as many steps that wait for their children as they '
+            f"may; {queue}"
+        )
+    if pool is None:
+        return f"{text}; another worker would help"
+    if load.workers >= pool.spec.largest:
+        return f"{text}; the pool has its {pool.spec.largest} pods (maxReplicas): raise that, or its slots, for more"
+    return f"{text}; the pool may have {pool.spec.largest} pods and has {load.workers} that work"
+
+
+def why_nobody_offers(name: str, *, workflow: str, step: str, workers: int, offered: Sequence[str]) -> str:
+    """Say that workers of the pool are there, but none that has the code of a step.
+
+    Args:
+        name: Of the pool.
+        workflow: Exact name of the workflow.
+        step: That nobody offers.
+        workers: How many workers of the pool are connected.
+        offered: Exact names of the workflows that they do offer.
+    """
+    shown = ", ".join(sorted(offered)[:_SHOWN_NAMES]) + (", …" if len(offered) > _SHOWN_NAMES else "")
+    who = f"{workers} connected workers" if workers != 1 else "one connected worker"
+    return (
+        f'pool "{name}" has {who}, but none that offers step "{step}" of workflow "{workflow}" '
+        f"(offered: {shown or 'nothing'}); was it renamed, or is it in another image?"
+    )
