@@ -1,4 +1,4 @@
-# Every command of the project. Python 3.11 and make are all that a machine needs.
+# Every command of the project. Python 3.11 or later and make are all that a machine needs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,19 +7,40 @@ BIN := $(VENV)/bin
 DEMO_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
+# A virtual environment of an older Python, or of one that is gone, would break every further try: it is made anew.
+IS_FINE := import sys; sys.exit(sys.version_info < (3, 11))
+ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
+ifneq ($(wildcard $(BIN)),)
+ifneq ($(shell $(BIN)/python -c '$(IS_FINE)' 2>/dev/null && echo fine),fine)
+$(info $(VENV) is of a Python older than 3.11, or one that is gone; it is made anew)
+$(shell rm -rf $(VENV))
+endif
+endif
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-integration test-chart test-conformance test-published lint format generate verify images e2e constraints benchmark benchmark-cluster clean
+.PHONY: help demo test test-unit test-versions test-integration test-chart test-conformance test-published lint format generate verify images e2e constraints benchmark benchmark-cluster clean
 
 help: ## Show this help
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: $(DEMO_STAMP) ## Run the fan-out example: API server, operator and worker on this machine, no cluster
 	$(BIN)/hatchet-operator dev examples/fanout/worker.py --run Parent
+	@echo 'for the command itself in this shell:  . $(BIN)/activate' >&2
 
 test: $(DEV_STAMP) verify lint ## Everything that can be checked on this machine
 	$(BIN)/python -m pytest tests/unit -n 2
 	$(BIN)/python -m pytest tests/chart tests/conformance tests/kube
 	$(BIN)/python -m pytest tests/integration -n 3 --dist loadfile
+
+test-versions: ## Unit tests and the demo with each later Python that is at hand
+	@for version in 3.12 3.13 3.14; do \
+	  python=$$(for found in python$$version $$HOME/.pyenv/versions/$$version.*/bin/python; do \
+	    "$$found" -c '' 2>/dev/null && echo "$$found" && break; done); \
+	  if [ -z "$$python" ]; then echo "no Python $$version is at hand"; continue; fi; \
+	  echo "with $$python"; \
+	  $(MAKE) --no-print-directory VENV=$(VENV)-$$version PYTHON=$$python demo test-unit || exit 1; \
+	done
 
 test-unit: $(DEV_STAMP) ## Tests without processes or servers of ours
 	$(BIN)/python -m pytest tests/unit -n 2
@@ -82,9 +103,12 @@ constraints: ## Pin anew what is installed in the virtual environment
 	  $(BIN)/pip freeze --exclude-editable | grep -v -i '^hatchet' | LC_ALL=C sort -f; } > constraints.txt
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
+	@$(PYTHON) -c '$(IS_FINE)' 2>/dev/null || { \
+	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -1); Python 3.11 or later is needed:" \
+	    "make $(or $(firstword $(MAKECMDGOALS)),demo) PYTHON=python3.12, or whatever yours is called" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
 

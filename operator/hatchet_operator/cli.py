@@ -72,6 +72,14 @@ def main(
     """Dynamic, durable Python workflows on Kubernetes, with nothing but Kubernetes."""
 
 
+def _refuse_two_sdks() -> None:
+    from hatchet_operator.installation import conflict
+
+    if problem := conflict():
+        sys.stderr.write(f"error: {problem}\n")
+        raise typer.Exit(2)
+
+
 @app.command()
 def dev(
     worker: Annotated[
@@ -127,6 +135,7 @@ def dev(
     a package with relative imports, take -m and its parent folder. breakpoint() in a step opens a
     prompt in this terminal, and no timeout counts meanwhile.
     """
+    _refuse_two_sdks()
     from hatchet_operator.dev.command import DevOptions, run_dev
 
     options = DevOptions(
@@ -257,6 +266,7 @@ def manifests(
     They are to be kept in a repository and applied. The file is run up to worker.start(), which connects
     to nothing and returns.
     """
+    _refuse_two_sdks()
     from hatchet_operator.manifests.command import ManifestOptions, print_manifests
 
     options = ManifestOptions(program=program, pool=pool, image=image, namespace=namespace, replicas=replicas)

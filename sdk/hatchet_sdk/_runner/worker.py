@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hatchet_sdk._client import forks
 from hatchet_sdk._client.config import ClientConfig, prefix_of, prefixed
+from hatchet_sdk._runner import installation
 from hatchet_sdk._runner.definition import WorkflowDefinition, check_distinct, definition_of
 from hatchet_sdk._runner.failures import class_name
 from hatchet_sdk.errors import InvalidDefinition
@@ -252,3 +253,5 @@ def _log_to_stderr(*, debug: bool) -> None:
         log.setLevel(logging.INFO)
     if debug:
         log.setLevel(logging.DEBUG)
+    if problem := installation.conflict():
+        log.warning("%s", problem)

@@ -1,0 +1,19 @@
+"""Whether the published SDK is installed beside this one: they are one package by two names."""
+
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+
+def conflict(version_of: Callable[[str], str] = version) -> str | None:
+    """Say in a sentence that both are installed; None: they are not.
+
+    Which of them is imported, and with how many files of the other, depends on which was installed last.
+    """
+    try:
+        published, ours = version_of("hatchet-sdk"), version_of("hatchet-operator-sdk")
+    except PackageNotFoundError:
+        return None
+    return (
+        f"hatchet-sdk {published} and hatchet-operator-sdk {ours} are both installed in this environment and overwrite "
+        'each other\'s package "hatchet_sdk": uninstall both, then install one of them again'
+    )
