@@ -75,6 +75,12 @@ async def test_a_pool_keeps_one_pod_unless_told_otherwise_and_scales(api: Api) -
     assert (await api.get(POOLS, "a")).ok()["spec"]["minReplicas"] == 3
 
 
+async def test_a_pool_may_be_scaled_above_its_maximum_as_an_hpa_does_that_does_not_know_it(api: Api) -> None:
+    (await api.create(POOLS, make_pool(minReplicas=1, maxReplicas=2))).ok(201)
+    (await api.merge_patch(POOLS, "a", {"spec": {"replicas": 5}}, "scale")).ok()
+    assert (await api.get(POOLS, "a", "scale")).ok()["spec"] == {"replicas": 5}
+
+
 async def test_free_form_fields_are_kept_as_they_are(api: Api) -> None:
     free: Json = {"list": [1, {"deep": None}], "none": None, "text": "x", "nested": {"a": {"b": 1.5}}}
     run = (await api.create(RUNS, make_run(input=free, additionalMetadata=free))).ok(201)

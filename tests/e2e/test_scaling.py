@@ -23,6 +23,18 @@ def until_pods(kubectl: Kubectl, count: int, *, within_seconds: float = 120) -> 
     eventually(lambda: len(pods_of(kubectl)) == count, within_seconds=within_seconds)
 
 
+def test_a_pool_that_is_scaled_above_its_maximum_has_that_many_and_says_so(kubectl: Kubectl) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT, minReplicas=1, maxReplicas=2)
+    kubectl("scale", f"workerpool/{POOL}", "--replicas=5")
+    until_pods(kubectl, 2)
+    eventually(lambda: pool_condition(kubectl, "ScalingLimited").get("reason") == "TooManyReplicas")
+    until_available(kubectl)
+    assert "asks for 5 pods; maxReplicas allows 2" in pool_condition(kubectl, "ScalingLimited")["message"]
+    assert len(pods_of(kubectl)) == 2
+    kubectl("scale", f"workerpool/{POOL}", "--replicas=1")
+    eventually(lambda: not pool_condition(kubectl, "ScalingLimited"))
+
+
 def test_a_pool_goes_from_zero_to_its_maximum_and_back(kubectl: Kubectl) -> None:
     start_pool(kubectl, SLOW_FAN_OUT, minReplicas=1, maxReplicas=3, slots=2, idleBeforeScaleIn="5s")
     kubectl("scale", f"workerpool/{POOL}", "--replicas=0")

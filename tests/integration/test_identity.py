@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -263,7 +264,7 @@ OTHER_NAMESPACE = {
     **SAME_NAMESPACE,
     **dict.fromkeys(["TriggerWorkflow", "BulkTriggerWorkflow"], StatusCode.NOT_FOUND),
     # answered like an attempt that is over, since for this caller there is none
-    **dict.fromkeys(["SendStepActionEvent", "SendBatchActionEvent", "ReleaseSlot", "PutLog"], StatusCode.OK),
+    **dict.fromkeys(["SendStepActionEvent", "SendBatchActionEvent", "ReleaseSlot"], StatusCode.OK),
     "RefreshTimeout": StatusCode.FAILED_PRECONDITION,
 }
 
@@ -314,6 +315,34 @@ async def test_the_pools_token_speaks_for_all_of_the_pool(victim: Victim) -> Non
         for name in ("Heartbeat", "RefreshTimeout", "PutLog", "SendStepActionEvent"):
             assert await caller.call(METHODS[name], requests[name]) is StatusCode.OK
     assert (await victim.instance.finished("run"))["phase"] == "Succeeded"
+
+
+async def test_a_log_line_is_printed_for_whoever_has_or_had_its_attempt_and_nobody_else(
+    victim: Victim, caplog: pytest.LogCaptureFixture
+) -> None:
+    def line(text: str, attempt: str) -> events_wire.PutLogRequest:
+        return events_wire.PutLogRequest(task_run_external_id=attempt, message=text)
+
+    def token_of(pool: str, namespace: str = NAMESPACE) -> str:
+        return mint_token(Caller(namespace=namespace, pool=pool), key=KEY, grpc_address="a:1")
+
+    attempt, put_log = victim.action.task_run_external_id, METHODS["PutLog"]
+    caplog.set_level(logging.INFO)
+    for over in (False, True):
+        if over:
+            async with stranger(victim, token_of("main")) as own:
+                requests = victim.requests()
+                assert await own.call(METHODS["SendStepActionEvent"], requests["SendStepActionEvent"]) is StatusCode.OK
+            await victim.instance.finished("run")
+            await victim.instance.until(lambda: attempt not in victim.instance.engine.runs.attempts)
+        for token in (token_of("other"), token_of("main", "bank")):
+            async with stranger(victim, token) as thief:
+                assert await thief.call(put_log, line("forged", attempt)) is StatusCode.PERMISSION_DENIED
+        async with stranger(victim, token_of("main")) as own:
+            assert await own.call(put_log, line(f"over: {over}", attempt)) is StatusCode.OK
+            assert await own.call(put_log, line("made up", "made-up")) is StatusCode.FAILED_PRECONDITION
+    printed = [record.getMessage() for record in caplog.records if record.name == "hatchet_operator.steps"]
+    assert printed == ["over: False", "over: True"]
 
 
 async def test_a_batch_with_one_foreign_attempt_changes_nothing(victim: Victim) -> None:

@@ -101,6 +101,23 @@ async def test_deleting_a_run_deletes_its_pod(tmp_path: Path) -> None:
         await eventually(is_dead, within_seconds=25)  # the pod's own grace period would be 30 s
 
 
+async def test_a_run_says_that_somebody_deletes_its_pod_while_its_step_goes_on(tmp_path: Path) -> None:
+    async with running_pods(tmp_path, "solo") as pods:
+        await pods.instance.create_run("drained", "solo", {"gate": "go"})
+        await pods.began("drained")
+        await pods.instance.api.delete(PODS, NAMESPACE, "drained", grace_seconds=100)
+
+        async def is_told() -> bool:
+            status = (await pods.instance.run("drained"))["status"]
+            told = "pod drained is being deleted, and what runs in it has until " in (status.get("message") or "")
+            return told and (status["phase"], status["reason"]) == ("Running", "PodEnding")
+
+        await eventually(is_told)
+        pods.open("go")
+        status = await pods.finished("drained")
+        assert (status["phase"], status["reason"], status.get("message")) == ("Succeeded", "Completed", None)
+
+
 async def test_a_crash_leads_to_another_pod_and_leaves_the_log(tmp_path: Path) -> None:
     async with running_pods(tmp_path, "solo") as pods:
         await pods.instance.create_run("crashes", "solo", {"crash": True, "gate": "go"})

@@ -291,3 +291,26 @@ async def test_busy_slots_are_told_on_the_first_runs_and_on_the_pool() -> None:
         await eventually(is_idle, within_seconds=60)
         assert "it is the next" in said
         assert told["status"]["message"] == said
+
+
+@pytest.mark.parametrize("execution", ["Pool", "Pod"])
+async def test_a_pod_that_is_gated_is_told_on_pool_and_run(execution: str) -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        await world.create_workflow("etl", execution=execution)
+        await (await world.scripted()).put_workflow("etl")
+        pod = {"schedulingGates": [{"name": "example.com/quota"}], "containers": [{"name": "w", "image": "nowhere:1"}]}
+        await create_pool(world, minReplicas=0, maxReplicas=1, template={"spec": pod})
+        await world.create_run("r", "etl")
+        name = await one_pod(world)
+        message = "Scheduling is blocked due to non-empty scheduling gates"
+        gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message}
+        await world.api.patch(PODS, NAMESPACE, name, {"status": {"conditions": [gated]}}, subresource="status")
+        words = f"pod {name}: SchedulingGated: {message}: example.com/quota"
+        await until_told(world, "r", words)
+        if execution == "Pool":
+
+            async def is_told_on_the_pool() -> bool:
+                status = (await world.api.get(POOLS, NAMESPACE, POOL))["status"]
+                return any(each["message"] == words for each in status["conditions"])
+
+            await eventually(is_told_on_the_pool)

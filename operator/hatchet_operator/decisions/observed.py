@@ -53,6 +53,7 @@ class LiveAttempt:
     started_at: datetime
     deadline: datetime
     cancel_sent_at: datetime | None = None
+    ending: str | None = None  # somebody ends the pod that it runs in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

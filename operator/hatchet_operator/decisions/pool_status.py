@@ -53,6 +53,8 @@ def pool_status(pool: WorkerPool, plan: PoolPlan, refusal: Refusal | None, load:
         stalled=None if valid.holds else valid,
         reconciling=rolled_out if valid.holds and rolled_out.reason == Reason.ROLLING_OUT else None,
     )
+    if (capped := _capped(pool)) is not None:
+        aspects = (*aspects, capped)
     return PoolStatus(
         replicas=plan.replicas,
         desired_replicas=plan.desired,
@@ -67,3 +69,12 @@ def pool_status(pool: WorkerPool, plan: PoolPlan, refusal: Refusal | None, load:
         ),
         observed_generation=pool.metadata.generation or None,
     )
+
+
+def _capped(pool: WorkerPool) -> Aspect | None:
+    """Say that fewer pods are kept than somebody asked for, as an HPA may that knows nothing of the maximum."""
+    asked, most = pool.spec.min_replicas, pool.spec.largest
+    if asked <= most:
+        return None
+    message = f"minReplicas, which kubectl scale and an HPA set, asks for {asked} pods; maxReplicas allows {most}"
+    return Aspect(ConditionType.SCALING_LIMITED, True, Reason.TOO_MANY_REPLICAS, message)

@@ -84,8 +84,12 @@ def may_supersede(template: str | None, *, in_effect: str | None, current: str |
 def trouble_of(pod: Json) -> str | None:
     """Say why a Pod does not run, in the kubelet's or scheduler's words; None: nothing is known to be wrong."""
     status = pod.get("status", {})
-    if (unschedulable := _condition(pod, "PodScheduled")).get("reason") == "Unschedulable":
-        return _with_details("Unschedulable", unschedulable.get("message"))
+    if (scheduled := _condition(pod, "PodScheduled")).get("reason") and scheduled.get("status") != "True":
+        gates = [str(gate.get("name")) for gate in pod.get("spec", {}).get("schedulingGates") or []]
+        message = scheduled.get("message")
+        if gates:  # of which the scheduler says that there are some, and not which
+            message = f"{message or 'scheduling gates'}: {', '.join(gates)}"
+        return _with_details(scheduled["reason"], message)
     if (failure := _failure_of(pod)) is not None:  # its containers tell only how they ended
         return failure
     worker = worker_status(pod)
@@ -134,6 +138,16 @@ def _value_of(pod: Json, variable: str) -> str | None:
     env = pod["spec"]["containers"][0].get("env")
     entries = [each for each in env if isinstance(each, dict)] if isinstance(env, list) else []
     return next((each.get("value") for each in entries if each.get("name") == variable), None)
+
+
+def ending_of(pod: Json) -> str | None:
+    """Say that somebody deletes a Pod, why if that is known, and until when what runs in it may go on."""
+    until = pod["metadata"].get("deletionTimestamp")
+    if until is None:
+        return None
+    why = why_ended(pod)
+    text = f"pod {pod['metadata']['name']} is being deleted, and what runs in it has until {until} to end"
+    return f"{text} ({why})" if why else text
 
 
 def lacks_token(pod: Json, *, pool: str) -> bool:

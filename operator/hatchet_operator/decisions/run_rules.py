@@ -179,6 +179,8 @@ def _why_it_waits(
         return Reason.WAITING_FOR_WORKER, steps.awaits[:_LONGEST_MESSAGE], None
     old = seen.run.status
     if steps.trouble is None and steps.starting is None:
+        if steps.ending is not None:
+            return Reason.POD_ENDING, steps.ending[:_LONGEST_MESSAGE], None
         if steps.busy is None:
             return None, None, None
         # Told once: how many run and wait changes all the time, and a queue may be long. The pool has the numbers.

@@ -135,7 +135,7 @@ def plan_pool(pool: WorkerPool, pods: Sequence[PodView], demand: Demand) -> Pool
 def desired_replicas(pool: WorkerPool, *, occupied: int, demand: Demand) -> int:
     """Return how many pods the work needs, within the pool's bounds."""
     needed = ceil((occupied + demand.queued) / max(demand.slots_per_pod, 1))
-    return min(max(needed, pool.spec.min_replicas), max(pool.spec.largest, pool.spec.min_replicas))
+    return min(max(needed, pool.spec.smallest), pool.spec.largest)
 
 
 def pause_after(number: int) -> timedelta:
@@ -168,7 +168,7 @@ def _replaceable(current: list[PodView], outdated: list[PodView], desired: int) 
 def _surplus(pool: WorkerPool, current: list[PodView], desired: int) -> list[PodView]:
     """Pods beyond what is desired: idle ones after a while, others at once if they are beyond the maximum."""
     candidates = sorted(current, key=_least_loss)[: max(len(current) - desired, 0)]
-    beyond = len(current) - max(pool.spec.largest, pool.spec.min_replicas)
+    beyond = len(current) - pool.spec.largest
     return [
         pod
         for place, pod in enumerate(candidates)

@@ -47,6 +47,7 @@ class StepsPlan:
         starting: What steps wait for that is on its way.
         gives_up_at: When a step that waits so is cancelled.
         busy: What steps wait for whose workers are there.
+        ending: That the pod in which one runs is being ended by somebody.
         suspended: Some would be given out if the workflow were not suspended.
     """
 
@@ -59,6 +60,7 @@ class StepsPlan:
     starting: str | None = None
     gives_up_at: datetime | None = None
     busy: str | None = None
+    ending: str | None = None
     suspended: bool = False
 
     def all_final(self, steps: tuple[StepDefinition, ...]) -> bool:
@@ -144,6 +146,7 @@ def watch_live_attempt(step: _Step, plan: StepsPlan) -> StepStatus | None:
     old, live, policy = step.old, step.live, step.seen.policy
     if live is None or live.id != step.current:
         return None
+    plan.ending = plan.ending or live.ending
     if live.cancel_sent_at is not None:
         grace_ends = live.cancel_sent_at + policy.cancel_grace
         if step.now >= grace_ends:

@@ -245,9 +245,8 @@ class _Events(EventsServiceServicer):
     @unary
     async def PutLog(self, request: events_wire.PutLogRequest, caller: Caller) -> events_wire.PutLogResponse:
         """A line that a step logged: it goes where the operator's own log goes, with the run named."""
-        attempt = self._engine.attempt(caller, request.task_run_external_id)
-        where = {"run": str(attempt.ref), "step": attempt.step.name} if attempt else {"namespace": caller.namespace}
-        step_log.info(request.message, extra=where)
+        attempt = self._engine.may_log(caller, request.task_run_external_id)
+        step_log.info(request.message, extra={"run": str(attempt.ref), "step": attempt.step.name})
         return events_wire.PutLogResponse()
 
     Push = BulkPush = ReplaySingleEvent = unserved("events; trigger the workflow itself")

@@ -7,6 +7,7 @@
 Which attempts are wanted, and what their ends mean, is decided in `runs`; here they only move.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 
@@ -18,6 +19,8 @@ from hatchet_operator.engine.workers import CancelCommand, StartCommand, Worker
 from hatchet_operator.resources.reasons import Execution
 
 Clock = Callable[[], datetime]
+
+_REMEMBERED = 1000
 
 
 class Attempts(Mapping[str, Attempt]):
@@ -46,6 +49,7 @@ class Attempts(Mapping[str, Attempt]):
         self._given = given
         self._by_id: dict[str, Attempt] = {}
         self.queue = AttemptQueue(assign=self._assign, unserved=unserved, on_demand=on_demand, on_activity=on_activity)
+        self._over: deque[Attempt] = deque(maxlen=_REMEMBERED)
         self.told_to_stop = told_to_stop
 
     def __getitem__(self, identity: str) -> Attempt:
@@ -112,7 +116,12 @@ class Attempts(Mapping[str, Attempt]):
     def forget(self, record: RunRecord, attempt: Attempt) -> None:
         """Nothing is wanted of it any more; its worker may still have it."""
         record.attempts.pop(attempt.step.name, None)
-        self._by_id.pop(attempt.id, None)
+        if self._by_id.pop(attempt.id, None) is not None and attempt.worker is not None:
+            self._over.append(attempt)
+
+    def over(self, identity: str) -> Attempt | None:
+        """Return an attempt of which nothing is wanted any more, if it was one of the last: its lines come late."""
+        return next((attempt for attempt in reversed(self._over) if attempt.id == identity), None)
 
     def left(self, attempt: Attempt) -> None:
         """It is in the queue no more, and its worker does nothing for it."""

@@ -37,6 +37,7 @@ from hatchet_operator.errors import (
     NotFound,
     NotPermitted,
     NotReady,
+    StaleAttempt,
 )
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources import labels
@@ -92,6 +93,7 @@ class Engine:
             trouble_of=self._trouble_of,
             awaited_for=lambda record: self.registry.rejoin.told_of(record),
             starting=lambda attempt: None if attempt.run_uid else self.pools.why_not_available(attempt.pool_ref),
+            ending_of=lambda attempt: self.run_pods.ending_of(attempt.run_uid) if attempt.run_uid else None,
             told_to_stop=lambda worker, attempt_id, at: self.run_pods.told_to_stop(worker, attempt_id, at),
             on_demand=self._demand_changed,
             on_activity=lambda namespace, pool: self.waiting.active(namespace, pool),
@@ -296,6 +298,23 @@ class Engine:
                 raise NotReady(f'step "{attempt.step.name}" of run "{attempt.ref.name}" is queued; repeat the call')
             raise NotPermitted(f'{caller} was not given step "{attempt.step.name}" of run "{attempt.ref.name}"')
         return attempt
+
+    def may_log(self, caller: Caller, attempt_id: str) -> Attempt:
+        """Return the attempt that a line is of: one that the caller has, or had a moment ago.
+
+        Raises:
+            NotPermitted: It is somebody else's.
+            NotReady: It was given to nobody yet, as far as this operator knows.
+            StaleAttempt: Nobody knows whose it is.
+        """
+        if (attempt := self.attempt(caller, attempt_id)) is not None:
+            return attempt
+        known = self.runs.attempts.get(attempt_id) or self.runs.attempts.over(attempt_id)
+        if known is None:
+            raise StaleAttempt(f'there is no attempt "{attempt_id}", or it ended long ago; the line was dropped')
+        if known.ref.namespace != caller.namespace or not known.is_of(caller):
+            raise NotPermitted(f'attempt "{attempt_id}" was not given to {caller}; the line was dropped')
+        return known
 
     def started(self, caller: Caller, attempt_id: str) -> None:
         """A worker that does not say what it holds says at least that it has begun."""

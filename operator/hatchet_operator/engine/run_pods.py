@@ -16,7 +16,7 @@ from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.decisions.graph import Graph
-from hatchet_operator.decisions.pooling import number_of, template_problem, trouble_of
+from hatchet_operator.decisions.pooling import ending_of, number_of, template_problem, trouble_of
 from hatchet_operator.decisions.run_pods import (
     RunPodsPlan,
     RunPodView,
@@ -63,6 +63,7 @@ class _PodsOfRun:
     refused: str | None = None  # why there is no pod
     refused_until: float = 0.0
     trouble: str | None = None
+    ending: str | None = None
     recheck: asyncio.TimerHandle | None = None
 
 
@@ -127,6 +128,11 @@ class RunPods:
         """Say why a run that waits for its pod waits; None: nothing is known to be wrong."""
         known = self._runs.get(run_uid)
         return known.trouble if known else None
+
+    def ending_of(self, run_uid: str) -> str | None:
+        """Say that somebody deletes the pod in which a step of this run runs; None: nobody does."""
+        known = self._runs.get(run_uid)
+        return known.ending if known else None
 
     # --- What is observed
 
@@ -368,8 +374,11 @@ class RunPods:
         ):
             why = trouble_of(newest.obj)
             trouble = f"pod {newest.name}: {why}" if why else trouble
-        if trouble != known.trouble:
-            known.trouble = trouble
+        # ours are deleted when nothing runs in them any more, or killed
+        busy = [pod for pod in known.pods.values() if any(w.out for w in self._workers_in(pod.obj["metadata"]["uid"]))]
+        ending = next((why for pod in busy if (why := ending_of(pod.obj)) is not None), None)
+        if (trouble, ending) != (known.trouble, known.ending):
+            known.trouble, known.ending = trouble, ending
             if record is not None:
                 self._trouble_changed(record)
 

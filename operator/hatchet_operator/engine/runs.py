@@ -74,6 +74,7 @@ class Runs:
         starting: Says of an attempt that waits which workers are on their way.
         trouble_of: Says why nobody takes an attempt that waits, as far as that is known.
         awaited_for: Says which worker a run from before the start waits for, once that is worth a write.
+        ending_of: Says that somebody ends the pod of an attempt, if it is one of its run alone.
         told_to_stop: As of `Attempts`.
         on_demand, on_activity: As of `AttemptQueue`.
     """
@@ -92,6 +93,7 @@ class Runs:
         trouble_of: Callable[[Attempt], str | None],
         awaited_for: Callable[[RunRecord], str | None],
         starting: Callable[[Attempt], str | None],
+        ending_of: Callable[[Attempt], str | None],
         told_to_stop: Callable[[Worker, str, datetime], None],
         on_demand: OnDemand,
         on_activity: OnActivity,
@@ -117,6 +119,7 @@ class Runs:
         self._on_end = on_end
         self._trouble_of = trouble_of
         self._starting = starting
+        self._ending_of = ending_of
         self.attempts = Attempts(
             metrics=metrics,
             clock=clock,
@@ -264,7 +267,7 @@ class Runs:
         live, waits = {}, {}
         for name, attempt in record.attempts.items():
             if (out := attempt.live()) is not None:
-                live[name] = out
+                live[name] = replace(out, ending=self._ending_of(attempt)) if attempt.run_uid is not None else out
             elif attempt.worker is None:
                 waits[name] = self._wait_of(attempt)
         tally = None if self.loading else self._store.tally_of(record.uid)

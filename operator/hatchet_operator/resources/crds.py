@@ -230,14 +230,8 @@ POOL = Kind(
         Column(name="Oldest", type="date", path=".status.oldestQueuedAt", priority=1),
         Column(name="Available", path=_condition("Available")),
         Column(name="Rollout", path=_condition("RolledOut", field="reason")),
+        Column(name="Limited", path=_condition("ScalingLimited", field="reason"), priority=1),
         _AGE,
-    ),
-    rules=(
-        Rule(
-            rule="!has(self.maxReplicas) || self.maxReplicas >= self.minReplicas",
-            message="maxReplicas is lower than minReplicas; raise maxReplicas, or lower minReplicas first",
-            field="maxReplicas",
-        ),
     ),
     scale={
         "specReplicasPath": ".spec.minReplicas",

@@ -53,6 +53,7 @@ class ConditionType(StrEnum):
     REGISTERED = "Registered"  # a Workflow has a definition
     VALID = "Valid"  # a Workflow's or WorkerPool's spec makes sense
     AVAILABLE = "Available"  # a WorkerPool has its workers
+    SCALING_LIMITED = "ScalingLimited"  # a WorkerPool keeps fewer pods than it was scaled to; only there while it holds
     ROLLED_OUT = "RolledOut"  # a WorkerPool has no pod of an older template, and one of this is good or none is wanted
 
 
@@ -76,6 +77,7 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "InternalError"
     WAITING_FOR_WORKER = "WaitingForWorker"
     WAITING_FOR_SLOT = "WaitingForSlot"
+    POD_ENDING = "PodEnding"  # somebody deletes the pod that the run was given, or drains its node
     # Workflow and WorkerPool
     REGISTERED = "Registered"
     NOT_REGISTERED = "NotRegistered"
@@ -89,6 +91,7 @@ class Reason(StrEnum):
     ROLLED_OUT = "RolledOut"
     ROLLING_OUT = "RollingOut"
     FAILED_CREATE = "FailedCreate"
+    TOO_MANY_REPLICAS = "TooManyReplicas"  # the word of an HPA for the same
     # Events
     POD_ENDED = "PodEnded"  # by the kubelet, a drain or the scheduler
     POD_KILLED = "PodKilled"

@@ -58,7 +58,9 @@ class PoolSpec(ResourceModel):
     slots: Annotated[
         int | None, Field(ge=1, le=10000, description="Attempts at a time per pod; absent: what the worker asks for.")
     ] = None
-    min_replicas: Annotated[int, Field(ge=0, le=1000, description="How many pods are kept, work or not.")] = 1
+    min_replicas: Annotated[
+        int, Field(ge=0, le=1000, description="How many pods are kept, work or not; at most maxReplicas.")
+    ] = 1
     max_replicas: Annotated[
         int | None, Field(ge=0, le=1000, description="How many pods there may be under load; absent: minReplicas.")
     ] = None
@@ -72,6 +74,11 @@ class PoolSpec(ResourceModel):
     @property
     def largest(self) -> int:
         return self.min_replicas if self.max_replicas is None else self.max_replicas
+
+    @property
+    def smallest(self) -> int:
+        """How many pods are kept: the scale subresource sets minReplicas, and whoever does that sees no maximum."""
+        return min(self.min_replicas, self.largest)
 
 
 class PoolStatus(ResourceModel):

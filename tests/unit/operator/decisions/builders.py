@@ -80,9 +80,15 @@ def make_live(
     started_at: datetime = NOW,
     timeout: timedelta = timedelta(minutes=1),
     cancel_sent_at: datetime | None = None,
+    ending: str | None = None,
 ) -> LiveAttempt:
     return LiveAttempt(
-        id=identity, worker="pod-1", started_at=started_at, deadline=started_at + timeout, cancel_sent_at=cancel_sent_at
+        id=identity,
+        worker="pod-1",
+        started_at=started_at,
+        deadline=started_at + timeout,
+        cancel_sent_at=cancel_sent_at,
+        ending=ending,
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hatchet_operator.decisions.pooling import (
     OperatorAccess,
+    ending_of,
     lacks_token,
     lifetime_of,
     make_pod,
@@ -114,6 +115,18 @@ def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
             id="no node has room",
         ),
         pytest.param(
+            {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "reason": "SchedulerError", "message": "oops"}
+                ]
+            },
+            "SchedulerError: oops",
+            id="the scheduler failed",
+        ),
+        pytest.param(
+            {"conditions": [{"type": "PodScheduled", "status": "True", "reason": "Whatever"}]}, None, id="it has a node"
+        ),
+        pytest.param(
             {"initContainerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}}]},
             "CrashLoopBackOff",
             id="what comes before the worker",
@@ -133,6 +146,42 @@ def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
 def test_what_troubles_a_pod_as_a_whole(status: dict[str, Any], want: str | None) -> None:
     pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "worker"}]}, "status": status}
     assert trouble_of(pod) == want
+
+
+def test_a_gated_pod_is_told_with_its_gates() -> None:
+    message = "Scheduling is blocked due to non-empty scheduling gates"
+    pod = {
+        "metadata": {"name": "a"},
+        "spec": {"schedulingGates": [{"name": "example.com/quota"}, {"name": "example.com/window"}]},
+        "status": {
+            "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message}]
+        },
+    }
+    assert trouble_of(pod) == f"SchedulingGated: {message}: example.com/quota, example.com/window"
+
+
+UNTIL = "2026-11-28T12:00:30Z"
+EVICTING = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drain"}
+
+
+@pytest.mark.parametrize(
+    ("deleted", "conditions", "want"),
+    [
+        pytest.param(False, [], None, id="nobody does"),
+        pytest.param(
+            True, [], f"pod a is being deleted, and what runs in it has until {UNTIL} to end", id="by somebody"
+        ),
+        pytest.param(
+            True,
+            [EVICTING],
+            f"pod a is being deleted, and what runs in it has until {UNTIL} to end (EvictionByEvictionAPI: drain)",
+            id="by a drain",
+        ),
+    ],
+)
+def test_whether_somebody_deletes_a_pod(deleted: bool, conditions: list[dict[str, str]], want: str | None) -> None:
+    metadata = {"name": "a"} | ({"deletionTimestamp": UNTIL} if deleted else {})
+    assert ending_of({"metadata": metadata, "status": {"conditions": conditions}}) == want
 
 
 @pytest.mark.parametrize(

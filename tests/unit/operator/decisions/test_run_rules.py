@@ -826,3 +826,22 @@ def test_a_plan_has_a_status_or_wants_attempts_never_both() -> None:
     assert plan.status is not None
     assert plan.wanted == ()
     assert plan.tell_to_stop == ()
+
+
+def test_a_run_says_once_that_its_pod_is_being_deleted() -> None:
+    live = {"work": make_live(started_at=ago(5), ending="pod etl is being deleted")}
+    told = plan_run(make_observed_run(live=live), NOW).status
+    assert told is not None
+    assert (told.phase, told.reason, told.message) == (Phase.RUNNING, Reason.POD_ENDING, "pod etl is being deleted")
+    seen = make_observed_run(phase=told.phase, steps=told.steps, live=live, status=told.model_dump(exclude={"steps"}))
+    assert plan_run(seen, NOW).status is None
+    ended = make_observed_run(
+        phase=told.phase,
+        steps=told.steps,
+        live=live,
+        reports={"work": make_report(Outcome.LOST, error="its pod was deleted")},
+        status=told.model_dump(exclude={"steps"}),
+    )
+    after = plan_run(ended, NOW).status
+    assert after is not None
+    assert (after.reason, after.message) == (None, None)

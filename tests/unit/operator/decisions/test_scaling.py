@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hatchet_operator.decisions.pool_status import pool_status
 from hatchet_operator.decisions.scaling import Demand, PodView, PoolPlan, plan_pool
+from hatchet_operator.decisions.waiting import NO_LOAD
 from hatchet_operator.resources.base import ObjectMeta
 from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.resources.workerpool import PodTemplate, PoolSpec, WorkerPool
+from tests.unit.operator.decisions.builders import NOW
 
 LONG = timedelta(hours=1)
 NO_IMAGE = "ErrImagePull: no such image"
@@ -68,6 +71,8 @@ def plan(pods: list[PodView], *, queued: int = 0, slots: int = 10, **spec: Any) 
         pytest.param([ended("a", lived=LONG)], 0, {}, 1, id="a pod that ended is replaced"),
         pytest.param([starting("a", deleting=True)], 0, {}, 1, id="a pod that is going is replaced"),
         pytest.param([], 5, {"min_replicas": 2}, 2, id="without a maximum the minimum is it"),
+        pytest.param([], 0, {"min_replicas": 8, "max_replicas": 3}, 3, id="scaled above the maximum, the maximum"),
+        pytest.param([], 9, {"min_replicas": 8, "max_replicas": 0}, 0, id="none where none may be, however scaled"),
     ],
 )
 def test_pods_that_are_made(pods: list[PodView], queued: int, spec: dict[str, Any], want: int) -> None:
@@ -88,6 +93,12 @@ SCALED = {"min_replicas": 0, "max_replicas": 3}
         pytest.param([starting("a"), busy("b")], SCALED, ("a",), id="one that is not needed before it started goes"),
         pytest.param(
             [busy("a"), busy("b", 3)], {"min_replicas": 1}, ("a",), id="beyond the maximum the least busy one drains"
+        ),
+        pytest.param(
+            [busy("a"), busy("b", 3)],
+            {"min_replicas": 2, "max_replicas": 1},
+            ("a",),
+            id="beyond the maximum one drains though it is scaled higher",
         ),
         pytest.param(
             [PodView(name="a", connected=True, attempts=2), busy("b")],
@@ -361,3 +372,24 @@ def test_no_plan_removes_work_or_overshoots(pods: list[PodView], queued: int, le
     assert all(by_name[name].attempts == 0 or by_name[name].ended_for is not None for name in want.delete)
     assert want.replicas + want.create <= max(want.desired + max(1, -(-want.desired // 4)), want.replicas)
     assert not any(by_name[name].deleting for name in (*want.drain, *want.delete))
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        pytest.param({"min_replicas": 3, "max_replicas": 3}, None, id="as many as may be"),
+        pytest.param({"min_replicas": 8}, None, id="without a maximum"),
+        pytest.param(
+            {"min_replicas": 8, "max_replicas": 3},
+            "minReplicas, which kubectl scale and an HPA set, asks for 8 pods; maxReplicas allows 3",
+            id="more",
+        ),
+    ],
+)
+def test_a_pool_says_that_it_is_scaled_above_its_maximum(spec: dict[str, Any], want: str | None) -> None:
+    pool = make_pool(**spec)
+    plan = plan_pool(pool, [], Demand(queued=0, slots_per_pod=1))
+    said = {each.type: each for each in pool_status(pool, plan, None, NO_LOAD, NOW).conditions}
+    told = said.get("ScalingLimited")
+    assert (told.message if told else None) == want
+    assert told is None or (told.status, told.reason) == ("True", "TooManyReplicas")
