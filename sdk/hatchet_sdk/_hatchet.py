@@ -135,16 +135,31 @@ class Hatchet:
         )
         return _marking(options)
 
-    def worker(self, name: str, max_runs: int | None = None, labels: Mapping[str, str | int] | None = None) -> Worker:
+    def worker(
+        self,
+        name: str,
+        max_runs: int | None = None,
+        labels: Mapping[str, str | int] | None = None,
+        *,
+        max_overruns: int | None = None,
+    ) -> Worker:
         """Make a worker.
 
         Args:
             name: Seen in logs and statuses.
             max_runs: Attempts at a time; None leaves it to the operator (100).
             labels: Taken for the sake of Hatchet's programs; steps can't wish for any yet.
+            max_overruns: How many steps may go on though they were cancelled or timed out, each in a slot, until the
+                worker finishes the others and ends, to be replaced; None: as many as it has slots.
         """
         return Worker(
-            name, self._client, config=self._config, max_runs=max_runs, labels=labels or {}, debug=self._debug
+            name,
+            self._client,
+            config=self._config,
+            max_runs=max_runs,
+            max_overruns=max_overruns,
+            labels=labels or {},
+            debug=self._debug,
         )
 
     def _client(self) -> "Client":

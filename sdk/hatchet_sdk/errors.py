@@ -5,6 +5,7 @@ HatchetError
 ├── OperatorUnavailable      no answer in time
 ├── InvalidDefinition        a workflow class that says something impossible (also a ValueError)
 ├── AttemptCancelled         the attempt that asked was cancelled
+├── StepsOverran             too many steps of a worker went on though they were cancelled; it ended to be replaced
 ├── NonRetryableError        raised by your step: fail now, whatever retries are left
 ├── RequestRefused           the operator answered, and said no
 │   ├── AccessDenied         the token is missing, wrong, or not allowed to do this
@@ -33,6 +34,7 @@ __all__ = [
     "OperatorUnavailable",
     "RequestRefused",
     "SpawnConflict",
+    "StepsOverran",
     "WorkflowNotFound",
     "WorkflowRunCancelled",
     "WorkflowRunDeleted",
@@ -66,6 +68,10 @@ class InvalidDefinition(HatchetError, ValueError):
 
 class AttemptCancelled(HatchetError):
     """The attempt that asked was cancelled; it spawns nothing more."""
+
+
+class StepsOverran(HatchetError):
+    """A worker ended itself: its bound of steps that go on though they were cancelled was reached."""
 
 
 class NonRetryableError(HatchetError):

@@ -47,7 +47,10 @@ class _Dispatcher(DispatcherServicer):
         registration = translation.registration_request(request)
         worker = await self._engine.registry.register(caller, registration)
         return wire.WorkerRegisterResponse(
-            tenant_id=tenant_id(caller.namespace), worker_id=worker.id, worker_name=request.worker_name
+            tenant_id=tenant_id(caller.namespace),
+            worker_id=worker.id,
+            worker_name=request.worker_name,
+            slots=worker.slots,
         )
 
     @streaming
@@ -72,7 +75,12 @@ class _Dispatcher(DispatcherServicer):
 
     @unary
     async def Heartbeat(self, request: wire.HeartbeatRequest, caller: Caller) -> wire.HeartbeatResponse:
-        self._engine.registry.heartbeat(caller, request.worker_id, at=translation.time_of(request.heartbeat_at))
+        self._engine.registry.heartbeat(
+            caller,
+            request.worker_id,
+            at=translation.time_of(request.heartbeat_at),
+            overrunning=request.overrunning,
+        )
         return wire.HeartbeatResponse()
 
     @unary

@@ -368,10 +368,13 @@ class Registry:
             self._runs.attempts.queue.disconnect(worker, datetime.now(UTC))
             log.info("worker draining", extra={"worker": worker.shown_name, "attempts": len(worker.out)})
 
-    def heartbeat(self, caller: Caller, worker_id: str, *, at: datetime | None = None) -> None:
-        """A worker lives, and says when it said so, by its own clock."""
+    def heartbeat(self, caller: Caller, worker_id: str, *, at: datetime | None = None, overrunning: int = 0) -> None:
+        """A worker lives, and says when it said so, by its own clock, and how much goes on in it though cancelled."""
         worker = self.get(caller, worker_id)
         self._seen(worker)
+        worker.overrunning, before = max(overrunning, 0), worker.overrunning
+        if worker.overrunning < before:
+            self._runs.attempts.queue.fill(worker)
         if at is None or worker.pod_uid is None:
             return
         is_first = worker.life.alive_at is None

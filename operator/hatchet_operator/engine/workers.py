@@ -93,6 +93,7 @@ class Worker:
     is_mute: bool = False  # it was there before this operator, and does not say what it holds
     out: dict[str, Attempt] = field(default_factory=dict)
     occupied: int = 0  # how many of `out` occupy a slot
+    overrunning: int = 0  # attempts that go on in it though they were cancelled, by its own words
     last_seen: float = 0.0  # the loop's clock
     life: Life = field(default_factory=Life)  # what is known of the container that it lives in
     silence: asyncio.TimerHandle | None = None
@@ -139,7 +140,7 @@ class Worker:
 
     @property
     def free_slots(self) -> int:
-        return self.slots - self.occupied
+        return self.slots - self.occupied - self.overrunning
 
     def can_take(self, attempt: Attempt) -> bool:
         if self.free_slots <= 0:

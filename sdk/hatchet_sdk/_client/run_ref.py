@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,16 @@ RunResult = dict[str, dict[str, Any]]
 class WorkflowRunRef:
     """A workflow run; printed, it is the name under which ``kubectl get wfr`` shows it."""
 
-    def __init__(self, workflow_run_id: str, client: "Client") -> None:
+    def __init__(
+        self, workflow_run_id: str, client: "Client", *, hold: "Callable[[Future[Any]], None] | None" = None
+    ) -> None:
         if not isinstance(workflow_run_id, str):
             raise TypeError(f"the id of a run is {workflow_run_id!r} (expected a str, as ref.workflow_run_id is)")
         if not workflow_run_id:
             raise ValueError("the id of a run is empty")
         self._workflow_run_id = workflow_run_id
         self._client = client
+        self._hold = hold  # told of what a thread waits for here
 
     @property
     def workflow_run_id(self) -> str:
@@ -54,10 +58,13 @@ class WorkflowRunRef:
 
         Raises:
             TimeoutError: The run goes on.
+            AttemptCancelled: The step that spawned it was cancelled or timed out, and its grace period is over.
             RuntimeError: Called in an async step, where it would block the very loop that may have to run the child.
         """
         self._client.refuse_to_block_steps()
         end: Future[WorkflowRunEvent] = self._client.end_of_run(self.workflow_run_id)
+        if self._hold is not None:
+            self._hold(end)
         try:
             return _result_of(end.result(timeout))
         except TimeoutError:

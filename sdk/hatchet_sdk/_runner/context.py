@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hatchet_sdk._client.admin import all_of, settled
+from hatchet_sdk._client.io_thread import settle
 from hatchet_sdk._client.json_text import JsonObject
 from hatchet_sdk._client.options import (
     ChildTriggerWorkflowOptions,
@@ -60,6 +61,8 @@ class Context:
         self._cancelled_by_step = False
         self._stopping = False
         self._interrupted = threading.Event()
+        self._awaited: set[Future[Any]] = set()
+        self._waits_no_more = False
         self._when_interrupted: set[Callable[[], object]] = set()
 
     @property  # not set by __init__ alone: a mock that has a class for its spec knows what the class has
@@ -121,6 +124,18 @@ class Context:
             loop that saves in time.
         """
         return self._interrupted.wait(timeout)
+
+    def _hold(self, awaited: "Future[Any]") -> None:
+        """Remember what a thread of this step waits for."""
+        self._awaited.add(awaited)
+        awaited.add_done_callback(self._awaited.discard)
+        if self._waits_no_more:
+            self._end_waits()
+
+    def _end_waits(self) -> None:
+        self._waits_no_more = True  # before the look at what is awaited, as _hold looks the other way round
+        for awaited in tuple(self._awaited):
+            settle(awaited, AttemptCancelled(f'step "{self._assignment.step}" was cancelled and waits no more'))
 
     def _announce_stop(self) -> None:
         self._stopping = True
@@ -224,7 +239,7 @@ class Context:
             AttemptSuperseded, AttemptCancelled: This attempt may not spawn any more.
         """
         (answer,) = self._spawn([_child(workflow_name, input, key, options)], with_others=False)
-        return WorkflowRunRef(answer.result(), self._client)
+        return WorkflowRunRef(answer.result(), self._client, hold=self._hold)
 
     def spawn_workflows(self, child_workflow_runs: Sequence[ChildWorkflowRunDict]) -> list[WorkflowRunRef]:
         """Start many child runs at once; raises the first error after all are answered."""
@@ -250,7 +265,7 @@ class Context:
         return self._client.trigger(triggers, with_others=with_others)
 
     def _refs(self, answers: "Sequence[Future[str]]") -> list[WorkflowRunRef]:
-        return [WorkflowRunRef(run_id, self._client) for run_id in all_of(answers)]
+        return [WorkflowRunRef(run_id, self._client, hold=self._hold) for run_id in all_of(answers)]
 
 
 class ContextAio:
@@ -268,7 +283,8 @@ class ContextAio:
     ) -> WorkflowRunRef:
         """Start a child run and wait until the operator has it; see `Context.spawn_workflow`."""
         (answer,) = self._context._spawn([_child(workflow_name, input, key, options)], with_others=True)
-        return WorkflowRunRef(await asyncio.wrap_future(answer), self._context._client)
+        context = self._context
+        return WorkflowRunRef(await asyncio.wrap_future(answer), context._client, hold=context._hold)
 
     async def spawn_workflows(self, child_workflow_runs: Sequence[ChildWorkflowRunDict]) -> list[WorkflowRunRef]:
         """Start many child runs at once; see `Context.spawn_workflows`."""

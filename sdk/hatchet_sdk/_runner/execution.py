@@ -53,6 +53,7 @@ class Attempt:
     started_at: float = field(default_factory=time.time)
     cancelled_at: float | None = None
     task: "asyncio.Task[None] | None" = None
+    has_ended: bool = False
 
     @property
     def id(self) -> str:
@@ -61,7 +62,11 @@ class Attempt:
     @property
     def is_out_of_time(self) -> bool:
         """Whether it was cancelled so long ago that nobody wants to hear of it."""
-        return self.cancelled_at is not None and time.monotonic() - self.cancelled_at > CANCEL_GRACE_SECONDS
+        return self.overran_for(CANCEL_GRACE_SECONDS)
+
+    def overran_for(self, seconds: float) -> bool:
+        """Whether it was cancelled longer ago than that."""
+        return self.cancelled_at is not None and time.monotonic() - self.cancelled_at > seconds
 
 
 class Execution:
@@ -100,16 +105,22 @@ class Execution:
                 self._ended(attempt, _of_error(attempt, error))
 
     def cancel(self, attempt: Attempt) -> None:
-        """Set the exit flag; after the grace period end an async step. A thread cannot be ended: it is only told."""
+        """Set the exit flag; after the grace period end an async step, and the waiting of a sync one for its children.
+
+        Otherwise a thread cannot be ended: it is only told. Called in the I/O loop.
+        """
         if attempt.cancelled_at is None:
             attempt.cancelled_at = time.monotonic()
             attempt.context._announce_cancel()
             self._loop.call_soon_threadsafe(self._loop.call_later, CANCEL_GRACE_SECONDS, partial(_end, attempt))
+            # A thread that waits for a child of the step would wait for one that perhaps needs this very slot.
+            asyncio.get_running_loop().call_later(CANCEL_GRACE_SECONDS * 1.1, attempt.context._end_waits)
 
     def abandon(self, attempt: Attempt) -> None:
         """Set the exit flag, and end an async step at once; nobody waits for either."""
         attempt.cancelled_at = attempt.cancelled_at or time.monotonic()
         attempt.context._announce_cancel()
+        attempt.context._end_waits()
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(_end, attempt)
 

@@ -9,6 +9,7 @@ acknowledged, across any number of streams; an id that is held or was just done 
 """
 
 import asyncio
+import contextlib
 import contextvars
 import os
 import platform
@@ -47,7 +48,7 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     WorkerRegisterRequest,
     WorkerUnsubscribeRequest,
 )
-from hatchet_sdk.errors import HatchetError
+from hatchet_sdk.errors import HatchetError, StepsOverran
 
 HEARTBEAT_SECONDS = 4.0
 HEARTBEAT_TIMEOUT_SECONDS = 5.0
@@ -58,6 +59,9 @@ GATHER_SECONDS = 0.01  # else a moment later with others: a call costs the opera
 REMEMBERED_BYTES = 8 * 1024 * 1024
 UNSUBSCRIBE_SECONDS = 5.0
 FLUSH_SECONDS = 1.0
+OVERRUN_TOLD_SECONDS = 0.5  # after a CANCEL that did not end the step: before the operator gives out its next attempt
+OVERRUN_PATIENCE_SECONDS = 10.0  # what goes on for longer counts towards the bound at which the worker is replaced
+DEFAULT_SLOTS = 100  # of an operator that does not say
 _LASTED_SECONDS = 5.0
 
 Ended = tuple[Attempt, Outcome | None]
@@ -85,6 +89,7 @@ class WorkerOptions:
 
     name: str
     max_runs: int | None
+    max_overruns: int | None
     labels: Mapping[str, str | int]
 
 
@@ -120,12 +125,16 @@ class Session:
         self._stream: grpc.aio.UnaryStreamCall[WorkerListenRequest, AssignedAction] | None = None
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
+        self._beat_now = asyncio.Event()
+        self._overrunning = 0  # as the operator was told last
+        self._slots = options.max_runs or DEFAULT_SLOTS
+        self._overran: StepsOverran | None = None
 
     async def run(self) -> None:
         """Work until stopped and idle.
 
         Raises:
-            HatchetError: The operator refused the registration.
+            HatchetError: The operator refused the registration, or too many steps overran.
         """
         listening = asyncio.create_task(self._stay_connected())
         beating = asyncio.create_task(self._keep_beating())
@@ -142,6 +151,8 @@ class Session:
             for attempt in self._held.values():  # those that outstayed their cancelling, or, cancelled ourselves, all
                 self._execution.abandon(attempt)
             await asyncio.gather(*tasks, return_exceptions=True)
+        if self._overran is not None:
+            raise self._overran
 
     def stop(self) -> None:
         """Take nothing new, finish what is held, and tell it so."""
@@ -200,6 +211,10 @@ class Session:
         request.alive_at.GetCurrentTime()
         answer = await self._connection.call(self._connection.dispatcher.Register, request)
         self._worker_id = answer.worker_id
+        if answer.HasField("slots"):
+            self._slots = answer.slots
+        if self._count_overruns():
+            self._beat_now.set()  # the operator may be another one by now
         self._is_known = True
         log.info("worker %s registered at %s as %s", self._options.name, self._connection.address, self._worker_id)
 
@@ -216,10 +231,14 @@ class Session:
     async def _keep_beating(self) -> None:
         lost = 0
         while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await self._beat_now.wait()
+            self._beat_now.clear()
             if not self._is_known:
                 continue
-            beat = HeartbeatRequest(worker_id=self._worker_id)
+            self._overrunning = self._count_overruns()
+            beat = HeartbeatRequest(worker_id=self._worker_id, overrunning=self._overrunning or None)
             beat.heartbeat_at.GetCurrentTime()
             try:
                 await self._connection.dispatcher.Heartbeat(
@@ -288,6 +307,9 @@ class Session:
             if held is not None:
                 self._execution.cancel(held)
                 self._changed.set()
+                loop = asyncio.get_running_loop()
+                loop.call_later(OVERRUN_TOLD_SECONDS, self._tell_overruns)
+                loop.call_later(OVERRUN_PATIENCE_SECONDS, self._end_at_the_bound)
         elif action.action_type != START_STEP_RUN:
             log.warning("action %s is of a kind this SDK does not know: %s", action.action_id, action.action_type)
         elif held is not None:
@@ -311,13 +333,45 @@ class Session:
         self._held[attempt.id] = attempt
         self._execution.start(attempt)
 
+    # Those that go on though they were cancelled
+
+    def _count_overruns(self) -> int:
+        return sum(attempt.overran_for(0.9 * OVERRUN_TOLD_SECONDS) for attempt in self._going_on())
+
+    def _going_on(self) -> list[Attempt]:
+        """Return what is executed; held are as well those that ended, until their report is acknowledged."""
+        return [attempt for attempt in self._held.values() if not attempt.has_ended]
+
+    def _tell_overruns(self) -> None:
+        """Tell the operator soon, so that it gives their slots to nobody."""
+        if self._count_overruns() != self._overrunning:
+            self._beat_now.set()
+
+    def _end_at_the_bound(self) -> None:
+        """Finish the others and end once too many steps overrun: nothing else ends a thread than its process's end."""
+        overrun = [attempt for attempt in self._going_on() if attempt.overran_for(0.9 * OVERRUN_PATIENCE_SECONDS)]
+        bound = self._options.max_overruns or self._slots
+        if len(overrun) < bound or self._overran is not None:
+            return
+        shown = ", ".join(f"{each.step.name} of {each.assignment.workflow_run_id}" for each in overrun[:5])
+        self._overran = StepsOverran(
+            f'worker "{self._options.name}" has {len(overrun)} steps that go on though they were cancelled or timed '
+            f"out ({shown}{', …' if len(overrun) > 5 else ''}), which is its bound (max_overruns={bound}): it finishes "
+            "what else it has and ends, to be replaced (let steps look at context.exit_flag, or give calls that block "
+            "a timeout)"
+        )
+        log.error("%s", self._overran)
+        self.stop()
+
     # Reporting how they ended
 
     def _take_outcomes(self, ended: list[Ended]) -> None:
         for attempt, outcome in ended:
+            attempt.has_ended = True
             if outcome is None:
                 self._held.pop(attempt.id, None)
                 self._changed.set()
+                self._tell_overruns()
             else:
                 self._to_report.append((attempt, outcome))
         if len(self._reports) < PROMPT_REPORTS:

@@ -1,12 +1,14 @@
 """A process that runs steps: user code in its own or the host's loop and in threads, the operator in the I/O thread."""
 
 import asyncio
+import atexit
 import contextvars
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -18,7 +20,7 @@ from hatchet_sdk._client.config import ClientConfig, prefix_of, prefixed
 from hatchet_sdk._runner import installation
 from hatchet_sdk._runner.definition import WorkflowDefinition, check_distinct, definition_of
 from hatchet_sdk._runner.failures import class_name
-from hatchet_sdk.errors import InvalidDefinition
+from hatchet_sdk.errors import InvalidDefinition, StepsOverran
 
 if TYPE_CHECKING:
     from hatchet_sdk._client.client import Client
@@ -41,6 +43,7 @@ class Worker:
         *,
         config: ClientConfig,
         max_runs: int | None,
+        max_overruns: int | None,
         labels: Mapping[str, str | int],
         debug: bool,
     ) -> None:
@@ -48,10 +51,13 @@ class Worker:
             raise ValueError("the worker's name is empty")
         if max_runs is not None and max_runs < 1:
             raise ValueError(f'worker "{name}": max_runs is {max_runs} (expected 1 or more)')
+        if max_overruns is not None and max_overruns < 1:
+            raise ValueError(f'worker "{name}": max_overruns is {max_overruns} (expected 1 or more)')
         self._name = name
         self._client = client
         self._config = config
         self._max_runs = max_runs
+        self._max_overruns = max_overruns
         self._labels = labels
         self._debug = debug
         self._workflows: list[tuple[WorkflowDefinition, object]] = []
@@ -83,6 +89,7 @@ class Worker:
         Raises:
             NotConfigured: No operator's address is known.
             RequestRefused: The operator refused the registration.
+            StepsOverran: The bound of steps that go on though they were cancelled was reached; the process ends soon.
             RuntimeError: An event loop runs in this thread, or this worker runs already.
         """
         if _is_in_a_loop():
@@ -101,6 +108,9 @@ class Worker:
             try:
                 with _steps_run_in(loop):
                     _run(loop, asyncio.wrap_future(self._serve(client, loop), loop=loop))
+            except StepsOverran:
+                _end_after_main()
+                raise
             finally:
                 self._is_over()
                 _close(loop)
@@ -115,6 +125,7 @@ class Worker:
         Raises:
             NotConfigured: No operator's address is known.
             RequestRefused: The operator refused the registration.
+            StepsOverran: The bound of steps that go on though they were cancelled was reached; end the process.
             RuntimeError: This worker runs already.
         """
         if self._only_describes():
@@ -152,7 +163,9 @@ class Worker:
     ) -> None:
         from hatchet_sdk._runner.session import Session, WorkerOptions
 
-        options = WorkerOptions(name=self.name, max_runs=self._max_runs, labels=self._labels)
+        options = WorkerOptions(
+            name=self.name, max_runs=self._max_runs, max_overruns=self._max_overruns, labels=self._labels
+        )
         session = Session(client, options, self._workflows, step_loop, variables)
         self._stop = lambda: _call_in(client.io.loop, session.stop)
         if self._stop_asked:
@@ -227,6 +240,20 @@ def _run(loop: asyncio.AbstractEventLoop, served: "asyncio.Future[None]") -> Non
             # asyncio lets these two out of the loop when a task or callback raises them, here one that a step made.
             # Whoever awaits that task gets the error as well.
             log.warning("code of a step raised %s in a task of its own; the worker goes on", class_name(error))
+
+
+def _end_after_main() -> None:
+    """Have this process end when its program has, though threads that overran hold an executor or the like."""
+    over = threading.Event()
+    # Private, and the one hook that comes before executors' threads are joined; atexit comes after.
+    getattr(threading, "_register_atexit", atexit.register)(over.set)
+
+    def end() -> None:
+        over.wait()
+        time.sleep(_CLOSE_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=end, name="hatchet-end", daemon=True).start()
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:

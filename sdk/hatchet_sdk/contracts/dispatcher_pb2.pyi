@@ -384,21 +384,27 @@ class WorkerRegisterResponse(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     WORKER_ID_FIELD_NUMBER: _builtins.int
     WORKER_NAME_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     worker_id: _builtins.str
     worker_name: _builtins.str
+    slots: _builtins.int
+    """How many attempts the worker gets at a time; its pool may say otherwise than it did."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         worker_id: _builtins.str = ...,
         worker_name: _builtins.str = ...,
+        slots: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_slots", b"_slots", "slots", b"slots"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id", "worker_id", b"worker_id", "worker_name", b"worker_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_slots", b"_slots", "slots", b"slots", "tenant_id", b"tenant_id", "worker_id", b"worker_id", "worker_name", b"worker_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__slots: _TypeAlias = _typing.Literal["slots"]  # noqa: Y015
+    _WhichOneofArgType__slots: _TypeAlias = _typing.Literal["_slots", b"_slots"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__slots) -> _WhichOneofReturnType__slots | None: ...
 
 Global___WorkerRegisterResponse: _TypeAlias = WorkerRegisterResponse  # noqa: Y015
 
@@ -971,7 +977,10 @@ class HeartbeatRequest(_message.Message):
 
     WORKER_ID_FIELD_NUMBER: _builtins.int
     HEARTBEAT_AT_FIELD_NUMBER: _builtins.int
+    OVERRUNNING_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
+    overrunning: _builtins.int
+    """How many attempts go on in this worker though they were cancelled, as threads that ignore it: each takes a slot."""
     @_builtins.property
     def heartbeat_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -979,12 +988,15 @@ class HeartbeatRequest(_message.Message):
         *,
         worker_id: _builtins.str = ...,
         heartbeat_at: _timestamp_pb2.Timestamp | None = ...,
+        overrunning: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_at", b"heartbeat_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overrunning", b"_overrunning", "heartbeat_at", b"heartbeat_at", "overrunning", b"overrunning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_at", b"heartbeat_at", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overrunning", b"_overrunning", "heartbeat_at", b"heartbeat_at", "overrunning", b"overrunning", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__overrunning: _TypeAlias = _typing.Literal["overrunning"]  # noqa: Y015
+    _WhichOneofArgType__overrunning: _TypeAlias = _typing.Literal["_overrunning", b"_overrunning"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overrunning) -> _WhichOneofReturnType__overrunning | None: ...
 
 Global___HeartbeatRequest: _TypeAlias = HeartbeatRequest  # noqa: Y015
 

@@ -65,6 +65,7 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
         self.runs: dict[str, Run] = {}
         self.attempts: dict[str, tuple[Run, str]] = {}
         self.queue: list[dispatcher.AssignedAction] = []
+        self.slots: int | None = None  # what a worker is told of its slots
         self.open: asyncio.Event | None = None  # while clear, triggers are held
         self._children: dict[tuple[str, str], str] = {}
         self._ids = itertools.count()
@@ -158,7 +159,7 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
         await self._enter("Register", request, context)
         worker_id = request.worker_id or f"worker-{next(self._ids)}"
         self.workers[worker_id] = request
-        return dispatcher.WorkerRegisterResponse(worker_id=worker_id, worker_name=request.worker_name)
+        return dispatcher.WorkerRegisterResponse(worker_id=worker_id, worker_name=request.worker_name, slots=self.slots)
 
     async def ListenV2(self, request: Any, context: Any) -> AsyncIterator[dispatcher.AssignedAction]:  # noqa: N802
         await self._enter("ListenV2", request, context)
