@@ -256,6 +256,10 @@ async def test_a_workflow_that_no_worker_has_any_more_is_told() -> None:
             'has one connected worker, but none that offers step "work" of workflow "OldName" (offered: NewName)',
             "it gives up at",
         )
+        await world.condition("oldname", "Offered", status="False", of=world.workflow)
+        await world.condition("newname", "Offered", status="True", of=world.workflow)
+        workers = [(await world.workflow(name))["status"]["workers"] for name in ("oldname", "newname")]
+        assert workers == [0, 1]
 
 
 async def test_busy_slots_are_told_on_the_first_runs_and_on_the_pool() -> None:

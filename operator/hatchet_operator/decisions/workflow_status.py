@@ -1,5 +1,6 @@
 """What the status of a Workflow says, in words and conditions."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from hatchet_operator.decisions.conditions import Aspect, make_conditions, with_readiness
@@ -9,22 +10,47 @@ from hatchet_operator.resources.reasons import ConditionType, Reason
 from hatchet_operator.resources.workflow import Workflow, WorkflowDefinition, WorkflowStatus
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """Who could take a workflow's steps now.
+
+    Attributes:
+        workers: Connected workers that offer it; of one whose steps are offered by different ones, the fewest.
+        connected: Connected workers of its pool, whatever they offer.
+    """
+
+    workers: int
+    connected: int
+
+
 def with_conditions(
-    workflow: Workflow, status: WorkflowStatus, now: datetime, *, conflict: str | None = None
+    workflow: Workflow,
+    status: WorkflowStatus,
+    now: datetime,
+    *,
+    conflict: str | None = None,
+    offer: Offer | None = None,
 ) -> WorkflowStatus:
-    conditions = workflow_conditions(workflow.model_copy(update={"status": status}), now, conflict=conflict)
+    """Return a status with all that follows from it; see `workflow_conditions`."""
+    conditions = workflow_conditions(
+        workflow.model_copy(update={"status": status}), now, conflict=conflict, offer=offer
+    )
+    told = {} if offer is None else {"workers": offer.workers}
     return status.model_copy(
-        update={"conditions": conditions, "observed_generation": workflow.metadata.generation or None}
+        update={"conditions": conditions, "observed_generation": workflow.metadata.generation or None, **told}
     )
 
 
-def workflow_conditions(workflow: Workflow, now: datetime, *, conflict: str | None = None) -> tuple[Condition, ...]:
+def workflow_conditions(
+    workflow: Workflow, now: datetime, *, conflict: str | None = None, offer: Offer | None = None
+) -> tuple[Condition, ...]:
     """The conditions as they should be.
 
     Args:
         workflow: The workflow.
         now: For those that change.
         conflict: Why workers of the pool that a person chose can't be given its steps.
+        offer: Who could take its steps; None: nobody looked yet, or each run has a pod of its own.
     """
     status = workflow.status
     if status.definition is None:
@@ -44,8 +70,32 @@ def workflow_conditions(workflow: Workflow, now: datetime, *, conflict: str | No
     elif conflict is not None:
         message = f'spec.pool is "{workflow.spec.pool}", where {conflict}'
         valid = Aspect(ConditionType.VALID, False, Reason.INVALID_SPEC, message)
-    aspects = with_readiness((registered, valid), stalled=None if valid.holds else valid)
+    offered = _offered(workflow, offer)
+    # Without any worker all is well: a run brings one. With some that lack its code, none would ever take a run.
+    needed = (offered,) if offered is not None and offered.reason == Reason.NOT_OFFERED else ()
+    aspects = with_readiness((registered, valid, *needed), stalled=None if valid.holds else valid)
+    if offered is not None and not needed:
+        aspects = (*aspects, offered)
     return make_conditions(aspects, before=status.conditions, generation=workflow.metadata.generation, now=now)
+
+
+def _offered(workflow: Workflow, offer: Offer | None) -> Aspect | None:
+    if offer is None:
+        before = next((one for one in workflow.status.conditions if one.type == ConditionType.OFFERED), None)
+        if before is None:
+            return None
+        return Aspect(ConditionType.OFFERED, before.status == "True", before.reason, before.message)
+    pool = workflow.spec.pool or workflow.status.pool
+    if offer.workers:
+        return Aspect(ConditionType.OFFERED, True, Reason.OFFERED, f'by connected workers of pool "{pool}"')
+    if not offer.connected:
+        message = f'no worker of pool "{pool}" is connected; a run brings one, if the pool may have pods'
+        return Aspect(ConditionType.OFFERED, False, Reason.NO_WORKER, message)
+    message = (
+        f'workers of pool "{pool}" are connected, but none that offers it: was it renamed, or taken out of their '
+        "code? Delete this Workflow if it is not needed any more"
+    )
+    return Aspect(ConditionType.OFFERED, False, Reason.NOT_OFFERED, message)
 
 
 def _problem(definition: WorkflowDefinition) -> str | None:

@@ -18,6 +18,7 @@ from hatchet_operator.decisions.pooling import OperatorAccess, pool_template_of
 from hatchet_operator.decisions.waiting import why_nobody_offers
 from hatchet_operator.engine.callers import Callers
 from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.engine.offers import Offers
 from hatchet_operator.engine.pools import Pools
 from hatchet_operator.engine.records import Attempt, RunStore
 from hatchet_operator.engine.registry import Registry
@@ -128,6 +129,7 @@ class Engine:
             told_after=settings.waiting_told_after,
             clock=lambda: datetime.now(UTC),
         )
+        self.offers = Offers(self.workflows, workers_of=self._pool_workers, is_settled=lambda: not self.runs.holding)
         self.registry = Registry(
             api,
             store=self.store,
@@ -136,7 +138,7 @@ class Engine:
             metrics=self.metrics,
             settings=settings,
             slots_of_pool=self.pools.slots_of,
-            on_change=self.pools.changed,
+            on_change=self._workers_changed,
             on_death=lambda worker: self.run_pods.worker_died(worker),
             may_command=is_leading,
             reach_of=self.pools.reach_of,
@@ -266,6 +268,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
         self.waiting.stop()
+        self.offers.stop()
         self.registry.stop()
         await self.callers.stop()
         await self.run_pods.stop()
@@ -440,6 +443,10 @@ class Engine:
             workers=len(connected),
             offered=offered,
         )
+
+    def _workers_changed(self, pool: ObjectRef) -> None:
+        self.pools.changed(pool)
+        self.offers.changed(pool)
 
     def _pool_workers(self, pool: ObjectRef) -> list[Worker]:
         return [worker for worker in self.registry.workers_of_pool(pool) if worker.run_uid is None]

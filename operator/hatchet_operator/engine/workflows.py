@@ -26,12 +26,12 @@ from hatchet_operator.decisions.graph import (
     effective_graph,
 )
 from hatchet_operator.decisions.pooling import may_supersede
-from hatchet_operator.decisions.workflow_status import with_conditions, workflow_conditions
+from hatchet_operator.decisions.workflow_status import Offer, with_conditions, workflow_conditions
 from hatchet_operator.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, NotReady, Refused
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.names import ObjectRef, revision_name, workflow_object_name
-from hatchet_operator.resources.reasons import ConditionType, Reason
+from hatchet_operator.resources.reasons import ConditionType, Execution, Reason
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workflow import Workflow, WorkflowDefinition, WorkflowSpec, WorkflowStatus
 
@@ -47,6 +47,7 @@ class WorkflowRecord:
     workflow: Workflow
     version: int
     graph: Graph | None = None
+    offer: Offer | None = None
 
 
 @dataclass(slots=True)
@@ -121,6 +122,31 @@ class Workflows:
             and all(step.action in actions for step in record.graph.steps)
         ]
 
+    def graphs_of_pool(self, pool: ObjectRef) -> list[tuple[ObjectRef, Graph]]:
+        """Return the workflows that workers of a pool run; those whose runs have pods of their own are not."""
+        return [
+            (ref, record.graph)
+            for ref, record in self._records.items()
+            if ref.namespace == pool.namespace
+            and record.graph is not None
+            and (record.graph.pool, record.graph.execution) == (pool.name, Execution.POOL)
+        ]
+
+    def offered(self, ref: ObjectRef, offer: Offer) -> None:
+        """Show who could take a workflow's steps."""
+        record = self._records.get(ref)
+        if record is not None and record.offer != offer:
+            record.offer = offer
+            task = asyncio.get_running_loop().create_task(self._show_offer(ref))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _show_offer(self, ref: ObjectRef) -> None:
+        try:
+            await self.reconcile(ref)
+        except InvalidRequest as error:
+            log.warning("workflow's status not written", extra={"workflow": str(ref), "error": str(error)})
+
     def graph_of(self, run: WorkflowRun) -> Graph | None:
         """The graph that a run executes: of the definition it began with, or else of the current one."""
         ref = ObjectRef(run.metadata.namespace, run.spec.workflow)
@@ -181,7 +207,8 @@ class Workflows:
             # A status that somebody edited by hand; registration writes it anew.
             log.warning("workflow is not understood", extra={"workflow": str(ref), "error": str(error)})
             workflow = Workflow.model_validate({**obj, "status": {}})
-        record = self._records[ref] = WorkflowRecord(workflow=workflow, version=version)
+        offer = known.offer if known is not None else None
+        record = self._records[ref] = WorkflowRecord(workflow=workflow, version=version, offer=offer)
         self._compile(record)
         self._move_revisions(ref, record.graph)
         self._on_change(ref)
@@ -225,8 +252,9 @@ class Workflows:
             if record is None:
                 return
             conflict = self._moved_onto(record.workflow)
-            wanted = workflow_conditions(record.workflow, datetime.now(UTC), conflict=conflict)
-            if wanted != record.workflow.status.conditions:
+            wanted = workflow_conditions(record.workflow, datetime.now(UTC), conflict=conflict, offer=record.offer)
+            workers = record.offer.workers if record.offer else record.workflow.status.workers
+            if (wanted, workers) != (record.workflow.status.conditions, record.workflow.status.workers):
                 for condition in wanted:
                     if condition.type == ConditionType.VALID and condition.status == "False":
                         self._events.warn(record.workflow, condition.reason, condition.message)
@@ -425,7 +453,9 @@ class Workflows:
 
     def _with_conditions(self, workflow: Workflow, status: WorkflowStatus) -> WorkflowStatus:
         conflict = self._moved_onto(workflow.model_copy(update={"status": status}))
-        return with_conditions(workflow, status, datetime.now(UTC), conflict=conflict)
+        record = self._records.get(ObjectRef(workflow.metadata.namespace, workflow.metadata.name))
+        offer = record.offer if record else None
+        return with_conditions(workflow, status, datetime.now(UTC), conflict=conflict, offer=offer)
 
     async def _replace_status(self, workflow: Workflow, status: WorkflowStatus) -> Json:
         namespace, name = workflow.metadata.namespace, workflow.metadata.name

@@ -139,6 +139,7 @@ WORKFLOW = Kind(
     max_name=63,  # it is the value of a label on every run
     columns=(
         Column(name="Registered", path=_condition("Registered")),
+        Column(name="Workers", type="integer", path=".status.workers"),
         Column(name="Version", path=".status.definition.version"),
         Column(name="Pool", path=".status.pool"),
         Column(name="Suspended", type="boolean", path=".spec.suspended"),

@@ -50,6 +50,7 @@ class ConditionType(StrEnum):
     FINISHED = "Finished"
     SUCCEEDED = "Succeeded"
     WORKFLOW_MISSING = "WorkflowMissing"
+    OFFERED = "Offered"  # connected workers have a Workflow's code
     REGISTERED = "Registered"  # a Workflow has a definition
     VALID = "Valid"  # a Workflow's or WorkerPool's spec makes sense
     AVAILABLE = "Available"  # a WorkerPool has its workers
@@ -80,6 +81,9 @@ class Reason(StrEnum):
     POD_ENDING = "PodEnding"  # somebody deletes the pod that the run was given, or drains its node
     # Workflow and WorkerPool
     REGISTERED = "Registered"
+    OFFERED = "Offered"
+    NOT_OFFERED = "NotOffered"
+    NO_WORKER = "NoWorker"
     NOT_REGISTERED = "NotRegistered"
     UNKNOWN_STEP = "UnknownStep"
     INVALID_SPEC = "InvalidSpec"

@@ -112,7 +112,11 @@ class WorkflowStatus(ResourceModel):
             max_length=63,
         ),
     ] = None
-    conditions: Annotated[Conditions, Field(description="Ready, Registered, Valid and Stalled.")] = ()
+    workers: Annotated[
+        int | None,
+        Field(ge=0, description="Connected workers that offer it; absent: nobody looked, or each run has a pod."),
+    ] = None
+    conditions: Annotated[Conditions, Field(description="Ready, Registered, Valid, Offered and Stalled.")] = ()
     observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
 
 

@@ -11,7 +11,7 @@ from hatchet_operator.decisions.pool_status import Refusal, pool_status
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.decisions.scaling import PoolPlan
 from hatchet_operator.decisions.waiting import NO_LOAD
-from hatchet_operator.decisions.workflow_status import with_conditions
+from hatchet_operator.decisions.workflow_status import Offer, with_conditions
 from hatchet_operator.resources.base import ObjectMeta
 from hatchet_operator.resources.crds import load_crds
 from hatchet_operator.resources.reasons import Phase, Reason
@@ -120,25 +120,30 @@ DEFINITION = {
     "steps": [{"name": "work", "action": "etl:work", "timeout": "1m"}],
     "scheduleTimeout": "5m",
 }
+REGISTERED = {"definition": DEFINITION, "pool": "main"}
 
 
 @pytest.mark.parametrize(
-    ("spec", "status", "want"),
+    ("spec", "status", "offer", "want"),
     [
-        pytest.param({}, {}, "InProgress", id="nobody registered it"),
-        pytest.param({}, {"definition": DEFINITION, "pool": "main"}, "Current", id="registered"),
+        pytest.param({}, {}, None, "InProgress", id="nobody registered it"),
+        pytest.param({}, REGISTERED, None, "Current", id="registered"),
+        pytest.param({}, REGISTERED, Offer(workers=2, connected=3), "Current", id="offered"),
+        pytest.param({}, REGISTERED, Offer(workers=0, connected=0), "Current", id="a pool at zero: a run brings one"),
+        pytest.param({}, REGISTERED, Offer(workers=0, connected=3), "InProgress", id="gone from the workers' code"),
         pytest.param(
-            {"steps": {"wrok": {"retries": 1}}},
-            {"definition": DEFINITION, "pool": "main"},
-            "Failed",
-            id="overrides of a step that it does not have",
+            {"steps": {"wrok": {"retries": 1}}}, REGISTERED, None, "Failed", id="overrides of a step that it has not"
         ),
     ],
 )
-def test_workflows(spec: dict[str, Any], status: dict[str, Any], want: str) -> None:
+def test_workflows(spec: dict[str, Any], status: dict[str, Any], offer: Offer | None, want: str) -> None:
     workflow = Workflow(
         metadata=ObjectMeta(name="etl", namespace="default", generation=1),
         spec=WorkflowSpec.model_validate(spec),
         status=WorkflowStatus.model_validate(status),
     )
-    assert judge(with_conditions(workflow, workflow.status, NOW)) == want
+    told = with_conditions(workflow, workflow.status, NOW, offer=offer)
+    assert judge(told) == want
+    assert told.workers == (offer.workers if offer else None)
+    # nothing is forgotten when nobody has looked since, as after a registration
+    assert with_conditions(workflow, told, NOW) == told
