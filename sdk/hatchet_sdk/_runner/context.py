@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
-import logging
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,14 +22,13 @@ from hatchet_sdk._client.options import (
     input_of,
 )
 from hatchet_sdk._client.run_ref import WorkflowRunRef
+from hatchet_sdk._runner.output import StepOutput
 from hatchet_sdk.errors import AttemptCancelled
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from hatchet_sdk._client.client import Client
-
-log = logging.getLogger("hatchet_sdk.step")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +58,7 @@ class Context:
         self._next_index = itertools.count(-1)  # as Hatchet counts; one counter for every kind of spawn
         self._cancelled = False
         self._cancelled_by_step = False
+        self._output = StepOutput(assignment.workflow_run_id, assignment.step, assignment.retry_count + 1)
         self._stopping = False
         self._interrupted = threading.Event()
         self._awaited: set[Future[Any]] = set()
@@ -74,6 +74,10 @@ class Context:
     def _payload(self) -> Mapping[str, Any]:
         read: Mapping[str, Any] = json.loads(self._assignment.payload or "{}")
         return read
+
+    @cached_property
+    def _is_in_a_pod(self) -> bool:
+        return bool(os.environ.get("HATCHET_POD_NAME"))
 
     @cached_property
     def _as_parent(self) -> SpawningAttempt:
@@ -199,11 +203,15 @@ class Context:
         return self._assignment.parent_workflow_run_id
 
     def log(self, message: object) -> None:
-        """Write to this process's log, each line with run and step before it, and to the operator's at best effort."""
-        text = str(message).encode("utf-8", "backslashreplace").decode()  # neither files nor gRPC take lone surrogates
-        for line in text.splitlines() or [""]:  # or who looks for a run's lines would find the first one only
-            log.info("%s %s: %s", self.workflow_run_id(), self._assignment.step, line)
-        self._client.put_log(self.step_run_id, text, self.retry_count())
+        """Write to this process's standard output, each line with run, step and attempt before it.
+
+        It is output and no matter of ``logging``: nothing that a program makes of that, or of ``sys.stdout``, hides it.
+        """
+        text = str(message)
+        self._output.log(text)
+        if not self._is_in_a_pod:  # whose log Kubernetes keeps; elsewhere the operator's has it too, at best effort
+            sendable = text.encode("utf-8", "backslashreplace").decode()  # gRPC takes no lone surrogates
+            self._client.put_log(self.step_run_id, sendable, self.retry_count())
 
     def refresh_timeout(self, increment_by: str) -> None:
         """Put this attempt's deadline off, e.g. by "10s"; blocks until the operator agreed."""

@@ -93,6 +93,7 @@ class Execution:
 
     def start(self, attempt: Attempt) -> None:
         variables = self._variables.copy()
+        variables.run(attempt.context._output.begin)
         if attempt.step.is_async:
             self._loop.call_soon_threadsafe(self._start_task, attempt, variables, partial(_call, attempt))
         else:
@@ -143,6 +144,7 @@ class Execution:
             self._leave_forks(error)
             outcome = _of_error(attempt, error)
         finally:
+            attempt.context._output.end()  # before anybody hears that it has ended
             self._ended(attempt, outcome)
 
     def _run_sync(self, attempt: Attempt, variables: contextvars.Context) -> None:
@@ -156,6 +158,7 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - as above
             self._leave_forks(error)
             outcome = _of_error(attempt, error)
+        attempt.context._output.end()
         self._ended(attempt, outcome)
 
     def _leave_forks(self, error: BaseException | None = None) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from hatchet_sdk._client import forks
 from hatchet_sdk._client.config import ClientConfig, prefix_of, prefixed
-from hatchet_sdk._runner import installation
+from hatchet_sdk._runner import installation, output
 from hatchet_sdk._runner.definition import WorkflowDefinition, check_distinct, definition_of
 from hatchet_sdk._runner.failures import class_name
 from hatchet_sdk.errors import InvalidDefinition, StepsOverran
@@ -225,9 +225,11 @@ def _is_in_a_loop() -> bool:
 @contextmanager
 def _steps_run_in(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     forks.note_step_loop(loop)
+    stop_marking = output.install()
     try:
         yield
     finally:
+        stop_marking()
         forks.forget_step_loop(loop)
 
 
@@ -274,9 +276,12 @@ def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> N
 
 
 def _log_to_stderr(*, debug: bool) -> None:
-    """Show our log lines in a program that configured no logging."""
-    if not logging.getLogger().handlers:
+    """Show log lines, its own from INFO on, in a program that configured no logging."""
+    root = logging.getLogger()
+    if not root.handlers:
         logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        if root.level == logging.WARNING:  # as Python has it
+            root.setLevel(logging.INFO)
         log.setLevel(logging.INFO)
     if debug:
         log.setLevel(logging.DEBUG)

@@ -67,7 +67,7 @@ def test_example(
         assert {step: json.loads(output) for step, output in run.outputs.items()} == want
         assert Counter(run.request.name for run in operator.runs.values()) == want_runs
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
-        assert process.returncode == 0, stderr
+        stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+        assert process.returncode == 0, stdout + stderr
         if example == "retries":
-            assert stderr.count("paying order") == 3
+            assert stdout.count("paying order") == 3

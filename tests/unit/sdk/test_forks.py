@@ -152,11 +152,11 @@ def test_children_of_a_step_are_ordinary_processes(is_async: bool, tmp_path: Pat
         eventually(lambda: operator.streams)
         run = operator.finished(operator.run("W"))
         process.terminate()
-        _, stderr = process.communicate()
+        said, _ = process.communicate()  # which are joined in a pod
     assert run.errors == {}
     assert json.loads(run.outputs["s"]) == WANT
-    assert "skipping fork() handlers" not in stderr
-    assert "ZeroDivisionError" in stderr
+    assert "skipping fork() handlers" not in said
+    assert "ZeroDivisionError" in said
     assert [name for name, _ in operator.calls].count("SendStepActionEvent") == 1
 
 
@@ -165,10 +165,10 @@ def test_a_child_that_awaits_in_the_workers_loop_ends(tmp_path: Path, operator: 
         eventually(lambda: operator.streams)
         run = operator.finished(operator.run("Awaits"))
         process.terminate()
-        _, stderr = process.communicate()
+        said, _ = process.communicate()
     assert run.outputs == {"s": '{"code":70}'}
-    assert "was forked by an async step and awaits something of the worker's event loop" in stderr
-    assert "another task went on in the child" not in stderr
+    assert "was forked by an async step and awaits something of the worker's event loop" in said
+    assert "another task went on in the child" not in said
 
 
 def test_a_process_that_imported_grpc_first_is_warned_when_it_forks(operator: FakeOperator) -> None:

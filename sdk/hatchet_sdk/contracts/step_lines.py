@@ -1,0 +1,62 @@
+"""How a line of a worker's output names the attempt that wrote it: between the SDK, and whoever reads a pod's log.
+
+    [etl-7/load#2] what the step printed                  run "etl-7", step "load", second attempt
+    {"hatchet": "etl-7/load#2", "level": "info", …}       the same for a line that is a JSON object
+
+The name of a run has no slash; what could end the name of a step too early, and control characters, are written as
+``%`` and the hexadecimal digits of their UTF-8 bytes. A line without a mark is of no step. What subprocesses and C code
+print is not marked, and may stand before a mark when it did not end its line.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+_RESERVED = frozenset('%#]["\\')
+_NAME = r"(?P<run{0}>[a-z0-9.-]+)/(?P<step{0}>[^\]#\"]*)#(?P<attempt{0}>[0-9]+)"
+_MARK = re.compile(rf'\[{_NAME.format(1)}\](?: |$)|\{{"hatchet": "{_NAME.format(2)}"(?P<more>, )?')
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """A line that a step wrote.
+
+    Attributes:
+        run: Name of the WorkflowRun.
+        step: The step's name.
+        attempt: From 1.
+        text: What it wrote.
+        before: What something else had written to the line before.
+    """
+
+    run: str
+    step: str
+    attempt: int
+    text: str
+    before: str = ""
+
+
+def mark_of(run: str, step: str, attempt: int) -> str:
+    """Return the mark's inside; ``attempt`` counts from 1."""
+    return f"{run}/{''.join(map(_escaped, step))}#{attempt}"
+
+
+def read_line(line: str) -> StepLine | None:
+    """Take a mark out of a line; None: it has none."""
+    if (found := _MARK.search(line)) is None:
+        return None
+    before, after = line[: found.start()], line[found.end() :]
+    which = 1 if found["run1"] is not None else 2
+    return StepLine(
+        run=found[f"run{which}"],
+        step=unquote(found[f"step{which}"]),
+        attempt=int(found[f"attempt{which}"]),
+        text=after if which == 1 else "{" + after,
+        before=before,
+    )
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() and character not in _RESERVED:
+        return character
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "backslashreplace"))
