@@ -1,13 +1,16 @@
 """``pods/log``: the text file that a local node wrote, whose path it put into an annotation of the pod.
 
 ``hatchet-operator.dev/log-path`` names the file of a pod with one container, and
-``hatchet-operator.dev/log-path.<container>`` that of one container of several.
+``hatchet-operator.dev/log-path.<container>`` that of one container of several. A file beside it, of the same name and
+``.times``, says when its bytes came: lines of ``offset seconds``, the seconds since 1970.
 """
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,68 @@ def log_path(pod: Object, container: str) -> Path:
     return Path(found)
 
 
+def kept_log(directory: Path | None, namespace: str, pod: str) -> Path | None:
+    """Find the log of a pod that is gone, the newest of that name, where a local node keeps them."""
+    if directory is None:
+        return None
+    found = directory.glob(f"{namespace}_{pod}_*.log")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+class Times:
+    """Puts before each line of a log when it came."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._times = path.with_name(f"{path.name}.times")
+        self._read_to = 0
+        self._offsets: list[int] = []
+        self._texts: list[bytes] = []
+        self._in_line = False
+
+    def put_before(self, block: bytes, start: int) -> bytes:
+        """Return a block with times; blocks come in order, this one from ``start`` of the file on."""
+        self._read()
+        written: list[bytes] = []
+        for line in _lines(block):
+            written += (line,) if self._in_line else (self._at(start), b" ", line)
+            self._in_line = not line.endswith(b"\n")
+            start += len(line)
+        return b"".join(written)
+
+    def _at(self, offset: int) -> bytes:
+        index = bisect_right(self._offsets, offset)
+        return self._texts[index - 1] if index else _rfc3339(self._path.stat().st_mtime)
+
+    def _read(self) -> None:
+        block, self._read_to = _read_whole_lines(self._times, self._read_to)
+        for line in block.splitlines():
+            offset, seconds = line.split()
+            self._offsets.append(int(offset))
+            self._texts.append(_rfc3339(float(seconds)))
+
+
+def _lines(block: bytes) -> list[bytes]:
+    """Split at newlines alone."""
+    *lines, rest = block.split(b"\n")
+    return [line + b"\n" for line in lines] + ([rest] if rest else [])
+
+
+def _rfc3339(seconds: float) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z").encode()
+
+
+def _read_whole_lines(path: Path, position: int) -> tuple[bytes, int]:
+    try:
+        with path.open("rb") as file:
+            file.seek(position)
+            block = file.read()
+    except FileNotFoundError:
+        return b"", position
+    block = block[: block.rfind(b"\n") + 1]
+    return block, position + len(block)
+
+
 def read_tail(path: Path, lines: int | None) -> tuple[bytes, int]:
     """Read the last ``lines`` lines (``None``: all) and the position up to which was read."""
     try:
@@ -42,7 +107,7 @@ def read_tail(path: Path, lines: int | None) -> tuple[bytes, int]:
         return b"", 0
     if lines is None:
         return text, len(text)
-    kept = text.splitlines(keepends=True)[-lines:] if lines else []
+    kept = _lines(text)[-lines:] if lines else []
     return b"".join(kept), len(text)
 
 

@@ -78,6 +78,7 @@ class ApiServer:
         authenticator: Answers TokenReviews about tokens that are neither in ``tokens`` nor of a service account.
         history_size: Changes kept per resource for watches to resume from.
         bookmark_seconds: Time between bookmarks on a quiet watch (a minute on the real server).
+        kept_logs: Where a local node leaves the logs of its pods, which are then served when the pods are gone.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class ApiServer:
         authenticator: Authenticator | None = None,
         history_size: int = 10_000,
         bookmark_seconds: float = 10.0,
+        kept_logs: Path | None = None,
     ) -> None:
         self.store = Store(history_size)
         self.kinds = builtin.make_built_in_kinds()
@@ -100,6 +102,7 @@ class ApiServer:
         self._token = token
         self._authenticator = authenticator
         self._bookmark_seconds = bookmark_seconds
+        self._kept_logs = kept_logs
         self._collector = GarbageCollector(self.store, self.kinds, self.operations)
         self._collector_task: asyncio.Task[None] | None = None
         self._runner: web.ServerRunner | None = None
@@ -491,13 +494,13 @@ class ApiServer:
 
     async def _log(self, request: web.BaseRequest, kind: Kind, target: Target, query: Query) -> web.StreamResponse:
         namespace = target.namespace or ""
-        pod = self.operations.get(kind, namespace, target.name)
-        path = pod_logs.log_path(pod.obj, query.get("container", ""))
+        path = self._log_path(kind, namespace, target.name, query)
         text, position = await asyncio.to_thread(pod_logs.read_tail, path, number(query, "tailLines"))
+        times = pod_logs.Times(path) if flag(query, "timestamps") else None
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
         if text:
-            await response.write(text)
+            await response.write(times.put_before(text, position - len(text)) if times else text)
 
         def is_running() -> bool:
             now = self.store.collection(kind.collection).find(namespace, target.name)
@@ -505,8 +508,22 @@ class ApiServer:
 
         if flag(query, "follow"):
             async for block in pod_logs.follow(path, position, is_running):
-                await response.write(block)
+                await response.write(times.put_before(block, position) if times else block)
+                position += len(block)
         return response
+
+    def _log_path(self, kind: Kind, namespace: str, name: str, query: Query) -> Path:
+        try:
+            pod = self.operations.get(kind, namespace, name)
+        except status.ApiError:
+            if (kept := pod_logs.kept_log(self._kept_logs, namespace, name)) is not None:
+                return kept
+            raise
+        container = query.get("container", "")
+        if flag(query, "previous"):  # a local node writes the output of all of a container's starts into one file
+            shown = container or pod.obj["spec"]["containers"][0]["name"]
+            raise status.bad_request(f'previous terminated container "{shown}" in pod "{name}" not found')
+        return pod_logs.log_path(pod.obj, container)
 
     # --- about the server -------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Self
 SHIM = Path(__file__).with_name("shim.py")
 TAIL_LINES = 80  # what the kubelet keeps with FallbackToLogsOnError
 _DRAIN_SECONDS = 2.0
+_SAME_TIME_SECONDS = 0.001
 
 
 class CannotStart(Exception):
@@ -71,7 +73,7 @@ class Process:
             command: Program and arguments.
             environment: All that the command sees.
             directory: Where it runs; None: where this process does.
-            log: Its output is appended to this file.
+            log: Its output is appended to this file; when it came, to one beside it, as "offset seconds" (a line each).
             on_line: Called with each line of output.
 
         Raises:
@@ -155,9 +157,18 @@ class Process:
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb")
         )
         rest = b""
-        with contextlib.closing(transport), log.open("ab", buffering=0) as file:
+        times = log.with_name(f"{log.name}.times")
+        told_at = 0.0
+        with (
+            contextlib.closing(transport),
+            log.open("ab", buffering=0) as file,
+            times.open("a", buffering=1, encoding="ascii") as times_file,
+        ):
             # Not readline(): it refuses lines over its buffer's limit.
             while chunk := await reader.read(65536):
+                if (now := time.time()) - told_at > _SAME_TIME_SECONDS:
+                    times_file.write(f"{file.tell()} {now:.6f}\n")
+                    told_at = now
                 file.write(chunk)
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
@@ -167,6 +178,7 @@ class Process:
 
     def _hand_on(self, line: bytes, on_line: Callable[[str], None] | None) -> None:
         text = line.decode("utf-8", "replace").rstrip("\r")
+        text = text[text.rfind("\r") + 1 :]  # of a progress bar, what a terminal shows in the end
         self._tail.append(text)
         if on_line is not None:
             on_line(text)
