@@ -27,7 +27,7 @@ from hatchet_operator.decisions.retry import backoff, has_retries_left
 from hatchet_operator.durations import format_duration
 from hatchet_operator.resources.limits import cut_error
 from hatchet_operator.resources.reasons import Phase, Reason, ScheduleTimeoutCounts
-from hatchet_operator.resources.run import StepStatus
+from hatchet_operator.resources.run import MAX_EARLIER, EarlierTry, StepStatus
 from hatchet_operator.resources.workflow import StepDefinition
 
 CANCELLED_TEXT = "this step run was cancelled due to "  # likewise
@@ -313,6 +313,7 @@ def _next_attempt(
             "phase": Phase.PENDING,
             "attempt": old.attempt + 1,
             "dispatch": 0,
+            "earlier": _with_earlier(old),
             "retry_at": step.now + pause if pause else None,
             "reason": reason,
             "error": error,
@@ -322,8 +323,21 @@ def _next_attempt(
 
 def _given_out_anew(old: StepStatus, reason: Reason | None, error: str | None) -> StepStatus:
     return old.model_copy(
-        update={"phase": Phase.PENDING, "dispatch": old.dispatch + 1, "reason": reason, "error": error}
+        update={
+            "phase": Phase.PENDING,
+            "dispatch": old.dispatch + 1,
+            "earlier": _with_earlier(old),
+            "reason": reason,
+            "error": error,
+        }
     )
+
+
+def _with_earlier(old: StepStatus) -> tuple[EarlierTry, ...]:
+    """Return the tries so far; what they wrote is in the logs of their workers, whose name the next one's replaces."""
+    if old.worker is None:
+        return old.earlier
+    return (*old.earlier, EarlierTry(attempt=old.attempt, worker=old.worker))[-MAX_EARLIER:]
 
 
 def _ended(step: _Step, old: StepStatus, phase: Phase, reason: Reason, error: str) -> StepStatus:

@@ -82,6 +82,16 @@ class RunSpec(ResourceModel):
         return _with_earlier_names(value, reruns="execution", rerunRequestedBy="executionRequestedBy")
 
 
+MAX_EARLIER = 10
+
+
+class EarlierTry(ResourceModel):
+    """A try of a step that another followed."""
+
+    attempt: Annotated[int, Field(ge=0, description="Number of the attempt, from 0.")]
+    worker: Annotated[str, Field(description="The worker pod, or worker, that had it.", max_length=253)]
+
+
 class StepStatus(ResourceModel):
     """Where one step stands."""
 
@@ -92,6 +102,13 @@ class StepStatus(ResourceModel):
     worker: Annotated[
         str | None, Field(description="The worker pod, or worker, that has or had it.", max_length=253)
     ] = None
+    earlier: Annotated[
+        tuple[EarlierTry, ...],
+        Field(
+            description="Who had it before: attempts that failed and workers that died, the last ten.",
+            max_length=MAX_EARLIER,
+        ),
+    ] = ()
     started_at: Annotated[Time | None, Field(description="When the attempt was given to the worker.")] = None
     finished_at: Annotated[Time | None, Field(description="When the step became final.")] = None
     retry_at: Annotated[Time | None, Field(description="When the next attempt may start.")] = None
