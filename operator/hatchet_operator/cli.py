@@ -222,6 +222,11 @@ def run(
 def logs(
     run: Annotated[str, typer.Argument(help="Name of the WorkflowRun.", show_default=False)],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    children: Annotated[bool, typer.Option("--children", help="Also those of all runs below it.")] = False,
+    step: Annotated[str | None, typer.Option(help="Of this step.", show_default="all")] = None,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, help="Of this attempt; the first is 1.", show_default="all")
+    ] = None,
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="Where the run is.", show_default="the kubeconfig's")
     ] = None,
@@ -229,13 +234,23 @@ def logs(
         Path | None, typer.Option(help="How to reach the cluster.", show_default="this Pod's account, or $KUBECONFIG")
     ] = None,
 ) -> None:
-    """Print what the steps of a run logged.
+    """Print what the steps of a run printed and logged, and the errors of those that failed.
 
-    It is found in the logs of the pods that they were on.
+    Each line has "step#attempt | " before it, an error "step#attempt ! ". They are found in the logs of the pods that
+    the steps were on.
     """
-    from hatchet_operator.run_logs import show_logs
+    from hatchet_operator.run_logs.command import LogOptions, show_logs
 
-    raise typer.Exit(show_logs(run, namespace=namespace, kubeconfig=kubeconfig, follow=follow))
+    options = LogOptions(
+        run=run,
+        follow=follow,
+        children=children,
+        step=step,
+        attempt=attempt,
+        namespace=namespace,
+        kubeconfig=kubeconfig,
+    )
+    raise typer.Exit(show_logs(options))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

@@ -1,7 +1,10 @@
 """Workflows for tests of pods: a step says in which pod it ran, and does what a test wants to see the end of."""
 
 import asyncio
+import logging
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,23 @@ class Solo:
 
 
 @hatchet.workflow()
+class Talk:
+    """Says something in every way there is; its first attempt fails."""
+
+    @hatchet.step(timeout="60s", retries=1)
+    def say(self, context: Context) -> dict[str, Any]:
+        print("printed", context.retry_count())
+        subprocess.run(["echo", "of a subprocess"], check=True)
+        logging.getLogger("json").warning("logged")
+        sys.stderr.write("\r 1%\r 50%\r100%\n")
+        context.log("first line\nsecond line")
+        if context.workflow_input().get("fail") or context.retry_count() == 0:
+            raise ValueError("that was all")
+        print("no newline", end="")
+        return {}
+
+
+@hatchet.workflow()
 class Family:
     """Its children run wherever their workflow says."""
 
@@ -51,9 +71,14 @@ class Family:
 
 
 def main() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('{"level": "%(levelname)s", "message": "%(message)s"}'))
+    logging.getLogger("json").addHandler(handler)
+    logging.getLogger("json").propagate = False
     worker = hatchet.worker("pods", max_runs=10)
     worker.register_workflow(Solo())
     worker.register_workflow(Family())
+    worker.register_workflow(Talk())
     worker.start()
 
 

@@ -263,7 +263,7 @@ class TestRun:
             assert error["cause"]["error"] == "ValueError: one is not allowed"
         else:
             assert ended.stdout == ""
-            assert "│ about to spawn" in ended.stderr
+            assert re.search(r"^parent-\w+ spawn#1 \| about to spawn$", ended.stderr, re.MULTILINE)
             want = r"✘ Child  child1  \S+  parent-[\w-]+  process: ValueError: one is not allowed"
             assert re.search(want, ended.stderr)
             assert re.search(r"✘ Parent parent-\w+ failed in step spawn\n└─ ✘ Child child1 \(parent-", ended.stderr)

@@ -290,10 +290,21 @@ class Api:
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
             raise Transient(f"watch of {resource.plural}: {error!r}") from error
 
-    async def log_lines(self, namespace: str, pod: str, *, container: str, follow: bool = False) -> AsyncIterator[str]:
-        """Yield the lines of a container's log; with ``follow`` also those to come, until the container ends."""
+    async def log_lines(
+        self, namespace: str, pod: str, *, container: str | None, follow: bool = False, previous: bool = False
+    ) -> AsyncIterator[str]:
+        """Yield the lines of a container's log, each with its time before it.
+
+        Args:
+            namespace: The pod's.
+            pod: Its name.
+            container: Its container; None: its only one.
+            follow: Also those to come, until the container ends.
+            previous: Of the container before its last restart.
+        """
         path = PODS.path(namespace, pod, "log")
-        params = {"container": container} | ({"follow": "true"} if follow else {})
+        params = {"timestamps": "true"} | ({"container": container} if container else {})
+        params |= {name: "true" for name, wanted in (("follow", follow), ("previous", previous)) if wanted}
         timeout = aiohttp.ClientTimeout(total=None, connect=5)
         try:
             async with self._open("GET", path, params=params, timeout=timeout) as response:

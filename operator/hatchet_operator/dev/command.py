@@ -277,7 +277,7 @@ async def _main(
         from hatchet_operator.dev.staying_up import stay_up
         from hatchet_operator.dev.worker_pool import NAMESPACE, make_pool, worker_environment
 
-        output = WorkerOutput(screen, held_back=options.run is not None)
+        output = WorkerOutput(screen)
         debugging = Debugging(screen, always=options.debug_port is not None)
         async with (
             debugging.serving(),

@@ -64,7 +64,7 @@ async def local_cluster(
     # Pods are commands of this machine's user: only who holds the token may make some.
     token = secrets.token_urlsafe(32)
     certificate = make_loopback_certificate()
-    server = ApiServer(token=token)
+    server = ApiServer(token=token, kept_logs=directory / "logs")
     for crd in load_crds():
         server.create(crd)
     async with AsyncExitStack() as stack:

@@ -38,7 +38,6 @@ async def run_once(local: Local, workflow_name: str, input_text: str) -> None:
     """
     cluster, screen, output = local.cluster, local.screen, local.output
     workflow = await _wait_for_workflow(local, workflow_name)
-    output.let_through()
     try:
         run = await cluster.api.create(RUNS, NAMESPACE, make_run(workflow.metadata.name, input_text))
     except Refused as error:
@@ -124,7 +123,7 @@ def says_what_it_waits_for(local: Local, workflow: str | None = None, *, last_li
 
 def worker_failed(pod: WorkerPod, local: Local) -> DevError:
     """Return the error for a worker that ended, or could not start, before it registered."""
-    worker, details = local.shown, local.output.of(pod.name)
+    worker, details = local.shown, local.output.not_shown(pod.name)
     if pod.last_exit_code is None:
         return DevError(f"{worker} could not be started: {pod.trouble}", details=details)
     if pod.last_exit_code == 0:

@@ -1,0 +1,136 @@
+"""Lines of a pod's log: when Kubernetes got them, which attempt wrote them, and how they are shown. Pure.
+
+The SDK marks each line with its run, step and attempt. A pool's pod writes lines of many runs, of which those with a
+wanted mark are shown. A pod that was made for the run writes of nothing else, so its other lines are shown too, under
+the pod's name: the worker's own news, and what subprocesses and C code printed.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from hatchet_operator import terminal
+from hatchet_operator.resources.reasons import Phase, Reason
+from hatchet_operator.resources.run import WorkflowRun
+from hatchet_sdk.contracts.step_lines import read_line
+
+CLOCKS_DIFFER = timedelta(seconds=2)  # those of nodes and the API server, whose times of creation are whole seconds
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ")
+_TRACEBACK = "Traceback (most recent call last):"
+_STYLES = re.compile(r"\x1b\[[0-9;:]*m")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that is to be shown.
+
+    Attributes:
+        time: When the node got it; None: the server does not say.
+        run: Name of the run; None: of none, but in the log of a pod that was made for a run.
+        step: Name of the step, or of the pod.
+        attempt: From 1.
+        text: As it was written.
+    """
+
+    time: datetime | None
+    run: str | None
+    step: str
+    attempt: int
+    text: str
+
+    def shown(self, *, with_run: bool) -> str:
+        """Return the line for a terminal: ``step#attempt | text``."""
+        if self.run is None:
+            return f"{self.step} | {plain(self.text)}"
+        run = f"{self.run} " if with_run else ""
+        return f"{run}{terminal.one_line(self.step)}#{self.attempt} | {plain(self.text)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Whose lines are wanted.
+
+    Attributes:
+        step: Of this step only; names are compared in lower case.
+        attempt: Of this attempt only, from 1.
+    """
+
+    step: str | None = None
+    attempt: int | None = None
+
+    @property
+    def is_all(self) -> bool:
+        return self.step is None and self.attempt is None
+
+    def takes(self, step: str, attempt: int) -> bool:
+        is_step = self.step is None or step.lower() == self.step.lower()
+        return is_step and (self.attempt is None or attempt == self.attempt)
+
+
+def wanted_lines(
+    raw: str, *, runs: dict[str, WorkflowRun], wanted: Wanted, pod: str, is_the_runs: bool
+) -> Iterator[Line]:
+    """Yield what is wanted of a line of a pod's log, which begins with its time.
+
+    Args:
+        raw: The line.
+        runs: The runs that are looked at, by name.
+        wanted: Which of their attempts.
+        pod: Name of the pod.
+        is_the_runs: Whether it was made for one of them.
+    """
+    time, text = _split(raw)
+    line = read_line(text)
+    own = is_the_runs and wanted.is_all
+    if line is None:
+        if own:
+            yield Line(time, None, pod, 0, text)
+        return
+    if line.before and own:
+        yield Line(time, None, pod, 0, line.before)
+    run = runs.get(line.run)
+    if run is None or not wanted.takes(line.step, line.attempt):
+        return
+    created_at = run.metadata.creation_timestamp
+    if time is not None and created_at is not None and time < created_at - CLOCKS_DIFFER:
+        return  # of an earlier run of this name
+    yield Line(time, line.run, line.step, line.attempt, line.text)
+
+
+def error_lines(run: WorkflowRun, wanted: Wanted, *, with_run: bool) -> Iterator[str]:
+    """Yield the errors of a run's failed steps, as ``step#attempt ! text``."""
+    for step, state in run.status.steps.items():
+        has_failed = state.phase is Phase.FAILED or state.reason == Reason.SCHEDULING_TIMED_OUT
+        if has_failed and state.error and wanted.takes(step, state.attempt + 1):
+            prefix = f"{run.metadata.name} " if with_run else ""
+            # Workers put the exception's words before the traceback, which ends with them anyway.
+            error = state.error[max(state.error.find(_TRACEBACK), 0) :].rstrip("\n")
+            for text in error.split("\n"):
+                yield f"{prefix}{terminal.one_line(step)}#{state.attempt + 1} ! {plain(text)}"
+
+
+def plain(text: str) -> str:
+    """Return text that a user wrote, without colours, and with nothing else that a terminal would obey."""
+    return terminal.lines(_STYLES.sub("", _last_drawn(text)))
+
+
+def with_colours(text: str) -> str:
+    """Return text that a user wrote, with nothing but colours that a terminal would obey."""
+    parts = re.split(f"({_STYLES.pattern})", _last_drawn(text))
+    return "".join(part if index % 2 else terminal.lines(part) for index, part in enumerate(parts))
+
+
+def _last_drawn(text: str) -> str:
+    """Return what a progress bar that redraws its line shows in the end."""
+    text = text.rstrip("\r")
+    return text[text.rfind("\r") + 1 :]
+
+
+def _split(raw: str) -> tuple[datetime | None, str]:
+    if (found := _TIME.match(raw)) is None:
+        return None, raw
+    second, fraction, zone = found.groups()
+    micro = (fraction or "")[:6].ljust(6, "0")
+    return datetime.fromisoformat(f"{second}.{micro}{zone.replace('Z', '+00:00')}"), raw[found.end() :]
