@@ -406,7 +406,7 @@ class TestStayingUp:
     async def test_a_worker_from_another_terminal_is_all_it_needs(
         self, arguments: tuple[str, ...], tmp_path: Path
     ) -> None:
-        worker = write(tmp_path / "mine.py", FAILING)
+        worker = write(tmp_path / "mine.py", FAILING.replace("Parent", "Mother"))
         options: tuple[str | Path, ...] = (worker, "--workers", *arguments) if arguments else ()
         async with running_dev(*options, directory=tmp_path) as process:
             usage = await read_until(process, "Ctrl-C ends everything")
@@ -418,9 +418,9 @@ class TestStayingUp:
             try:
                 seen = await read_until(process, "Ctrl-C ends everything")
                 assert "✔ registered: " in seen
-                assert '.admin.run_workflow("Parent", {})' in seen, "the first that was registered"
-                if "registered: Child, Parent" not in seen:
-                    await read_until(process, "registered: Child, Parent")
+                assert '.admin.run_workflow("Mother", {})' in seen, "the first that was registered"
+                if "registered: Child, Mother" not in seen:
+                    await read_until(process, "registered: Child, Mother")
             finally:
                 mine.terminate()
                 await asyncio.wait_for(mine.wait(), ENDS_WITHIN_SECONDS)

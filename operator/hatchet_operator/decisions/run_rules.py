@@ -275,6 +275,7 @@ def _final(
         started_at=started,
         finished_at=now,
         duration=format_elapsed(now - started) if started else None,
+        duration_milliseconds=max(round((now - started).total_seconds() * 1000), 0) if started else None,
         definition=graph.revision if graph else old.definition,
         steps=steps,
         children=seen.children or old.children,

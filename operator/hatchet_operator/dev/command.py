@@ -25,6 +25,7 @@ from hatchet_operator.dev.errors import DevError
 from hatchet_operator.dev.program import Program, find_program
 from hatchet_operator.dev.screen import Screen
 from hatchet_operator.logs import TextFormatter
+from hatchet_operator.terminal import coloured_lines, lines
 
 Output = Literal["text", "json"]
 
@@ -156,8 +157,8 @@ def _log_to(file: Path) -> None:
 def _print_error(error: DevError) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if error.details:
-        console.print(Text.from_ansi(error.details.rstrip("\n")), "")
-    console.print(Text.assemble(("error: ", "bold red"), error.message))
+        console.print(Text.from_ansi(coloured_lines(error.details.rstrip("\n"))), "")
+    console.print(Text.assemble(("error: ", "bold red"), lines(error.message)))
 
 
 def check_input(text: str, *, where: str = "--input") -> None:

@@ -119,7 +119,7 @@ class _Reporter:
 
 def _trouble(pod: WorkerPod, shown: str) -> str:
     if pod.last_exit_code is None:
-        return f"{shown} could not be started: {pod.trouble}"
+        return one_line(f"{shown} could not be started: {pod.trouble}")
     return f"{shown} ended (exit code {pod.last_exit_code}); it is tried again now and then, and when it changes"
 
 

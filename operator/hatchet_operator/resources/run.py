@@ -138,6 +138,9 @@ class RunStatus(ResourceModel):
     started_at: Annotated[Time | None, Field(description="When the first step was given to a worker.")] = None
     finished_at: Annotated[Time | None, Field(description="When the run became final.")] = None
     duration: Annotated[str | None, Field(description="From start to finish.", max_length=32)] = None
+    duration_milliseconds: Annotated[
+        int | None, Field(ge=0, description="The same as a number, for kubectl get --sort-by.")
+    ] = None
     definition: Annotated[
         str | None, Field(description="The ControllerRevision whose graph is executed.", max_length=63)
     ] = None

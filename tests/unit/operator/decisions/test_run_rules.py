@@ -816,7 +816,9 @@ def test_how_a_run_ended(steps: dict[str, StepStatus], want: tuple[Phase, str, s
 )
 def test_durations_are_rounded_to_what_a_person_reads(duration: timedelta, want: str) -> None:
     seen = make_observed_run(live={"work": make_live(started_at=NOW - duration)}, reports={"work": make_report()})
-    assert status_of(plan_run(seen, NOW)).duration == want
+    status = status_of(plan_run(seen, NOW))
+    assert status.duration == want
+    assert status.duration_milliseconds == max(duration / timedelta(milliseconds=1), 0)
 
 
 def test_a_plan_has_a_status_or_wants_attempts_never_both() -> None:
