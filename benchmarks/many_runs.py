@@ -22,7 +22,7 @@ from rich.console import Console
 
 from benchmarks.api_servers import ApiKind, make_api
 from benchmarks.fanout import describe_machine, read_sizes
-from benchmarks.loop_lag import longest_lag
+from benchmarks.loop_lag import Lag, longest_lag
 from benchmarks.processes import NAMESPACE, install_crds
 from benchmarks.stage import BenchmarkFailed
 from hatchet_operator.cluster.api import Api, Json, always
@@ -47,7 +47,7 @@ class Figures:
     ready_seconds: float
     cpu_seconds: float
     peak_bytes: int
-    lags: dict[str, float] = field(default_factory=dict)
+    lags: dict[str, Lag] = field(default_factory=dict)
 
 
 class WatchedOperator:
@@ -94,7 +94,7 @@ class WatchedOperator:
             calm = calm + 1 if self.cpu_seconds - before < 0.05 else 0
             before = self.cpu_seconds
 
-    def longest_lag(self, since: float) -> float:
+    def longest_lag(self, since: float) -> Lag:
         return longest_lag(self._notes / "lag", since=since)
 
     def kill(self) -> None:
@@ -189,7 +189,8 @@ def _print(console: Console, figures: list[Figures]) -> None:
             soft_wrap=True,
         )
         for what, lag in each.lags.items():
-            console.print(f"    the loop's longest pause, {what}: {lag * 1000:.0f} ms", soft_wrap=True)
+            milliseconds = f"{lag.cpu * 1000:.0f} ms of CPU, {lag.clock * 1000:.0f} ms by the clock"
+            console.print(f"    the loop's longest pause, {what}: {milliseconds}", soft_wrap=True)
 
 
 if __name__ == "__main__":

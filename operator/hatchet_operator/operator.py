@@ -9,6 +9,7 @@ Without leader election there is one term, from start to end.
 """
 
 import asyncio
+import gc
 import logging
 import socket
 import uuid
@@ -140,6 +141,7 @@ class Operator:
         finally:
             self._hands_over = self.term.hands_over
             self.term = None
+            gc.collect()  # what it knew, before another one reads as much anew
 
     def _is_leading(self) -> bool:
         if self._settings.leader_election:

@@ -6,6 +6,7 @@ objects.
 """
 
 import asyncio
+import gc
 import logging
 import random
 from collections.abc import Callable, Collection
@@ -72,6 +73,7 @@ class Term:
 
     async def run(self, over: asyncio.Event) -> None:
         """Serve until ``over`` is set."""
+        gc.freeze()  # modules, models and such: to look through them for garbage takes longer than anybody should wait
         async with Api(self._endpoint, max_writes=self._settings.max_writes, may_write=self._is_leading) as api:
             serving = asyncio.create_task(self._serve(api))
             ending = asyncio.create_task(over.wait())
@@ -82,6 +84,7 @@ class Term:
             finally:
                 ending.cancel()
                 await self._end(serving)
+                gc.unfreeze()
 
     def silent_watches(self, longer_than_seconds: float) -> list[str]:
         """Say which watches heard nothing for too long, not even a bookmark."""
@@ -106,6 +109,7 @@ class Term:
             is_leading=self._is_leading,
         )
         await engine.start()
+        gc.freeze()  # and the runs: they are as many, and hold no garbage
         source = find_certificate_source(api, self._settings, address=self._advertised(self._settings.grpc_port))
         certificate = await source.read() if source else None
         if certificate is not None:

@@ -257,24 +257,20 @@ async def test_a_chain_of_thousands_of_runs_is_deleted_as_a_whole(engine: Engine
     assert engine.runs._tree_is_final(root)
 
 
-def family(size: int, *, phase: str = "Pending") -> list[Json]:
-    """Make a root run and its children, as events bring them; a finished one's time is not over."""
+def family(size: int) -> list[Json]:
+    """Make a root run and its children, as events bring them."""
     runs = [make_run("root"), *(make_run(f"run-{number}") for number in range(size))]
     for number, run in enumerate(runs):
         run["metadata"] |= {"uid": run["metadata"]["name"], "resourceVersion": str(1_000_000 + number)}
         if number:
             run["spec"]["parent"] = {"name": "root", "uid": "root", "step": "work", "index": number}
-        if phase != "Pending":
-            run["status"] = {"phase": phase, "finishedAt": datetime.now(UTC).isoformat()}
-            run["spec"].pop("parent", None)
     return runs
 
 
 @pytest.mark.parametrize(
-    ("phase", "act"),
+    "act",
     [
         pytest.param(
-            "Pending",
             lambda engine, root: engine.runs.observe(
                 "MODIFIED",
                 root
@@ -286,24 +282,20 @@ def family(size: int, *, phase: str = "Pending") -> list[Json]:
             id="a parent is cancelled",
         ),
         pytest.param(
-            "Pending",
             lambda engine, root: engine._workflow_changed(ObjectRef(NAMESPACE, "etl")),
             id="a workflow changed",
         ),
-        pytest.param(
-            "Pending", lambda engine, root: engine.runs.release_hold(losses_of=lambda record: {}), id="the hold ends"
-        ),
-        pytest.param("Succeeded", lambda engine, root: engine.runs.loaded(), id="all runs were read"),
+        pytest.param(lambda engine, root: engine.runs.release_hold(losses_of=lambda record: {}), id="the hold ends"),
     ],
 )
 async def test_many_runs_are_decided_about_in_portions(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, phase: str, act: Callable[[Engine, Json], None]
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, act: Callable[[Engine, Json], None]
 ) -> None:
-    monkeypatch.setattr("hatchet_operator.engine.runs._AT_ONCE", 10)
+    monkeypatch.setattr("hatchet_operator.cluster.turns._TURN_SECONDS", 0.0)
     monkeypatch.setattr(engine.runs._writer, "write", forever)  # none of them is really there
     await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
     engine.runs.loading = True  # so that all of them are of before the start
-    root, *children = family(100, phase=phase)
+    root, *children = family(100)
     for run in (root, *children):
         engine.runs.observe("ADDED", run)
     engine.runs.loading = False
@@ -368,7 +360,7 @@ async def test_a_run_that_is_to_be_executed_again_outlives_the_end_of_its_ttl(
     await api.create(RUNS, NAMESPACE, make_run("run"))
     await finish(api, "run", at=datetime.now(UTC) - timedelta(days=2))
     await until(lambda: requests_to(server, "delete", "workflowruns") >= 1)
-    await asyncio.gather(*engine.runs._tasks)
+    await asyncio.gather(*engine.runs._expiry._tasks)
     assert (await api.get(RUNS, NAMESPACE, "run"))["spec"]["reruns"] == 1
 
 
@@ -387,13 +379,13 @@ async def test_a_shorter_ttl_of_a_workflow_counts_for_runs_that_have_finished(en
 async def test_a_finished_run_is_kept_small_and_found_whole(
     engine: Engine, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hatchet_operator.engine.runs._PACKED_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr("hatchet_operator.engine.runs._WHOLE_SECONDS", 0.0)
     _, stream = await connect(engine, "etl")
     await api.create(RUNS, NAMESPACE, make_run("run"))
     for execution in range(2):
         await engine.report(MAIN, await next_attempt(stream), Outcome.COMPLETED, payload=f'{{"n": {execution}}}')
         record = await observed(engine, "run")
-        await until(lambda record=record: record.is_packed)  # type: ignore[misc]  # a default is the loop's value
+        await until(lambda record=record: record.whole is None)  # type: ignore[misc]  # a default is the loop's value
         results = engine.results.open(MAIN)
         results.add("run")
         async with asyncio.timeout(SECONDS):

@@ -100,7 +100,7 @@ def _make_run(
         "creationTimestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "labels": {labels.WORKFLOW: workflow, labels.POOL: "workers"},
     }
-    spec: Object = {"workflow": workflow, "inputJson": '{"a":"x"}', "cancelled": False, "execution": 0}
+    spec: Object = {"workflow": workflow, "inputJson": '{"a":"x"}', "cancelled": False, "reruns": 0}
     spec["onParentClose"] = "Abandon"
     if parent is not None:
         above = parent["metadata"]
@@ -122,7 +122,7 @@ def _make_run(
     status: Object = {
         "phase": "Succeeded",
         "reason": "Completed",
-        "execution": 0,
+        "reruns": 0,
         "startedAt": moment,
         "finishedAt": moment,
         "duration": "0.012s",

@@ -100,7 +100,11 @@ class Engine:
             on_activity=lambda namespace, pool: self.waiting.active(namespace, pool),
         )
         self.results = Results(
-            api, self.store, observe=self.runs.observe, slot_changed=lambda attempt: self._slot_changed(attempt.id)
+            api,
+            self.store,
+            observe=self.runs.observe,
+            read=self.runs.read,
+            slot_changed=lambda attempt: self._slot_changed(attempt.id),
         )
         self.spawning = Spawning(
             api,
@@ -149,7 +153,7 @@ class Engine:
             events=self.events,
             store=self.store,
             pools=self.pools,
-            graph_of=lambda record: self.workflows.graph_of(record.run) or record.graph,
+            graph_of=lambda record: (self.workflows.graph_of(record.whole) if record.whole else None) or record.graph,
             workers_in=self.registry.workers_in_pod,
             drain=self.registry.drain_worker,
             trouble_changed=self.runs.reconcile,
@@ -197,7 +201,7 @@ class Engine:
             informing = asyncio.create_task(informer.run())
             self._informing.append(informing)
             await _unless_ended(informing, informer.synced)
-        self.runs.loaded()
+        await self.runs.loaded()
         await self.workflows.wait_until_loaded()
 
     async def watch(self) -> None:
@@ -462,8 +466,7 @@ class Engine:
             record.run.status.definition or record.graph.revision
             if record.graph
             else record.run.status.definition or ""
-            for record in self.store
-            if not record.is_final and (record.ref.namespace, record.workflow) == (workflow.namespace, workflow.name)
+            for record in self.store.unfinished_of(workflow)
         }
 
     def _workflow_changed(self, workflow: ObjectRef) -> None:
@@ -473,16 +476,17 @@ class Engine:
         ttl_changed = self._ttls.pop(workflow, None) != ttl
         if ttl is not None:
             self._ttls[workflow] = ttl
-        records = [
-            record
-            for record in self.store
-            if (record.ref.namespace, record.workflow) == (workflow.namespace, workflow.name)
-            and (not record.is_final or (ttl_changed and record.parent_uid is None))
-        ]
+        records = self.store.unfinished_of(workflow)
         for record in records:
-            if not record.is_final:
-                self.runs.follow_pool(record)
+            self.runs.follow_pool(record)
         self.runs.reconcile_all(records)
+        if ttl_changed:
+            finished = (
+                record
+                for record in self.store
+                if record.is_final and record.parent_uid is None and record.workflow_ref == workflow
+            )
+            self.runs.reconcile_all(finished)
 
 
 async def find_token_key(api: Api, settings: Settings) -> str:

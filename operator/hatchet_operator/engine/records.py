@@ -5,19 +5,19 @@ The objects of this module are mutable and live in one event loop; whoever chang
 
 import asyncio
 import sys
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.decisions.observed import LiveAttempt, Report
 from hatchet_operator.identity import Caller
+from hatchet_operator.resources.base import ObjectMeta
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase
-from hatchet_operator.resources.run import ChildCounts, WorkflowRun
+from hatchet_operator.resources.run import ChildCounts, RunSpec, WorkflowRun
 from hatchet_operator.resources.workflow import StepDefinition
 
 if TYPE_CHECKING:
@@ -91,36 +91,65 @@ class Attempt:
         )
 
 
+class _Nothing(dict[str, Any]):
+    """What a finished run has in flight, one for all of them."""
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise RuntimeError("a finished run has nothing in flight")
+
+    __setitem__ = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]  # it stays empty
+
+
+class _Nobody(set[Any]):
+    """Who awaits a finished run."""
+
+    def add(self, element: object) -> NoReturn:
+        raise RuntimeError("a finished run is awaited by nobody: its end is told at once")
+
+
+_NOTHING, _NOBODY = _Nothing(), _Nobody()
+
+
 class RunRecord:
     """One run: the newest object, and what is in flight.
 
-    What is asked of runs by the thousand stands beside the object, since one that is packed has to be read first.
+    Of a finished run the object is forgotten after a moment (`forget_object`): of these there are many, and few are
+    asked for again. What is asked of them by the thousand stands beside the object: where it is in its tree, how it
+    ended, and when it goes. Whoever needs more reads it (`Runs.read`).
     """
 
     __slots__ = (
         "_ended",
-        "_packed",
         "_run",
         "above_is_gone",
         "acks",
         "attempts",
         "awaited_by",
         "being_written",
+        "cancelled",
+        "children_told",
         "children_written_at",
         "conflicts",
         "counted_as",
+        "expires_at",
+        "finished_at",
         "gone",
         "graph",
+        "is_deleting",
         "is_final",
         "is_labelled",
+        "is_told",
         "may_be_out",
         "owner_uid",
         "parent_uid",
+        "phase",
         "recheck",
         "recheck_due",
         "ref",
         "refused",
         "reports",
+        "reruns",
+        "ttl",
         "uid",
         "version",
         "waiting_told_at",
@@ -134,10 +163,10 @@ class RunRecord:
         self.workflow = sys.intern(run.spec.workflow)
         self.parent_uid = sys.intern(run.spec.parent.uid) if run.spec.parent else None
         self.graph: Graph | None = None  # pinned when the first step is queued
-        self.attempts: dict[str, Attempt] = {}
-        self.reports: dict[str, Report] = {}
-        self.acks: dict[str, list[asyncio.Future[None]]] = {}
-        self.awaited_by: set[ResultStream] = set()
+        self.attempts: dict[str, Attempt] = _NOTHING
+        self.reports: dict[str, Report] = _NOTHING
+        self.acks: dict[str, list[asyncio.Future[None]]] = _NOTHING
+        self.awaited_by: set[ResultStream] = _NOBODY
         self.gone = False
         self.is_labelled = False  # with what its children are found by
         self._ended: asyncio.Event | None = None
@@ -150,41 +179,69 @@ class RunRecord:
         self.waiting_told_at: datetime | None = None
         self.recheck: asyncio.TimerHandle | None = None
         self.recheck_due = 0.0  # the loop's clock
+        self.expires_at: float | None = None  # when its end is looked for, see `expiry`
         self.counted_as: Phase | None = None  # how its parent's tally has it
         self.take(run)
 
     def take(self, run: WorkflowRun) -> None:
         """Keep a newer state of the object."""
         self._run: WorkflowRun | None = run
-        self._packed = b""
         self.version = int(run.metadata.resource_version)
         self.refused = False  # the server took not even a small status; wait until the object changes
+        self.phase = run.status.phase
         # Final, and not asked to be run again.
         self.is_final = run.status.phase.is_final and run.spec.reruns <= run.status.reruns
+        self.is_told = False  # somebody who awaited it knows how it ended
+        self.cancelled = run.spec.cancelled
+        self.reruns = run.status.reruns
+        self.is_deleting = run.metadata.deletion_timestamp is not None
+        is_root = self.parent_uid is None  # the others go with their root
+        self.finished_at = run.status.finished_at.timestamp() if is_root and run.status.finished_at else None
+        self.ttl = run.spec.ttl if is_root else None
+        self.children_told = run.status.children.numbers if run.status.children else None
         self.owner_uid = next((owner.uid for owner in run.metadata.owner_references if owner.controller), None)
         if self.owner_uid == self.parent_uid:
             self.owner_uid = self.parent_uid  # the same text, once
+        if self.is_final:
+            self.may_be_out = False
+        elif self.attempts is _NOTHING:
+            self.attempts, self.reports, self.acks, self.awaited_by = {}, {}, {}, set()
+
+    @property
+    def workflow_ref(self) -> ObjectRef:
+        return ObjectRef(self.ref.namespace, self.workflow)
 
     @property
     def run(self) -> WorkflowRun:
-        return self._run or self._read()
-
-    def _read(self) -> WorkflowRun:
-        return WorkflowRun.model_validate_json(zlib.decompress(self._packed))
+        """The object; to be asked of unfinished runs only, and right after `Runs.read`."""
+        if self._run is None:
+            raise RuntimeError(f"the object of finished run {self.ref} is not in memory, and has to be read")
+        return self._run
 
     @property
-    def is_packed(self) -> bool:
-        return self._run is None
+    def whole(self) -> WorkflowRun | None:
+        """The object, if it is in memory."""
+        return self._run
 
-    def pack(self) -> None:
-        """Keep the object as its compressed text, a twentieth of what it takes else; reading it costs some 30 us."""
-        if not self._packed:
-            self._packed = zlib.compress(self.run.model_dump_json(by_alias=True, exclude_defaults=True).encode(), 1)
+    @property
+    def subject(self) -> WorkflowRun:
+        """Something that events can be about."""
+        metadata = ObjectMeta(name=self.ref.name, namespace=self.ref.namespace, uid=self.uid)
+        return self._run or WorkflowRun(metadata=metadata, spec=RunSpec(workflow=self.workflow))
+
+    def forget_object(self) -> bool:
+        """Keep only what is asked of finished runs by the thousand; false: this one is not over yet."""
+        if not self.is_final or self.writing or self.attempts or self.reports or self.acks or self.awaited_by:
+            return False
         self._run = None
+        self.attempts = self.reports = self.acks = _NOTHING
+        self.awaited_by = _NOBODY
+        return True
 
-    def unpack(self) -> None:
-        """Read the object once for many questions."""
-        self._run = self.run
+    def remember_object(self, run: WorkflowRun) -> None:
+        """Have the object in memory again, as it was read."""
+        self._run = run
+        self.is_told = False
 
     def has_gone(self) -> None:
         """There is no such object any more."""
@@ -203,18 +260,30 @@ class Tally:
     """How many children a run has, by phase; kept up to date one change at a time."""
 
     total: int = 0
-    by_phase: dict[Phase, int] = field(default_factory=dict)
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    def change(self, phase: Phase, by: int) -> None:
+        match phase:
+            case Phase.SUCCEEDED:
+                self.succeeded += by
+            case Phase.FAILED:
+                self.failed += by
+            case Phase.CANCELLED:
+                self.cancelled += by
+
+    @property
+    def numbers(self) -> tuple[int, int, int, int]:
+        return self.total, self.succeeded, self.failed, self.cancelled
 
     def counts(self) -> ChildCounts:
-        succeeded, failed, cancelled = (
-            self.by_phase.get(phase, 0) for phase in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
-        )
-        finished = succeeded + failed + cancelled
+        finished = self.succeeded + self.failed + self.cancelled
         return ChildCounts(
             total=self.total,
-            succeeded=succeeded,
-            failed=failed,
-            cancelled=cancelled,
+            succeeded=self.succeeded,
+            failed=self.failed,
+            cancelled=self.cancelled,
             summary=f"{finished}/{self.total}",
         )
 
@@ -235,12 +304,14 @@ class Tombstones:
 
 
 class RunStore:
-    """All runs, by name and by UID, and which children each has."""
+    """All runs, by name and by UID, which children each has, and which are not finished."""
 
     def __init__(self) -> None:
         self._by_ref: dict[ObjectRef, RunRecord] = {}
         self._by_uid: dict[str, RunRecord] = {}
-        self._children: dict[str, set[ObjectRef]] = {}
+        self._children: dict[str, set[RunRecord]] = {}
+        self._unfinished: dict[ObjectRef, set[RunRecord]] = {}  # by workflow
+        self._unfinished_children: dict[str, set[RunRecord]] = {}
         self._tallies: dict[str, Tally] = {}
         self._deleted = Tombstones()
 
@@ -256,17 +327,25 @@ class RunStore:
     def by_uid(self, uid: str) -> RunRecord | None:
         return self._by_uid.get(uid)
 
+    def unfinished(self) -> list[RunRecord]:
+        return [record for records in self._unfinished.values() for record in records]
+
+    def unfinished_of(self, workflow: ObjectRef) -> list[RunRecord]:
+        return list(self._unfinished.get(workflow, ()))
+
     def children_of(self, uid: str) -> list[RunRecord]:
-        refs = self._children.get(uid, ())
-        return [record for ref in refs if (record := self._by_ref.get(ref)) is not None]
+        return list(self._children.get(uid, ()))
+
+    def unfinished_children_of(self, uid: str) -> list[RunRecord]:
+        return list(self._unfinished_children.get(uid, ()))
 
     def below(self, uid: str, *, through: Callable[[RunRecord], bool] = lambda record: True) -> Iterator[RunRecord]:
         """Yield all descendants, parents before children; those below a run only if ``through`` says so of it."""
         todo = self.children_of(uid)  # no recursion: a chain of children may be as long as it likes
         while todo:
             yield (record := todo.pop())
-            if through(record):
-                todo += self.children_of(record.uid)
+            if record.uid in self._children and through(record):
+                todo += self._children[record.uid]
 
     def tally_of(self, uid: str) -> Tally | None:
         return self._tallies.get(uid)
@@ -277,13 +356,18 @@ class RunStore:
     def put(self, run: WorkflowRun) -> RunRecord:
         """Keep a newer state of a run."""
         record = self._by_ref.get(run.ref)
+        was_finished = record is not None and record.is_final
         if record is None:
             record = RunRecord(run)
             self._by_ref[record.ref] = self._by_uid[record.uid] = record
             if record.parent_uid is not None:
-                self._children.setdefault(record.parent_uid, set()).add(record.ref)
+                self._children.setdefault(record.parent_uid, set()).add(record)
         else:
             record.take(run)
+        if record.is_final:
+            self._finish(record)
+        elif was_finished or record.counted_as is None:
+            self._begin(record)
         self._count(record, run.status.phase)
         return record
 
@@ -291,25 +375,48 @@ class RunStore:
         self._by_ref.pop(record.ref, None)
         self._by_uid.pop(record.uid, None)
         self._deleted.add(record.uid)
+        self._finish(record)
         self._count(record, None)
         parent = record.parent_uid
-        if parent is not None and (siblings := self._children.get(parent)) is not None:
-            siblings.discard(record.ref)
-            if not siblings:
-                del self._children[parent]
-                self._tallies.pop(parent, None)
+        if parent is not None and _discard(self._children, parent, record):
+            self._tallies.pop(parent, None)
+
+    def _begin(self, record: RunRecord) -> None:
+        self._unfinished.setdefault(record.workflow_ref, set()).add(record)
+        if record.parent_uid is not None:
+            self._unfinished_children.setdefault(record.parent_uid, set()).add(record)
+
+    def _finish(self, record: RunRecord) -> None:
+        _discard(self._unfinished, record.workflow_ref, record)
+        if record.parent_uid is not None:
+            _discard(self._unfinished_children, record.parent_uid, record)
 
     def _count(self, record: RunRecord, phase: Phase | None) -> None:
+        before, record.counted_as = record.counted_as, phase
         parent = record.parent_uid
-        if parent is None or record.counted_as is phase:
+        if parent is None or before is phase:
             return
         tally = self._tallies.setdefault(parent, Tally())
-        if record.counted_as is None:
+        if before is None:
             tally.total += 1
         else:
-            tally.by_phase[record.counted_as] -= 1
+            tally.change(before, -1)
         if phase is None:
             tally.total -= 1
         else:
-            tally.by_phase[phase] = tally.by_phase.get(phase, 0) + 1
-        record.counted_as = phase
+            tally.change(phase, 1)
+
+
+K = TypeVar("K")
+
+
+def _discard(index: dict[K, set[RunRecord]], key: K, record: RunRecord) -> bool:
+    """Take a record out of an index; true: it was the last one under its key, which is gone too."""
+    records = index.get(key)
+    if records is None:
+        return False
+    records.discard(record)
+    if records:
+        return False
+    del index[key]
+    return True

@@ -310,7 +310,7 @@ class Registry:
                 step=step,
                 started_at=state.started_at or datetime.now(UTC),
             )
-            for record in self._store
+            for record in self._store.unfinished()
             if record.may_be_out and record.ref.namespace == worker.namespace
             for step, state in record.run.status.steps.items()
             if state.phase == "Running" and state.worker == worker.shown_name and step not in record.attempts
@@ -494,7 +494,7 @@ class Registry:
         if self._runs.holding or self.rejoin.is_waiting:
             return None
         given: dict[str, dict[str, tuple[str, ...]]] = {}
-        for record in self._store:
+        for record in self._store.unfinished():
             for step, attempt in record.attempts.items():
                 if attempt.worker is not None:
                     of_worker = given.setdefault(attempt.worker.id, {})

@@ -6,8 +6,9 @@ awaited, the step occupies no slot, so that parents cannot starve their children
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import RUNS
@@ -17,6 +18,7 @@ from hatchet_operator.errors import NotFound, Refused
 from hatchet_operator.identity import Caller
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase
+from hatchet_operator.resources.run import WorkflowRun
 
 DELETED = "Deleted"
 
@@ -45,15 +47,38 @@ class ResultStream:
         ref = ObjectRef(self.caller.namespace, name)
         record = self._results.store.get(ref)
         if record is None:
-            task = asyncio.get_running_loop().create_task(self._look_up(ref))
-            self._looking.add(task)
-            task.add_done_callback(self._looking.discard)
+            self._in_background(self._look_up(ref))
         elif record.is_final:
-            self._ready.put_nowait(_result(record))
+            self._tell_end(record)
         else:
             record.awaited_by.add(self)
             self._awaited.add(record)
             self._results.begin_waiting(record)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    def _tell_end(self, record: RunRecord) -> None:
+        if record.whole is None:
+            self._in_background(self._read_end(record))  # it ended a while ago
+            return
+        record.is_told = True
+        self._ready.put_nowait(_result(record))
+
+    async def _read_end(self, record: RunRecord) -> None:
+        """Tell how a run ended of which memory has not all; it may have been deleted, or run again, meanwhile."""
+        name = record.ref.name
+        try:
+            run = await self._results.read(record)
+        except Refused as error:
+            self._ready.put_nowait(_lost(name, f"run {name} can't be read: {error.message}"))
+            return
+        if run is None:
+            self._ready.put_nowait(_deleted(name))
+        else:
+            self.add(name)
 
     async def _look_up(self, ref: ObjectRef) -> None:
         """Our memory may be a moment behind; what counts is what the API server has."""
@@ -74,7 +99,7 @@ class ResultStream:
 
     def finished(self, record: RunRecord) -> None:
         self._end(record)
-        self._ready.put_nowait(_result(record))
+        self._tell_end(record)
 
     def deleted(self, record: RunRecord) -> None:
         self._end(record)
@@ -106,11 +131,13 @@ class Results:
         store: RunStore,
         *,
         observe: Callable[[str, dict[str, object]], None],
+        read: Callable[[RunRecord], Awaitable[WorkflowRun | None]],
         slot_changed: Callable[[Attempt], None],
     ) -> None:
         self.api = api
         self.store = store
         self.observe = observe
+        self.read = read
         self._slot_changed = slot_changed
 
     def open(self, caller: Caller) -> ResultStream:
@@ -130,9 +157,8 @@ class Results:
 
     def resume_waiting(self, parent: RunRecord) -> None:
         """A parent's attempt was found again after a restart; its children may be awaited already."""
-        for child in self.store.children_of(parent.uid):
-            if not child.is_final:
-                self.begin_waiting(child)
+        for child in self.store.unfinished_children_of(parent.uid):
+            self.begin_waiting(child)
 
     def _spawning_attempt(self, child: RunRecord) -> Attempt | None:
         parent_ref = child.run.spec.parent

@@ -117,7 +117,7 @@ class RunPods:
         self.active = True
         waiting = [
             attempt.run_uid
-            for record in self._store
+            for record in self._store.unfinished()
             for attempt in record.attempts.values()
             if attempt.run_uid is not None and attempt.worker is None
         ]
@@ -227,7 +227,7 @@ class RunPods:
             log.error("pods of run can't be reconciled", extra={"run_uid": run_uid}, exc_info=error)
             if (record := self._store.by_uid(run_uid)) is not None:
                 message = f"the operator can't go on with this run's pods: {error!r}"
-                self._events.warn(record.run, Reason.INTERNAL_ERROR, message)
+                self._events.warn(record.subject, Reason.INTERNAL_ERROR, message)
         finally:
             del self._again[run_uid]
 
@@ -244,7 +244,7 @@ class RunPods:
         queued = record is not None and any(
             attempt.worker is None and attempt.run_uid is not None for attempt in record.attempts.values()
         )
-        views = [self._view(pod, record) for pod in known.pods.values()]
+        views = [self._view(pod, None if final else record) for pod in known.pods.values()]
         plan = plan_run_pods(views, final=final, queued=queued, cancel_grace=self._cancel_grace)
         self._recheck(run_uid, known, plan.recheck_after)
         try:
@@ -261,7 +261,7 @@ class RunPods:
             if record is not None and pods[name].stopping:
                 grace = self._cancel_grace.total_seconds()
                 message = f"pod {name} was killed: a step went on for {grace:g}s after it was told to stop"
-                self._events.warn(record.run, Reason.POD_KILLED, message)
+                self._events.warn(record.subject, Reason.POD_KILLED, message)
         for name in plan.delete:
             await self._delete(pods[name])
         if plan.create and record is not None:

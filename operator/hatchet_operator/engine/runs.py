@@ -11,7 +11,7 @@ answer or a crash leads back to the same decision from what is really there.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -35,6 +35,7 @@ from hatchet_operator.decisions.observed import (
 from hatchet_operator.decisions.rejoining import WaitingRun, waiting_run
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.engine.attempts import Attempts, Clock
+from hatchet_operator.engine.expiry import Expiry
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.queue import OnActivity, OnDemand
 from hatchet_operator.engine.records import NO_ATTEMPTS, Attempt, RunRecord, RunStore
@@ -54,9 +55,11 @@ log = logging.getLogger(__name__)
 LossesOf = Callable[[RunRecord], Mapping[str, tuple[Outcome, str | None]]]
 """Of a run, by step: how attempts ended whose workers will not say so, and why."""
 
-_AT_ONCE = 200  # reconciled in one go: some 10 ms
+_READS_AT_A_TIME = 16
 
-_PACKED_AFTER_SECONDS = 1.0  # whoever waits for the end of a run has asked by then, most of the time
+_WHOLE_SECONDS = 1.0  # whoever waits for the end of a run has asked by then, most of the time
+_WHOLE_FOR_PARENT_SECONDS = 30.0  # a parent may spawn a thousand in one call before it asks for the first
+_WHOLE_AT_MOST = 2_000  # some 15 MiB
 
 
 class Runs:
@@ -114,8 +117,12 @@ class Runs:
         )
         self._run_ttl = settings.run_ttl
         self._tasks: set[asyncio.Task[None]] = set()
-        self._finished: list[RunRecord] = []  # to be packed
-        self._packing: asyncio.TimerHandle | None = None
+        self._reading = asyncio.Semaphore(_READS_AT_A_TIME)
+        self._reads: dict[RunRecord, asyncio.Task[None]] = {}
+        self._whole: dict[RunRecord, float] = {}  # finished runs whose object is kept: since when, the oldest first
+        self._forgetting: asyncio.TimerHandle | None = None
+        self._read_for_counts: set[RunRecord] = set()
+        self._expiry = Expiry(api, store, clock=clock, expired=self.reconcile)
         self._on_end = on_end
         self._trouble_of = trouble_of
         self._starting = starting
@@ -136,16 +143,14 @@ class Runs:
 
     # --- What is observed
 
-    def loaded(self) -> None:
+    async def loaded(self) -> None:
         """All runs were read once: what depends on whole trees may be decided from now on."""
         self.loading = False
-        self.reconcile_all(
-            [
-                record
-                for record in self._store
-                if record.is_final and (record.parent_uid is None or self._store.tally_of(record.uid) is not None)
-            ]
-        )
+        turns = Turns()
+        for record in self._store:
+            if record.is_final and (record.parent_uid is None or self._store.tally_of(record.uid) is not None):
+                self.reconcile(record)
+            await turns.give_way()
 
     async def listed(self, version: str, uid_of: UidOf) -> None:
         """Forget what is not in a list of all runs: answers to our own requests may have come before it was deleted."""
@@ -178,14 +183,17 @@ class Runs:
             self._forget(known)  # deleted and made anew between two events
         is_new = known is None or known.uid != run.metadata.uid
         was_final = not is_new and known is not None and known.is_final
-        was_cancelled = not is_new and known is not None and known.run.spec.cancelled
-        if known is not None and known.run.status.reruns != run.status.reruns:
+        was_cancelled = not is_new and known is not None and known.cancelled
+        if known is not None and known.reruns != run.status.reruns:
             known.graph = None  # another execution begins with the definition of its own time
         record = self._store.put(run)
+        self._whole.pop(record, None)
         if is_new and self.loading:
             record.may_be_out = not record.is_final
         if self._goes_with_parent(record) != record.above_is_gone:
             self._hold_back(record, not record.above_is_gone)
+        if record.is_final and self.loading:
+            record.forget_object()  # at once: of these there may be more than memory
         self.reconcile(record)
         if record.is_final and not was_final and not is_new:
             self._metrics.finished.labels(phase=run.status.phase.value).inc()
@@ -195,8 +203,10 @@ class Runs:
                 self.attempts.leave_queue(descendant)
         if (record.is_final and not was_final) or (run.spec.cancelled and not was_cancelled):
             self._ended(record)
-        if run.spec.parent is not None and (parent := self._store.by_uid(run.spec.parent.uid)) is not None:
-            self.reconcile(parent)  # its counts
+        if record.parent_uid is not None and not self.loading:
+            parent = self._store.by_uid(record.parent_uid)
+            if parent is not None:
+                self.reconcile(parent)  # its counts
 
     def step_of(self, record: RunRecord, identity: str) -> str | None:
         """Return the unfinished step whose current attempt this is, by the persisted status alone."""
@@ -236,16 +246,18 @@ class Runs:
         # Its reports stay unanswered: nothing of them is written down, and their workers repeat them.
         record.refused, record.writing = True, False
         log.error("run can't be reconciled", extra={"run": str(record.ref)}, exc_info=error)
-        self._events.warn(record.run, Reason.INTERNAL_ERROR, f"the operator can't go on with this run: {error!r}")
+        self._events.warn(record.subject, Reason.INTERNAL_ERROR, f"the operator can't go on with this run: {error!r}")
 
     def _reconcile(self, record: RunRecord) -> None:
         self._settle(record)
         if self.stopped or record.writing or record.refused or record.gone:
             return
+        now = self._clock()
+        if record.whole is None:
+            self._look_after_finished(record, now)
+            return
         if self._workflows.is_loading(record.run):
             return  # its definition is being read; the workflow's observer comes back
-        now = self._clock()
-        record.unpack()
         plan = plan_run(self._observed(record), now)
         self._recheck_at(record, plan.recheck_at, now)
         if plan.status is not None:
@@ -259,9 +271,66 @@ class Runs:
             attempt.cancel_sent_at = now
             self.attempts.tell_cancel(attempt)
         if record.is_final:
-            self._pack_soon(record)
-            if not self.loading:  # before all runs were read, a tree may look smaller than it is
-                self._delete_when_expired(record, now)
+            self._forget_object_later(record)
+            self._delete_when_expired(record, now)
+
+    def _look_after_finished(self, record: RunRecord, now: datetime) -> None:
+        """Decide about a finished run whose object is forgotten: to have its counts written, and itself deleted."""
+        if self.loading:
+            return  # a tree may look smaller than it is
+        tally = self._store.tally_of(record.uid)
+        if tally is not None and tally.numbers != record.children_told:
+            record.children_written_at = record.children_written_at or now
+            due = record.children_written_at + self._policy.children_every
+            if now < due:
+                self._recheck_at(record, due, now)
+            elif record not in self._read_for_counts:
+                self._read_for_counts.add(record)
+                self._in_background(record, self._read_and_reconcile(record))
+        self._delete_when_expired(record, now)
+
+    async def _read_and_reconcile(self, record: RunRecord) -> None:
+        try:
+            if await self.read(record) is not None:
+                self.reconcile(record)
+        except Refused as error:
+            log.error("run not read", extra={"run": str(record.ref), "error": error.message[:1000]})
+        finally:
+            self._read_for_counts.discard(record)
+
+    async def read(self, record: RunRecord) -> WorkflowRun | None:
+        """Return a run's object, from the API server if memory has it no more; None: the run was deleted.
+
+        Raises:
+            Refused: The API server does not let us.
+        """
+        while record.whole is None and not record.gone:
+            if (reading := self._reads.get(record)) is None:  # all who ask meanwhile get what the first one reads
+                reading = self._reads[record] = asyncio.get_running_loop().create_task(self._read(record))
+                reading.add_done_callback(lambda read: self._have_read(record, read))
+            await asyncio.shield(reading)
+        return None if record.gone else record.run
+
+    def _have_read(self, record: RunRecord, read: asyncio.Task[None]) -> None:
+        del self._reads[record]
+        if not read.cancelled():
+            read.exception()  # whoever waited has it; they may all have gone
+
+    async def _read(self, record: RunRecord) -> None:
+        ref = record.ref
+        try:
+            async with self._reading:
+                obj = await self._api.until_answered(self._api.get, RUNS, ref.namespace, ref.name)
+        except NotFound:
+            self._forget(record)
+            return
+        self.observe("MODIFIED", obj)  # newer than what we know; another run of that name, perhaps
+        if record.whole is None and not record.gone:
+            try:
+                record.remember_object(WorkflowRun.model_validate(obj))
+            except ValueError as error:
+                raise Refused(f"run {ref} is not understood: {error}") from error
+            self._forget_object_later(record)
 
     def _observed(self, record: RunRecord) -> ObservedRun:
         live, waits = {}, {}
@@ -298,17 +367,17 @@ class Runs:
         return replace(wait, trouble=self._trouble_of(attempt), starting=self._starting(attempt))
 
     def _graph(self, record: RunRecord) -> Graph | None:
-        return record.graph or self._workflows.graph_of(record.run)
+        if record.graph is not None or record.whole is None:
+            return record.graph or self._workflows.current_graph(record.workflow_ref)
+        return self._workflows.graph_of(record.whole)
 
     def _parent_state(self, record: RunRecord) -> ParentState | None:
-        parent_ref = record.run.spec.parent
-        parent = self._store.by_uid(parent_ref.uid) if parent_ref else None
+        parent = self._store.by_uid(record.parent_uid) if record.parent_uid is not None else None
         if parent is None:
             return None  # deleted: garbage collection removes the child
-        phase = parent.run.status.phase
         return ParentState(
-            cancelled=parent.run.spec.cancelled or phase is Phase.CANCELLED,
-            closed=parent.is_final and phase is not Phase.CANCELLED,
+            cancelled=parent.cancelled or parent.phase is Phase.CANCELLED,
+            closed=parent.is_final and parent.phase is not Phase.CANCELLED,
         )
 
     def _apply_wanted(self, record: RunRecord, wanted: tuple[WantedAttempt, ...], now: datetime) -> None:
@@ -354,7 +423,7 @@ class Runs:
             losses_of: Says which steps of a run nobody will end.
             but: Runs that go on waiting.
         """
-        waiting = [record for record in self._store if record.may_be_out]
+        waiting = [record for record in self._store.unfinished() if record.may_be_out]
         held = [record for record in waiting if not but(record)]
         self.holding = len(held) < len(waiting)
         for record in held:
@@ -378,14 +447,19 @@ class Runs:
 
     def reconcile_held(self) -> None:
         """Have the runs looked at that wait for workers to say what they hold: there is something to tell."""
-        self.reconcile_all([record for record in self._store if record.may_be_out])
+        self.reconcile_all([record for record in self._store.unfinished() if record.may_be_out])
 
-    def reconcile_all(self, records: list[RunRecord]) -> None:
+    def reconcile_all(self, records: Iterable[RunRecord]) -> None:
         """Reconcile many runs: some at once, the rest between other work, so that no stream waits for all of them."""
-        for record in records[:_AT_ONCE]:
+        self._reconcile_rest(iter(list(records)))
+
+    def _reconcile_rest(self, records: Iterator[RunRecord]) -> None:
+        turns = Turns()
+        for record in records:
             self.reconcile(record)
-        if rest := records[_AT_ONCE:]:
-            asyncio.get_running_loop().call_soon(self.reconcile_all, rest)
+            if turns.is_over:
+                asyncio.get_running_loop().call_soon(self._reconcile_rest, records)
+                return
 
     # --- Reports of workers
 
@@ -420,8 +494,8 @@ class Runs:
 
         It costs a write, so a run that spawns nothing goes without: its name finds it.
         """
-        run = record.run
-        if run.spec.parent is not None or labels.ROOT in run.metadata.labels or record.is_labelled:
+        run = record.whole
+        if run is None or run.spec.parent is not None or labels.ROOT in run.metadata.labels or record.is_labelled:
             return
         record.is_labelled = True  # once: who takes the label away again, wants it so
         own = {labels.ROOT: root_label(run.metadata.name), labels.WORKFLOW: run.spec.workflow}
@@ -503,7 +577,7 @@ class Runs:
             for stream in list(record.awaited_by):
                 stream.finished(record)
             self._on_end(record)
-        self.reconcile_all(self._store.children_of(record.uid))
+        self.reconcile_all(self._store.unfinished_children_of(record.uid))
         self._reconcile_root(record)
 
     def _reconcile_root(self, record: RunRecord) -> None:
@@ -548,59 +622,59 @@ class Runs:
 
     def _hold_back(self, record: RunRecord, above_is_gone: bool) -> None:
         """Have nothing of a run and of those below it wait for the slots that a deleted tree gives back; or again."""
-        tree = [record, *self._store.below(record.uid)]
-        for run in tree:
+        unfinished = []
+        for run in (record, *self._store.below(record.uid)):
             run.above_is_gone = above_is_gone
-            if above_is_gone:
-                self.attempts.leave_queue(run)
+            if not run.is_final:
+                unfinished.append(run)
         if not above_is_gone:
-            self.reconcile_all(tree)
+            self.reconcile_all(unfinished)
+            return
+        for run in unfinished:
+            self.attempts.leave_queue(run)
 
     def _delete_when_expired(self, record: RunRecord, now: datetime) -> None:
         """Delete a finished root run whose time is over and whose whole tree is final; children go with it."""
-        run = record.run
-        finished = run.status.finished_at
-        if record.parent_uid is not None or finished is None or run.metadata.deletion_timestamp:
+        if self.loading or record.parent_uid is not None or record.finished_at is None or record.is_deleting:
             return
-        ttl = run.spec.ttl
+        ttl = record.ttl
         if ttl is None:
-            ttl = self._workflows.ttl_of(run) or self._run_ttl
-        expires = finished + ttl
-        if now < expires:
-            self._recheck_at(record, expires, now)
+            ttl = self._workflows.ttl_of(record.workflow_ref) or self._run_ttl
+        expires_at = record.finished_at + ttl.total_seconds()
+        if now.timestamp() < expires_at:
+            self._expiry.look_at(record, expires_at)
         elif self._tree_is_final(record):
-            self._in_background(record, self._delete(record))
+            self._expiry.delete(record)
 
     def _tree_is_final(self, record: RunRecord) -> bool:
         return record.is_final and all(run.is_final for run in self._store.below(record.uid))
 
-    async def _delete(self, record: RunRecord) -> None:
-        try:
-            await self._api.until_answered(
-                self._api.delete,
-                RUNS,
-                record.ref.namespace,
-                record.ref.name,
-                uid=record.uid,
-                resource_version=record.run.metadata.resource_version,
-            )
-        except (NotFound, Conflict):
-            return  # somebody deleted it, or it is to be executed again
-        log.info("finished run deleted after its ttl", extra={"run": str(record.ref)})
-
     # --- Memory
 
-    def _pack_soon(self, record: RunRecord) -> None:
-        self._finished.append(record)
-        if self._packing is None:
-            self._packing = asyncio.get_running_loop().call_later(_PACKED_AFTER_SECONDS, self._pack)
+    def _forget_object_later(self, record: RunRecord) -> None:
+        """Keep a finished run's object for those who ask how it ended, for a moment, and for a few runs only."""
+        loop = asyncio.get_running_loop()
+        self._whole.setdefault(record, loop.time())
+        if len(self._whole) > _WHOLE_AT_MOST:
+            oldest = next(iter(self._whole))
+            del self._whole[oldest]
+            oldest.forget_object()
+        if self._forgetting is None:
+            self._forgetting = loop.call_later(_WHOLE_SECONDS, self._forget_objects)
 
-    def _pack(self) -> None:
-        portion, self._finished = self._finished[:_AT_ONCE], self._finished[_AT_ONCE:]
-        for record in portion:
-            if record.is_final:
-                record.pack()
-        self._packing = asyncio.get_running_loop().call_later(0, self._pack) if self._finished else None
+    def _forget_objects(self) -> None:
+        loop = asyncio.get_running_loop()
+        for record, since in list(self._whole.items()):
+            if loop.time() - since >= self._kept_for(record):
+                del self._whole[record]
+                record.forget_object()
+        self._forgetting = loop.call_later(_WHOLE_SECONDS, self._forget_objects) if self._whole else None
+
+    def _kept_for(self, record: RunRecord) -> float:
+        """For how many seconds the object of a run that has just finished, or was just read, is likely asked for."""
+        parent = self._store.by_uid(record.parent_uid) if record.parent_uid is not None else None
+        may_ask = parent is not None and not parent.is_final and not record.is_told
+        return _WHOLE_FOR_PARENT_SECONDS if may_ask else _WHOLE_SECONDS
 
     # --- Time
 
@@ -633,11 +707,13 @@ class Runs:
     async def stop(self) -> None:
         """Drop what is in flight; it is found again in the objects."""
         self.stopped = True
-        if self._packing is not None:
-            self._packing.cancel()
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+        await self._expiry.stop()
         for record in self._store:
             if record.recheck is not None:
                 record.recheck.cancel()
-        for task in list(self._tasks):
+        tasks = [*self._tasks, *self._reads.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)

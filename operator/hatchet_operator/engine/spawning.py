@@ -148,9 +148,9 @@ class Spawning:
     async def _trigger_child(self, trigger: Trigger, child: ParentAttempt) -> str:
         parent, step = self._admit(trigger, child)
         spawn = spawn_identity(key=child.key, index=child.index)
-        name = child_run_name(parent.run.metadata.name, parent.uid, step=step, spawn=spawn)
+        name = child_run_name(parent.ref.name, parent.uid, step=step, spawn=spawn)
         ref = ObjectRef(trigger.namespace, name)
-        identity = ParentRef(name=parent.run.metadata.name, uid=parent.uid, step=step, key=child.key, index=child.index)
+        identity = ParentRef(name=parent.ref.name, uid=parent.uid, step=step, key=child.key, index=child.index)
         lock = self._creating.setdefault(ref, asyncio.Lock())
         async with lock:  # the same spawn twice at once: the second finds what the first made
             await self._create_or_find(trigger, child, parent, ref, identity)
@@ -165,10 +165,10 @@ class Spawning:
         caller = trigger.caller
         if not (attempt.is_of(caller) if attempt else self._runs.may_have_unclaimed(caller, parent)):
             raise NotPermitted(f'{caller} was not given that step of run "{child.run}", so it can spawn nothing in it')
-        if parent.run.metadata.deletion_timestamp is not None:
+        if parent.is_deleting:
             raise StaleAttempt(f'run "{child.run}" is being deleted, so its step can spawn nothing')
         step = attempt.step.name if attempt else self._runs.step_of(parent, child.attempt_id)
-        if step is None and self._workflows.is_loading(parent.run):
+        if step is None and parent.whole is not None and self._workflows.is_loading(parent.run):
             raise NotReady(f'the definition of run "{child.run}" is being read; repeat the call')
         if step is None or parent.is_final:
             raise StaleAttempt(
@@ -182,8 +182,9 @@ class Spawning:
     ) -> None:
         while True:
             record = self._store.get(ref)
-            existing = record.run if record else None
+            existing = await self._runs.read(record) if record else None
             if existing is None:
+                parent, _ = self._admit(trigger, child)  # still: to wait for our turn, or to read, may have taken long
                 workflow = self._known_workflow(trigger)  # asked only now: a child that is there needs none any more
                 body = _body(
                     trigger,

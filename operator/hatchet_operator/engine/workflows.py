@@ -149,13 +149,15 @@ class Workflows:
 
     def graph_of(self, run: WorkflowRun) -> Graph | None:
         """The graph that a run executes: of the definition it began with, or else of the current one."""
-        ref = ObjectRef(run.metadata.namespace, run.spec.workflow)
-        record = self._records.get(ref)
-        current = record.graph if record else None
+        current = self.current_graph(ObjectRef(run.metadata.namespace, run.spec.workflow))
         pinned = run.status.definition
         if pinned is None or (current is not None and current.revision == pinned):
             return current
         return self._revisions.graphs.get(ObjectRef(run.metadata.namespace, pinned), current)
+
+    def current_graph(self, workflow: ObjectRef) -> Graph | None:
+        record = self._records.get(workflow)
+        return record.graph if record else None
 
     def is_loading(self, run: WorkflowRun) -> bool:
         """Whether the definition that a run began with has to be read first; reading it begins here."""
@@ -182,8 +184,8 @@ class Workflows:
         workflow = self.get(ObjectRef(run.metadata.namespace, run.spec.workflow))
         return workflow is not None and workflow.spec.suspended
 
-    def ttl_of(self, run: WorkflowRun) -> timedelta | None:
-        workflow = self.get(ObjectRef(run.metadata.namespace, run.spec.workflow))
+    def ttl_of(self, ref: ObjectRef) -> timedelta | None:
+        workflow = self.get(ref)
         return workflow.spec.ttl if workflow else None
 
     # --- What is observed

@@ -126,6 +126,11 @@ class ChildCounts(ResourceModel):
     cancelled: Annotated[int, Field(ge=0, description="Children that were cancelled.")] = 0
     summary: Annotated[str, Field(description='Finished and all children, as in "7/10".', max_length=32)] = ""
 
+    @property
+    def numbers(self) -> tuple[int, int, int, int]:
+        """All, and those that succeeded, failed and were cancelled."""
+        return self.total, self.succeeded, self.failed, self.cancelled
+
 
 class RunStatus(ResourceModel):
     """Where a run stands; written whole, by the operator alone."""

@@ -143,7 +143,7 @@ async def test_a_list_that_is_wanted_whole_begins_anew_when_its_snapshot_was_for
     ("size", "count", "want"),
     [
         pytest.param(200, 50, "500", id="small objects: the most that is ever asked for"),
-        pytest.param(10_000, 50, "98", id="larger ones: about a megabyte"),
+        pytest.param(10_000, 50, "49", id="larger ones: about half a megabyte"),
         pytest.param(500_000, 50, "10", id="huge ones: a few"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hatchet_operator.decisions.observed import Outcome, Report
 from hatchet_operator.engine.records import RunStore
 from hatchet_operator.resources.base import Condition, ObjectMeta, OwnerReference
 from hatchet_operator.resources.names import ObjectRef
@@ -147,31 +148,67 @@ def make_finished_child(number: int) -> WorkflowRun:
     return run.model_copy(update={"metadata": metadata, "status": status})
 
 
-def test_a_packed_run_is_what_it_was() -> None:
+def test_what_is_asked_of_finished_runs_by_the_thousand_is_known_without_the_object() -> None:
     run = make_finished_child(7)
     record = RunStore().put(run)
-    for _ in range(2):
-        record.pack()
-        assert record.run == run
-        record.unpack()
-        assert record.run == run
-    changed = run.model_copy(update={"metadata": run.metadata.model_copy(update={"resource_version": "8"})})
-    record.take(changed)
-    record.pack()
-    assert (record.run, record.version) == (changed, 8)
+    assert record.run == run
+    assert record.forget_object()
+    assert record.whole is None
+    assert (record.phase, record.is_final, record.version, record.uid) == (Phase.SUCCEEDED, True, 7, run.metadata.uid)
+    assert (record.parent_uid, record.owner_uid) == ("uid-p", "uid-p")
+    assert record.subject.metadata.uid == run.metadata.uid
+    with pytest.raises(RuntimeError, match="has to be read"):
+        _ = record.run
+    record.remember_object(run)
+    assert record.run == run
+
+
+def test_a_finished_run_has_nothing_in_flight_until_it_is_run_again() -> None:
+    store = RunStore()
+    record = store.put(make_run("a", Phase.FAILED))
+    record.forget_object()
+    with pytest.raises(RuntimeError):
+        record.reports.setdefault("step", Report(attempt_id="1", outcome=Outcome.LOST, at=NOW))
+    store.put(make_run("a", Phase.PENDING, version=2))
+    record.reports["step"] = Report(attempt_id="1", outcome=Outcome.LOST, at=NOW)
+    assert not record.forget_object(), "it goes on"
+    assert record.run.status.phase is Phase.PENDING
+    store.put(make_run("a", Phase.FAILED, version=3))
+    assert not record.forget_object(), "a report waits for its answer"
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([*Phase, None])), max_size=60))
+def test_the_unfinished_are_known_after_any_history(history: list[tuple[int, Phase | None]]) -> None:
+    store = RunStore()
+    there: dict[str, Phase] = {}
+    for number, phase in history:
+        ref = ObjectRef("default", f"c{number}")
+        if phase is not None:
+            store.put(make_run(ref.name, phase, parent="p"))
+            there[ref.name] = phase
+        elif (record := store.get(ref)) is not None:
+            store.drop(record)
+            del there[ref.name]
+    want = {name for name, phase in there.items() if not phase.is_final}
+    for found in (
+        store.unfinished(),
+        store.unfinished_of(ObjectRef("default", "etl")),
+        store.unfinished_children_of("uid-p"),
+    ):
+        assert {record.ref.name for record in found} == want
 
 
 def test_finished_runs_are_small() -> None:
     store = RunStore()
     runs = [make_finished_child(number) for number in range(1, 1001)]
     for run in runs[:10]:
-        store.put(run).pack()
+        store.put(run).forget_object()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         for run in runs[10:]:
-            store.put(run).pack()
+            store.put(run).forget_object()
         kept = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert kept / len(runs[10:]) < 1_800  # with its UID and name, which are counted where they were read: 2 KB
+    assert kept / len(runs[10:]) < 800  # with its UID and name, which are counted where they were read: 1 KB
