@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,9 @@ from tests.kube.real_api import BinariesMissingError, RealApi, ServerFailedError
 
 _ROOT = Path(__file__).parents[1]
 _MIB = 2**20
+_LARGE, _WAITING = 5_001, 1_001
+_CANCELLED: Json = {"spec": {"cancelled": True}}
+_EXPIRED: Json = {"match": {"verb": "watch", "resource": RUNS.plural}, "action": "gone"}
 
 
 @dataclass(kw_only=True)
@@ -53,7 +57,7 @@ class Figures:
 class WatchedOperator:
     """An operator process, and what it leaves to be read."""
 
-    def __init__(self, kubeconfig: Path, directory: Path, source: Path) -> None:
+    def __init__(self, kubeconfig: Path, directory: Path, source: Path = _ROOT) -> None:
         self._notes = directory
         paths = [str(source / "operator"), str(source / "sdk"), str(_ROOT)]
         command = [sys.executable, "-m", "benchmarks.operator_process", str(kubeconfig), NAMESPACE, str(directory)]
@@ -78,8 +82,7 @@ class WatchedOperator:
 
     @property
     def peak_bytes(self) -> int:
-        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+        return peak_bytes(self._process.pid)
 
     @property
     def cpu_seconds(self) -> float:
@@ -100,6 +103,12 @@ class WatchedOperator:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most resident memory that a process ever had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def main(
@@ -159,20 +168,36 @@ async def _look_at(
     )
     figures.lags["start"] = operator.longest_lag(operator.began + 1.0)  # imports and the like come first
 
-    async def change(what: str, work: Callable[[], Awaitable[object]]) -> None:
+    large, waiting = f"large-{runs}", f"waiting-{runs}"
+    await asyncio.to_thread(fill, server, chain(_large_tree(large), _waiting_tree(waiting)))
+    await operator.until_idle()
+
+    async def act(what: str, work: Awaitable[object]) -> None:
         began = time.monotonic()
-        await work()
+        await work
         await asyncio.sleep(1.0)
         await operator.until_idle()
         figures.lags[what] = operator.longest_lag(began)
 
-    await change(
-        "a workflow changes its TTL", lambda: api.patch(WORKFLOWS, NAMESPACE, "parent", {"spec": {"ttl": "2h"}})
-    )
-    await change(
-        "a workflow is suspended", lambda: api.patch(WORKFLOWS, NAMESPACE, "parent", {"spec": {"suspended": True}})
-    )
+    def change(name: str, **spec: object) -> Awaitable[object]:
+        return api.patch(WORKFLOWS, NAMESPACE, name, {"spec": spec})
+
+    if isinstance(server, EmbeddedApi):
+        await act("a relist after a 410", asyncio.to_thread(server.inject, _EXPIRED))
+    await act("a workflow has another TTL", change("parent", ttl="2h"))
+    await act("a workflow is suspended", change("parent", suspended=True))
+    await act("a finished tree of 5000 is deleted", api.delete(RUNS, NAMESPACE, f"{large}-000000"))
+    await act("a parent of 1000 that wait is cancelled", api.patch(RUNS, NAMESPACE, f"{waiting}-000000", _CANCELLED))
     return figures
+
+
+def _large_tree(name: str) -> Iterator[Json]:
+    return make_finished_runs(_LARGE, children=_LARGE, name=name)
+
+
+def _waiting_tree(name: str) -> Iterator[Json]:
+    for run in make_finished_runs(_WAITING, children=_WAITING, name=name, workflow="other", child_workflow="other"):
+        yield run | {"status": {}}
 
 
 def _workflow() -> Json:

@@ -111,10 +111,22 @@ class EmbeddedApi:
 
     def forget_history(self) -> None:
         """Have the server forget old versions: whoever asks for one is told that it expired."""
+        self._control("/_compact", None)
+
+    def inject(self, *rules: dict[str, object]) -> None:
+        """Add rules to its fault injector, see `hatchet_operator.apiserver.faults`."""
+        self._control("/_faults", list(rules))
+
+    def put(self, objects: list[dict[str, object]]) -> None:
+        """Store objects past all checks."""
+        self._control("/_objects", objects)
+
+    def _control(self, path: str, body: object) -> None:
         headers = {"Authorization": f"Bearer {self.token}"}
-        request = urllib.request.Request(self.url + "/_compact", method="POST", headers=headers)
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method="POST", headers=headers)
         context = self.endpoint.ssl_context()
-        with urllib.request.urlopen(request, timeout=10, context=context):
+        with urllib.request.urlopen(request, timeout=60, context=context):
             pass
 
     def _wait_until_ready(self, ready_file: Path) -> None:

@@ -30,18 +30,15 @@ def fill(api: EmbeddedApi | RealApi, runs: Iterator[Object]) -> None:
         if isinstance(api, RealApi):
             api.put_into_etcd({_key(run): json.dumps(run, separators=(",", ":")).encode() for run in portion})
         else:
-            put(api.url, portion, token=api.token, api=api)
+            api.put(portion)
 
 
-def put(url: str, objects: list[Object], *, token: str | None = None, api: EmbeddedApi | None = None) -> None:
-    """Put objects into an embedded API server."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(
-        url + "/_objects", data=json.dumps(objects).encode(), method="POST", headers=headers
-    )
-    context = api.endpoint.ssl_context() if api else None
-    with urllib.request.urlopen(request, timeout=60, context=context):
-        pass
+def put_all(url: str, runs: Iterator[Object]) -> None:
+    """Put runs into an embedded API server that asks for no token."""
+    while portion := list(islice(runs, _AT_A_TIME)):
+        data = json.dumps(portion).encode()
+        with urllib.request.urlopen(urllib.request.Request(url + "/_objects", data=data, method="POST"), timeout=60):
+            pass
 
 
 def _key(run: Object) -> str:
