@@ -64,8 +64,11 @@ class ResultStream:
         if record.whole is None:
             self._in_background(self._read_end(record))  # it ended a while ago
             return
+        self._put_end(record, record.whole)
+
+    def _put_end(self, record: RunRecord, run: WorkflowRun) -> None:
         record.is_told = True
-        self._ready.put_nowait(_result(record))
+        self._ready.put_nowait(_result(record, run))
 
     async def _read_end(self, record: RunRecord) -> None:
         """Tell how a run ended of which memory has not all; it may have been deleted, or run again, meanwhile."""
@@ -77,6 +80,8 @@ class ResultStream:
             return
         if run is None:
             self._ready.put_nowait(_deleted(name))
+        elif record.is_final:
+            self._put_end(record, run)
         else:
             self.add(name)
 
@@ -171,10 +176,10 @@ def _is_awaited_by(attempt: Attempt, child: RunRecord) -> bool:
     return any(attempt.is_of(stream.caller) for stream in child.awaited_by)
 
 
-def _result(record: RunRecord) -> RunResult:
+def _result(record: RunRecord, run: WorkflowRun) -> RunResult:
     on_failure = record.graph.on_failure.name if record.graph and record.graph.on_failure else None
-    phase: Phase = record.run.status.phase
-    return RunResult(run=record.ref.name, phase=phase.value, steps=run_results(record.run, on_failure=on_failure))
+    phase: Phase = run.status.phase
+    return RunResult(run=record.ref.name, phase=phase.value, steps=run_results(run, on_failure=on_failure))
 
 
 def _deleted(name: str) -> RunResult:

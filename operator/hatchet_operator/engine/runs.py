@@ -118,7 +118,7 @@ class Runs:
         self._run_ttl = settings.run_ttl
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = asyncio.Semaphore(_READS_AT_A_TIME)
-        self._reads: dict[RunRecord, asyncio.Task[None]] = {}
+        self._reads: dict[RunRecord, asyncio.Task[WorkflowRun | None]] = {}
         self._whole: dict[RunRecord, float] = {}  # finished runs whose object is kept: since when, the oldest first
         self._forgetting: asyncio.TimerHandle | None = None
         self._read_for_counts: set[RunRecord] = set()
@@ -304,26 +304,26 @@ class Runs:
         Raises:
             Refused: The API server does not let us.
         """
-        while record.whole is None and not record.gone:
+        if record.whole is None and not record.gone:
             if (reading := self._reads.get(record)) is None:  # all who ask meanwhile get what the first one reads
                 reading = self._reads[record] = asyncio.get_running_loop().create_task(self._read(record))
                 reading.add_done_callback(lambda read: self._have_read(record, read))
-            await asyncio.shield(reading)
-        return None if record.gone else record.run
+            return await asyncio.shield(reading)
+        return None if record.gone else record.whole
 
-    def _have_read(self, record: RunRecord, read: asyncio.Task[None]) -> None:
+    def _have_read(self, record: RunRecord, read: asyncio.Task[WorkflowRun | None]) -> None:
         del self._reads[record]
         if not read.cancelled():
             read.exception()  # whoever waited has it; they may all have gone
 
-    async def _read(self, record: RunRecord) -> None:
+    async def _read(self, record: RunRecord) -> WorkflowRun | None:
         ref = record.ref
         try:
             async with self._reading:
                 obj = await self._api.until_answered(self._api.get, RUNS, ref.namespace, ref.name)
         except NotFound:
             self._forget(record)
-            return
+            return None
         self.observe("MODIFIED", obj)  # newer than what we know; another run of that name, perhaps
         if record.whole is None and not record.gone:
             try:
@@ -331,6 +331,7 @@ class Runs:
             except ValueError as error:
                 raise Refused(f"run {ref} is not understood: {error}") from error
             self._forget_object_later(record)
+        return None if record.gone else record.whole
 
     def _observed(self, record: RunRecord) -> ObservedRun:
         live, waits = {}, {}
