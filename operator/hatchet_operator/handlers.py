@@ -11,7 +11,8 @@ a minute is asked for again: a kind that kopf has not asked for lately is one th
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 from typing import Any, cast
 
 import aiohttp
@@ -24,13 +25,19 @@ from hatchet_operator.resources.base import GROUP, VERSION
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.nesting import shallow
 
+_ABSENT_SECONDS = 2.0  # between two looks whether a kind is there again
 _WATCH_SECONDS = 55  # kopf itself leaves a watch that says nothing for 70 s
 
 
 class KopfWatches:
-    """When kopf last asked for the objects of each kind that it watches, in the loop's time; empty before its start."""
+    """When kopf last asked for the objects of each kind that it watches, in the loop's time; empty before its start.
 
-    def __init__(self) -> None:
+    Args:
+        on_absence: Called when the server does not know one of these kinds, or not any more.
+    """
+
+    def __init__(self, on_absence: Callable[[], None]) -> None:
+        self._on_absence = on_absence
         self.asked_at: dict[str, float] = {}
 
     def begin(self) -> None:
@@ -43,6 +50,13 @@ class KopfWatches:
         plural = path.rpartition("/")[2]
         if plural in self.asked_at:
             self.asked_at[plural] = asyncio.get_running_loop().time()
+
+    def is_absent(self, path: str, status: int) -> bool:
+        """Whether this answer says that one of these kinds is not there."""
+        if status != HTTPStatus.NOT_FOUND or path.rpartition("/")[2] not in self.asked_at:
+            return False
+        self._on_absence()
+        return True
 
 
 def make_registry(engine: Engine, endpoint: Endpoint, watches: KopfWatches) -> kopf.OperatorRegistry:
@@ -115,6 +129,11 @@ def _session(endpoint: Endpoint, watches: KopfWatches) -> aiohttp.ClientSession:
         if token:
             request.headers["Authorization"] = f"Bearer {token}"
         response = await handler(request)
+        while watches.is_absent(request.url.path, response.status):
+            # Of a 404 kopf would die, and leave tasks behind that nobody can end.
+            response.close()
+            await asyncio.sleep(_ABSENT_SECONDS)
+            response = await handler(request)
         # In kopf, one object that it can't parse would end the watches of all.
         response.content = cast("aiohttp.StreamReader", _Shallow(response.content))
         return response

@@ -1,6 +1,6 @@
 """One operator process: probes from its start to its end, and between them terms of leadership.
 
-    the API server answers ─► standby or, without leader election, term
+    the API server answers, and has our CRDs ─► standby or, without leader election, term
 
     standby ─ the Lease is ours ─► term ─ lost ─► standby …
                                      └─ asked to end: the term ends first, then the Lease is released
@@ -17,12 +17,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.definitions import HOW_TO_MEND, definition_problems
 from hatchet_operator.cluster.election import Elector, LeaseTimes
-from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.cluster.events import warn_on_pod
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.errors import ApiError, ConfigurationError, NotFound
+from hatchet_operator.errors import ApiError, NotFound
 from hatchet_operator.probes import Health, Probes
+from hatchet_operator.resources.base import ObjectMeta
+from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.settings import Settings
 from hatchet_operator.term import Term
 
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 0.5
 _STUCK_SECONDS = 120.0
+_LOOK_AGAIN_SECONDS = 2.0
 
 
 class Operator:
@@ -48,6 +52,8 @@ class Operator:
         self._endpoint = endpoint
         self._install_signal_handlers = install_signal_handlers
         self._answered = False
+        self._lacking: tuple[str, ...] = ()  # what is missing of our CRDs
+        self._suspected = asyncio.Event()  # that something of them is
         self.metrics = Metrics()
         self.ready = asyncio.Event()
         """Set while this operator leads and workers are let in."""
@@ -65,26 +71,62 @@ class Operator:
         return self.term.grpc_address if self.term else ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until ``stop`` is set; what is in flight then is found again in the objects.
-
-        Raises:
-            ConfigurationError: The API server does not know our kinds.
-        """
+        """Serve until ``stop`` is set; what is in flight then is found again in the objects."""
         self.metrics.is_leader.set_function(lambda: float(self._is_leading()))
         probes = Probes(self.metrics.registry, self.health)
         if self._settings.metrics_port is not None:
             self.probes_port = await probes.start(self._settings.grpc_host, self._settings.metrics_port)
         try:
-            self._answered = await _unless(stop, _check_definitions(self._endpoint, self._settings.namespace))
-            if not self._answered:
-                return
-            if self._settings.leader_election:
-                async with Api(self._endpoint, user_agent="hatchet-operator/leader-election", may_write=always) as api:
-                    await self._take_turns(api, stop)
-            else:
-                await self._lead(stop)
+            async with Api(self._endpoint, on_no_answer=_say_that_it_does_not_answer, may_write=always) as api:
+                if not await _unless(stop, self._until_defined(api)):
+                    return
+                looking = asyncio.create_task(self._look_when_suspected(api))
+                try:
+                    await self._serve(stop)
+                finally:
+                    await _cancel(looking)
         finally:
             await probes.stop()
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        if self._settings.leader_election:
+            async with Api(self._endpoint, user_agent="hatchet-operator/leader-election", may_write=always) as api:
+                await self._take_turns(api, stop)
+        else:
+            await self._lead(stop)
+
+    async def _until_defined(self, api: Api) -> None:
+        """Wait until the API server has all that we need of our CRDs; say what is missing, once."""
+        told: tuple[str, ...] = ()
+        while problems := await api.until_answered(definition_problems, api, self._settings.namespace):
+            self._answered = True
+            self._lacking = problems
+            if problems != told:
+                told = problems
+                await self._tell_what_is_missing(api, problems)
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        self._answered = True
+        if self._lacking:
+            self._lacking = ()
+            log.info("all CRDs are there, going on")
+            if self.term is not None:
+                self.term.lack(None)
+
+    async def _tell_what_is_missing(self, api: Api, problems: tuple[str, ...]) -> None:
+        message = f"{'; '.join(problems)}: {HOW_TO_MEND}"
+        log.error("CRDs are missing, waiting for them", extra={"problem": message})
+        if self.term is not None:
+            self.term.lack(message)
+        settings = self._settings
+        if settings.pod_name is not None:
+            pod = ObjectMeta(name=settings.pod_name, namespace=settings.operator_namespace, uid=settings.pod_uid or "")
+            await warn_on_pod(api, pod, Reason.DEFINITION_MISSING, message)
+
+    async def _look_when_suspected(self, api: Api) -> None:
+        while True:
+            await self._suspected.wait()
+            self._suspected.clear()
+            await self._until_defined(api)
 
     def health(self) -> Health:
         stuck = self.term.silent_watches(_STUCK_SECONDS) if self.term else []
@@ -92,6 +134,8 @@ class Operator:
             stuck.append(f"no look at the Lease for {silent:.0f}s")
         if not self._answered:
             return Health(state="waiting for the API server", ready=False)  # alive: a restart would not help
+        if self._lacking:
+            return Health(state=f"{'; '.join(self._lacking)}: {HOW_TO_MEND}", ready=False)  # likewise
         if self.ready.is_set():
             state = "ok"
         elif self.elector is not None and self.term is None:
@@ -126,11 +170,23 @@ class Operator:
             await elector.release(self._hands_over)
 
     async def _lead(self, over: asyncio.Event) -> None:
+        while True:
+            try:
+                return await self._lead_once(over)
+            except NotFound:  # of one of our kinds, while a term begins
+                async with Api(self._endpoint, on_no_answer=_say_that_it_does_not_answer, may_write=always) as api:
+                    if not await api.until_answered(definition_problems, api, self._settings.namespace):
+                        raise
+                    if not await _unless(over, self._until_defined(api)):
+                        return None
+
+    async def _lead_once(self, over: asyncio.Event) -> None:
         self.term = Term(
             self._settings,
             self._endpoint,
             metrics=self.metrics,
             is_leading=self._is_leading,
+            on_absence=self._suspected.set,
             ready=self.ready,
             install_signal_handlers=self._install_signal_handlers,
             grace_seconds=_GRACE_SECONDS,
@@ -147,17 +203,6 @@ class Operator:
         if self._settings.leader_election:
             return self.elector is not None and self.elector.is_leading()
         return self.term is not None
-
-
-async def _check_definitions(endpoint: Endpoint, namespace: str | None) -> None:
-    """Wait for an answer of the API server, and make sure that it knows our kinds."""
-    async with Api(endpoint, on_no_answer=_say_that_it_does_not_answer, may_write=always) as api:
-        try:
-            await api.until_answered(api.list_one, RUNS, namespace)
-        except NotFound as error:
-            raise ConfigurationError(
-                f"{endpoint.server} has no WorkflowRun CRD; run hatchet-operator crds | kubectl apply -f -"
-            ) from error
 
 
 def _say_that_it_does_not_answer(error: ApiError) -> None:

@@ -37,6 +37,7 @@ class Term:
         endpoint: The API server.
         metrics: Of the process; they outlive a term.
         is_leading: Asked before each write and each command to a worker.
+        on_absence: Called when the server does not know one of our kinds, or not any more.
         ready: Set while workers are let in.
         install_signal_handlers: Called after each start of kopf, which puts its own in their place.
         grace_seconds: How long calls may take to end when the process is asked to.
@@ -50,6 +51,7 @@ class Term:
         *,
         metrics: Metrics,
         is_leading: Callable[[], bool],
+        on_absence: Callable[[], None],
         ready: asyncio.Event,
         install_signal_handlers: Callable[[], None],
         grace_seconds: float,
@@ -66,7 +68,9 @@ class Term:
         """Once the term has ended in order: what it gave to whom."""
         self._server: GrpcServer | None = None
         self._service: LeaderEndpoint | None = None
-        self._kopf_watches = KopfWatches()
+        self._on_absence = on_absence
+        self._kopf_watches = KopfWatches(on_absence)
+        self._kopf_again = asyncio.Event()
         self._ready = ready
         self.grpc_address = ""
         self.engine: Engine | None = None
@@ -99,6 +103,13 @@ class Term:
             if (silent_for := now - at) > longer_than_seconds
         ]
 
+    def lack(self, what: str | None) -> None:
+        """Say on pools which CRD is missing; None: none is any more, and kopf has to look for it, too."""
+        if self.engine is not None:
+            self.engine.pools.lack(what)
+        if what is None:
+            self._kopf_again.set()
+
     async def _serve(self, api: Api) -> None:
         """Workers are let in only when everything is known: before that, a spawn could find too little."""
         engine = self.engine = Engine(
@@ -107,6 +118,7 @@ class Term:
             token_key=await find_token_key(api, self._settings),
             metrics=self._metrics,
             is_leading=self._is_leading,
+            on_absence=self._on_absence,
         )
         await engine.start()
         gc.freeze()  # and the runs: they are as many, and hold no garbage
@@ -169,22 +181,27 @@ class Term:
         failures = 0
         while True:
             errors = await self._run_kopf(engine)
+            if self._kopf_again.is_set():
+                continue
             failures += 1
             log.warning("kopf ended, starting it again", extra={"errors": errors, "failures": failures})
             await asyncio.sleep(min(2**failures, 30) * random.uniform(0.5, 1))  # noqa: S311  # jitter
 
     async def _run_kopf(self, engine: Engine) -> list[str]:
-        """Run kopf until it ends by itself, and return why.
+        """Run kopf until it ends by itself, or has to look anew which kinds there are, and return why.
 
         ``spawn_tasks`` and not ``kopf.operator()``: that one cancels the tasks of everybody else when it ends.
         """
         stop = asyncio.Event()
+        self._kopf_again.clear()
+        again = asyncio.create_task(self._kopf_again.wait())
         self._kopf_watches.begin()
         spawning = asyncio.create_task(self._spawn_kopf(engine, stop))
         try:
             tasks = await asyncio.shield(spawning)  # cut off in its middle, it would leave tasks behind
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((*tasks, again), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            again.cancel()
             tasks = await spawning
             stop.set()
             for task in tasks:

@@ -87,7 +87,7 @@ async def started(
 ) -> AsyncIterator[Engine]:
     """Run an engine that has read everything and lets workers in."""
     async with Api(Endpoint(server=url_of(server)), may_write=always) as api:
-        engine = Engine(api, Settings(**settings), token_key=token_key, is_leading=always)
+        engine = Engine(api, Settings(**settings), token_key=token_key, is_leading=always, on_absence=lambda: None)
         try:
             await engine.start()
             engine.admit_workers("127.0.0.1:1", handed_over)

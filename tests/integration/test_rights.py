@@ -17,7 +17,7 @@ import pytest
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.certificates import make_authority
 from hatchet_operator.cluster.api import Api, Endpoint, always
-from hatchet_operator.cluster.kinds import LEASES, PODS, POOLS, SECRETS
+from hatchet_operator.cluster.kinds import CRDS, EVENTS, LEASES, PODS, POOLS, SECRETS
 from hatchet_operator.engine.engine import _KEY_SECRET
 from hatchet_operator.engine.tls import CA_SECRET
 from hatchet_operator.resources import labels
@@ -99,8 +99,9 @@ async def rights_used(served: str | None) -> set[Right]:
             await eventually(lambda: pools_secret_has_the_authority(instance))
             await instance.api.delete(SECRETS, OPERATORS, CA_SECRET)
         settings["owner"] = await an_account(url)
-        async with operator_of(server, url, pod_ip="2001:db8::2", **settings):
-            pass
+        async with operator_of(server, url, pod_ip="2001:db8::2", pod_name="operator", **settings) as instance:
+            await instance.api.delete(CRDS, None, "workflowruns.hatchet-operator.dev")
+            await eventually(lambda: says_that_a_crd_is_missing(instance))
         return {
             Right(verb=verb, group=group, resource=f"{resource}/{sub}" if sub else resource, namespace=namespace)
             for verb, group, resource, sub, namespace, agent in server.requests
@@ -191,6 +192,11 @@ async def a_run_that_outlives_the_operator(instance: Instance) -> None:
     await instance.until_phase("long", "Running")  # which is written with the revision that it runs
     await worker.put_workflow("parent", ({"retries": 2},))
     await worker.close()
+
+
+async def says_that_a_crd_is_missing(instance: Instance) -> bool:
+    events, _ = await instance.api.list_all(EVENTS, OPERATORS)
+    return any(event["reason"] == "DefinitionMissing" for event in events)
 
 
 async def an_account(url: str) -> Json:

@@ -211,6 +211,10 @@ class Api:
         items: list[Json] = page["items"]
         return items
 
+    async def document(self, path: str) -> Json:
+        """Read what is no object: discovery, or OpenAPI."""
+        return await self._request("GET", path)
+
     async def create(self, resource: Resource, namespace: str | None, body: Json, *, strict: bool = False) -> Json:
         """Create an object; ``strict``: unless it has fields that its kind lacks, which else are dropped in silence."""
         params = {"fieldValidation": "Strict"} if strict else None

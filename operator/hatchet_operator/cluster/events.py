@@ -9,9 +9,9 @@ import logging
 from datetime import UTC, datetime
 
 from hatchet_operator.cluster.api import Api, Json
-from hatchet_operator.cluster.kinds import EVENTS
+from hatchet_operator.cluster.kinds import EVENTS, PODS
 from hatchet_operator.errors import ApiError
-from hatchet_operator.resources.base import API_VERSION, Named
+from hatchet_operator.resources.base import API_VERSION, Named, ObjectMeta
 from hatchet_operator.resources.names import generate_name
 
 log = logging.getLogger(__name__)
@@ -59,15 +59,26 @@ class EventRecorder:
 
 
 def _event(subject: Named, reason: str, message: str) -> Json:
-    metadata = subject.metadata
+    return _body(API_VERSION, type(subject).__name__, subject.metadata, reason, message)
+
+
+async def warn_on_pod(api: Api, pod: ObjectMeta, reason: str, message: str) -> None:
+    """Say on a Pod, which may be this process' own, what `kubectl describe` is to show; or log why not."""
+    try:
+        await api.create(EVENTS, pod.namespace, _body(PODS.api_version, PODS.kind, pod, reason, message))
+    except ApiError as error:
+        log.warning("event not recorded", extra={"reason": reason, "error": str(error)})
+
+
+def _body(api_version: str, kind: str, metadata: ObjectMeta, reason: str, message: str) -> Json:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
         "metadata": {"generateName": generate_name(metadata.name), "namespace": metadata.namespace},
         "involvedObject": {
-            "apiVersion": API_VERSION,
-            "kind": type(subject).__name__,
+            "apiVersion": api_version,
+            "kind": kind,
             "name": metadata.name,
             "namespace": metadata.namespace,
             "uid": metadata.uid,

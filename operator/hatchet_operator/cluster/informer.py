@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from hatchet_operator.cluster.api import Api, Json, back_off
 from hatchet_operator.cluster.kinds import Resource
 from hatchet_operator.cluster.turns import Turns
-from hatchet_operator.errors import ApiError, Gone, Transient
+from hatchet_operator.errors import ApiError, Gone, NotFound, Transient
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Informer:
         on_relist: Called with the list's resourceVersion, and with what tells the UID that it has under a namespace and
             name, after all of it was handed on: for who learns of objects by other ways too, and would not be told that
             one of these is gone.
+        on_absence: Called when the server does not know the kind, or not any more.
         on_failure: Called after an error of `on_change`, which is logged and stops no other object.
         namespace: Of one namespace; None: all.
         label_selector: Only objects with these labels.
@@ -48,6 +49,7 @@ class Informer:
         *,
         on_change: Callable[[str, Json], None],
         on_relist: Callable[[str, UidOf], Awaitable[None]] | None = None,
+        on_absence: Callable[[], None] | None = None,
         on_failure: Callable[[], None] = lambda: None,
         namespace: str | None = None,
         label_selector: str | None = None,
@@ -58,6 +60,7 @@ class Informer:
         self._resource = resource
         self._on_change = on_change
         self._on_relist = on_relist
+        self._on_absence = on_absence
         self._on_failure = on_failure
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
@@ -86,8 +89,10 @@ class Informer:
             except ApiError as error:
                 failures += 1
                 self.last_event_at = asyncio.get_running_loop().time()  # it goes on; to start anew would not help
-                if isinstance(error, Gone):
+                if isinstance(error, Gone | NotFound):
                     version = None
+                if isinstance(error, NotFound) and self._on_absence is not None:
+                    self._on_absence()
                 log.warning(
                     "watch interrupted", extra={"resource": self._resource.plural, "error": str(error), "try": failures}
                 )

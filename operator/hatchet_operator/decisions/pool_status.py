@@ -20,15 +20,19 @@ class Refusal:
         is_of_spec: The pool's template makes no pod; else something else stands in the way, such as a quota.
         generation: Of the pool; with another spec it is tried again at once.
         until: time.monotonic() before which it is not tried again.
+        lacking: A CRD is missing, without which the pool's workers have nothing to do.
     """
 
     message: str
     is_of_spec: bool
     generation: int
     until: float
+    lacking: bool = False
 
     @property
     def reason(self) -> Reason:
+        if self.lacking:
+            return Reason.DEFINITION_MISSING
         return Reason.INVALID_SPEC if self.is_of_spec else Reason.FAILED_CREATE
 
 
@@ -36,7 +40,7 @@ def pool_status(pool: WorkerPool, plan: PoolPlan, refusal: Refusal | None, load:
     """Say of a pool what its plan and the API server say."""
     if refusal is None:
         available = Aspect(ConditionType.AVAILABLE, plan.available, plan.reason, plan.message)
-    elif plan.available:  # old pods work on while no new one can be made beside them
+    elif plan.available and not refusal.lacking:  # old pods work on while no new one can be made beside them
         message = f"{plan.message}, but {refusal.message}"
         available = Aspect(ConditionType.AVAILABLE, True, plan.reason, message)
     else:

@@ -63,10 +63,12 @@ class Engine:
         *,
         token_key: str,
         is_leading: Callable[[], bool],
+        on_absence: Callable[[], None],
         metrics: Metrics | None = None,
     ) -> None:
         self.settings = settings
         self.metrics = metrics or Metrics()
+        self._on_absence = on_absence
         self._listed_anew: asyncio.TimerHandle | None = None
         self._resyncing: set[asyncio.Task[None]] = set()
         self._ttls: dict[ObjectRef, timedelta] = {}
@@ -174,6 +176,7 @@ class Engine:
             RUNS,
             on_change=self.runs.observe,
             on_relist=self.runs.listed,
+            on_absence=on_absence,
             on_failure=self.metrics.not_observed.labels(resource=RUNS.plural).inc,
             namespace=namespace,
             silence_seconds=silence,
@@ -243,7 +246,11 @@ class Engine:
         kopf forgets deletions that happen while it can't watch; after each of its relists this finds them.
         """
         for resource, keeper in ((WORKFLOWS, self.workflows), (POOLS, self.pools)):
-            items, version = await self._api.until_answered(self._api.list_all, resource, self.settings.namespace)
+            try:
+                items, version = await self._api.until_answered(self._api.list_all, resource, self.settings.namespace)
+            except NotFound:
+                self._on_absence()
+                raise
             present = {ObjectRef(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
             for item in items:
                 keeper.observe("MODIFIED", item)

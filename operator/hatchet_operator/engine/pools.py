@@ -95,6 +95,7 @@ class Pools:
         self._pending: set[ObjectRef] = set()
         self._failures: dict[ObjectRef, int] = {}  # in a row
         self._refusals: dict[ObjectRef, Refusal] = {}
+        self._lacking: Refusal | None = None
         self._ending: set[ObjectRef] = set()  # their namespaces are being deleted
         self._ended_at: dict[str, float] = {}  # pod uid -> time.monotonic() when it was seen to have ended
         self._deleted_pods = Tombstones()
@@ -118,6 +119,13 @@ class Pools:
         if ca_pem != self.ca_pem:
             self.ca_pem = ca_pem
             self._all_changed()
+
+    def lack(self, what: str | None) -> None:
+        """Say on all pools which CRD is missing; None: none is any more."""
+        self._lacking = (
+            Refusal(message=what, is_of_spec=False, generation=0, until=0.0, lacking=True) if what is not None else None
+        )
+        self._all_changed()
 
     def _all_changed(self) -> None:
         for pool in self.known():
@@ -282,7 +290,7 @@ class Pools:
             self._recheck_after(ref, look_again)
         for name in plan.delete:
             await self._delete_pod(ref, name)
-        refusal = self._refusals.get(ref)
+        refusal = self._lacking or self._refusals.get(ref)
         failing = plan.message if plan.reason is Reason.PODS_FAILING else None
         self._note_trouble(ref, refusal.message if refusal else failing)
         await self._write_status(ref, plan, refusal)

@@ -95,6 +95,7 @@ class Reason(StrEnum):
     ROLLED_OUT = "RolledOut"
     ROLLING_OUT = "RollingOut"
     FAILED_CREATE = "FailedCreate"
+    DEFINITION_MISSING = "DefinitionMissing"  # a CRD of ours is not installed, or too old
     TOO_MANY_REPLICAS = "TooManyReplicas"  # the word of an HPA for the same
     # Events
     POD_ENDED = "PodEnded"  # by the kubelet, a drain or the scheduler

@@ -130,6 +130,7 @@ def make_term() -> Term:
         NOWHERE,
         metrics=Metrics(),
         is_leading=lambda: True,
+        on_absence=lambda: None,
         ready=asyncio.Event(),
         install_signal_handlers=lambda: None,
         grace_seconds=0,

@@ -1,0 +1,84 @@
+"""Whether the API server knows our kinds as this operator needs them, in words for whoever has to mend it.
+
+Fields are looked up in the OpenAPI document, which every client may read, and not in the CRDs, which a right for one
+namespace does not show. A field that a CRD lacks is dropped in silence, so an older CRD loses what is written.
+"""
+
+from collections.abc import Iterator
+
+from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.kinds import POOLS, RUNS, WORKFLOWS, Resource
+from hatchet_operator.errors import NotFound, Refused
+from hatchet_operator.resources.base import GROUP, VERSION
+from hatchet_operator.resources.crds import load_crds
+
+HOW_TO_MEND = 'install them with "helm upgrade", or with "hatchet-operator crds | kubectl apply -f -"'
+
+_DOCUMENT = f"/openapi/v3/apis/{GROUP}/{VERSION}"
+_FIELDS_TOLD = 3
+
+
+async def definition_problems(api: Api, namespace: str | None) -> tuple[str, ...]:
+    """Say what is missing of our CRDs; nothing: all is there.
+
+    Args:
+        api: The API server.
+        namespace: The one namespace that may be read; None: all.
+    """
+    missing = [resource for resource in (WORKFLOWS, RUNS, POOLS) if not await _is_served(api, resource, namespace)]
+    if missing:
+        versions = await _served_versions(api)
+        elsewhere = f" in {VERSION}, but in {', '.join(versions)}" if versions and VERSION not in versions else ""
+        return tuple(f"the CRD {each.plural}.{GROUP} is not installed{elsewhere}" for each in missing)
+    try:
+        document = await api.document(_DOCUMENT)
+    except (NotFound, Refused):
+        return ()  # it is made a moment after the CRD, and somebody may have taken the right to read it from us
+    schemas = document.get("components", {}).get("schemas", {})
+    return tuple(_lacks(crd, schemas) for crd in load_crds() if _lacks(crd, schemas))
+
+
+async def _is_served(api: Api, resource: Resource, namespace: str | None) -> bool:
+    try:
+        await api.list_one(resource, namespace)
+    except NotFound:
+        return False
+    return True
+
+
+async def _served_versions(api: Api) -> list[str]:
+    try:
+        return [version["version"] for version in (await api.document(f"/apis/{GROUP}"))["versions"]]
+    except (NotFound, Refused):
+        return []
+
+
+def _lacks(crd: Json, schemas: Json) -> str:
+    names = crd["spec"]["names"]
+    served = schemas.get(".".join([*reversed(GROUP.split(".")), VERSION, names["kind"]]))
+    fields = list(missing_fields(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], served)) if served else []
+    if not fields:
+        return ""
+    more = f" and {len(fields) - _FIELDS_TOLD} more fields" if len(fields) > _FIELDS_TOLD else ""
+    return (
+        f"the CRD {names['plural']}.{GROUP} is of another version of this operator: it lacks "
+        f"{', '.join(fields[:_FIELDS_TOLD])}{more}"
+    )
+
+
+def missing_fields(needed: Json, served: Json, path: str = "") -> Iterator[str]:
+    """Yield the fields of one schema that another does not know and would drop, as in "status.steps.*.losses"."""
+    if served.get("x-kubernetes-preserve-unknown-fields"):
+        return
+    known = served.get("properties", {})
+    for name, schema in needed.get("properties", {}).items():
+        if not path and name == "metadata":
+            continue  # the API server's own
+        where = f"{path}.{name}" if path else name
+        if name in known:
+            yield from missing_fields(schema, known[name], where)
+        elif not isinstance(served.get("additionalProperties"), dict):
+            yield where
+    for keyword, place in (("items", "[]"), ("additionalProperties", ".*")):
+        if isinstance(needed.get(keyword), dict) and isinstance(served.get(keyword), dict):
+            yield from missing_fields(needed[keyword], served[keyword], path + place)
