@@ -206,8 +206,21 @@ class Settings:
         ),
     ] = timedelta(minutes=2)
     max_losses: Annotated[
-        int, Setting(help="A step fails after this many of its workers died.", least=1, chart="runs.maxLosses")
+        int,
+        Setting(
+            help="A step fails after this many of its workers died, unless it says itself how many.",
+            least=1,
+            chart="runs.maxLosses",
+        ),
     ] = 3
+    max_disruptions: Annotated[
+        int,
+        Setting(
+            help="A step fails after this many of its workers were taken away: drained, evicted, scaled in, deleted.",
+            least=1,
+            chart="runs.maxDisruptions",
+        ),
+    ] = 50
     cancel_grace: Annotated[
         timedelta,
         Setting(help="How long a timed-out attempt with retries left may still complete.", chart="runs.cancelGrace"),

@@ -90,6 +90,7 @@ class Hatchet:
         retries: int = 0,
         backoff_factor: float | None = None,
         backoff_max_seconds: int | None = None,
+        max_reassignments: int | None = None,
     ) -> Callable[[StepMethod], StepMethod]:
         """Declare a method ``(self, context)``, async or not, to be a step. It returns a mapping or None.
 
@@ -100,6 +101,8 @@ class Hatchet:
             retries: Attempts after the first one.
             backoff_factor: The n-th retry waits this to the power of n seconds; None: it does not wait.
             backoff_max_seconds: The longest such wait.
+            max_reassignments: How often an attempt is given to another worker after one died with it; None: twice.
+                0: it is never executed twice, whatever ended its worker; then the step fails.
         """
         _refuse_without_parentheses(name, "step")
         if isinstance(parents, str):
@@ -111,6 +114,7 @@ class Hatchet:
             retries=retries,
             backoff_factor=backoff_factor,
             backoff_max_seconds=backoff_max_seconds,
+            max_reassignments=max_reassignments,
         )
         return _marking(options)
 
@@ -122,6 +126,7 @@ class Hatchet:
         retries: int = 0,
         backoff_factor: float | None = None,
         backoff_max_seconds: int | None = None,
+        max_reassignments: int | None = None,
     ) -> Callable[[StepMethod], StepMethod]:
         """Declare the step that runs after a run failed; `Context.step_run_errors` tells it why."""
         _refuse_without_parentheses(name, "on_failure_step")
@@ -131,6 +136,7 @@ class Hatchet:
             retries=retries,
             backoff_factor=backoff_factor,
             backoff_max_seconds=backoff_max_seconds,
+            max_reassignments=max_reassignments,
             on_failure=True,
         )
         return _marking(options)

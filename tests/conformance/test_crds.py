@@ -371,7 +371,13 @@ async def test_a_status_written_without_spec_is_not_taken_for_a_change(api: Api)
     bare = RUNS.make("a", metadata=run["metadata"], status=status)
     written = (await api.put(RUNS, bare, "status")).ok()
     assert written["spec"] == run["spec"]
-    assert written["status"]["steps"]["load"] == {"phase": "Running", "attempt": 0, "losses": 0, "dispatch": 0}
+    assert written["status"]["steps"]["load"] == {
+        "phase": "Running",
+        "attempt": 0,
+        "losses": 0,
+        "disruptions": 0,
+        "dispatch": 0,
+    }
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,11 @@ def output_of(run: Json, step: str) -> Any:
     return json.loads(run["status"]["steps"][step]["output"])
 
 
+def lost_workers_of(run: Json) -> int:
+    """Return how many workers were lost under a run's steps, whoever is to blame."""
+    return sum(len(step.get("lostWorkers", ())) for step in run["status"]["steps"].values())
+
+
 def losses_of(run: Json) -> int:
     """How many workers died while they had a step of this run."""
     return sum(step.get("losses", 0) for step in run["status"]["steps"].values())

@@ -11,6 +11,7 @@ from tests.e2e.slow_fan_out import (
     assert_result_is_right,
     children_of,
     losses_of,
+    lost_workers_of,
     output_of,
     start,
     until_children_succeeded,
@@ -56,7 +57,9 @@ def test_only_what_a_dead_worker_had_runs_again(
     assert dead in makers.values()
     # What the dead worker finished did not run again, and everything else ran once on those that lived.
     assert sorted(again) == sorted([*(name for name, maker in makers.items() if maker != dead), *[parent]])
-    lost = [child for child in children if losses_of(child)]
+    lost = [child for child in children if lost_workers_of(child)]
     assert 0 < len(lost) <= 4, "as many as the dead worker had slots"
-    assert losses_of(run) == (1 if has_parent else 0)
-    assert {losses_of(child) for child in lost} == {1}
+    assert lost_workers_of(run) == (1 if has_parent else 0)
+    assert {lost_workers_of(child) for child in lost} == {1}
+    assert losses_of(run) == 0, "it waited, and had no part in it"
+    assert {losses_of(child) for child in lost} == ({1} if kill is kill_worker else {0}), "a deletion is no crash"

@@ -334,8 +334,7 @@ class ScriptedWorker:
 
     async def close(self) -> None:
         if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+            await self.stop_listening()
         await self._channel.close()
 
     async def call(self, method: Any, request: Any) -> Any:
@@ -372,17 +371,27 @@ class ScriptedWorker:
         self._revisions.append(answer.id)
         return str(answer.id)
 
-    async def start(self, *, slots: int = 100, says_its_time: bool = False) -> Self:
-        """Register and listen."""
+    async def start(self, *, slots: int = 100, as_our_sdk: bool = False) -> Self:
+        """Register and listen; our SDK says its time and what it holds, others do not."""
         request = wire.WorkerRegisterRequest(
             worker_name="scripted", actions=self._actions, slots=slots, workflow_version_ids=self._revisions
         )
-        if says_its_time:
+        if as_our_sdk:
             request.alive_at.GetCurrentTime()
         self.id = (await self.call(self.dispatcher.Register, request)).worker_id
-        stream = self.dispatcher.ListenV2(wire.WorkerListenRequest(worker_id=self.id), metadata=self._metadata)
-        self._listening = asyncio.create_task(self._listen(stream))
+        await self.listen(as_our_sdk=as_our_sdk)
         return self
+
+    async def listen(self, *, as_our_sdk: bool = False) -> None:
+        listen = wire.WorkerListenRequest(worker_id=self.id, reports_held=as_our_sdk or None)
+        stream = self.dispatcher.ListenV2(listen, metadata=self._metadata)
+        self._listening = asyncio.create_task(self._listen(stream))
+
+    async def stop_listening(self) -> None:
+        """Have the stream end, as with the process that reads it; calls may still be made."""
+        assert self._listening is not None
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
 
     async def _listen(self, stream: Any) -> None:
         async for action in stream:
@@ -393,8 +402,9 @@ class ScriptedWorker:
             else:
                 self._started.put_nowait(action)
 
-    async def drain(self) -> None:
-        await self.call(self.dispatcher.Unsubscribe, wire.WorkerUnsubscribeRequest(worker_id=self.id))
+    async def drain(self, *, has_ended: bool = False) -> None:
+        request = wire.WorkerUnsubscribeRequest(worker_id=self.id, has_ended=has_ended or None)
+        await self.call(self.dispatcher.Unsubscribe, request)
 
     # --- Attempts
 

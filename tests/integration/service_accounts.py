@@ -15,7 +15,9 @@ NAMESPACES = Resource(group="", version="v1", plural="namespaces", kind="Namespa
 SERVICE_ACCOUNTS = Resource(group="", version="v1", plural="serviceaccounts", kind="ServiceAccount")
 
 
-async def create_pod(api: Api, name: str, *, pool: str | None, namespace: str = "default") -> Json:
+async def create_pod(
+    api: Api, name: str, *, pool: str | None, namespace: str = "default", node: str | None = None
+) -> Json:
     """Make a Pod, with its namespace and service account where these are missing."""
     for resource, named in ((NAMESPACES, namespace), (SERVICE_ACCOUNTS, ACCOUNT)):
         try:
@@ -23,7 +25,9 @@ async def create_pod(api: Api, name: str, *, pool: str | None, namespace: str = 
         except AlreadyExists:
             continue
     metadata = {"name": name, "labels": {labels.POOL: pool} if pool else {}}
-    spec = {"serviceAccountName": ACCOUNT, "containers": [{"name": "worker", "image": "local"}]}
+    spec: Json = {"serviceAccountName": ACCOUNT, "containers": [{"name": "worker", "image": "local"}]}
+    if node is not None:
+        spec["nodeName"] = node  # where no kubelet is, a deletion goes on for its grace period
     return await api.create(PODS, namespace, {"metadata": metadata, "spec": spec})
 
 

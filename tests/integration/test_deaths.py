@@ -14,7 +14,19 @@ import pytest
 
 from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import PODS
-from tests.integration.inprocess import NAMESPACE, POOL, Instance, ScriptedWorker, running_operator, step_of
+from hatchet_operator.resources.names import ObjectRef
+from hatchet_sdk.contracts import dispatcher_pb2 as wire
+from tests.integration.inprocess import (
+    NAMESPACE,
+    POOL,
+    Instance,
+    ScriptedWorker,
+    errors_of,
+    operator_of,
+    running_operator,
+    running_server,
+    step_of,
+)
 from tests.integration.service_accounts import create_pod
 from tests.kube.eventually import eventually
 
@@ -56,7 +68,7 @@ async def worker_in(instance: Instance, pod: Json, *workflows: str, slots: int =
     worker = await instance.scripted(pod=pod)
     for workflow in workflows or ("etl",):
         await worker.put_workflow(workflow)
-    return await worker.start(slots=slots, says_its_time=True)
+    return await worker.start(slots=slots, as_our_sdk=True)
 
 
 async def has_lost(instance: Instance, run: str, losses: int) -> bool:
@@ -139,3 +151,219 @@ async def test_two_workers_of_one_name_in_one_pod_leave_each_other_alone() -> No
         await kubelet_says(instance, "first", ended())
         for name in ("c", "d"):
             await eventually(partial(has_lost, instance, name, 1))
+
+
+# --- Poison
+
+
+async def awaits(worker: ScriptedWorker, run: str) -> asyncio.Task[Any]:
+    """Await a run as a step of this worker does, until the worker is gone."""
+    waiting = asyncio.create_task(worker.result(run))
+    await asyncio.sleep(0)
+    return waiting
+
+
+async def until_waiting(instance: Instance, run: str) -> None:
+    def waits() -> bool:
+        record = instance.engine.store.get(ObjectRef(NAMESPACE, run))
+        return record is not None and any(attempt.awaits for attempt in record.attempts.values())
+
+    await instance.until(waits)
+
+
+async def dies(instance: Instance, worker: ScriptedWorker, pod: str, restarts: int) -> None:
+    """Have a worker's connections break first, as they do, and its Pod say so a moment later."""
+    await worker.close()
+    await kubelet_says(instance, pod, ended(began_ago=3600), restarts=restarts)
+
+
+async def test_a_parent_gets_the_error_of_its_poisonous_child_on_the_same_worker() -> None:
+    async with running_operator() as instance:
+        pod = await create_pod(instance.api, "only", pool=POOL)
+        await instance.create_run("parent", "etl")
+        child, waiting = "", None
+        for life in range(3):
+            await asyncio.sleep(1.1)  # a Pod's times are whole seconds
+            worker = await worker_in(instance, pod, "etl", "child")
+            for _ in range(2):
+                action = await worker.next()
+                if action.workflow_run_id == child:
+                    break  # it is tried apart: its parent has to wait
+                child = await worker.spawn(action)
+                waiting = await awaits(worker, child)
+                await until_waiting(instance, "parent")
+            assert action.workflow_run_id == child, "the parent occupies no slot while it waits"
+            await dies(instance, worker, "only", life)
+            await eventually(partial(has_lost, instance, child, life + 1))
+            if waiting is not None:
+                waiting.cancel()
+        status = await instance.finished(child)
+        assert status["message"].endswith(
+            "WORKER_LOST: its worker died 3 times while the step ran; its container ended (exit code 137, OOMKilled)"
+        )
+        lost = step_of(status)["lostWorkers"]
+        assert [(each["worker"], each["kind"], each["why"]) for each in lost] == [
+            ("only", "Crash", "its container ended (exit code 137, OOMKilled)")
+        ] * 3
+
+        await asyncio.sleep(1.1)
+        worker = await worker_in(instance, pod, "etl", "child")
+        again = await worker.next()
+        assert again.workflow_run_id == "parent"
+        (error,) = errors_of(await worker.result(await worker.spawn(again)))
+        assert "OOMKilled" in error
+        await worker.fail(again, error)
+        step = step_of(await instance.finished("parent"))
+        assert (step["reason"], step.get("losses", 0)) == ("StepFailed", 0)
+        assert {each["kind"] for each in step["lostWorkers"]} == {"Bystander"}
+
+
+async def test_suspects_are_tried_apart_by_the_next_operator_too() -> None:
+    async with running_server() as (server, url):
+        async with operator_of(server, url) as instance:
+            pod = await create_pod(instance.api, "only", pool=POOL)
+            worker = await worker_in(instance, pod)
+            for run in ("a", "b"):
+                await instance.create_run(run, "etl")
+                await worker.next()
+            await dies(instance, worker, "only", 0)
+            for run in ("a", "b"):
+                await eventually(partial(has_lost, instance, run, 1))
+        async with operator_of(server, url, rejoin=0.1) as instance:
+            await asyncio.sleep(1.1)  # a Pod's times are whole seconds
+            worker = await worker_in(instance, pod)
+            first = await worker.next()
+            assert first.workflow_run_id == "b", "the one that began last"
+            await asyncio.sleep(1)
+            assert worker.has_nothing_new
+            await worker.complete(first)
+            await worker.complete(await worker.next())
+            for run in ("a", "b"):
+                assert step_of(await instance.finished(run))["losses"] == 1
+
+
+# --- What had not begun
+
+
+async def test_a_step_that_a_published_worker_left_without_beginning_goes_to_another() -> None:
+    async with running_operator() as instance:
+        leaving = await instance.scripted()
+        await leaving.put_workflow("etl")
+        await leaving.start()
+        for run in ("begun", "pushed"):
+            await instance.create_run(run, "etl")
+        actions = {action.workflow_run_id: action for action in [await leaving.next(), await leaving.next()]}
+        await leaving.report(actions["begun"], wire.STEP_EVENT_TYPE_STARTED, "")
+        await leaving.stop_listening()
+        other = await instance.scripted()
+        await other.put_workflow("etl")
+        await other.start()
+
+        taken = await other.next()
+        assert taken.workflow_run_id == "pushed"
+        assert taken.task_run_external_id != actions["pushed"].task_run_external_id
+        await leaving.complete(actions["pushed"], {"by": "leaving"})  # of no effect: it is the other's by now
+        await other.complete(taken, {"by": "other"})
+        step = step_of(await instance.finished("pushed"))
+        assert (step["output"], step.get("losses", 0)) == ('{"by": "other"}', 0)
+        assert [each["kind"] for each in step["lostWorkers"]] == ["NotStarted"]
+        await leaving.complete(actions["begun"], {"by": "leaving"})
+        assert step_of(await instance.finished("begun"))["output"] == '{"by": "leaving"}'
+        assert other.has_nothing_new
+
+        await leaving.listen()  # it was not dead after all
+        await leaving.until_cancelled(actions["pushed"])
+
+
+async def test_what_our_sdk_was_given_while_it_signed_off_goes_to_another_at_once() -> None:
+    async with running_operator() as instance:
+        leaving = await instance.scripted()
+        await leaving.put_workflow("etl")
+        await leaving.start(as_our_sdk=True)
+        await instance.create_run("run", "etl")
+        await leaving.next()
+        await leaving.drain(has_ended=True)
+        other = await instance.scripted()
+        await other.put_workflow("etl")
+        await other.start(as_our_sdk=True)
+        await other.complete(await other.next())
+        assert step_of(await instance.finished("run")).get("losses", 0) == 0
+
+
+# --- Disruptions
+
+
+async def test_pods_that_are_taken_away_are_told_and_not_counted_as_crashes() -> None:
+    async with running_operator(max_disruptions=4) as instance:
+        await instance.create_run("run", "etl")
+        evicted: Json = {
+            "phase": "Failed",
+            "reason": "Evicted",
+            "message": "The node was low on resource: memory.",
+            "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}],
+        }
+        for number in range(4):
+            name = f"pod-{number}"
+            pod = await create_pod(instance.api, name, pool=POOL)
+            worker = await worker_in(instance, pod)
+            await worker.next()
+            if number % 2:
+                await instance.api.delete(PODS, NAMESPACE, name, grace_seconds=0)
+            else:
+                await kubelet_says(instance, name, running(), **evicted)
+
+            async def is_told(count: int = number + 1) -> bool:
+                return bool(step_of((await instance.run("run"))["status"]).get("disruptions", 0) == count)
+
+            await eventually(is_told)
+            await worker.close()
+        step = step_of(await instance.finished("run"))
+        assert (step["reason"], step.get("losses", 0), step["disruptions"]) == ("WorkerLost", 0, 4)
+        assert step["error"].startswith("WORKER_LOST: its worker was taken away 4 times; its Pod was deleted")
+        assert step["lostWorkers"][0]["why"] == (
+            "its Pod ended as Failed: Evicted: The node was low on resource: memory."
+        )
+
+
+async def test_a_worker_whose_pod_is_being_deleted_takes_nothing_new() -> None:
+    async with running_operator() as instance:
+        pod = await create_pod(instance.api, "leaving", pool=POOL, node="node")
+        await kubelet_says(instance, "leaving", running())
+        leaving = await worker_in(instance, pod)
+        await instance.create_run("before", "etl")
+        action = await leaving.next()
+        await instance.api.delete(PODS, NAMESPACE, "leaving", grace_seconds=600)
+        await instance.until(lambda: instance.connected() == 0)
+        await instance.create_run("after", "etl")
+        other = await worker_in(instance, await create_pod(instance.api, "other", pool=POOL))
+        await other.complete(await other.next())
+        await instance.finished("after")
+        assert leaving.has_nothing_new
+        await leaving.complete(action)
+        assert step_of(await instance.finished("before")).get("disruptions", 0) == 0
+
+
+# --- Steps that must not be executed twice
+
+
+async def test_a_step_that_may_not_be_given_out_again_fails_with_its_worker() -> None:
+    async with running_operator() as instance:
+        pod = await create_pod(instance.api, "only", pool=POOL)
+        worker = await instance.scripted(pod=pod)
+        await worker.put_workflow("etl", [{"max_reassignments": 0}])
+        await worker.start(as_our_sdk=True)
+        await instance.create_run("once", "etl")
+        await worker.next()
+        await instance.api.delete(PODS, NAMESPACE, "only", grace_seconds=0)
+        status = await instance.finished("once")
+        assert (status["phase"], status["reason"]) == ("Failed", "WorkerLost")
+        assert status["message"].endswith("it must not be given out again (max_reassignments is 0)")
+
+        await instance.patch_workflow("etl", steps={"work": {"maxReassignments": 1}})
+        worker = await worker_in(instance, await create_pod(instance.api, "next", pool=POOL))
+        await instance.create_run("twice", "etl")
+        await worker.next()
+        await worker.close()
+        await kubelet_says(instance, "next", ended())
+        await eventually(partial(has_lost, instance, "twice", 1))
+        assert step_of((await instance.run("twice"))["status"])["phase"] == "Pending"

@@ -51,7 +51,7 @@ async def test_the_children_of_a_killed_worker_run_again_and_others_once(pool: C
     lost = {call.run for call in first if call.pid == victim}
     assert 0 < len(lost) < CHILDREN, "both workers should have some"
     kill(victim)
-    await pool.until_executing("process", CHILDREN + len(lost))
+    await pool.until_executing("process", CHILDREN + 1)  # any of them may be the cause, so they are tried apart
     pool.open_gate("child")
     assert output_of(await pool.finished("run")) == fan_out_results(CHILDREN)
     calls = Counter(call.run for call in pool.executions("process"))
@@ -89,7 +89,8 @@ async def test_a_parent_whose_worker_is_killed_runs_again_and_finds_its_children
     pool.open_gate("hold")
     run = await pool.finished("run")
     assert output_of(run) == fan_out_results(CHILDREN)
-    assert losses_of(run, "spawn") == 1
+    assert len(run["status"]["steps"]["spawn"]["lostWorkers"]) == 1
+    assert losses_of(run, "spawn") == (0 if held else 1), "while it waited, what ran beside it may be the cause"
     assert [call.retry_count for call in pool.executions("spawn")] == [0, 0]
     after = {child["metadata"]["uid"] for child in await pool.children_of("run")}
     assert len(after) == CHILDREN

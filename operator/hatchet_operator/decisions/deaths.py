@@ -97,10 +97,18 @@ def _while_none_runs(life: Life, start: int, ended: _Ended) -> tuple[Life, str |
     return life, f"its container ended {ended}"
 
 
-def is_out_of_memory(pod: Json) -> bool:
-    """Whether the worker's container was killed for the memory that it took: no disruption, whatever came with it."""
+def is_disruption(pod: Json, *, deleted: bool = False) -> bool:
+    """Whether a Pod was taken away: deleted by whomever, drained, preempted, tainted or evicted.
+
+    The kubelet's evictions for a limit of the Pod itself are none: it names no disruption for them. Nor is a container
+    that was killed for the memory it took, whatever came with it.
+    """
     status = worker_status(pod) or {}
-    return ((status.get("state") or {}).get("terminated") or {}).get("reason") == _OUT_OF_MEMORY
+    if ((status.get("state") or {}).get("terminated") or {}).get("reason") == _OUT_OF_MEMORY:
+        return False
+    conditions: list[Json] = pod.get("status", {}).get("conditions") or []
+    named = any((each.get("type"), each.get("status")) == ("DisruptionTarget", "True") for each in conditions)
+    return deleted or named or "deletionTimestamp" in pod["metadata"]
 
 
 def _ended(state: Json) -> _Ended | None:

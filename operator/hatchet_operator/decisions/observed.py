@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.resources.names import attempt_id
+from hatchet_operator.resources.reasons import LossKind
 from hatchet_operator.resources.run import ChildCounts, RunStatus, WorkflowRun
 from hatchet_operator.resources.workflow import StepDefinition
 
@@ -35,6 +36,7 @@ class Report:
     at: datetime
     output: str | None = None
     error: str | None = None
+    loss: LossKind = LossKind.CRASH  # of a lost one
     may_retry: bool = True
     retry_after: timedelta | None = None
 
@@ -92,6 +94,7 @@ class Policy:
     running_after: timedelta
     cancel_grace: timedelta
     max_losses: int
+    max_disruptions: int
     children_every: timedelta
     waiting_told_after: timedelta = timedelta(seconds=3)
     waiting_told_every: timedelta = timedelta(minutes=1)

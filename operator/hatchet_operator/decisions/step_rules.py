@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from hatchet_operator.decisions.graph import Graph
+from hatchet_operator.decisions.losses import counted_as
 from hatchet_operator.decisions.observed import (
     LiveAttempt,
     ObservedRun,
@@ -26,10 +27,12 @@ from hatchet_operator.decisions.results import TIMED_OUT_TEXT
 from hatchet_operator.decisions.retry import backoff, has_retries_left
 from hatchet_operator.durations import format_duration
 from hatchet_operator.resources.limits import cut_error
-from hatchet_operator.resources.reasons import Phase, Reason, ScheduleTimeoutCounts
-from hatchet_operator.resources.run import MAX_EARLIER, EarlierTry, StepStatus
+from hatchet_operator.resources.reasons import LossKind, Phase, Reason, ScheduleTimeoutCounts
+from hatchet_operator.resources.run import MAX_EARLIER, EarlierTry, LostWorker, StepStatus
 from hatchet_operator.resources.workflow import StepDefinition
 
+_MOST_LOST_WORKERS = 8
+_LONGEST_WHY = 512
 CANCELLED_TEXT = "this step run was cancelled due to "  # likewise
 
 
@@ -138,8 +141,8 @@ def believe_report(step: _Step, plan: StepsPlan) -> StepStatus | None:
             return _ended(step, old, Phase.FAILED, Reason.STEP_FAILED, error)
         case Outcome.LOST:
             return _after_loss(step, old, report)
-        case Outcome.UNKNOWN:  # told, if there is something to tell, but counted against nobody
-            return _given_out_anew(old, Reason.WORKER_LOST if report.error else None, report.error)
+        case Outcome.UNKNOWN:
+            return _after_doubt(step, old, report)
 
 
 def watch_live_attempt(step: _Step, plan: StepsPlan) -> StepStatus | None:
@@ -295,13 +298,60 @@ def _succeeded(old: StepStatus, report: Report) -> StepStatus:
 
 
 def _after_loss(step: _Step, old: StepStatus, report: Report) -> StepStatus:
-    losses = old.losses + 1
-    old = old.model_copy(update={"losses": losses})
-    text = f"its worker died {losses} times while the step ran" if losses > 1 else "its worker died"
-    text += f"; {report.error}" if report.error else ""
-    if losses >= step.seen.policy.max_losses:
-        return _ended(step, old, Phase.FAILED, Reason.WORKER_LOST, f"WORKER_LOST: {text}")
-    return _given_out_anew(old, Reason.WORKER_LOST, text)
+    kind, most = counted_as(report.loss, old), step.definition.max_reassignments
+    lost = LostWorker(
+        at=report.at,
+        worker=old.worker,
+        started_at=old.started_at,
+        attempt=old.attempt,
+        kind=kind,
+        why=(report.error or "")[:_LONGEST_WHY],
+    )
+    losses = old.losses + (kind is LossKind.CRASH)
+    disruptions = old.disruptions + (kind is LossKind.DISRUPTION)
+    lost_workers = (*old.lost_workers, lost)[-_MOST_LOST_WORKERS:]
+    old = old.model_copy(update={"losses": losses, "disruptions": disruptions, "lost_workers": lost_workers})
+    text = _what_was_lost(kind, old) + (f"; {report.error}" if report.error else "")
+    match kind:
+        case LossKind.NOT_STARTED:
+            is_last = False
+        case _ if most == 0:
+            is_last, text = True, f"{text}; it must not be given out again (max_reassignments is 0)"
+        case LossKind.CRASH:
+            is_last = losses > (most if most is not None else step.seen.policy.max_losses - 1)
+        case LossKind.DISRUPTION:
+            is_last = disruptions >= step.seen.policy.max_disruptions
+        case LossKind.BYSTANDER | LossKind.CLEARED:
+            is_last = False
+    if is_last:
+        return _ended(step, old, Phase.FAILED, Reason.WORKER_LOST, cut_error(f"WORKER_LOST: {text}"))
+    return _given_out_anew(old, Reason.WORKER_LOST, cut_error(text))
+
+
+def _what_was_lost(kind: LossKind, state: StepStatus) -> str:
+    match kind:
+        case LossKind.CRASH:
+            return f"its worker died {state.losses} times while the step ran" if state.losses > 1 else "its worker died"
+        case LossKind.CLEARED:
+            return "its worker died while the step ran, of another step as it seems"
+        case LossKind.BYSTANDER:
+            return "its worker died while the step waited for children"
+        case LossKind.DISRUPTION:
+            times = f" {state.disruptions} times" if state.disruptions > 1 else ""
+            return f"its worker was taken away{times}"
+        case LossKind.NOT_STARTED:
+            return "its worker left before the step began"
+
+
+def _after_doubt(step: _Step, old: StepStatus, report: Report) -> StepStatus:
+    """Nobody can say whether an attempt that was out is executed still: told, if there is something to tell."""
+    if step.definition.max_reassignments == 0:
+        text = (
+            "WORKER_LOST: the worker that had it did not come back after the operator's restart; "
+            "it must not be given out again (max_reassignments is 0)"
+        )
+        return _ended(step, old, Phase.FAILED, Reason.WORKER_LOST, text)
+    return _given_out_anew(old, Reason.WORKER_LOST if report.error else None, report.error)
 
 
 def _next_attempt(

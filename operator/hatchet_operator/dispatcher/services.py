@@ -87,7 +87,7 @@ class _Dispatcher(DispatcherServicer):
     async def Unsubscribe(
         self, request: wire.WorkerUnsubscribeRequest, caller: Caller
     ) -> wire.WorkerUnsubscribeResponse:
-        self._engine.registry.drain(caller, request.worker_id)
+        self._engine.registry.drain(caller, request.worker_id, has_ended=request.has_ended)
         return wire.WorkerUnsubscribeResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
 
     @unary

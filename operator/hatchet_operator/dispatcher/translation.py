@@ -230,6 +230,7 @@ def _step(where: str, step: workflows_wire.CreateWorkflowStepOpts) -> StepDefini
         retries=step.retries,
         backoff_factor=step.backoff_factor if step.HasField("backoff_factor") else None,
         backoff_max_seconds=step.backoff_max_seconds if step.HasField("backoff_max_seconds") else None,
+        max_reassignments=step.max_reassignments if step.HasField("max_reassignments") else None,
     )
 
 

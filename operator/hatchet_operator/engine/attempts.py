@@ -7,11 +7,13 @@
 Which attempts are wanted, and what their ends mean, is decided in `runs`; here they only move.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from hatchet_operator.decisions.graph import Graph
+from hatchet_operator.decisions.losses import PATIENCE, trial_of
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.queue import AttemptQueue, OnActivity, OnDemand
 from hatchet_operator.engine.records import Attempt, RunRecord
@@ -76,10 +78,22 @@ class Attempts(Mapping[str, Attempt]):
             is_root=record.run.spec.parent is None,
             queued_at=now,
             run_uid=record.uid if graph.execution is Execution.POD else None,
+            trial=trial_of(state) if state else None,
         )
         record.attempts[step] = attempt
         self._by_id[identity] = attempt
         return attempt
+
+    def enqueue(self, attempt: Attempt, now: datetime) -> None:
+        """Give an attempt to a worker at once, or keep it until one may have it."""
+        self.queue.add(attempt, now)
+        if attempt.trial is not None and attempt.worker is None:
+            self._later(PATIENCE[0], self._grow_impatient, attempt)
+
+    def _grow_impatient(self, attempt: Attempt) -> None:
+        if attempt.impatience + 1 < len(PATIENCE):
+            self._later(PATIENCE[attempt.impatience + 1], self._grow_impatient, attempt)
+        self.queue.grow_impatient(attempt)
 
     def _assign(self, attempt: Attempt, worker: Worker) -> None:
         now = self._clock()
@@ -91,6 +105,8 @@ class Attempts(Mapping[str, Attempt]):
         """Note that a worker has an attempt, whether it was sent it now or has it since before."""
         attempt.started_at, attempt.deadline = started_at, started_at + attempt.step.timeout
         worker.take(attempt)
+        if attempt.trial is not None:
+            self._later(started_at + attempt.trial - self._clock(), self._clear, attempt)
         self._given(attempt, started_at)
 
     def let_run_longer(self, by: timedelta) -> None:
@@ -98,6 +114,26 @@ class Attempts(Mapping[str, Attempt]):
         for attempt in self._by_id.values():
             if attempt.deadline is not None:
                 attempt.deadline += by
+
+    def _later(self, delay: timedelta, what: Callable[[Attempt], None], attempt: Attempt) -> None:
+        self._stop_timer(attempt)
+        attempt.timer = asyncio.get_running_loop().call_later(max(delay.total_seconds(), 0.0), what, attempt)
+
+    @staticmethod
+    def _stop_timer(attempt: Attempt) -> None:
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+            attempt.timer = None
+
+    def stop(self) -> None:
+        for attempt in self._by_id.values():
+            self._stop_timer(attempt)
+
+    def _clear(self, attempt: Attempt) -> None:
+        """It has run for longer than when its worker died: others may run beside it."""
+        attempt.is_cleared = True
+        if attempt.worker is not None:
+            self.queue.fill(attempt.worker)
 
     def take_back(self, record: RunRecord, attempt: Attempt) -> None:
         """An attempt that is not wanted any more: out of the queue, or told to stop."""
@@ -115,6 +151,7 @@ class Attempts(Mapping[str, Attempt]):
 
     def forget(self, record: RunRecord, attempt: Attempt) -> None:
         """Nothing is wanted of it any more; its worker may still have it."""
+        self._stop_timer(attempt)
         record.attempts.pop(attempt.step.name, None)
         if self._by_id.pop(attempt.id, None) is not None and attempt.worker is not None:
             self._over.append(attempt)

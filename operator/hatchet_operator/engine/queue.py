@@ -1,8 +1,9 @@
 """Attempts that wait for a slot, and who gets which.
 
 A queue holds the attempts of one action of one pool. An attempt goes to a worker as soon as both are there; within a
-queue the higher priority goes first, then the older. A worker whose steps mostly wait for children takes no more runs
-without a parent, since these would spawn yet more, but always takes children: they are what the others wait for.
+queue suspects of a worker's death go first, where nothing else runs; then the higher priority, then the older. A
+worker whose steps mostly wait for children takes no more runs without a parent, since these would spawn yet more, but
+always takes children: they are what the others wait for.
 """
 
 import heapq
@@ -30,17 +31,22 @@ _SWEPT_FROM = 100
 
 @dataclass(slots=True)
 class _Queue:
+    suspects: _Heap = field(default_factory=list)  # those that began last before their worker's end go first
     roots: _Heap = field(default_factory=list)
     children: _Heap = field(default_factory=list)
     workers: set[Worker] = field(default_factory=set)
     unserved_since: datetime | None = None
     waiting: int = 0
 
+    @property
+    def heaps(self) -> tuple[_Heap, _Heap, _Heap]:
+        return self.suspects, self.roots, self.children
+
     def sweep(self) -> None:
         """Drop what was withdrawn, once that is most of it: without a worker, nobody else ever does."""
-        if len(self.roots) + len(self.children) <= 2 * self.waiting + _SWEPT_FROM:
+        if sum(map(len, self.heaps)) <= 2 * self.waiting + _SWEPT_FROM:
             return
-        for heap in (self.roots, self.children):
+        for heap in self.heaps:
             heap[:] = [entry for entry in heap if not entry[2].withdrawn]
             heapq.heapify(heap)
 
@@ -79,8 +85,12 @@ class AttemptQueue:
             if free:
                 self._give(attempt, choose_worker(free, revision=attempt.graph.revision))
                 return
-        heap = queue.roots if attempt.is_root else queue.children
-        heapq.heappush(heap, (-attempt.priority, next(self._numbers), attempt))
+        if attempt.trial is not None:
+            entry = (round(attempt.trial.total_seconds() * 1000), next(self._numbers), attempt)
+            heapq.heappush(queue.suspects, entry)
+        else:
+            heap = queue.roots if attempt.is_root else queue.children
+            heapq.heappush(heap, (-attempt.priority, next(self._numbers), attempt))
         queue.waiting += 1
         if not queue.workers and queue.unserved_since is None:
             queue.unserved_since = now
@@ -98,6 +108,13 @@ class AttemptQueue:
     def _active(self, attempt: Attempt) -> None:
         if attempt.run_uid is None and attempt.graph.pool is not None:
             self._on_activity(attempt.ref.namespace, attempt.graph.pool)
+
+    def grow_impatient(self, attempt: Attempt) -> None:
+        """A suspect has waited long enough for a better place to be tried."""
+        attempt.impatience += 1
+        if attempt.worker is None and not attempt.withdrawn and (queue := self._queues.get(_key(attempt))) is not None:
+            for worker in list(queue.workers):
+                self.fill(worker)
 
     def withdraw(self, attempt: Attempt) -> None:
         """Take back an attempt that waits."""
@@ -170,16 +187,19 @@ class AttemptQueue:
     def fill(self, worker: Worker) -> None:
         """Give a worker what it has slots for, the most urgent first, over all of its actions."""
         while worker.is_connected:
-            best: tuple[tuple[int, int], _Queue, _Heap] | None = None
+            best: tuple[tuple[bool, int, int], _Queue, _Heap] | None = None
             for key in worker.queue_keys:
                 queue = self._queues.get(key)
                 if queue is None or not queue.waiting:
                     continue
-                for heap in (queue.roots, queue.children):
+                for heap in queue.heaps:
                     while heap and heap[0][2].withdrawn:
                         heapq.heappop(heap)
-                    if heap and worker.can_take(heap[0][2]) and (best is None or heap[0][:2] < best[0]):
-                        best = (heap[0][:2], queue, heap)
+                    if not heap or not worker.can_take(heap[0][2]):
+                        continue
+                    urgency = (heap is not queue.suspects, *heap[0][:2])
+                    if best is None or urgency < best[0]:
+                        best = (urgency, queue, heap)
             if best is None:
                 break
             _, queue, heap = best
@@ -212,6 +232,6 @@ def _is_of_pool(key: QueueKey, namespace: str, pool: str) -> bool:
 
 
 def _in_heaps(queue: _Queue) -> Iterator[Attempt]:
-    for _, _, attempt in (*queue.roots, *queue.children):
+    for _, _, attempt in itertools.chain(*queue.heaps):
         if not attempt.withdrawn:
             yield attempt

@@ -8,7 +8,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from hatchet_operator.decisions.graph import Graph
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hatchet_operator.engine.workers import Worker
 
 _TOMBSTONES = 10_000
+_AT_THE_SAME_TIME_SECONDS = 2.0
 
 NO_ATTEMPTS: frozenset[str] = frozenset()  # an empty one takes 216 bytes
 
@@ -53,6 +54,11 @@ class Attempt:
     confirmed: bool = False  # the worker said that it has begun
     awaits: set[ObjectRef] = field(default_factory=set)  # own unfinished children that it awaits
     released: bool = False  # the step gave its slot back
+    waited_until: float | None = None  # the loop's clock: its worker's stream of results ended while it awaited some
+    trial: timedelta | None = None  # it may have ended its last worker, and is tried apart for so long
+    impatience: int = 0  # how often its patience ended while it waited to be tried, see decisions/losses.py
+    is_cleared: bool = False  # its trial is over
+    timer: asyncio.TimerHandle | None = None  # to the end of its patience, and then of its trial
 
     def is_of(self, caller: Caller) -> bool:
         """Whether the caller may speak of it: whoever it was given to.
@@ -70,6 +76,17 @@ class Attempt:
     @property
     def occupies_slot(self) -> bool:
         return not self.awaits and not self.released
+
+    def is_waiting(self, worker_left_at: float) -> bool:
+        """Whether it waits for children, or did until its worker left: with that, its stream of results ended."""
+        if self.awaits:
+            return True
+        return self.waited_until is not None and abs(self.waited_until - worker_left_at) <= _AT_THE_SAME_TIME_SECONDS
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether nothing may be given to its worker besides."""
+        return self.trial is not None and not self.is_cleared and self.occupies_slot
 
     def change_slot(self, change: Callable[[], None]) -> None:
         """Make a change that may free or take the slot, and keep the worker's count right."""

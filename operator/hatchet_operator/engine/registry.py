@@ -16,7 +16,8 @@ from typing import Any
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import PODS
-from hatchet_operator.decisions.deaths import Life, look_at_container
+from hatchet_operator.decisions.deaths import Life, is_disruption, look_at_container
+from hatchet_operator.decisions.losses import LostAttempt, kinds_of_loss
 from hatchet_operator.decisions.observed import Outcome, Report, current_attempt_id
 from hatchet_operator.decisions.pooling import why_ended, worker_status
 from hatchet_operator.decisions.rejoining import Patience, Reach
@@ -49,6 +50,7 @@ from hatchet_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 _AWAY_SECONDS = 1.0
+_NOT_BEGUN_SECONDS = 2.0  # how long to wait for a word of a worker whose stream ended
 _CAUSE_SECONDS = 1.0  # how long to wait for the Pod to say how a worker ended that another one replaced
 
 
@@ -232,6 +234,7 @@ class Registry:
             registered_by=registered_by,
             out=old.out if old else {},
             occupied=old.occupied if old else 0,
+            suspects=old.suspects if old else set(),
             life=Life(alive_at=registration.alive_at, after=registration.container_after),
             draining_since=old.draining_since if old else None,
         )
@@ -277,6 +280,7 @@ class Registry:
             held: What it has; None: it does not say.
         """
         worker = self.get(caller, worker_id)
+        worker.says_what_it_holds = held is not None
         if held is None and not worker.reported and worker.pod is not None:
             held = self._written_down_of(worker)
         worker.is_mute = held is None and not worker.reported
@@ -291,6 +295,13 @@ class Registry:
             lost_on_the_way = held is not None and attempt.id not in {item.attempt_id for item in held}
             if lost_on_the_way or not attempt.sent or (held is None and not attempt.confirmed):
                 stream.put(StartCommand(attempt))
+        for attempt in worker.given_away:
+            stream.put(
+                CancelCommand(
+                    attempt_id=attempt.id, run=attempt.ref.name, step=attempt.step.name, retry_count=attempt.number
+                )
+            )
+        worker.given_away.clear()
         worker.reported = True
         if not worker.draining:
             self._runs.attempts.queue.connect(worker)
@@ -357,10 +368,32 @@ class Registry:
             self._on_change(worker.pool)
             if worker.draining and not worker.out and worker.pod is None:
                 self._bury(worker, "it signed off")
+            elif not worker.says_what_it_holds and worker.out:
+                self._give_away_soon(worker)
 
-    def drain(self, caller: Caller, worker_id: str) -> None:
-        """The worker takes nothing new; what it has, it finishes."""
-        self.drain_worker(self.get(caller, worker_id))
+    def drain(self, caller: Caller, worker_id: str, *, has_ended: bool = False) -> None:
+        """The worker takes nothing new; what it has, it finishes, or has finished already."""
+        worker = self.get(caller, worker_id)
+        self.drain_worker(worker)
+        if has_ended:  # one that it was told to stop may be deaf
+            self._give_away(worker, [attempt for attempt in worker.out.values() if attempt.cancel_sent_at is None])
+
+    def _give_away_soon(self, worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(_NOT_BEGUN_SECONDS, self._give_away_unless_heard_of, worker, loop.time())
+
+    def _give_away_unless_heard_of(self, worker: Worker, since: float) -> None:
+        """Take from a worker that left what it never said to have begun; one that lives says so at once."""
+        if worker.dead or worker.stream is not None or self._runs.stopped:
+            return
+        if worker.last_seen > since:
+            self._give_away_soon(worker)
+        else:
+            self._give_away(worker, [attempt for attempt in worker.out.values() if not attempt.confirmed])
+
+    def _give_away(self, worker: Worker, attempts: list[Attempt]) -> None:
+        worker.given_away += attempts
+        self._lose(worker, attempts, "it was given to another", disrupted=worker.draining)
 
     def drain_worker(self, worker: Worker) -> None:
         if worker.draining_since is None:
@@ -387,6 +420,7 @@ class Registry:
             return
         worker.stream.close()
         worker.stream = None
+        worker.left_at = asyncio.get_running_loop().time()
         self._metrics.workers.dec()
         self._runs.attempts.queue.disconnect(worker, datetime.now(UTC))
 
@@ -417,7 +451,25 @@ class Registry:
         else:
             self._check_silence_in(limit - silent_for, worker)
 
-    def _bury(self, worker: Worker, why: str) -> None:
+    def _lose(self, worker: Worker, attempts: list[Attempt], why: str, *, disrupted: bool) -> None:
+        """Have attempts of a worker that is gone given out anew, once that is written down."""
+        left_at = worker.left_at if worker.left_at is not None else asyncio.get_running_loop().time()
+        lost = [
+            LostAttempt(
+                id=attempt.id,
+                may_have_begun=attempt.confirmed
+                or (attempt.sent and (worker.says_what_it_holds or not disrupted) and attempt not in worker.given_away),
+                is_waiting=attempt.is_waiting(left_at),
+                stood_its_trial=attempt.is_cleared,
+            )
+            for attempt in attempts
+        ]
+        now = datetime.now(UTC)
+        for attempt_id, kind in kinds_of_loss(lost, disrupted=disrupted).items():
+            report = Report(attempt_id=attempt_id, outcome=Outcome.LOST, at=now, error=why, loss=kind)
+            self._runs.report(attempt_id, report)
+
+    def _bury(self, worker: Worker, why: str, *, disrupted: bool = False) -> None:
         """Declare a worker dead: what it had is given out anew, once that is written down."""
         if worker.dead:
             return
@@ -429,10 +481,10 @@ class Registry:
         if lost or not worker.draining:
             self._metrics.losses.inc()
             log.warning("worker lost", extra={"worker": worker.shown_name, "why": why, "attempts": len(lost)})
-        now = datetime.now(UTC)
-        for attempt in lost:
-            self._runs.report(attempt.id, Report(attempt_id=attempt.id, outcome=Outcome.LOST, at=now, error=why))
-        self.rejoin.changed(worker, why_dead=None if worker.reported else why)
+        pod = self._pods.get(worker.pod_uid or "")
+        disrupted = disrupted or (is_disruption(pod) if pod is not None else worker.pod is None and worker.draining)
+        self._lose(worker, lost, why, disrupted=disrupted)
+        self.rejoin.changed(worker, why_dead=None if worker.reported else why, disrupted=disrupted)
         self._on_change(worker.pool)
         self._on_death(worker)
 
@@ -456,7 +508,10 @@ class Registry:
             what = f"its Pod ended as {phase}"
         if what is not None:
             why = self.rejoin.why_ended(worker) or why_ended(pod)
-            self._bury(worker, f"{what}: {why}" if why else what)
+            disrupted = is_disruption(pod, deleted=kind == "DELETED")
+            self._bury(worker, f"{what}: {why}" if why else what, disrupted=disrupted)
+        elif "deletionTimestamp" in pod["metadata"]:
+            self.drain_worker(worker)  # which may not say so itself, or late
 
     def _may_be_replaced(self, worker: Worker, pod: Json) -> None:
         """Another worker of its name registered in its Pod: it is over, unless it listens; its Pod is to say how."""

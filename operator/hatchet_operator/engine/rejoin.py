@@ -129,14 +129,14 @@ class Rejoin:
         self._begun_at = asyncio.get_running_loop().time()
         self._look()
 
-    def changed(self, worker: Worker, why_dead: str | None = None) -> None:
+    def changed(self, worker: Worker, why_dead: str | None = None, *, disrupted: bool = False) -> None:
         """A worker said what it holds, or died before it did.
 
         All runs are looked at then, so that is done at once for the last of a pool only, and else a moment later.
         """
         if why_dead is not None:
-            # That we ended it is nobody's fault.
-            outcome = Outcome.UNKNOWN if worker.id in self._ending else Outcome.LOST
+            # That we ended it is nobody's fault, nor is it that somebody else did.
+            outcome = Outcome.UNKNOWN if disrupted or worker.id in self._ending else Outcome.LOST
             self._give_up(worker.id, (worker.namespace, worker.shown_name), (outcome, why_dead))
         if self._look_again is None:
             return

@@ -110,10 +110,10 @@ class ResultStream:
         self._end(record)
         self._ready.put_nowait(_deleted(record.ref.name))
 
-    def _end(self, record: RunRecord) -> None:
+    def _end(self, record: RunRecord, *, heard_it: bool = True) -> None:
         record.awaited_by.discard(self)
         self._awaited.discard(record)
-        self._results.end_waiting(record)
+        self._results.end_waiting(record, heard_it=heard_it)
 
     async def results(self) -> AsyncIterator[RunResult]:
         while True:
@@ -124,7 +124,7 @@ class ResultStream:
         for task in self._looking:
             task.cancel()
         for record in list(self._awaited):
-            self._end(record)
+            self._end(record, heard_it=False)
 
 
 class Results:
@@ -154,9 +154,12 @@ class Results:
             attempt.change_slot(lambda: attempt.awaits.add(child.ref))
             self._slot_changed(attempt)
 
-    def end_waiting(self, child: RunRecord) -> None:
+    def end_waiting(self, child: RunRecord, *, heard_it: bool) -> None:
+        """Nobody awaits a run any more: it is over, or its client went away and may be dead."""
         attempt = self._spawning_attempt(child)
         if attempt is not None and not _is_awaited_by(attempt, child):
+            if attempt.awaits and not heard_it:
+                attempt.waited_until = asyncio.get_running_loop().time()
             attempt.change_slot(lambda: attempt.awaits.discard(child.ref))
             self._slot_changed(attempt)  # with one parent less that waits, roots may be taken again
 

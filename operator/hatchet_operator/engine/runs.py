@@ -112,6 +112,7 @@ class Runs:
             running_after=settings.running_after,
             cancel_grace=settings.cancel_grace,
             max_losses=settings.max_losses,
+            max_disruptions=settings.max_disruptions,
             children_every=settings.children_every,
             waiting_told_after=settings.waiting_told_after,
         )
@@ -389,7 +390,7 @@ class Runs:
             return  # a worker may have them; it says so when it listens, and if it takes long, whoever looks is told
         for want in wanted:
             if want.step.name not in record.attempts:
-                self.attempts.queue.add(self.make_attempt(record, want.step.name, want.id, now), now)
+                self.attempts.enqueue(self.make_attempt(record, want.step.name, want.id, now), now)
 
     def make_attempt(self, record: RunRecord, step: str, identity: str, now: datetime) -> Attempt:
         """Keep a new attempt, neither queued nor out yet; the run has its definition from now on."""
@@ -708,6 +709,7 @@ class Runs:
     async def stop(self) -> None:
         """Drop what is in flight; it is found again in the objects."""
         self.stopped = True
+        self.attempts.stop()
         if self._forgetting is not None:
             self._forgetting.cancel()
         await self._expiry.stop()

@@ -94,6 +94,10 @@ class Worker:
     out: dict[str, Attempt] = field(default_factory=dict)
     occupied: int = 0  # how many of `out` occupy a slot
     overrunning: int = 0  # attempts that go on in it though they were cancelled, by its own words
+    suspects: set[Attempt] = field(default_factory=set)  # those of `out` that may have ended their last worker
+    given_away: list[Attempt] = field(default_factory=list)  # never begun, so another has it; told when it comes back
+    left_at: float | None = None  # the loop's clock: when its last stream ended
+    says_what_it_holds: bool = True
     last_seen: float = 0.0  # the loop's clock
     life: Life = field(default_factory=Life)  # what is known of the container that it lives in
     silence: asyncio.TimerHandle | None = None
@@ -145,15 +149,30 @@ class Worker:
     def can_take(self, attempt: Attempt) -> bool:
         if self.free_slots <= 0:
             return False
+        if self.suspects or attempt.trial is not None:
+            return self._may_join(attempt)
         return not attempt.is_root or self.waiting < self.slots * _WAITING_PER_SLOT
+
+    def _may_join(self, attempt: Attempt) -> bool:
+        """Whether an attempt may run beside suspects, or as one beside what runs here already."""
+        suspects = [other for other in self.suspects if other.occupies_slot]
+        tried = sum(other.is_tried for other in suspects)
+        if attempt.trial is None:
+            return not tried
+        if attempt.impatience < 2:
+            return not suspects and (not self.occupied or attempt.impatience == 1)
+        return tried < max(1, len(suspects) - tried)
 
     def take(self, attempt: Attempt) -> None:
         attempt.worker = self
         self.out[attempt.id] = attempt
+        if attempt.trial is not None:
+            self.suspects.add(attempt)
         self.occupied += attempt.occupies_slot
 
     def leave(self, attempt: Attempt) -> None:
         """The attempt ended here, one way or another."""
+        self.suspects.discard(attempt)
         if self.out.pop(attempt.id, None) is not None:
             self.occupied -= attempt.occupies_slot
             if not self.out:

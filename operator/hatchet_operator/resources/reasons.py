@@ -34,6 +34,16 @@ class Execution(StrEnum):
     POD = "Pod"
 
 
+class LossKind(StrEnum):
+    """What the death of a worker means for a step that it had."""
+
+    CRASH = "Crash"  # the step may be the cause
+    CLEARED = "Cleared"  # it had been tried apart after a crash, and other steps ran that were not
+    BYSTANDER = "Bystander"  # it waited for children while other steps ran
+    DISRUPTION = "Disruption"  # the worker's Pod was taken away
+    NOT_STARTED = "NotStarted"  # the step had not begun
+
+
 class ScheduleTimeoutCounts(StrEnum):
     """What the schedule timeout measures."""
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel, Time
 from hatchet_operator.resources.durations import Duration
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.resources.reasons import OnParentClose, Phase
+from hatchet_operator.resources.reasons import LossKind, OnParentClose, Phase
 from hatchet_operator.resources.workflow import MAX_INT32
 
 
@@ -92,12 +92,38 @@ class EarlierTry(ResourceModel):
     worker: Annotated[str, Field(description="The worker pod, or worker, that had it.", max_length=253)]
 
 
+class LostWorker(ResourceModel):
+    """A worker that died, or was taken away, under a step."""
+
+    at: Annotated[Time, Field(description="When that was noticed.")]
+    worker: Annotated[str | None, Field(description="The worker pod, or worker.", max_length=253)] = None
+    started_at: Annotated[Time | None, Field(description="When the step was given to it.")] = None
+    attempt: Annotated[int, Field(ge=0, description="Which attempt of the step it had.")] = 0
+    kind: Annotated[
+        LossKind,
+        Field(
+            description="Crash: the step may be the cause. Cleared: it had been tried apart before, others that ran "
+            "had not. Bystander: it waited for children while others ran. Disruption: the pod was taken away. "
+            "NotStarted: the step had not begun."
+        ),
+    ] = LossKind.CRASH
+    why: Annotated[str, Field(description="How it ended.", max_length=512)] = ""
+
+
 class StepStatus(ResourceModel):
     """Where one step stands."""
 
     phase: Annotated[Phase, Field(description="Where the step stands.")] = Phase.PENDING
     attempt: Annotated[int, Field(ge=0, description="How many attempts came before the current or last one.")] = 0
-    losses: Annotated[int, Field(ge=0, description="How many workers died under this step.")] = 0
+    losses: Annotated[
+        int, Field(ge=0, description="How many workers died under this step, for all one knows of it.")
+    ] = 0
+    disruptions: Annotated[
+        int, Field(ge=0, description="How often its worker was taken away: drains, evictions, deletion, scale-in.")
+    ] = 0
+    lost_workers: Annotated[
+        tuple[LostWorker, ...], Field(description="The last workers that were lost under this step.", max_length=8)
+    ] = ()
     dispatch: Annotated[int, Field(ge=0, description="Raised when an attempt must be given out anew.")] = 0
     worker: Annotated[
         str | None, Field(description="The worker pod, or worker, that has or had it.", max_length=253)

@@ -10,6 +10,10 @@ from hatchet_operator.resources.pod_overrides import PodOverrides
 from hatchet_operator.resources.reasons import Execution, ScheduleTimeoutCounts
 
 MAX_INT32 = 2**31 - 1  # what the workers' protocol can carry
+_MAX_REASSIGNMENTS = (
+    "How often an attempt is given to another worker after one died with it; 0: it is never executed twice, whatever "
+    "ended its worker. Absent: twice."
+)
 Name = Annotated[str, Field(max_length=253, min_length=1)]
 
 
@@ -27,6 +31,7 @@ class StepDefinition(ResourceModel):
     backoff_max_seconds: Annotated[
         int | None, Field(ge=0, le=MAX_INT32, description="The longest wait between attempts.")
     ] = None
+    max_reassignments: Annotated[int | None, Field(ge=0, le=MAX_INT32, description=_MAX_REASSIGNMENTS)] = None
 
 
 class WorkflowDefinition(ResourceModel):
@@ -56,6 +61,7 @@ class StepOverrides(ResourceModel):
     backoff_max_seconds: Annotated[
         int | None, Field(ge=0, le=MAX_INT32, description="The longest wait between attempts.")
     ] = None
+    max_reassignments: Annotated[int | None, Field(ge=0, le=MAX_INT32, description=_MAX_REASSIGNMENTS)] = None
 
 
 class WorkflowSpec(ResourceModel):

@@ -26,6 +26,7 @@ class StepOptions:
     retries: int
     backoff_factor: float | None
     backoff_max_seconds: int | None
+    max_reassignments: int | None = None
     on_failure: bool = False
 
 
@@ -183,6 +184,10 @@ def _read_step(attribute: str, function: StepFunction, options: StepOptions, whe
     _check_whole(options.retries, f"{where}: retries", expected="0 or more")
     if options.retries < 0:
         raise InvalidDefinition(f"{where}: retries is {options.retries} (expected 0 or more)")
+    if options.max_reassignments is not None:
+        _check_whole(options.max_reassignments, f"{where}: max_reassignments", expected="0 or more")
+        if options.max_reassignments < 0:
+            raise InvalidDefinition(f"{where}: max_reassignments is {options.max_reassignments} (expected 0 or more)")
     if options.backoff_factor is not None and options.backoff_factor <= 0:
         raise InvalidDefinition(f"{where}: backoff_factor is {options.backoff_factor} (expected more than 0)")
     if options.backoff_max_seconds is not None and options.backoff_max_seconds <= 0:

@@ -45,6 +45,7 @@ def _job(name: str, workflow: str, steps: tuple[Step, ...]) -> CreateWorkflowJob
                 retries=step.options.retries,
                 backoff_factor=step.options.backoff_factor,
                 backoff_max_seconds=step.options.backoff_max_seconds,
+                max_reassignments=step.options.max_reassignments,
             )
             for step in steps
         ],

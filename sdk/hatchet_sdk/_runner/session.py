@@ -124,6 +124,8 @@ class Session:
         self._is_known = False
         self._stream: grpc.aio.UnaryStreamCall[WorkerListenRequest, AssignedAction] | None = None
         self._stopping = asyncio.Event()
+        self._has_ended = False  # it begins nothing more
+        self._gave_up_a_report = False
         self._changed = asyncio.Event()
         self._beat_now = asyncio.Event()
         self._overrunning = 0  # as the operator was told last
@@ -167,6 +169,9 @@ class Session:
         while self._unfinished() or self._reports:
             self._changed.clear()
             await self._changed.wait()
+        self._has_ended = True  # what comes from now on is for another
+        if not self._gave_up_a_report:
+            await self._unsubscribe()
         await asyncio.wait([asyncio.create_task(self._client.logs.flush())], timeout=FLUSH_SECONDS)
 
     def _unfinished(self) -> list[Attempt]:
@@ -176,7 +181,7 @@ class Session:
     async def _unsubscribe(self) -> None:
         if not self._is_known:
             return
-        request = WorkerUnsubscribeRequest(worker_id=self._worker_id)
+        request = WorkerUnsubscribeRequest(worker_id=self._worker_id, has_ended=self._has_ended or None)
         try:
             await self._connection.call(
                 self._connection.dispatcher.Unsubscribe, request, patience_seconds=UNSUBSCRIBE_SECONDS
@@ -320,6 +325,8 @@ class Session:
             self._start(action)
 
     def _start(self, action: AssignedAction) -> None:
+        if self._has_ended:
+            return
         assignment = _assignment(action)
         found = self._steps.get(action.action_id)
         if found is None:
@@ -418,6 +425,7 @@ class Session:
                 else:
                     (refused, _), reports = reports[0], _after_refusal(reports[0], error)
                     if not reports:
+                        self._gave_up_a_report = True
                         self._held.pop(refused.id, None)
                         return
             await asyncio.sleep(delay)

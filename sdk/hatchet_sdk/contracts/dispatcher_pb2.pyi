@@ -1063,17 +1063,23 @@ class WorkerUnsubscribeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WORKER_ID_FIELD_NUMBER: _builtins.int
+    HAS_ENDED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
+    has_ended: _builtins.bool
+    """The worker has finished all that it began and begins nothing more: what else it was given goes to another."""
     def __init__(
         self,
         *,
         worker_id: _builtins.str = ...,
+        has_ended: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_has_ended", b"_has_ended", "has_ended", b"has_ended"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_has_ended", b"_has_ended", "has_ended", b"has_ended", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__has_ended: _TypeAlias = _typing.Literal["has_ended"]  # noqa: Y015
+    _WhichOneofArgType__has_ended: _TypeAlias = _typing.Literal["_has_ended", b"_has_ended"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__has_ended) -> _WhichOneofReturnType__has_ended | None: ...
 
 Global___WorkerUnsubscribeRequest: _TypeAlias = WorkerUnsubscribeRequest  # noqa: Y015
 

@@ -396,6 +396,7 @@ class CreateWorkflowStepOpts(_message.Message):
     WORKER_LABELS_FIELD_NUMBER: _builtins.int
     BACKOFF_FACTOR_FIELD_NUMBER: _builtins.int
     BACKOFF_MAX_SECONDS_FIELD_NUMBER: _builtins.int
+    MAX_REASSIGNMENTS_FIELD_NUMBER: _builtins.int
     readable_id: _builtins.str
     action: _builtins.str
     timeout: _builtins.str
@@ -404,6 +405,8 @@ class CreateWorkflowStepOpts(_message.Message):
     retries: _builtins.int
     backoff_factor: _builtins.float
     backoff_max_seconds: _builtins.int
+    max_reassignments: _builtins.int
+    """How often an attempt is given to another worker after one died with it; 0: never. Absent: the operator decides."""
     @_builtins.property
     def parents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -424,19 +427,24 @@ class CreateWorkflowStepOpts(_message.Message):
         worker_labels: _abc.Mapping[_builtins.str, Global___DesiredWorkerLabels] | None = ...,
         backoff_factor: _builtins.float | None = ...,
         backoff_max_seconds: _builtins.int | None = ...,
+        max_reassignments: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_factor", b"_backoff_factor", "_backoff_max_seconds", b"_backoff_max_seconds", "backoff_factor", b"backoff_factor", "backoff_max_seconds", b"backoff_max_seconds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_factor", b"_backoff_factor", "_backoff_max_seconds", b"_backoff_max_seconds", "_max_reassignments", b"_max_reassignments", "backoff_factor", b"backoff_factor", "backoff_max_seconds", b"backoff_max_seconds", "max_reassignments", b"max_reassignments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_factor", b"_backoff_factor", "_backoff_max_seconds", b"_backoff_max_seconds", "action", b"action", "backoff_factor", b"backoff_factor", "backoff_max_seconds", b"backoff_max_seconds", "inputs", b"inputs", "parents", b"parents", "rate_limits", b"rate_limits", "readable_id", b"readable_id", "retries", b"retries", "timeout", b"timeout", "user_data", b"user_data", "worker_labels", b"worker_labels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_factor", b"_backoff_factor", "_backoff_max_seconds", b"_backoff_max_seconds", "_max_reassignments", b"_max_reassignments", "action", b"action", "backoff_factor", b"backoff_factor", "backoff_max_seconds", b"backoff_max_seconds", "inputs", b"inputs", "max_reassignments", b"max_reassignments", "parents", b"parents", "rate_limits", b"rate_limits", "readable_id", b"readable_id", "retries", b"retries", "timeout", b"timeout", "user_data", b"user_data", "worker_labels", b"worker_labels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backoff_factor: _TypeAlias = _typing.Literal["backoff_factor"]  # noqa: Y015
     _WhichOneofArgType__backoff_factor: _TypeAlias = _typing.Literal["_backoff_factor", b"_backoff_factor"]  # noqa: Y015
     _WhichOneofReturnType__backoff_max_seconds: _TypeAlias = _typing.Literal["backoff_max_seconds"]  # noqa: Y015
     _WhichOneofArgType__backoff_max_seconds: _TypeAlias = _typing.Literal["_backoff_max_seconds", b"_backoff_max_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__max_reassignments: _TypeAlias = _typing.Literal["max_reassignments"]  # noqa: Y015
+    _WhichOneofArgType__max_reassignments: _TypeAlias = _typing.Literal["_max_reassignments", b"_max_reassignments"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_factor) -> _WhichOneofReturnType__backoff_factor | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_max_seconds) -> _WhichOneofReturnType__backoff_max_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_reassignments) -> _WhichOneofReturnType__max_reassignments | None: ...
 
 Global___CreateWorkflowStepOpts: _TypeAlias = CreateWorkflowStepOpts  # noqa: Y015
 

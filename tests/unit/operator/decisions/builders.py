@@ -26,7 +26,7 @@ from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefiniti
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-POLICY = Policy(running_after=SECOND, cancel_grace=SECOND, max_losses=3, children_every=SECOND)
+POLICY = Policy(running_after=SECOND, cancel_grace=SECOND, max_losses=3, max_disruptions=5, children_every=SECOND)
 PARENT = ParentRef(name="parent", uid="parent-uid", step="spawn", key="a", index=0)
 
 
