@@ -28,7 +28,7 @@ log = logging.getLogger("hatchet_sdk")
 FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
 if "grpc" not in sys.modules:
     os.environ.setdefault(FORK_SUPPORT, "0")
-_forks_are_safe = os.environ.get(FORK_SUPPORT) == "0"
+_forks_are_safe = os.environ.get(FORK_SUPPORT, "").lower() in ("0", "f", "false", "n", "no")
 
 Handler = Callable[[int, FrameType | None], object]
 

@@ -15,7 +15,7 @@ import os
 import platform
 import uuid
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc.aio
@@ -103,6 +103,8 @@ class Session:
         workflows: Sequence[tuple[WorkflowDefinition, object]],
         step_loop: asyncio.AbstractEventLoop,
         variables: contextvars.Context,
+        *,
+        when_registered: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._connection = client.connection
@@ -127,6 +129,7 @@ class Session:
         self._has_ended = False  # it begins nothing more
         self._gave_up_a_report = False
         self._changed = asyncio.Event()
+        self._when_registered = when_registered
         self._beat_now = asyncio.Event()
         self._overrunning = 0  # as the operator was told last
         self._slots = options.max_runs or DEFAULT_SLOTS
@@ -221,6 +224,7 @@ class Session:
         if self._count_overruns():
             self._beat_now.set()  # the operator may be another one by now
         self._is_known = True
+        self._when_registered()
         log.info("worker %s registered at %s as %s", self._options.name, self._connection.address, self._worker_id)
 
     async def _register_again(self) -> None:

@@ -64,6 +64,7 @@ class Worker:
         self._stop_asked = False
         self._stop: Callable[[], None] | None = None
         self._serving: Future[None] | None = None
+        self._registered = threading.Event()
 
     @property
     def name(self) -> str:
@@ -166,7 +167,7 @@ class Worker:
         options = WorkerOptions(
             name=self.name, max_runs=self._max_runs, max_overruns=self._max_overruns, labels=self._labels
         )
-        session = Session(client, options, self._workflows, step_loop, variables)
+        session = Session(client, options, self._workflows, step_loop, variables, when_registered=self._registered.set)
         self._stop = lambda: _call_in(client.io.loop, session.stop)
         if self._stop_asked:
             session.stop()
@@ -174,6 +175,7 @@ class Worker:
 
     def _is_over(self) -> None:
         self._serving = self._stop = None
+        self._registered.clear()
         self._stop_asked = False
 
     def _only_describes(self) -> bool:
