@@ -29,6 +29,7 @@ ENDS_WITHIN_SECONDS = 60.0
 
 FAILING = """
     import asyncio
+    print("at import")
     from hatchet_sdk import Context, Hatchet
 
     hatchet = Hatchet()
@@ -263,6 +264,7 @@ class TestRun:
             assert error["cause"]["error"] == "ValueError: one is not allowed"
         else:
             assert ended.stdout == ""
+            assert "worker | at import" in ended.stderr.splitlines(), "what comes before the registration is shown too"
             assert re.search(r"^parent-\w+ spawn#1 \| about to spawn$", ended.stderr, re.MULTILINE)
             want = r"✘ Child  child1  \S+  parent-[\w-]+  process: ValueError: one is not allowed"
             assert re.search(want, ended.stderr)
@@ -383,11 +385,25 @@ class TestStayingUp:
     async def test_a_changed_file_is_reloaded_and_a_broken_one_waits_for_its_repair(self, tmp_path: Path) -> None:
         worker = write(tmp_path / "worker.py", FAILING)
         async with running_dev(worker) as process:
-            assert "is ready: Child, Parent" in await read_until(process, "Ctrl-C ends everything")
+            usage = await read_until(process, "Ctrl-C ends everything")
+            assert "is ready: Child, Parent" in usage
+            source, python = [line.strip() for line in usage.splitlines() if line.startswith("    ")][-2:]
+            python = python.replace('"Child"', '"Parent"').replace("python", sys.executable, 1)
+            client = await asyncio.create_subprocess_exec(
+                "bash", "-ec", f"{source}\n{python}", stderr=asyncio.subprocess.DEVNULL
+            )
+            await asyncio.wait_for(client.wait(), ENDS_WITHIN_SECONDS)
+            (run,) = re.findall(r"✘ Parent  (parent-\w+)", await read_until(process, "✘ Parent  parent-"))
             write(worker, "raise RuntimeError('broken now')")
             seen = await read_until(process, "is tried again now and then")
             assert "↻ worker.py changed" in seen
             assert "RuntimeError: broken now" in seen
+            (kubeconfig,) = re.findall(r"export KUBECONFIG=(\S+)", usage)
+            async with running("hatchet_operator", "logs", run, "--kubeconfig", kubeconfig) as reader:
+                stdout, stderr = await asyncio.wait_for(reader.communicate(), ENDS_WITHIN_SECONDS)
+            lines = stdout.decode().splitlines()
+            assert lines[0] == "spawn#1 | about to spawn", f"of a pod that the reload has ended: {stderr.decode()}"
+            assert lines[-1].startswith("spawn#1 ! hatchet_sdk.errors.WorkflowRunFailed: ")
             write(worker, FAILING.replace("Parent", "Mother"))
             await read_until(process, "Mother")
 

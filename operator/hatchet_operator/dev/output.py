@@ -32,7 +32,11 @@ class WorkerOutput:
 
     def add(self, pod: str, line: str) -> None:
         self._lines.setdefault(pod, deque(maxlen=_KEPT_LINES)).append(line)
-        if not self._held_back and pod not in self._muted and not _ABOUT_ITSELF.search(line):
+        if (
+            not (self._held_back or self._screen.console.quiet)
+            and pod not in self._muted
+            and not _ABOUT_ITSELF.search(line)
+        ):
             self._show(pod, line)
 
     def hold_back(self) -> None:
