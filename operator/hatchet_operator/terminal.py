@@ -14,10 +14,6 @@ _UNSAFE = re.compile(f"[{_CONTROLS}{_REORDERING}{_SEPARATORS}{_BEYOND_TEXT}\U000
 _UNSAFE_IN_A_LINE = re.compile(f"[\t\n{_UNSAFE.pattern[1:]}")
 
 
-_COLOURS = "\x1b\\[[0-9;:]*m"
-_UNSAFE_OR_COLOUR = re.compile(f"{_COLOURS}|{_UNSAFE.pattern}")
-
-
 def one_line(text: str) -> str:
     r"""Return the text with whatever is not plain text of one line written out: ``\n``, ``\x1b``, ``\u202e``."""
     return _UNSAFE_IN_A_LINE.sub(_written_out, text)
@@ -26,14 +22,6 @@ def one_line(text: str) -> str:
 def lines(text: str) -> str:
     """Return a text of several lines likewise; tabs and newlines stay, and a carriage return before a newline goes."""
     return _UNSAFE.sub(_written_out, text.replace("\r\n", "\n"))
-
-
-def coloured_lines(text: str) -> str:
-    """Return what a program wrote likewise, with its colours, for whoever turns these into something else."""
-    return _UNSAFE_OR_COLOUR.sub(
-        lambda match: match[0] if match[0].endswith("m") and len(match[0]) > 1 else _written_out(match),
-        text.replace("\r\n", "\n"),
-    )
 
 
 def _written_out(match: re.Match[str]) -> str:

@@ -483,6 +483,7 @@ class TestStayingUp:
             await run("wait", "--for=condition=Succeeded", "wfr/by-hand", "--timeout=50s")
             assert re.search(r"by-hand +child +Succeeded", await run("get", "wfr"))
             assert "success x" in await run("describe", "wfr", "by-hand")
+            assert "by-hand" in await run("get", "wfr", "--sort-by=.status.durationMilliseconds")
             assert "registered at" in await run("logs", "--selector", "hatchet-operator.dev/pool=dev")
             await run("delete", "wfr", "by-hand")
             assert "No resources found" in await run("get", "wfr")

@@ -25,7 +25,7 @@ from hatchet_operator.dev.errors import DevError
 from hatchet_operator.dev.program import Program, find_program
 from hatchet_operator.dev.screen import Screen
 from hatchet_operator.logs import TextFormatter
-from hatchet_operator.terminal import coloured_lines, lines
+from hatchet_operator.terminal import lines
 
 Output = Literal["text", "json"]
 
@@ -157,7 +157,10 @@ def _log_to(file: Path) -> None:
 def _print_error(error: DevError) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if error.details:
-        console.print(Text.from_ansi(coloured_lines(error.details.rstrip("\n"))), "")
+        from hatchet_operator.run_logs.lines import with_colours  # which takes a while to import
+
+        details = "\n".join(map(with_colours, error.details.rstrip("\n").split("\n")))
+        console.print(Text.from_ansi(details), "")
     console.print(Text.assemble(("error: ", "bold red"), lines(error.message)))
 
 

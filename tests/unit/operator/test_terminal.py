@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hatchet_operator.terminal import coloured_lines, lines, one_line
+from hatchet_operator.terminal import lines, one_line
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,6 @@ from hatchet_operator.terminal import coloured_lines, lines, one_line
 )
 def test_what_is_not_text_is_written_out(text: str, want_one_line: str, want_lines: str) -> None:
     assert (one_line(text), lines(text)) == (want_one_line, want_lines)
-
-
-def test_colours_of_a_program_are_its_own() -> None:
-    assert coloured_lines("\x1b[1;31mred\x1b[0m\x1b[2J\0\nm") == "\x1b[1;31mred\x1b[0m\\x1b[2J\\x00\nm"
 
 
 @given(st.text(st.characters()))
