@@ -20,6 +20,7 @@ from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.definitions import HOW_TO_MEND, definition_problems
 from hatchet_operator.cluster.election import Elector, LeaseTimes
 from hatchet_operator.cluster.events import warn_on_pod
+from hatchet_operator.cluster.leader_sight import LeaderSight
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.errors import ApiError, NotFound
@@ -155,6 +156,7 @@ class Operator:
             identity=f"{settings.pod_name or socket.gethostname()}_{uuid.uuid4()}",
             times=LeaseTimes(settings.lease_duration.total_seconds()),
             owner=settings.owner,
+            sight=LeaderSight(),
         )
         try:
             while await _unless(stop, elector.acquire()):
@@ -167,6 +169,7 @@ class Operator:
                 finally:
                     await _cancel(keeping, stopping)
         finally:
+            elector.close()
             await elector.release(self._hands_over)
 
     async def _lead(self, over: asyncio.Event) -> None:
@@ -190,6 +193,7 @@ class Operator:
             ready=self.ready,
             install_signal_handlers=self._install_signal_handlers,
             grace_seconds=_GRACE_SECONDS,
+            announce=self._announce,
             handed_over=self.elector.handed_over if self.elector is not None else None,
         )
         try:
@@ -198,6 +202,10 @@ class Operator:
             self._hands_over = self.term.hands_over
             self.term = None
             gc.collect()  # what it knew, before another one reads as much anew
+
+    async def _announce(self, address: str | None) -> None:
+        if self.elector is not None:
+            await self.elector.announce(address)
 
     def _is_leading(self) -> bool:
         if self._settings.leader_election:

@@ -14,11 +14,10 @@ from hatchet_operator.cluster.api import Endpoint
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.errors import ConfigurationError, OperatorError
 from hatchet_operator.operator import Operator
-from hatchet_operator.settings import Settings
+from hatchet_operator.settings import NOWHERE, Settings
 
 DEFAULT_PORT = 7070
 WORKER_AUDIENCE = "hatchet-operator"
-_NOWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104  # refused, not bound to
 
 
 def serve(options: Mapping[str, Any], kubeconfig: Path | None) -> int:
@@ -56,7 +55,7 @@ def make_settings(options: Mapping[str, Any], endpoint: Endpoint) -> Settings:
     settings = replace(settings, token_audience=settings.token_audience or None, tls_names=tuple(settings.tls_names))
     if settings.operator_namespace == endpoint.namespace:  # else they would be deleted at once: owners are next door
         settings = replace(settings, owner=endpoint.account)
-    if settings.grpc_service is not None and (settings.pod_ip or settings.grpc_host) in _NOWHERE:
+    if settings.grpc_service is not None and (settings.pod_ip or settings.grpc_host) in NOWHERE:
         raise ConfigurationError(
             "--grpc-service needs the address that it is to lead to: set --advertise-ip, or POD_IP to status.podIP"
         )

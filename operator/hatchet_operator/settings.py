@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
+NOWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104  # where one may listen, but nobody can be reached
+
 
 class Tls(StrEnum):
     """Whose certificate the gRPC server shows."""

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import logging
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import kopf
@@ -24,9 +24,11 @@ from hatchet_operator.engine.tls import CertificateSource, find_certificate_sour
 from hatchet_operator.errors import ApiError, ConfigurationError
 from hatchet_operator.handlers import KopfWatches, make_registry
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.settings import Settings
+from hatchet_operator.settings import NOWHERE, Settings
 
 log = logging.getLogger(__name__)
+
+Announce = Callable[[str | None], Coroutine[Any, Any, None]]
 
 
 class Term:
@@ -41,6 +43,7 @@ class Term:
         ready: Set while workers are let in.
         install_signal_handlers: Called after each start of kopf, which puts its own in their place.
         grace_seconds: How long calls may take to end when the process is asked to.
+        announce: Says where this leader listens, or (None) that it is about to stop.
         handed_over: What the last leader gave to whom, in its words; None: it could not say.
     """
 
@@ -55,6 +58,7 @@ class Term:
         ready: asyncio.Event,
         install_signal_handlers: Callable[[], None],
         grace_seconds: float,
+        announce: Announce,
         handed_over: str | None = None,
     ) -> None:
         self._settings = settings
@@ -63,6 +67,7 @@ class Term:
         self._is_leading = is_leading
         self._install_signal_handlers = install_signal_handlers
         self._grace_seconds = grace_seconds
+        self._announce = announce
         self._handed_over = handed_over
         self.hands_over: str | None = None
         """Once the term has ended in order: what it gave to whom."""
@@ -139,9 +144,17 @@ class Term:
             if source is not None:
                 group.create_task(_keep_certificate(source, server, engine))
             if self._settings.grpc_service is not None:
-                self._service = self._make_service(api, self._settings.grpc_service, port)
+                self._service = self._make_service(engine, api, self._settings.grpc_service, port)
                 group.create_task(self._service.keep())
             self._ready.set()
+            group.create_task(self._announce(self._listens_at(port)))
+
+    def _listens_at(self, port: int) -> str | None:
+        """Return where others of this Deployment reach this process; None: they can't be told."""
+        host = self._settings.pod_ip or self._settings.grpc_host
+        if host in NOWHERE:
+            return None
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _advertised(self, port: int) -> str:
         settings = self._settings
@@ -151,12 +164,30 @@ class Term:
             return f"{settings.grpc_service}.{settings.operator_namespace}.svc:{port}"
         return f"{settings.grpc_host}:{port}"
 
-    def _make_service(self, api: Api, name: str, port: int) -> LeaderEndpoint:
+    def _make_service(self, engine: Engine, api: Api, name: str, port: int) -> LeaderEndpoint:
         settings = self._settings
+        host, _, advertised = self.grpc_address.rpartition(":")
+
+        def former_ports() -> frozenset[int]:
+            found = (address.rpartition(":") for address in engine.registry.addresses_in_use())
+            return frozenset(
+                int(port) for name, _, port in found if name == host and port != advertised and port.isdigit()
+            )
+
+        def on_served(ports: frozenset[int]) -> None:
+            engine.pools.also_served = frozenset(f"{host}:{port}" for port in ports)
+
         address = Address(
             ip=settings.pod_ip or settings.grpc_host, port=port, pod_name=settings.pod_name, pod_uid=settings.pod_uid
         )
-        return LeaderEndpoint(api, ObjectRef(settings.operator_namespace, name), address, settings.owner)
+        return LeaderEndpoint(
+            api,
+            ObjectRef(settings.operator_namespace, name),
+            address,
+            settings.owner,
+            former_ports=former_ports,
+            on_served=on_served,
+        )
 
     async def _end(self, serving: asyncio.Task[None]) -> None:
         """Stop giving out work at once, let answers under way reach their callers, then leave nothing behind."""
@@ -168,6 +199,8 @@ class Term:
             if was_ready and asked_to:  # nothing is given out between this and the end of the streams
                 self.hands_over = write_handed_over(self.engine.registry.given_out())
             self.engine.registry.stop()  # streams never end by themselves
+        if was_ready and asked_to:
+            await self._announce(None)  # before it stops to listen, or it would be taken for dead
         if self._server is not None:
             await self._server.stop(self._grace_seconds if asked_to else 0)
         await _cancel(serving)

@@ -44,6 +44,11 @@ class Kubectl:
             raise KubectlError(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
 
+    def popen(self, *args: str) -> "subprocess.Popen[str]":
+        """Start a kubectl that goes on until it is killed, with what it prints in a pipe."""
+        command = ["kubectl", f"--namespace={self.namespace}", *args]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
     def get(self, kind: str, name: str) -> Json:
         """Read one object."""
         found: Json = json.loads(self("get", kind, name, "--output=json"))

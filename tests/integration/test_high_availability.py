@@ -209,6 +209,7 @@ async def until_some_children_are_done(cluster: HighlyAvailable, parent: str) ->
 
 
 async def test_the_leader_crashes_in_the_middle_of_a_fan_out(cluster: HighlyAvailable) -> None:
+    cluster.settings["lease_duration"] = 60.0  # longer than the rest takes on a busy machine
     leader, standby = await cluster.start_both()
     assert [await each.metric("is_leader") for each in (leader, standby)] == [1, 0]
     await cluster.start_pool(replicas=2)
@@ -219,7 +220,7 @@ async def test_the_leader_crashes_in_the_middle_of_a_fan_out(cluster: HighlyAvai
     await cluster.until_led_by(standby)
     took = time.monotonic() - crashed_at
     print(f"the standby was ready, and the Service led to it, after {took:.1f} s")
-    assert LEASE_SECONDS * 0.5 < took < LEASE_SECONDS + 10
+    assert took < 40, "it had to wait for the Lease to end"
     await assert_done_once(cluster, "run", children=CHILDREN)
 
 

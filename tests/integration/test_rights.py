@@ -17,7 +17,7 @@ import pytest
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.certificates import make_authority
 from hatchet_operator.cluster.api import Api, Endpoint, always
-from hatchet_operator.cluster.kinds import CRDS, EVENTS, LEASES, PODS, POOLS, SECRETS
+from hatchet_operator.cluster.kinds import CRDS, EVENTS, LEASES, PODS, POOLS, SECRETS, SERVICES
 from hatchet_operator.engine.engine import _KEY_SECRET
 from hatchet_operator.engine.tls import CA_SECRET
 from hatchet_operator.resources import labels
@@ -87,6 +87,7 @@ async def rights_used(served: str | None) -> set[Right]:
         async with Api(Endpoint(server=url), user_agent=OURS, may_write=always) as api:
             await api.create(NAMESPACES, None, {"metadata": {"name": OPERATORS}})
             await put_ending_authority(api)
+            await a_pod_with_the_port_of_before(api)
         async with operator_of(server, url, pod_ip="192.0.2.1", **settings) as instance:
             await workflows_of_a_worker_outside(instance)
             await runs_and_children(instance)
@@ -107,6 +108,17 @@ async def rights_used(served: str | None) -> set[Right]:
             for verb, group, resource, sub, namespace, agent in server.requests
             if agent != OURS
         }
+
+
+async def a_pod_with_the_port_of_before(api: Api) -> None:
+    """The Service gets that port beside its own."""
+    await api.create(
+        SERVICES, OPERATORS, {"metadata": {"name": RELEASE}, "spec": {"ports": [{"name": "grpc", "port": 2}]}}
+    )
+    env = [{"name": "HATCHET_CLIENT_HOST_PORT", "value": "127.0.0.1:1"}]
+    pod = {"name": "of-before", "labels": {labels.POOL: POOL}}
+    spec = {"containers": [{"name": "worker", "image": "local", "env": env}]}
+    await api.create(PODS, NAMESPACE, {"metadata": pod, "spec": spec})
 
 
 def conflict_once(server: ApiServer, resource: str) -> None:
@@ -261,7 +273,12 @@ def test_rights_by_name_are_for_the_names_that_the_code_uses() -> None:
     args = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     lease = next(arg.split("=")[1] for arg in args if arg.startswith("--lease-name="))
     service = next(arg.split("=")[1] for arg in args if arg.startswith("--grpc-service="))
-    want = {"leases": {lease}, "endpointslices": {f"{service}-leader"}, "secrets": {_KEY_SECRET, CA_SECRET}}
+    want = {
+        "leases": {lease},
+        "endpointslices": {f"{service}-leader"},
+        "services": {service},
+        "secrets": {_KEY_SECRET, CA_SECRET},
+    }
     named: dict[str, set[str]] = {}
     for rule, namespace in rules_of_the_operator(objects):
         if "resourceNames" in rule:

@@ -5,11 +5,13 @@
        └── another took it, or it could not be renewed in time: lost, before it can be another's ┘
 
 Clocks of two machines are never compared: a standby measures with its own how long the Lease stays as it is, a leader
-how long ago it *asked* for the renewal that succeeded last. A process that was paused finds out by `is_leading`, which
+how long ago it *asked* for the renewal that succeeded last. A leader whose process is gone need not be waited for: see
+`leader_sight`. A process that was paused finds out by `is_leading`, which
 looks at the clock, and must be asked before anything is done that only a leader may do.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -21,6 +23,7 @@ from typing import Any
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import LEASES
+from hatchet_operator.cluster.leader_sight import LeaderSight
 from hatchet_operator.cluster.ownership import Owner, owners_with
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused
 from hatchet_operator.resources import labels
@@ -80,6 +83,7 @@ class Elector:
         identity: Who we are; unique for each process.
         times: How long things take.
         owner: What the Lease goes with.
+        sight: Tells whether the process that leads is gone; None: nobody does.
         clock: Seconds that only go forward, also while this process is paused.
     """
 
@@ -92,6 +96,7 @@ class Elector:
         identity: str,
         times: LeaseTimes | None = None,
         owner: Owner | None = None,
+        sight: LeaderSight | None = None,
         clock: Callable[[], float] = _monotonic,
     ) -> None:
         self._api = api
@@ -99,7 +104,11 @@ class Elector:
         self.identity = identity
         self._times = times or LeaseTimes()
         self._owners = owners_with({}, owner)
+        self._sight = sight
         self._clock = clock
+        self._address: str | None = None
+        self._leader_is_gone = False
+        self._renewing = asyncio.Lock()
         self._seen: _Seen | None = None
         self._lease: Json | None = None  # ours, as we wrote it last
         self._leads_until = float("-inf")
@@ -114,6 +123,11 @@ class Elector:
         """Whether the Lease can't be another's yet."""
         return self._clock() < self._leads_until
 
+    def close(self) -> None:
+        """Leave nothing behind but the Lease."""
+        if self._sight is not None:
+            self._sight.forget()
+
     def silent_for(self) -> float:
         """Return for how many seconds nothing was asked or renewed: the election's own heartbeat."""
         return self._clock() - self.last_look
@@ -123,8 +137,25 @@ class Elector:
         while True:
             if await self._tried(self._take, within=self._times.answer * 2):
                 break
-            await asyncio.sleep(self._times.retry * random.uniform(0.8, 1.2))  # noqa: S311  # jitter
+            jitter = random.uniform(0.8, 1.2)  # noqa: S311  # it guards nothing
+            await self._pause(self._times.retry * (0.25 if self._leader_is_gone else jitter))
+        if self._sight is not None:
+            self._sight.forget()
         log.info("leading", extra={"lease": self._shown, "identity": self.identity})
+
+    async def _pause(self, seconds: float) -> None:
+        if self._sight is None:
+            await asyncio.sleep(seconds)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._sight.changed.wait(), seconds)
+        self._sight.changed.clear()
+
+    async def announce(self, address: str | None) -> None:
+        """Say in the Lease where this leader listens; None: no more, which is said before it stops. Best effort."""
+        self._address = address
+        if self._lease is not None and self.is_leading():
+            await self._tried(self._renew, within=self._times.answer)
 
     async def keep(self) -> None:
         """Renew the Lease; return when it is lost, which is before it can be another's."""
@@ -160,6 +191,8 @@ class Elector:
                 self.refused = None
                 return done
         except (ApiError, TimeoutError) as error:
+            if self._sight is not None:
+                self._sight.forget()  # nor could the leader renew: its end may be for that, and it may come back
             self.refused = error.message if isinstance(error, Refused) else None
             log.warning("lease not reached", extra={"lease": self._shown, "error": repr(error)})
             return None
@@ -168,6 +201,7 @@ class Elector:
 
     async def _take(self) -> bool:
         asked_at = self._clock()
+        self._address = None
         try:
             lease = await self._read()
             left_behind = _annotations_of(lease).get(labels.HANDED_OVER)
@@ -191,13 +225,26 @@ class Elector:
         watched = seen is not None and seen.version == version and now - seen.last < self._times.renew_deadline
         self._seen = seen = _Seen(version, since=seen.since if seen is not None and watched else now, last=now)
         unchanged_for = now - seen.since
-        held_by_another = (spec.get("holderIdentity") or "") not in ("", self.identity)
-        return not held_by_another or unchanged_for >= float(spec.get("leaseDurationSeconds") or 0)
+        holder = spec.get("holderIdentity") or ""
+        if holder in ("", self.identity) or unchanged_for >= float(spec.get("leaseDurationSeconds") or 0):
+            return True
+        address = _annotations_of(lease).get(labels.LEADS_AT)
+        self._leader_is_gone = self._sight is not None and self._sight.look_at(holder, address)
+        # One that is there would have renewed it meanwhile.
+        return self._leader_is_gone and unchanged_for >= self._times.retry * 1.5
 
     async def _renew(self) -> bool:
+        async with self._renewing:
+            return await self._renew_alone()
+
+    async def _renew_alone(self) -> bool:
         while (lease := self._lease) is not None:
             asked_at = self._clock()
             lease["spec"]["renewTime"] = _now()
+            lease["metadata"]["annotations"] = annotations = _annotations_of(lease)
+            annotations.pop(labels.LEADS_AT, None)
+            if self._address is not None:
+                annotations[labels.LEADS_AT] = self._address
             try:
                 self._lease = await self._replace(lease)
             except (Conflict, NotFound):
@@ -214,8 +261,10 @@ class Elector:
         if lease is None or not self._is_ours(lease):
             return False  # nobody's, or another's
         lease["spec"].update(holderIdentity="", leaseDurationSeconds=1, renewTime=_now())
+        lease["metadata"]["annotations"] = annotations = _annotations_of(lease)
+        annotations.pop(labels.LEADS_AT, None)
         if handed_over is not None:
-            lease["metadata"].setdefault("annotations", {})[labels.HANDED_OVER] = handed_over
+            annotations[labels.HANDED_OVER] = handed_over
         await self._replace(lease)
         return True
 
@@ -249,7 +298,8 @@ class Elector:
             "leaseTransitions": transitions,
         }
         metadata = {**lease["metadata"], "annotations": _annotations_of(lease)}
-        metadata["annotations"].pop(labels.HANDED_OVER, None)  # for us alone: what comes later it does not tell
+        for ended in (labels.HANDED_OVER, labels.LEADS_AT):  # of who led before, and for us alone
+            metadata["annotations"].pop(ended, None)
         return {**lease, "metadata": metadata, "spec": {**spec, **ours}}
 
     @property

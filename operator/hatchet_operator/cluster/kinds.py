@@ -43,6 +43,7 @@ WORKFLOWS = Resource(group=GROUP, version=VERSION, plural="workflows", kind="Wor
 RUNS = Resource(group=GROUP, version=VERSION, plural="workflowruns", kind="WorkflowRun")
 POOLS = Resource(group=GROUP, version=VERSION, plural="workerpools", kind="WorkerPool")
 PODS = Resource(group="", version="v1", plural="pods", kind="Pod")
+SERVICES = Resource(group="", version="v1", plural="services", kind="Service")
 SECRETS = Resource(group="", version="v1", plural="secrets", kind="Secret")
 CONFIG_MAPS = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")
 EVENTS = Resource(group="", version="v1", plural="events", kind="Event")

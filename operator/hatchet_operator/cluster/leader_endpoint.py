@@ -2,16 +2,20 @@
 
 Kubernetes itself would send clients to every Ready pod, standbys included. What a deposed leader writes late meets a
 newer resourceVersion, so the slice never points back to it.
+
+Pods keep the address that they were made with. So as long as some have another port than the Service has now, it gets
+that one beside its own, and both lead to the one port that the leader listens on.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hatchet_operator.cluster.api import Api, Json
-from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, PODS
+from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, PODS, SERVICES
 from hatchet_operator.cluster.ownership import Owner, owners_with
-from hatchet_operator.errors import ApiError, NotFound
+from hatchet_operator.errors import ApiError, NotFound, Refused
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
 
@@ -19,6 +23,9 @@ log = logging.getLogger(__name__)
 
 PORT_NAME = "grpc"
 """The Service's port must have the same name, or none of the two any."""
+
+_FORMER = "grpc-"
+"""What the names of ports begin with that the Service has for pods of former settings."""
 
 _LOOK_AGAIN_SECONDS = 20.0
 _LAST_WORDS_SECONDS = 1.0
@@ -49,25 +56,72 @@ class LeaderEndpoint:
         service: The Service.
         address: What it is to lead to.
         owner: What the slice goes with.
+        former_ports: Other ports of the Service that clients still use.
+        on_served: Called with those of them that lead here.
     """
 
-    def __init__(self, api: Api, service: ObjectRef, address: Address, owner: Owner | None = None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        service: ObjectRef,
+        address: Address,
+        owner: Owner | None = None,
+        *,
+        former_ports: Callable[[], frozenset[int]] = frozenset,
+        on_served: Callable[[frozenset[int]], None] = lambda ports: None,
+    ) -> None:
         self._api = api
         self._service = service
         self._address = address
         self._owners = owners_with({}, owner)
         self._name = f"{service.name}-leader"
+        self._former_ports = former_ports
+        self._on_served = on_served
+        self._served: frozenset[int] = frozenset()
 
     async def keep(self) -> None:
         """Have the Service lead here, for ever, whatever others do to the slice."""
         while True:
             try:
+                await self._serve_former_ports()
                 await self._ensure(self._endpoint())
+                self._on_served(self._served)
             except ApiError as error:
                 log.error("service does not lead here", extra={"service": str(self._service), "error": str(error)})
                 await asyncio.sleep(1)
             else:
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _serve_former_ports(self) -> None:
+        """Have the Service keep ports that clients still use, and drop those that we added for nobody any more."""
+        try:
+            service = await self._api.get(SERVICES, self._service.namespace, self._service.name)
+        except NotFound:
+            self._served = frozenset()  # somebody leads clients here by other means
+            return
+        there: list[Json] = service["spec"].get("ports") or []
+        own = [port for port in there if not str(port.get("name")).startswith(_FORMER)]
+        former = self._former_ports() - {port["port"] for port in own}
+        main = next((port for port in own if port.get("name") == PORT_NAME), {})
+        kept = {port["port"]: port for port in there if port not in own}
+        ports = own + [kept.get(port) or _former_port(port, main) for port in sorted(former)]
+        if [port["port"] for port in ports] != [port["port"] for port in there]:
+            try:
+                await self._api.replace(
+                    SERVICES,
+                    self._service.namespace,
+                    self._service.name,
+                    {**service, "spec": {**service["spec"], "ports": ports}},
+                )
+            except Refused as error:
+                log.warning(
+                    "service does not keep the ports that pods still use",
+                    extra={"service": str(self._service), "ports": sorted(former), "error": error.message},
+                )
+                former = frozenset(kept)
+            else:
+                log.info("service's ports changed", extra={"service": str(self._service), "former": sorted(former)})
+        self._served = frozenset(former)
 
     async def withdraw(self) -> None:
         """Lead nowhere, so that clients are refused at once instead of trying an address that is gone. Best effort."""
@@ -127,5 +181,13 @@ class LeaderEndpoint:
             },
             "addressType": "IPv6" if ":" in self._address.ip else "IPv4",
             "endpoints": [endpoint] if endpoint else [],
-            "ports": [{"name": PORT_NAME, "port": self._address.port, "protocol": "TCP"}],
+            "ports": [
+                {"name": name, "port": self._address.port, "protocol": "TCP"}
+                for name in (PORT_NAME, *(f"{_FORMER}{port}" for port in sorted(self._served)))
+            ],
         }
+
+
+def _former_port(port: int, main: Json) -> Json:
+    former: Json = {"name": f"{_FORMER}{port}", "port": port, "protocol": "TCP"}
+    return former | {field: main[field] for field in ("targetPort", "appProtocol") if field in main}

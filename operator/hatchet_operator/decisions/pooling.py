@@ -23,6 +23,8 @@ _MOUNT = "/var/run/hatchet-operator"
 _VOLUME = "hatchet-operator-identity"
 _TOKEN_SECONDS = 3600
 ADDRESS_VARIABLE = "HATCHET_CLIENT_HOST_PORT"
+ADDRESS_KEY = "address"
+"""In the pool's Secret: where the operator is, for pods that were made when it was elsewhere."""
 CA_KEY = "ca.crt"
 """In the pool's Secret: the authorities that its pods trust, as PEM."""
 
@@ -288,11 +290,14 @@ def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0) -> Js
         ours["HATCHET_CLIENT_TLS_ROOT_CA_FILE"] = {"value": f"{_MOUNT}/ca.crt"}
     env = worker.get("env") or []  # YAML with a field and nothing in it says null
     given = [entry.get("name") for entry in env if isinstance(entry, dict)]
+    sources = _identity_sources(pool, access)
+    if sources and ADDRESS_VARIABLE not in given:
+        ours[f"{ADDRESS_VARIABLE}_FILE"] = {"value": f"{_MOUNT}/{ADDRESS_KEY}"}
     worker["env"] = [
         *env,
         *({"name": name, **value} for name, value in ours.items() if name not in given),
     ]
-    if sources := _identity_sources(pool, access):
+    if sources:
         spec["volumes"] = [*(spec.get("volumes") or []), {"name": _VOLUME, "projected": {"sources": sources}}]
         mount = {"name": _VOLUME, "mountPath": _MOUNT, "readOnly": True}
         worker["volumeMounts"] = [*(worker.get("volumeMounts") or []), mount]
@@ -326,4 +331,8 @@ def _identity_sources(pool: WorkerPool, access: OperatorAccess) -> list[Json]:
     if access.tls and access.own_ca:
         items = [{"key": CA_KEY, "path": "ca.crt"}]
         sources.append({"secret": {"name": token_secret_name(pool.metadata.name), "items": items}})
+    if sources:
+        items = [{"key": ADDRESS_KEY, "path": ADDRESS_KEY}]
+        # optional: an operator of before, to which somebody went back, does not put it there
+        sources.append({"secret": {"name": token_secret_name(pool.metadata.name), "items": items, "optional": True}})
     return sources

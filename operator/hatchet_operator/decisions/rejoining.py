@@ -61,6 +61,7 @@ class KnownWorker:
         reach: How it finds this operator.
         runs_on: Its container runs, on a node that is heard of.
         may_be_ended: Its Pod is one that we made.
+        ended_for: How long ago its Pod was told to end; None: it was not.
         handed_over: The runs that the last leader said it had given to it; None: no leader said anything.
     """
 
@@ -73,6 +74,7 @@ class KnownWorker:
     reach: Reach = Reach.SERVED
     runs_on: bool = False
     may_be_ended: bool = False
+    ended_for: timedelta | None = None
     handed_over: frozenset[str] | None = None
 
     @property
@@ -182,16 +184,17 @@ def plan_rejoin(absent: Sequence[KnownWorker], patience: Patience, *, waited: ti
     """
     waiting, end, give_up, deadlines = [], [], [], []
     for worker in absent:
-        over = patience_with(worker, patience)
-        can_end = worker.may_be_ended and (worker.runs_on or worker.reach is Reach.LOST)
-        gone_by = over + (patience.ending if can_end else timedelta())
-        if waited >= gone_by:
-            give_up.append(worker)
-            continue
-        waiting.append(worker)
-        if waited >= over:
+        left = patience_with(worker, patience) - waited
+        if worker.ended_for is not None:
+            left = patience.ending - worker.ended_for
+        elif left <= timedelta() and worker.may_be_ended and (worker.runs_on or worker.reach is Reach.LOST):
             end.append(worker)
-        deadlines.append((gone_by if waited >= over else over) - waited)
+            left = patience.ending
+        if left <= timedelta():
+            give_up.append(worker)
+        else:
+            waiting.append(worker)
+            deadlines.append(left)
     return RejoinPlan(
         waiting=tuple(waiting),
         end=tuple(end),

@@ -124,6 +124,7 @@ class Engine:
             drain=lambda worker: self.registry.drain_worker(worker),
             queued=lambda pool: self.runs.attempts.queue.waiting_for(pool.namespace, pool.name),
             awaited=lambda pool: self.registry.rejoin.told_of_pool(pool),
+            pods_of=lambda pool: self.registry.pods_of(pool),
             trouble_changed=self._pool_trouble_changed,
         )
         self.waiting = Waiting(

@@ -21,6 +21,7 @@ from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS
 from hatchet_operator.decisions.pool_status import Refusal, pool_status
 from hatchet_operator.decisions.pooling import (
+    ADDRESS_KEY,
     CA_KEY,
     OperatorAccess,
     lacks_token,
@@ -76,6 +77,7 @@ class Pools:
         drain: Callable[[Worker], None],
         queued: Callable[[ObjectRef], int],
         awaited: Callable[[ObjectRef], str | None],
+        pods_of: Callable[[ObjectRef], list[Json]],
         trouble_changed: Callable[[ObjectRef], None],
     ) -> None:
         self._api = api
@@ -86,6 +88,7 @@ class Pools:
         self._drain = drain
         self._queued = queued
         self._awaited = awaited
+        self._pods_of = pods_of
         self._trouble_changed = trouble_changed
         self._rechecks: dict[ObjectRef, asyncio.TimerHandle] = {}
         self._pools: dict[ObjectRef, WorkerPool] = {}
@@ -386,7 +389,8 @@ class Pools:
         caller = Caller(namespace=ref.namespace, pool=ref.name)
         address, secure = self._access.grpc_address, self._access.tls
         token = mint_token(caller, key=self._token_key, grpc_address=address, secure=secure)
-        return {"token": token} if self.ca_pem is None else {"token": token, CA_KEY: self.ca_pem}
+        data = {"token": token, ADDRESS_KEY: address}
+        return data if self.ca_pem is None else data | {CA_KEY: self.ca_pem}
 
     async def _ensure_secret(self, pool: WorkerPool) -> None:
         """Look at the Secret before each pod: nobody tells us of it, and a pod waits for a volume without a word.
@@ -417,6 +421,7 @@ class Pools:
     async def _renew_secret(self, namespace: str, body: Json) -> None:
         """The Secret may be of an operator with another key or address, or of an earlier pool of that name."""
         name, owners = body["metadata"]["name"], body["metadata"]["ownerReferences"]
+        pool = body["metadata"]["labels"][labels.POOL]
         secret = await self._api.until_answered(self._api.get, SECRETS, namespace, name)
         if secret["metadata"].get("labels", {}).get(labels.MANAGED_BY) != labels.MANAGER:
             raise Refused(f'Secret "{name}" is there and somebody else\'s; delete it, or give the pool another name')
@@ -427,6 +432,15 @@ class Pools:
         # With its owner, or the garbage collector would take it away after the earlier pool.
         patch: Json = {"metadata": {"ownerReferences": owners}, "stringData": body["stringData"]}
         await self._api.until_answered(self._api.patch, SECRETS, namespace, name, patch)
+        await asyncio.gather(*(self._renew_files(pod, wanted) for pod in self._pods_of(ObjectRef(namespace, pool))))
+
+    async def _renew_files(self, pod: Json, data: Json) -> None:
+        """Have the kubelet look at a pod: by itself it brings it what is in a Secret within a minute or so."""
+        metadata = pod["metadata"]
+        digest = hashlib.sha256(repr(sorted(data.items())).encode()).hexdigest()[:16]
+        patch = {"metadata": {"uid": metadata["uid"], "annotations": {labels.CREDENTIALS: digest}}}
+        with suppress(ApiError):  # then it takes its time
+            await self._api.patch(PODS, metadata["namespace"], metadata["name"], patch)
 
     async def _create_pod(self, pool: WorkerPool, *, number: int) -> None:
         # Not repeated when no answer comes: its name is generated, so a second try could make a second pod. The watch

@@ -19,8 +19,9 @@ from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.decisions.deaths import Life, is_disruption, look_at_container
 from hatchet_operator.decisions.losses import LostAttempt, kinds_of_loss
 from hatchet_operator.decisions.observed import Outcome, Report, current_attempt_id
-from hatchet_operator.decisions.pooling import why_ended, worker_status
+from hatchet_operator.decisions.pooling import address_of, why_ended, worker_status
 from hatchet_operator.decisions.rejoining import Patience, Reach
+from hatchet_operator.decisions.run_pods import has_ended
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.records import Attempt, RunRecord, RunStore
 from hatchet_operator.engine.registrations import (
@@ -188,6 +189,19 @@ class Registry:
     def find_pod(self, uid: str) -> Json | None:
         """Return a Pod that belongs to a pool, as the watch last saw it."""
         return self._pods.get(uid)
+
+    def addresses_in_use(self) -> set[str]:
+        """Return the addresses of the operator that Pods of pools were given."""
+        found = (address_of(pod) for pod in self._pods.values() if not has_ended(pod))
+        return {address for address in found if address is not None}
+
+    def pods_of(self, pool: ObjectRef) -> list[Json]:
+        """Return the Pods of a pool that we made, those for one run included."""
+        return [
+            pod
+            for pod in self._pods.values()
+            if _pool_of(pod) == pool and pod["metadata"]["labels"].get(labels.MANAGED_BY) == labels.MANAGER
+        ]
 
     async def pod_of(self, caller: Caller) -> Json | None:
         """Return the Pod that a caller says to be; None: it is none, or gone."""

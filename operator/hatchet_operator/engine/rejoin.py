@@ -103,7 +103,7 @@ class Rejoin:
         self._look_again: asyncio.TimerHandle | None = None
         self._looks_at = 0.0  # the loop's clock
         self._given_up: set[str] = set()  # worker ids
-        self._ending: dict[str, str] = {}  # worker id -> why its Pod was ended
+        self._ending: dict[str, tuple[str, float]] = {}  # worker id -> why its Pod was ended, and when
         self._lost: dict[tuple[str, str], _Loss] = {}  # by namespace and name of a worker that will not end its steps
         self._lost_steps: dict[str, dict[str, _Loss]] = {}  # by run uid and step: what was not written down
         self._missing = Missing(())
@@ -148,7 +148,8 @@ class Rejoin:
 
     def why_ended(self, worker: Worker) -> str | None:
         """Say why we ended a worker's Pod; None: we did not."""
-        return self._ending.get(worker.id)
+        why, _ = self._ending.get(worker.id, (None, 0.0))
+        return why
 
     def told_of(self, record: RunRecord) -> str | None:
         """Say who is waited for with a run, if that takes long enough to be worth a write.
@@ -182,6 +183,7 @@ class Rejoin:
 
     def _view(self, worker: Worker) -> KnownWorker:
         pod = self._find_pod(worker.pod_uid) if worker.pod_uid else None
+        _, ended_at = self._ending.get(worker.id, (None, None))
         handed = self._handed_over.get(worker.id, {}) if self._handed_over is not None else None
         return KnownWorker(
             id=worker.id,
@@ -193,6 +195,7 @@ class Rejoin:
             reach=self._reach_of(pod) if pod is not None else Reach.SERVED,
             runs_on=self._runs_on(worker, pod),
             may_be_ended=pod is not None and pod["metadata"].get("labels", {}).get(labels.MANAGED_BY) == labels.MANAGER,
+            ended_for=timedelta(seconds=asyncio.get_running_loop().time() - ended_at) if ended_at is not None else None,
             handed_over=frozenset(handed) if handed is not None else None,
         )
 
@@ -204,11 +207,10 @@ class Rejoin:
         plan = plan_rejoin(self._absent(), self._patience, waited=waited)
         for known in plan.give_up:
             log.warning("worker did not come back", extra={"worker": known.name, "pool": str(known.pool)})
-            why = self._ending.get(known.id) or why_ended(known, self._patience, address=None)
+            why, _ = self._ending.get(known.id) or (why_ended(known, self._patience, address=None), 0.0)
             self._give_up(known.id, (known.pool.namespace, known.name), (Outcome.UNKNOWN, why))
         for known in plan.end:
-            if known.id not in self._ending:
-                self._end(known)
+            self._end(known)
         newly_told = not self._told and waited >= self._tell_after
         self._told = self._told or newly_told
         self._release(plan.waiting, waited)
@@ -271,7 +273,7 @@ class Rejoin:
         if pod is None:
             return
         why = why_ended(known, self._patience, address=address_of(pod))
-        self._ending[known.id] = why
+        self._ending[known.id] = why, asyncio.get_running_loop().time()
         log.warning("worker ended, as it did not come back", extra={"worker": known.name, "why": why})
         self._end_pod(known.pool, pod, why)
 

@@ -19,6 +19,12 @@ MANAGER = "hatchet-operator"
 POD_NUMBER = f"{GROUP}/pod-number"
 """Annotation of a Pod: how many there were before it, of its run, or of its pool in a row that ended at once."""
 
+CREDENTIALS = f"{GROUP}/credentials"
+"""Annotation of a Pod: what its pool's Secret has, as a hash. A change of it has the kubelet renew the Pod's files."""
+
+LEADS_AT = f"{GROUP}/leads-at"
+"""Annotation of the Lease: where its holder listens, as long as it does."""
+
 HANDED_OVER = f"{GROUP}/handed-over"
 """Annotation of the Lease that a leader released: what it had given to which worker, as JSON text, for the next one."""
 

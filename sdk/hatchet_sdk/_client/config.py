@@ -25,6 +25,8 @@ class ClientConfig:
 
     Args:
         host_port: Address of the operator; default: the claim ``grpc_broadcast_address`` of the token.
+        host_port_file: File with the address, which is renewed when it moves, as in a worker pod; where it is missing
+            or empty, ``host_port`` counts.
         token: Bearer token.
         token_file: File with a bearer token that is renewed, as in a worker pod; before ``token``.
         namespace: Prefix of all workflow and worker names, "" for none.
@@ -36,6 +38,7 @@ class ClientConfig:
     """
 
     host_port: str | None = None
+    host_port_file: str | None = None
     token: str | None = None
     token_file: str | None = None
     namespace: str | None = None
@@ -51,6 +54,7 @@ class Endpoint:
     """A complete configuration."""
 
     address: str
+    address_file: str | None
     token: str | None
     token_file: str | None
     prefix: str
@@ -75,6 +79,8 @@ def endpoint_of(config: ClientConfig, environ: Mapping[str, str]) -> Endpoint:
     """
     if config.token and not config.token_file:  # what a program says counts more than its environment
         environ = {name: value for name, value in environ.items() if name != "HATCHET_CLIENT_TOKEN_FILE"}
+    if config.host_port and not config.host_port_file:
+        environ = {name: value for name, value in environ.items() if name != "HATCHET_CLIENT_HOST_PORT_FILE"}
     found = {field.name: environ.get(f"HATCHET_CLIENT_{field.name.upper()}") for field in fields(config)}
     missing: dict[str, Any] = {name: value for name, value in found.items() if value and not getattr(config, name)}
     config = replace(config, **missing)
@@ -87,6 +93,7 @@ def endpoint_of(config: ClientConfig, environ: Mapping[str, str]) -> Endpoint:
         raise NotConfigured(f"The address of hatchet-operator is not configured. {_HOW_TO_CONFIGURE}")
     return Endpoint(
         address=address,
+        address_file=config.host_port_file,
         token=token,
         token_file=config.token_file,
         prefix=prefix_of(config, environ),

@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,8 +42,9 @@ Response = TypeVar("Response")
 
 CALL_SECONDS = 30.0  # how long one try may take; the operator may hold a call while the API server is away
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.05, 5.0
+_SOON_SECONDS, _SOON_TRIES = 1.0, 25  # as long as another operator may be about to take over: some 15 s
 _COMPLAINT_SECONDS = 5.0
-_READ_AGAIN_SECONDS = 10.0  # the kubelet renews files well before what was in them ends
+_READ_AGAIN_SECONDS = 1.0  # a stranger to trust, or an address that moved, keeps a worker out until it is read
 
 TRANSIENT = frozenset(
     {
@@ -76,7 +78,7 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # Reconnect about as eagerly as calls are repeated, or a restarted operator would be found seconds late.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 
 log = logging.getLogger("hatchet_sdk")
@@ -84,7 +86,8 @@ log = logging.getLogger("hatchet_sdk")
 
 def delay_after(tries: int) -> float:
     """Return the seconds to wait after so many failures: doubling, with jitter so that a crowd spreads out."""
-    longest = min(_LAST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2.0 ** min(tries, 10))
+    bound = _SOON_SECONDS if tries < _SOON_TRIES else _LAST_DELAY_SECONDS
+    longest = min(bound, _FIRST_DELAY_SECONDS * 2.0 ** min(tries, 10))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 
@@ -104,9 +107,9 @@ def refusal(
 class RenewedFile:
     """The content of a file that somebody renews; it is read again when the last reading is some seconds old."""
 
-    def __init__(self, path: str, name: str) -> None:
+    def __init__(self, path: str, name: str, *, optional: bool = False) -> None:
         self._path = path
-        self._content = _read(path, name)
+        self._content = b"" if optional and not Path(path).exists() else _read(path, name)
         self._read_again_at = time.monotonic() + _READ_AGAIN_SECONDS
 
     @property
@@ -122,6 +125,7 @@ class _Channel:
     """One channel, with the stubs of the operator's services."""
 
     def __init__(self, endpoint: Endpoint, root_ca: bytes | None) -> None:
+        self.address = endpoint.address
         self.root_ca = root_ca
         self._channel = channel = _open_channel(endpoint, root_ca)
         self.dispatcher = DispatcherStub(channel)
@@ -132,17 +136,19 @@ class _Channel:
 class Connection:
     """The way to one operator: its services, and the bearer token of each call.
 
-    Tokens and authorities are exchanged while a worker runs. A call has the token that the file has at that time; when
-    there is another authority to trust, new calls go over a new channel, and those under way end on the old one.
+    Tokens and authorities are exchanged while a worker runs, and the operator may move. A call has the token that the
+    file has at that time; when there is another authority to trust, or another address, new calls go over a new
+    channel, and those under way end on the old one.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.address = endpoint.address
         self._endpoint = endpoint
+        file = endpoint.address_file
+        self._address_file = RenewedFile(file, "host_port_file", optional=True) if file else None
         self._token_file = RenewedFile(endpoint.token_file, "token_file") if endpoint.token_file else None
         ca_file = endpoint.tls.tls_root_ca_file if endpoint.tls_strategy != "none" else None
         self._ca_file = RenewedFile(ca_file, "tls_root_ca_file") if ca_file else None
-        self._channels = [_Channel(endpoint, self._ca_file.content if self._ca_file else None)]
+        self._channels = [self._open(self._address, self._root_ca)]
         self._complain_again_at = 0.0
 
     @property
@@ -163,11 +169,30 @@ class Connection:
         return self._channel().events
 
     def _channel(self) -> _Channel:
-        newest = self._channels[-1]
-        if self._ca_file is not None and (root_ca := self._ca_file.content) != newest.root_ca:
-            newest = _Channel(self._endpoint, root_ca)
+        newest, address, root_ca = self._channels[-1], self._address, self._root_ca
+        if (address, root_ca) != (newest.address, newest.root_ca):
+            newest = self._open(address, root_ca)
             self._channels.append(newest)  # the old ones stay, idle: to close one would cancel its calls
         return newest
+
+    @property
+    def address(self) -> str:
+        return self._channels[-1].address
+
+    @property
+    def _address(self) -> str:
+        return (self._address_file.content.decode().strip() if self._address_file else "") or self._endpoint.address
+
+    @property
+    def _root_ca(self) -> bytes | None:
+        return self._ca_file.content if self._ca_file else None
+
+    def _open(self, address: str, root_ca: bytes | None) -> _Channel:
+        endpoint = self._endpoint
+        if address != endpoint.address:  # elsewhere the certificate is for another name
+            name = address.rpartition(":")[0].strip("[]") if endpoint.tls.tls_server_name else None
+            endpoint = replace(endpoint, address=address, tls=replace(endpoint.tls, tls_server_name=name))
+        return _Channel(endpoint, root_ca)
 
     async def call(
         self,

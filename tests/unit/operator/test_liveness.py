@@ -134,4 +134,9 @@ def make_term() -> Term:
         ready=asyncio.Event(),
         install_signal_handlers=lambda: None,
         grace_seconds=0,
+        announce=announce_nothing,
     )
+
+
+async def announce_nothing(address: str | None) -> None:
+    return

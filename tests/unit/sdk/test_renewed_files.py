@@ -38,6 +38,32 @@ def test_a_call_has_the_token_that_the_file_has_now(operator: FakeOperator, tmp_
     assert [call["authorization"] for call in operator.metadata] == ["bearer first", "bearer second", "bearer second"]
 
 
+def test_calls_follow_the_operator_to_the_address_that_the_file_has_now(operator: FakeOperator, tmp_path: Path) -> None:
+    file = tmp_path / "address"
+    nowhere = "127.0.0.1:1"
+    hatchet = Hatchet(config=ClientConfig(host_port=nowhere, host_port_file=str(file), tls_strategy="none"))
+    with pytest.raises(OperatorUnavailable, match=nowhere):  # where the file is missing, the address counts
+        hatchet.admin.run_workflow("W", {})
+    file.write_text(f"{operator.address}\n")
+    ask(hatchet)
+    file.unlink()  # for a moment
+    ask(hatchet)
+    assert len(operator.metadata) == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "want"),
+    [
+        pytest.param({}, "/env/address", id="the environment's file"),
+        pytest.param({"host_port": "h:1"}, None, id="an address that the program gives"),
+        pytest.param({"host_port": "h:1", "host_port_file": "/given"}, "/given", id="a file that the program gives"),
+    ],
+)
+def test_which_address_counts(config: dict[str, str], want: str | None) -> None:
+    environ = {"HATCHET_CLIENT_HOST_PORT_FILE": "/env/address", "HATCHET_CLIENT_HOST_PORT": "env:1"}
+    assert endpoint_of(ClientConfig(**config), environ).address_file == want  # type: ignore[arg-type]
+
+
 def test_a_file_is_not_read_for_each_call(
     operator: FakeOperator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster.api import Api, Endpoint, Json, always
 from hatchet_operator.cluster.election import Elector, LeaseTimes
 from hatchet_operator.cluster.kinds import LEASES, Resource
+from hatchet_operator.cluster.leader_sight import LeaderSight
 from hatchet_operator.errors import AlreadyExists, Conflict, NotFound, Transient
 from tests.unit.operator.cluster.virtual_time import VirtualTimeLoop
 
@@ -94,12 +95,20 @@ class LeaseApi(Api):
         return await self._ask("replace", replace)
 
 
-def make_elector(server: LeaseServer, identity: str, *, behind: float = 0.0) -> tuple[Elector, LeaseApi]:
+def make_elector(
+    server: LeaseServer, identity: str, *, behind: float = 0.0, sight: LeaderSight | None = None
+) -> tuple[Elector, LeaseApi]:
     """Make an elector whose clock stands wherever it likes, as that of another machine does."""
     api = LeaseApi(server)
     loop = asyncio.get_running_loop()
     elector = Elector(
-        api, namespace="ops", name="lease", identity=identity, times=TIMES, clock=lambda: loop.time() - behind
+        api,
+        namespace="ops",
+        name="lease",
+        identity=identity,
+        times=TIMES,
+        sight=sight,
+        clock=lambda: loop.time() - behind,
     )
     return elector, api
 
@@ -295,6 +304,88 @@ async def test_what_a_leader_leaves_behind_is_for_the_next_one_and_no_other() ->
     with background(third.acquire()) as acquiring:  # the second one dies: it can't say what it gave
         await acquiring
     assert third.handed_over is None
+
+
+class Sight(LeaderSight):
+    """Sees what the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone = False
+        self.seen: list[tuple[str, str | None]] = []
+
+    def look_at(self, leader: str, address: str | None) -> bool:
+        self.seen.append((leader, address))
+        return self.gone and address is not None
+
+    def forget(self) -> None:
+        self.gone = False
+
+
+@virtual
+async def test_a_leader_whose_process_is_gone_is_not_waited_for() -> None:
+    server, sight = LeaseServer(), Sight()
+    leader, _ = make_elector(server, "a")
+    standby, _ = make_elector(server, "b", sight=sight)
+    await leader.acquire()
+    with background(leader.keep()) as keeping, background(standby.acquire()) as acquiring:
+        await leader.announce("10.0.0.1:7070")
+        await asyncio.sleep(30)
+        assert sight.seen[-1] == ("a", "10.0.0.1:7070")
+        keeping.cancel()
+        died_at, sight.gone = now(), True
+        sight.changed.set()
+        await acquiring
+        assert now() - died_at <= 3 * TIMES.retry
+        assert server.lease is not None
+        assert not server.lease["metadata"]["annotations"]
+
+
+@virtual
+async def test_a_leader_that_renews_is_there_whatever_its_address_refuses() -> None:
+    server, sight = LeaseServer(), Sight()
+    leader, _ = make_elector(server, "a")
+    standby, _ = make_elector(server, "b", sight=sight)
+    await leader.acquire()
+    with background(leader.keep()), background(standby.acquire()) as acquiring:
+        await leader.announce("10.0.0.1:7070")
+        await asyncio.sleep(5)
+        sight.gone = True
+        await asyncio.sleep(3600)
+        assert not acquiring.done()
+        assert leader.is_leading()
+
+
+@virtual
+async def test_a_leader_that_is_about_to_stop_listening_is_not_taken_for_dead() -> None:
+    server, sight = LeaseServer(), Sight()
+    leader, _ = make_elector(server, "a")
+    standby, _ = make_elector(server, "b", sight=sight)
+    await leader.acquire()
+    with background(standby.acquire()) as acquiring:
+        await leader.announce("10.0.0.1:7070")
+        await asyncio.sleep(2)
+        await leader.announce(None)
+        sight.gone = True
+        await asyncio.sleep(TIMES.duration - 2 * TIMES.retry)
+        assert not acquiring.done()
+
+
+@virtual
+async def test_what_was_seen_in_an_outage_means_nothing() -> None:
+    """The leader stops to listen when it can't renew, and is the first to lead again."""
+    server, sight = LeaseServer(), Sight()
+    leader, _ = make_elector(server, "a")
+    standby, api = make_elector(server, "b", sight=sight)
+    await leader.acquire()
+    with background(standby.acquire()) as acquiring:
+        await leader.announce("10.0.0.1:7070")
+        await asyncio.sleep(2)
+        sight.gone = True
+        api.fault = on("before get", fail)
+        await asyncio.sleep(4 * TIMES.retry)
+        assert not acquiring.done()
+        assert not sight.gone
 
 
 @virtual

@@ -10,7 +10,7 @@ import pytest
 from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster import leader_endpoint
 from hatchet_operator.cluster.api import Api, Endpoint, Json, always
-from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, Resource
+from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, SERVICES, Resource
 from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
 from hatchet_operator.errors import NotFound
 from hatchet_operator.resources.names import ObjectRef
@@ -71,7 +71,9 @@ async def keep_for_some_looks(api: Api, ip: str) -> None:
             keeping = asyncio.create_task(make_endpoint(counting, ip).keep())
 
             async def looked() -> bool:
-                return counting.looks >= 3  # so what followed from the first two is done
+                return (
+                    counting.looks >= 5
+                )  # at the Service and at the slice, so what followed from the first two is done
 
             try:
                 await eventually(looked)
@@ -128,6 +130,43 @@ async def test_labels_that_others_change_are_put_back(of_others: Json, api: Api)
     version = (await slice_of(api) or {})["metadata"]["resourceVersion"]
     await keep_for_some_looks(api, "10.0.0.1")
     assert (await slice_of(api) or {})["metadata"]["resourceVersion"] == version, "a label more is nobody's harm"
+
+
+async def test_ports_that_pods_still_have_lead_to_the_leader_as_long_as_they_do(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader_endpoint, "_LOOK_AGAIN_SECONDS", 0.05)
+    own = {"name": "grpc", "port": 7171, "targetPort": 7171, "appProtocol": "https"}
+    await api.create(SERVICES, "ops", {"metadata": {"name": "hatchet"}, "spec": {"ports": [own]}})
+    used = frozenset({7070, 7171})
+    served: list[frozenset[int]] = []
+    endpoint = LeaderEndpoint(
+        api, SERVICE, Address(ip="10.0.0.1", port=9999), former_ports=lambda: used, on_served=served.append
+    )
+
+    async def ports() -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        service, leads = await api.get(SERVICES, "ops", "hatchet"), await slice_of(api) or {"ports": []}
+        return (
+            [(port["name"], port["port"]) for port in service["spec"]["ports"]],
+            [(port["name"], port["port"]) for port in leads["ports"]],
+        )
+
+    async def are(want: tuple[list[tuple[str, int]], list[tuple[str, int]]]) -> bool:
+        return await ports() == want
+
+    keeping = asyncio.create_task(endpoint.keep())
+    try:
+        both = [("grpc", 7171), ("grpc-7070", 7070)], [("grpc", 9999), ("grpc-7070", 9999)]
+        await eventually(lambda: are(both))
+        await eventually(lambda: told(served, frozenset({7070})))
+        used = frozenset()
+        await eventually(lambda: are(([("grpc", 7171)], [("grpc", 9999)])))
+    finally:
+        keeping.cancel()
+
+
+async def told(served: list[frozenset[int]], want: frozenset[int]) -> bool:
+    return bool(served) and served[-1] == want
 
 
 async def test_an_address_of_the_other_family(api: Api) -> None:

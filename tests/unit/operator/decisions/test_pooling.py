@@ -334,6 +334,9 @@ def test_any_template_makes_a_pod_or_has_a_problem(spec: dict[str, Any]) -> None
 TOKEN_SOURCE = {"serviceAccountToken": {"audience": "hatchet-operator", "expirationSeconds": 3600, "path": "token"}}
 CA_SOURCE = {"secret": {"name": "main-token", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
 
+ADDRESS_SOURCE = {"secret": {"name": "main-token", "items": [{"key": "address", "path": "address"}], "optional": True}}
+ADDRESS = {"HOST_PORT_FILE": "/var/run/hatchet-operator/address"}
+
 
 @pytest.mark.parametrize(
     ("access", "want_sources", "want_env"),
@@ -341,8 +344,8 @@ CA_SOURCE = {"secret": {"name": "main-token", "items": [{"key": "ca.crt", "path"
         pytest.param({}, [], {"TLS_STRATEGY": "none"}, id="nothing, where the operator asks for nothing"),
         pytest.param(
             {"token_audience": "hatchet-operator"},
-            [TOKEN_SOURCE],
-            {"TLS_STRATEGY": "none", "TOKEN_FILE": "/var/run/hatchet-operator/token"},
+            [TOKEN_SOURCE, ADDRESS_SOURCE],
+            {"TLS_STRATEGY": "none", "TOKEN_FILE": "/var/run/hatchet-operator/token", **ADDRESS},
             id="a token of its own",
         ),
         pytest.param(
@@ -353,8 +356,9 @@ CA_SOURCE = {"secret": {"name": "main-token", "items": [{"key": "ca.crt", "path"
         ),
         pytest.param(
             {"tls": True, "own_ca": True, "token_audience": "hatchet-operator"},
-            [TOKEN_SOURCE, CA_SOURCE],
+            [TOKEN_SOURCE, CA_SOURCE, ADDRESS_SOURCE],
             {
+                **ADDRESS,
                 "TLS_STRATEGY": "tls",
                 "TLS_SERVER_NAME": "operator.hatchet.svc",
                 "TLS_ROOT_CA_FILE": "/var/run/hatchet-operator/ca.crt",

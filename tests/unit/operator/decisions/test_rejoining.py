@@ -45,6 +45,7 @@ def make_waiting(**changes: Any) -> WaitingRun:
 OURS = {"may_be_ended": True, "pod": "main-abc"}
 HERE = {"runs_on": True}
 STRANDED = {"reach": Reach.LOST}
+ENDED = {"ended_for": 30 * SECOND}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,8 @@ STRANDED = {"reach": Reach.LOST}
         pytest.param(HERE, 120, "given up", id="somebody else's pod is not ours to end"),
         pytest.param(HERE | OURS, 119, "waits until 120", id="a pod of ours that runs on is waited for"),
         pytest.param(HERE | OURS, 120, "ended until 180", id="then it is ended, and its end waited for"),
-        pytest.param(HERE | OURS, 180, "given up", id="but not for ever"),
+        pytest.param(OURS | ENDED, 150, "waits until 180", id="which takes a while, in which nothing of it runs on"),
+        pytest.param(OURS | {"ended_for": 60 * SECOND}, 180, "given up", id="but not for ever"),
         pytest.param(OURS, 30, "given up", id="of a pod that does not run on nothing is left to end"),
         pytest.param(
             STRANDED | HERE | OURS, 9, "waits until 10", id="who can't come may do it all the same, for a while"
