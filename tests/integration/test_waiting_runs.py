@@ -318,3 +318,36 @@ async def test_a_pod_that_is_gated_is_told_on_pool_and_run(execution: str) -> No
                 return any(each["message"] == words for each in status["conditions"])
 
             await eventually(is_told_on_the_pool)
+
+
+async def test_runs_that_wait_for_a_quota_get_their_pods_in_the_order_in_which_they_came() -> None:
+    async with running_operator(waiting_told_after=SOON) as world:
+        await world.create_workflow("etl", execution="Pod")
+        await (await world.scripted()).put_workflow("etl")
+        await create_pool(world)
+        full = await one_pod(world)
+        words = "exceeded quota: full, requested: pods=1, used: pods=1, limited: pods=1"
+        await refuse_pods(world, message=words)
+        names = ["z", "y", "x", "b", "a"]
+        for name in names:
+            await world.create_run(name, "etl")
+            await until_told(world, name, words)
+        asked = world.server.faults.rules[0].fired
+        world.server.faults.clear()
+        for known in world.engine.run_pods._runs.values():  # as after many tries
+            if known.recheck is not None:
+                known.recheck.cancel()
+            known.refused_until += 3600
+        await world.api.delete(PODS, NAMESPACE, full, grace_seconds=0)
+
+        made: list[str] = []
+
+        async def all_are_made() -> bool:
+            pods, _ = await world.api.list_all(PODS, NAMESPACE)
+            ours = [pod["metadata"] for pod in pods if pod["metadata"]["name"] in names]
+            made[:] = [each["name"] for each in sorted(ours, key=lambda each: int(each["resourceVersion"]))]
+            return len(made) == len(names)
+
+        await eventually(all_are_made)
+        assert made == names
+        assert asked < 20, "those behind the first are not tried"

@@ -225,6 +225,7 @@ class Pools:
             for ref, pods in list(self._pods.items()):
                 if pods.pop(uid, None) is not None:
                     self.changed(ref)
+            self._there_may_be_room(pod["metadata"].get("namespace", ""))
             self._deleted_pods.add(uid)
             self._ended_at.pop(uid, None)
             return
@@ -242,6 +243,14 @@ class Pools:
             self._ended_at[uid] = time.monotonic()
             self._tell_end(ref, pod)
         self.changed(ref)
+
+    def _there_may_be_room(self, namespace: str) -> None:
+        """A pod is gone: what a quota had no room for is tried again at once."""
+        for ref, refusal in list(self._refusals.items()):
+            if ref.namespace == namespace and "exceeded quota" in refusal.message:
+                self._refusals[ref] = replace(refusal, until=0.0)
+                self._failures.pop(ref, None)
+                self.changed(ref)
 
     def _tell_end(self, ref: ObjectRef, pod: Json) -> None:
         """Say who ended a pod; conditions do it only while the pool lacks one."""

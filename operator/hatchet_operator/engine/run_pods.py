@@ -3,6 +3,9 @@
 Per run one decision at a time, from what is known in memory; a pod that was just made is put there at once. A pod's
 name is derived, so a create that was not answered is repeated and finds itself. Who takes which attempt is the
 queue's business: the run's UID is a part of the queue's key.
+
+What a quota has no room for stands in line, see `waiting_line`: the first is tried again as soon as a pod of the
+namespace has ended or is gone, and after a pause, since a quota is also raised, of which nobody tells us.
 """
 
 import asyncio
@@ -25,6 +28,7 @@ from hatchet_operator.decisions.run_pods import (
     plan_run_pods,
     run_uid_of,
 )
+from hatchet_operator.decisions.waiting_line import Place, WaitingLines
 from hatchet_operator.engine.pools import Pools
 from hatchet_operator.engine.records import RunRecord, RunStore, Tombstones
 from hatchet_operator.engine.workers import Worker
@@ -38,6 +42,10 @@ log = logging.getLogger(__name__)
 
 _REFUSED_AGAIN_SECONDS = 30.0
 """The longest between two tries: a quota may have room meanwhile, of which nobody tells us."""
+_ROOM_SECONDS = 5.0
+"""How long after a pod's end its quota may still count it."""
+_ROOM_AGAIN_SECONDS = 0.2
+_NO_ROOM = "exceeded quota"
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +70,7 @@ class _PodsOfRun:
     refusals: int = 0
     refused: str | None = None  # why there is no pod
     refused_until: float = 0.0
+    room_until: float = 0.0  # a pod has just gone, and the quota may be told a moment later
     trouble: str | None = None
     ending: str | None = None
     recheck: asyncio.TimerHandle | None = None
@@ -108,6 +117,7 @@ class RunPods:
         self._run_of_pod: dict[str, str] = {}
         self._pod_of_attempt: dict[str, str] = {}  # attempts that were told to stop
         self._gone = Tombstones()
+        self._lines = WaitingLines()
         self._again: dict[str, bool] = {}  # runs being decided about: whether something changed meanwhile
         self._tasks: set[asyncio.Task[None]] = set()
         self.active = False
@@ -121,6 +131,10 @@ class RunPods:
             for attempt in record.attempts.values()
             if attempt.run_uid is not None and attempt.worker is None
         ]
+        for run_uid in waiting:  # who came first is tried first, though all are looked at now
+            record = self._store.by_uid(run_uid)
+            if run_uid not in self._runs and record is not None and (body := self._make(record, 0)) is not None:
+                self._lines.join(self._place_of(record, body))
         for run_uid in {*self._runs, *waiting}:
             self.changed(run_uid)
 
@@ -141,7 +155,10 @@ class RunPods:
         uid = metadata["uid"]
         if kind == "DELETED":
             self._forget(uid)
+            self._there_may_be_room(metadata.get("namespace", ""))
             return
+        if has_ended(obj):
+            self._there_may_be_room(metadata.get("namespace", ""))
         run_uid = run_uid_of(obj)
         if run_uid is None or uid in self._gone:
             return
@@ -239,6 +256,7 @@ class RunPods:
         known = self._runs.setdefault(run_uid, _PodsOfRun())
         if final and not known.pods:
             self._recheck(run_uid, known, None)
+            self._leave_line(run_uid)
             del self._runs[run_uid]
             return
         queued = record is not None and any(
@@ -247,6 +265,8 @@ class RunPods:
         views = [self._view(pod, None if final else record) for pod in known.pods.values()]
         plan = plan_run_pods(views, final=final, queued=queued, cancel_grace=self._cancel_grace)
         self._recheck(run_uid, known, plan.recheck_after)
+        if not plan.create:
+            self._leave_line(run_uid)
         try:
             await self._apply(run_uid, known, plan, record)
         except ApiError as error:
@@ -319,8 +339,14 @@ class RunPods:
         namespace = record.ref.namespace
         body = self._make(record, known.next_number)
         if body is None:
+            self._leave_line(run_uid)
             self._refuse(run_uid, known, self._why_none_is_made(record))
             return
+        place = self._place_of(record, body)
+        if (first := self._lines.first_before(place)) is not None:
+            self._lines.join(place)
+            known.refused = self._runs[first].refused if first in self._runs else None
+            return  # when it is its turn, it is decided about again
         name = body["metadata"]["name"]
         try:
             await self._pools.ensure_secret(ObjectRef(namespace, body["metadata"]["labels"][labels.POOL]))
@@ -333,18 +359,58 @@ class RunPods:
             except NotFound:
                 return
         except Refused as error:
+            before = known.refused
             self._refuse(run_uid, known, f"the API server refused the run's pod: {error.message}")
+            if _NO_ROOM not in error.message:
+                self._leave_line(run_uid)
+                return
+            self._lines.join(place)
+            if known.refused != before:
+                for behind in list(self._lines.behind(run_uid)):
+                    self.changed(behind)
             return
         else:
             log.info("pod of run created", extra={"run": str(record.ref), "pod": name})
+        self._leave_line(run_uid)
         known.refusals, known.refused = 0, None
         if run_uid_of(pod) == run_uid and pod["metadata"]["uid"] not in known.pods:  # or the watch showed a newer one
             self.observe_pod("ADDED", pod)
+
+    # --- Who stands in line for a quota
+
+    def _place_of(self, record: RunRecord, body: Json) -> Place:
+        """Where a run stands: as in any queue, the more urgent before the older."""
+        graph, metadata = self._graph_of(record), record.run.metadata
+        queued_at = min((each.queued_at for each in record.attempts.values()), default=datetime.min.replace(tzinfo=UTC))
+        return Place(
+            uid=record.uid,
+            line=(record.ref.namespace, body["metadata"]["labels"][labels.TEMPLATE]),
+            priority=record.run.spec.priority or (graph.priority if graph else 0),
+            since=metadata.creation_timestamp or queued_at,
+            name=f"{queued_at.isoformat()} {record.ref.name}",
+        )
+
+    def _leave_line(self, run_uid: str) -> None:
+        if (following := self._lines.leave(run_uid)) is not None:
+            self._try_now(following)
+
+    def _there_may_be_room(self, namespace: str) -> None:
+        for run_uid in self._lines.firsts(namespace):
+            if (known := self._runs.get(run_uid)) is not None:
+                known.room_until = time.monotonic() + _ROOM_SECONDS
+            self._try_now(run_uid)
+
+    def _try_now(self, run_uid: str) -> None:
+        if (known := self._runs.get(run_uid)) is not None:
+            known.refusals, known.refused_until = 0, 0.0
+        self.changed(run_uid)
 
     def _refuse(self, run_uid: str, known: _PodsOfRun, why: str) -> None:
         known.refusals += 1
         known.refused = why
         pause = back_off(known.refusals + 5, longest_seconds=_REFUSED_AGAIN_SECONDS)
+        if time.monotonic() < known.room_until:
+            pause = _ROOM_AGAIN_SECONDS
         known.refused_until = time.monotonic() + pause
         self._recheck(run_uid, known, timedelta(seconds=pause))
 
