@@ -118,7 +118,7 @@ def executions(kubectl: Kubectl) -> list[Json]:
     """What the pool's present containers executed, {"executed": run, "worker": its worker}, from their logs."""
     started = [pod["metadata"]["name"] for pod in kubectl.list("pods", f"{POOL_LABEL}={POOL}") if _has_log(pod)]
     lines = [line for pod in started for line in _log_of(kubectl, pod).splitlines()]
-    return [json.loads(line) for line in lines if line.startswith('{"executed"')]
+    return [json.loads(line) for line in lines if line.startswith("{") and '"executed"' in line]  # and a step's mark
 
 
 def _has_log(pod: Json) -> bool:
