@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from hatchet_operator.resources.names import ObjectRef
 from hatchet_sdk import Context, Hatchet
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from tests.integration.inprocess import POOL, SECONDS, Instance, running_operator
+from tests.integration.test_dev import read_until, running_dev
 
 hatchet = Hatchet()
 
@@ -59,3 +61,46 @@ async def test_a_thread_that_ignores_its_timeout_is_not_joined_by_others(world: 
         gate.set()
     await world.finished("r")
     assert max(most) == 1
+
+
+PROGRAM = """
+import pathlib, threading, time
+from hatchet_sdk import Context, Hatchet, WorkflowNotFound
+from hatchet_sdk._runner import session
+
+session.OVERRUN_PATIENCE_SECONDS = 1.2
+hatchet = Hatchet()
+
+@hatchet.workflow()
+class Stuck:
+    @hatchet.step(timeout="1s")
+    def go(self, context: Context):
+        time.sleep(600)
+
+def run_it():
+    while True:
+        try:
+            return hatchet.admin.run_workflow("Stuck", {})
+        except WorkflowNotFound:
+            time.sleep(0.05)
+
+mark = pathlib.Path(__file__).with_name("was-here")
+if not mark.exists():
+    mark.touch()
+    threading.Thread(target=run_it, daemon=True).start()
+worker = hatchet.worker("w", max_overruns=1)
+worker.register_workflow(Stuck())
+worker.start()
+"""
+
+
+async def test_dev_starts_a_worker_anew_that_is_full_of_stuck_steps(tmp_path: Path) -> None:
+    program = tmp_path / "worker.py"
+    program.write_text(PROGRAM)
+    async with running_dev(program) as process:
+        await read_until(process, "is ready: Stuck")
+        said = await read_until(process, "hatchet_sdk.errors.StepsOverran")
+        assert (
+            "steps that go on though they were cancelled or timed out as it may (max_overruns=1: go of stuck-" in said
+        )
+        await read_until(process, "is ready: Stuck")

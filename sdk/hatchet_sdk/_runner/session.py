@@ -366,10 +366,9 @@ class Session:
             return
         shown = ", ".join(f"{each.step.name} of {each.assignment.workflow_run_id}" for each in overrun[:5])
         self._overran = StepsOverran(
-            f'worker "{self._options.name}" has {len(overrun)} steps that go on though they were cancelled or timed '
-            f"out ({shown}{', …' if len(overrun) > 5 else ''}), which is its bound (max_overruns={bound}): it finishes "
-            "what else it has and ends, to be replaced (let steps look at context.exit_flag, or give calls that block "
-            "a timeout)"
+            f'worker "{self._options.name}" has as many steps that go on though they were cancelled or timed out as it '
+            f"may (max_overruns={bound}: {shown}{', …' if len(overrun) > 5 else ''}): it finishes what else it has and "
+            "ends, to be replaced (let steps look at context.exit_flag, or give calls that block a timeout)"
         )
         log.error("%s", self._overran)
         self.stop()

@@ -131,7 +131,7 @@ def test_at_the_bound_the_worker_finishes_what_it_has_and_says_why_it_ends(
     thread.join(PATIENCE_SECONDS)
     gates["stuck"].set()
     (error,) = ended
-    assert 'worker "w" has 2 steps that go on though they were cancelled or timed out' in str(error)
+    assert 'worker "w" has as many steps that go on though they were cancelled or timed out as it may' in str(error)
     assert "max_overruns=2" in str(error)
     assert all(f"s of {run}" in str(error) for run in stuck)
 
