@@ -234,6 +234,13 @@ class Settings:
             chart="runs.ttl",
         ),
     ] = timedelta(hours=24)
+    failed_run_ttl: Annotated[
+        timedelta,
+        Setting(
+            help="The same of those that failed: people look at them, though not always the next day.",
+            chart="runs.failedTtl",
+        ),
+    ] = timedelta(days=7)
     children_every: Annotated[
         timedelta,
         Setting(

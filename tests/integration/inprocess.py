@@ -276,7 +276,15 @@ async def running_operator(**settings: Any) -> AsyncIterator[Instance]:
 @asynccontextmanager
 async def operator_of(server: ApiServer, url: str, **settings: Any) -> AsyncIterator[Instance]:
     """Start an operator for an API server; see `running_operator`."""
-    durations = ("running_after", "worker_silent", "rejoin", "cancel_grace", "run_ttl", "children_every")
+    durations = (
+        "running_after",
+        "worker_silent",
+        "rejoin",
+        "cancel_grace",
+        "run_ttl",
+        "failed_run_ttl",
+        "children_every",
+    )
     given: dict[str, Any] = {
         name: timedelta(seconds=value) if name in durations else value for name, value in settings.items()
     }

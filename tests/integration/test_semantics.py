@@ -665,3 +665,22 @@ async def test_many_children_at_once(world: Instance) -> None:
     assert json.loads(step_of(status, "spawn")["output"]) == {"sum": 4950}
     assert status["children"]["summary"] == "100/100"
     assert len(await world.runs()) == 101
+
+
+async def test_failed_root_runs_have_a_ttl_of_their_own() -> None:
+    async with running_operator(run_ttl=0.1, failed_run_ttl=3600) as world:
+        worker = await world.scripted()
+        await worker.put_workflow("etl")
+        await worker.start()
+        for name in ("good", "bad", "cancelled"):
+            await world.create_run(name, "etl")
+            action = await worker.next()
+            if name == "good":
+                await worker.complete(action)
+            elif name == "bad":
+                await worker.fail(action)
+            else:
+                await world.patch_run(name, cancelled=True)
+        for name in ("good", "cancelled"):
+            await world.until_gone(name)
+        assert (await world.finished("bad"))["phase"] == "Failed"

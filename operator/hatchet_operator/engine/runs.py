@@ -117,6 +117,7 @@ class Runs:
             waiting_told_after=settings.waiting_told_after,
         )
         self._run_ttl = settings.run_ttl
+        self._failed_run_ttl = settings.failed_run_ttl
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = asyncio.Semaphore(_READS_AT_A_TIME)
         self._reads: dict[RunRecord, asyncio.Task[WorkflowRun | None]] = {}
@@ -641,7 +642,8 @@ class Runs:
             return
         ttl = record.ttl
         if ttl is None:
-            ttl = self._workflows.ttl_of(record.workflow_ref) or self._run_ttl
+            by_default = self._failed_run_ttl if record.phase is Phase.FAILED else self._run_ttl
+            ttl = self._workflows.ttl_of(record.workflow_ref) or by_default
         expires_at = record.finished_at + ttl.total_seconds()
         if now.timestamp() < expires_at:
             self._expiry.look_at(record, expires_at)

@@ -98,7 +98,10 @@ class WorkflowSpec(ResourceModel):
     priority: Annotated[int | None, Field(ge=1, le=3, description="Priority of runs that set none; 3 goes first.")] = (
         None
     )
-    ttl: Annotated[Duration | None, Field(description="How long finished root runs are kept; absent: 24h.")] = None
+    ttl: Annotated[
+        Duration | None,
+        Field(description="How long finished root runs are kept; absent: 24h, and 7d for those that failed."),
+    ] = None
     suspended: Annotated[bool, Field(description="No step is started while this is true; running ones finish.")] = False
 
 
