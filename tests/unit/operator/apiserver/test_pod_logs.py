@@ -1,68 +1,42 @@
-"""Logs of pods: what the local node wrote into a file, whole, its tail, and as it grows until the pod has ended."""
+"""Logs that a local node wrote: when their lines came, and those of pods that are gone."""
 
-from __future__ import annotations
-
-import asyncio
-from collections.abc import AsyncIterator
+import os
 from pathlib import Path
 
-import aiohttp
-import pytest
+from hatchet_operator.apiserver.pod_logs import Times, kept_log, read_tail
 
-from hatchet_operator.apiserver import ApiServer
-from hatchet_operator.apiserver.pod_logs import LOG_PATH
-
-POD = "/api/v1/namespaces/default/pods/p"
+FIRST, SECOND = b"2026-11-28T12:00:00.250000Z ", b"2026-11-28T12:00:01.500000Z "
+NOON = 1795867200
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    server = ApiServer()
-    yield server
-    await server.stop()
+def test_each_line_has_the_time_at_which_its_first_byte_came(tmp_path: Path) -> None:
+    log = tmp_path / "pod.log"
+    log.write_bytes(b"one\nha\rlf\nlast")
+    (tmp_path / "pod.log.times").write_text(f"0 {NOON}.25\n7 {NOON + 1}.5\n")
+    times = Times(log)
+    assert times.put_before(b"one\nha\r", 0) == FIRST + b"one\n" + FIRST + b"ha\r"
+    assert times.put_before(b"lf\nlast", 7) == b"lf\n" + SECOND + b"last"
 
 
-@pytest.fixture
-async def api(server: ApiServer, tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "p", "annotations": {LOG_PATH: str(tmp_path / "log")}},
-        "spec": {"containers": [{"name": "main", "image": "none"}]},
-    }
-    server.create(pod)
-    (tmp_path / "log").write_text("one\ntwo\nthree\n")
-    async with aiohttp.ClientSession(await server.start(), timeout=aiohttp.ClientTimeout(total=60)) as session:
-        yield session
+def test_of_a_tail_too(tmp_path: Path) -> None:
+    log = tmp_path / "pod.log"
+    log.write_bytes(b"one\ntwo\n")
+    (tmp_path / "pod.log.times").write_text(f"0 {NOON}.25\n4 {NOON + 1}.5\n")
+    text, position = read_tail(log, 1)
+    assert Times(log).put_before(text, position - len(text)) == SECOND + b"two\n"
 
 
-@pytest.mark.parametrize(
-    ("query", "want"),
-    [
-        pytest.param("", "one\ntwo\nthree\n", id="all of it"),
-        pytest.param("?tailLines=2", "two\nthree\n", id="the last lines"),
-        pytest.param("?tailLines=0", "", id="no line"),
-        pytest.param("?container=main", "one\ntwo\nthree\n", id="by container"),
-    ],
-)
-async def test_a_log_is_read(api: aiohttp.ClientSession, query: str, want: str) -> None:
-    async with api.get(f"{POD}/log{query}") as answer:
-        assert (answer.status, await answer.text()) == (200, want)
+def test_without_a_file_of_times_it_is_that_of_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "pod.log"
+    log.write_bytes(b"one\n")
+    os.utime(log, (NOON, NOON))
+    assert Times(log).put_before(b"one\n", 0) == b"2026-11-28T12:00:00.000000Z one\n"
 
 
-async def test_an_unknown_container_is_a_bad_request(api: aiohttp.ClientSession) -> None:
-    async with api.get(f"{POD}/log?container=other") as answer:
-        assert answer.status == 400
-
-
-async def test_a_log_is_followed_until_its_pod_has_ended(api: aiohttp.ClientSession, tmp_path: Path) -> None:
-    async with api.get(f"{POD}/log?follow=true&tailLines=1") as answer:
-        assert await answer.content.readline() == b"three\n"
-        with (tmp_path / "log").open("a") as log:
-            log.write("four\n")
-        assert await answer.content.readline() == b"four\n"
-        merge = {"Content-Type": "application/merge-patch+json"}
-        async with api.patch(f"{POD}/status", data='{"status":{"phase":"Succeeded"}}', headers=merge) as patched:
-            assert patched.status == 200
-        async with asyncio.timeout(60):
-            assert await answer.content.read() == b""
+def test_of_pods_of_one_name_the_newest_log_is_kept(tmp_path: Path) -> None:
+    for age, uid in enumerate(("new", "old")):
+        (tmp_path / f"default_pod_{uid}.log").touch()
+        os.utime(tmp_path / f"default_pod_{uid}.log", (NOON - age, NOON - age))
+    assert kept_log(tmp_path, "default", "pod") == tmp_path / "default_pod_new.log"
+    assert kept_log(tmp_path, "default", "po") is None
+    assert kept_log(None, "default", "pod") is None
