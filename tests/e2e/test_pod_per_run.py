@@ -53,7 +53,7 @@ def test_pods_whose_steps_hear_nothing_are_killed_on_timeout_and_cancel(kubectl:
     pool = pod_names(kubectl)
     kubectl.apply_object(make_run("intime", {}, "cancelled"))
     kubectl.apply_object(make_run("toolong", {}, "late"))
-    eventually(lambda: "cancelled work: asleep" in kubectl("logs", "cancelled", may_fail=True))
+    eventually(lambda: "[cancelled/work#1] asleep" in kubectl("logs", "cancelled", may_fail=True))
     eventually(lambda: status_of(kubectl, "cancelled").get("phase") == "Running")
     command = [sys.executable, "-m", "hatchet_operator", "logs", "cancelled", "--namespace", kubectl.namespace]
     assert "work#1 | asleep\n" in subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -35,7 +35,7 @@ class Followed:
     def _read(self, log: "subprocess.Popen[str]") -> None:
         assert log.stdout is not None
         for line in log.stdout:
-            if line.startswith('{"executed"'):
+            if line.startswith("{") and '"executed"' in line:  # and a step's mark
                 self.executed.append((time.monotonic(), json.loads(line)["executed"]))
 
     def follow(self) -> None:
