@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.decisions.observed import LiveAttempt, Outcome, ParentState, RunPlan, Wait
+from hatchet_operator.decisions.observed import LiveAttempt, Outcome, ParentState, Report, RunPlan, Wait
 from hatchet_operator.decisions.run_rules import RUN_RULES, plan_run
 from hatchet_operator.decisions.step_rules import STEP_RULES
 from hatchet_operator.resources.limits import MAX_ERROR_BYTES
 from hatchet_operator.resources.nesting import read_json
 from hatchet_operator.resources.reasons import OnParentClose, Phase, Reason, ScheduleTimeoutCounts
-from hatchet_operator.resources.run import ChildCounts, RunStatus, StepStatus
+from hatchet_operator.resources.run import MAX_EARLIER, ChildCounts, RunStatus, StepStatus
 from hatchet_operator.resources.workflow import WorkflowSpec
 from tests.unit.operator.decisions.builders import (
     NOW,
@@ -499,6 +499,27 @@ def test_an_attempt_that_may_be_out_somewhere_goes_out_under_another_id() -> Non
     step = status.steps["work"]
     assert (step.dispatch, step.losses, step.attempt, step.error) == (1, 0, 0, None)
     assert id_of(make_observed_run(steps=status.steps)) != id_of(seen)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        pytest.param(make_report(Outcome.FAILED, error="no"), id="an attempt that failed"),
+        pytest.param(make_report(Outcome.LOST), id="a worker that died"),
+    ],
+)
+@pytest.mark.parametrize(("known", "want"), [(0, [(0, "pod-1")]), (12, [(0, "old")] * 9 + [(0, "pod-1")])])
+def test_who_had_a_step_before_stays_known(report: Report, known: int, want: list[tuple[int, str]]) -> None:
+    earlier = [{"attempt": 0, "worker": "old"}] * min(known, MAX_EARLIER)
+    seen = make_observed_run(
+        graph=make_graph(make_step(retries=1)),
+        steps={"work": make_step_status(earlier=earlier)},
+        live={"work": make_live()},
+        reports={"work": report},
+    )
+    step = step_of(plan_run(seen, NOW))
+    assert step.phase is Phase.PENDING
+    assert [(each.attempt, each.worker) for each in step.earlier] == want
 
 
 # --- While an attempt is out
