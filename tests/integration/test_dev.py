@@ -162,7 +162,7 @@ class TestRun:
         assert (ended.exit_code, ended.stderr) == (0, "")
         assert len(json.loads(ended.stdout)["spawn"]["results"]) == 10
 
-    @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))
+    @pytest.mark.parametrize("example", sorted(path.parent.name for path in EXAMPLES.glob("*/run.yaml")))
     async def test_each_example_runs(self, example: str) -> None:
         spec = yaml.safe_load((EXAMPLES / example / "run.yaml").read_text())["spec"]
         given = json.dumps(spec.get("input", {}))

@@ -135,7 +135,11 @@ def worker_failed(pod: WorkerPod, local: Local) -> DevError:
         )
     how = f"exit code {pod.last_exit_code}"
     as_module = local.program.as_module if local.program is not None else None
-    hint = f"; in a package, run it as a module: {as_module}" if as_module and "relative import" in details else ""
+    hint = (
+        f"; in a package, run it as a module: {as_module}"
+        if as_module and "relative import" in local.output.of(pod.name)
+        else ""
+    )
     return DevError(f"{worker} failed before it was registered ({how}){hint}", details=details)
 
 
