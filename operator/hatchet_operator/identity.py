@@ -1,8 +1,9 @@
 """Who calls: a Pod, by its service-account token, or whoever has the token minted for one pool.
 
 A pool's token is a JWT, since Hatchet's clients read their server's address out of its claims. It is kept in a Secret,
-so it does not expire; deleting the Secret and the operator's key revokes it. A Pod's token is the API server's to
-judge (`engine.callers`); here stands only how to read what it says.
+and the same whenever it is minted, so it ends on a fixed day that nobody will see: clients in Go insist on a day, and
+one that came would need a renewal that no running client reads. Deleting the Secret and the operator's key revokes it.
+A Pod's token is the API server's to judge (`engine.callers`); here stands only how to read what it says.
 
     <JWT of the pool>~<UID of the Pod>      HATCHET_CLIENT_TOKEN in a pool's pods
 
@@ -11,7 +12,7 @@ UID is a claim that nobody signed, as the one in ``Register`` is: it says which 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import jwt
@@ -20,6 +21,9 @@ from hatchet_operator.resources.names import ObjectRef, tenant_id
 
 _ALGORITHM: Final = "HS256"
 _ISSUER: Final = "hatchet-operator"
+_NEVER: Final = 4_102_444_800  # 2100-01-01
+_NO_REST_API: Final = "https://hatchet-operator-has-no-rest-api.invalid"
+"""Where clients send what belongs to Hatchet's REST API: the error that they show has this name in it (RFC 6761)."""
 _CLAIM: Final = "~"  # in no JWT, and no dot
 _SERVICE_ACCOUNT: Final = "system:serviceaccount:"
 _POD_NAME: Final = "authentication.kubernetes.io/pod-name"
@@ -36,6 +40,7 @@ class Caller:
         pod_name: The Pod that it is; None: it has the pool's token, and may speak for all of the pool.
         pod_uid: Set together with ``pod_name``.
         claimed_pod_uid: The Pod that it says to be in, with the pool's token; it may do no more and no less for that.
+        takes_names: Whether it is told names of runs, as our SDK wants, or their UIDs; a matter of the call.
     """
 
     namespace: str
@@ -43,6 +48,7 @@ class Caller:
     pod_name: str | None = None
     pod_uid: str | None = None
     claimed_pod_uid: str | None = None
+    takes_names: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f'Pod "{self.pod_name}" of pool "{self.pool}"' if self.pod_uid else f'pool "{self.pool}"'
@@ -61,19 +67,19 @@ class PodIdentity:
     uid: str
 
 
-def mint_token(caller: Caller, *, key: str, grpc_address: str, secure: bool = False) -> str:
+def mint_token(caller: Caller, *, key: str, grpc_address: str) -> str:
     """Make the token of a pool.
 
     Args:
         caller: The pool.
         key: Secret of the operator.
         grpc_address: "host:port" that clients connect to.
-        secure: Whether they use TLS.
     """
     claims = {
         "iss": _ISSUER,
         "sub": tenant_id(caller.namespace),
-        "server_url": f"{'https' if secure else 'http'}://{grpc_address}",
+        "exp": _NEVER,
+        "server_url": _NO_REST_API,
         "grpc_broadcast_address": grpc_address,
         "namespace": caller.namespace,
         "pool": caller.pool,

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import WORKFLOWS
 from hatchet_operator.errors import NotFound
-from tests.integration.harness import NAMESPACE, POOL, ROOT, Cluster, Process
+from tests.integration.harness import NAMESPACE, POOL, ROOT, Cluster, Execution, Process
 from tests.kube.eventually import eventually
 
 VARIABLE = "HATCHET_TEST_PUBLISHED_SDK"
@@ -57,12 +58,37 @@ class PublishedCluster(Cluster):
         super().__init__(directory, **settings)
         self.sdk = sdk
         self._programs: list[Process] = []
+        self._uids: dict[str, str] = {}  # of the runs that the test made, by name: programs know runs by their UIDs
 
     async def __aexit__(self, *error: object) -> None:
         for process in self._programs:  # a worker of theirs has a second process, which would be left
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         await super().__aexit__(*error)
+
+    async def create_run(self, name: str, workflow: str = "parent", **input: Any) -> Json:  # the field
+        made = await super().create_run(name, workflow, **input)
+        self._uids[name] = made["metadata"]["uid"]
+        return made
+
+    def uid_of(self, name: str) -> str:
+        """Return the id by which programs know a run that the test made; other runs have it already."""
+        return self._uids.get(name, name)
+
+    async def run(self, name: str) -> Json:
+        """Return a run by its name or UID."""
+        uid = self.uid_of(name)
+        return next(run for run in await self.runs() if uid in (run["metadata"]["uid"], run["metadata"]["name"]))
+
+    async def children_of(self, parent: str) -> list[Json]:
+        uid = self.uid_of(parent)
+        return [run for run in await self.runs() if run["spec"].get("parent", {}).get("uid") == uid]
+
+    def executions(self, step: str | None = None, run: str = "") -> list[Execution]:
+        return super().executions(step, self.uid_of(run))
+
+    def open_gate(self, name: str) -> None:
+        super().open_gate(self.uid_of(name))
 
     def environment(self, *, pool: str = POOL, namespace: str = "") -> dict[str, str]:
         """Return all that a program of the published SDK needs to know."""

@@ -53,7 +53,7 @@ async def test_a_retried_parent_gets_the_children_it_has(cluster: PublishedClust
         (1, "key0"),
         (2, "key1"),
     ]
-    assert all(each["say"]["parent"] == "retried" for each in output["results"])
+    assert all(each["say"]["parent"] == cluster.uid_of("retried") for each in output["results"])
     assert output["same_again"]
     assert len(cluster.executions("spawn", "retried")) == 2
     for child in output["runs"]:
@@ -111,11 +111,12 @@ async def test_a_step_can_prolong_its_timeout(cluster: PublishedCluster) -> None
 async def test_lines_that_a_step_logs_are_in_the_operators_log(cluster: PublishedCluster) -> None:
     [answer] = await cluster.ask({"workflow": "Talkative"})
     assert answer["result"] == {"talk": {"talked": True}}
+    name = (await cluster.run(answer["run"]))["metadata"]["name"]
 
     async def logged() -> bool:
         assert cluster.operator is not None
         log = cluster.operator.tail()
-        return all(line in log for line in ("a line for the operator's log", '{"and": "a mapping"}', answer["run"]))
+        return all(line in log for line in ("a line for the operator's log", '{"and": "a mapping"}', name))
 
     await eventually(logged, within_seconds=10)
 
@@ -178,7 +179,7 @@ async def test_a_higher_priority_goes_first(cluster: PublishedCluster) -> None:
     await cluster.create_run("blocking", "holder", release=False, gate="blocked")
 
     async def is_blocked() -> bool:
-        return (cluster.directory / "holding-blocking").exists()
+        return (cluster.directory / f"holding-{cluster.uid_of('blocking')}").exists()
 
     await eventually(is_blocked)
     (cluster.directory / "order").unlink(missing_ok=True)

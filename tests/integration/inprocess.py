@@ -35,6 +35,7 @@ from hatchet_sdk import ClientConfig, Hatchet
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
+from hatchet_sdk.contracts.headers import NAMES, RUN_IDS
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
 from tests.kube.eventually import eventually
 
@@ -93,12 +94,12 @@ class Instance:
         """Return how many workers of a pool listen."""
         return sum(worker.is_connected for worker in self.engine.registry.workers_of_pool(ObjectRef(NAMESPACE, pool)))
 
-    async def scripted(self, *, pool: str = POOL, pod: Json | None = None) -> ScriptedWorker:
-        """Return a worker; with ``pod`` one that says to be in there."""
+    async def scripted(self, *, pool: str = POOL, pod: Json | None = None, takes_names: bool = True) -> ScriptedWorker:
+        """Return a worker; with ``pod`` one that says to be in there, with ``takes_names=False`` as published ones."""
         config = self.config(pool)
         if pod is not None:
             config = replace(config, token=f"{config.token}~{pod['metadata']['uid']}")
-        worker = ScriptedWorker(config)
+        worker = ScriptedWorker(config, takes_names=takes_names)
         self._stack.push_async_callback(worker.close)
         return worker
 
@@ -327,9 +328,10 @@ class ScriptedWorker:
     Its steps are functions of nothing: an attempt ends when the test says so.
     """
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, *, takes_names: bool = True) -> None:
         self._channel = grpc.aio.insecure_channel(config.host_port or "")
-        self._metadata = (("authorization", f"bearer {config.token}"),)
+        bearer = ("authorization", f"bearer {config.token}")
+        self._metadata = (bearer, (RUN_IDS, NAMES)) if takes_names else (bearer,)
         self.dispatcher = DispatcherStub(self._channel)
         self.workflows = WorkflowServiceStub(self._channel)
         self.id = ""

@@ -12,6 +12,7 @@ import grpc.aio
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import workflows_pb2 as workflows
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
+from hatchet_sdk.contracts.headers import NAMES, RUN_IDS
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
 
 CALL_SECONDS = 30.0  # what takes longer will not happen
@@ -29,7 +30,7 @@ class RawWorker:
     def __init__(self, channel: grpc.aio.Channel, token: str | None) -> None:
         self._dispatcher = DispatcherStub(channel)
         self._workflows = WorkflowServiceStub(channel)
-        self._metadata = (("authorization", f"bearer {token}"),) if token is not None else ()
+        self._metadata = (("authorization", f"bearer {token}"), (RUN_IDS, NAMES)) if token is not None else ()
         self.worker_id = ""
 
     async def register(self, workflow: str, *, retries: int = 0, steps: Sequence[str] = ("work",)) -> None:

@@ -227,6 +227,14 @@ async def test_a_pool_says_what_is_wrong_with_its_template(
     assert condition["message"].startswith(want or "")
 
 
+async def test_an_input_that_somebody_writes_as_an_object_has_the_same_limit(world: Instance) -> None:
+    """The API server can't tell how large it is; so the run ends at once, in words, before it meets a worker."""
+    await world.create_run("r", "etl", {"a": "x" * 300_000})
+    status = await world.finished("r")
+    assert (status["phase"], status["reason"]) == ("Failed", "InvalidInput")
+    assert status["message"].startswith("spec.input has 300008 bytes of JSON; at most 262144 (256 KiB) are taken")
+
+
 async def test_a_run_whose_input_text_is_no_object_fails(world: Instance) -> None:
     await world.create_run("r", "etl", inputJson="[1]")
     status = await world.finished("r")

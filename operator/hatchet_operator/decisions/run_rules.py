@@ -18,6 +18,7 @@ from hatchet_operator.decisions.step_rules import CANCELLED_TEXT, StepsPlan, pla
 from hatchet_operator.durations import format_duration, format_elapsed
 from hatchet_operator.resources.base import Condition
 from hatchet_operator.resources.error_text import headline
+from hatchet_operator.resources.limits import size_problem
 from hatchet_operator.resources.nesting import depth_problem, read_json
 from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Phase, Reason
 from hatchet_operator.resources.run import RunStatus, StepStatus, WorkflowRun
@@ -218,12 +219,21 @@ def _after_last_step(seen: ObservedRun, graph: Graph, steps: StepsPlan, now: dat
 
 
 def input_problem(run: WorkflowRun) -> str | None:
-    """Say what is wrong with a run's input, or None. The API server looks neither into a text nor at depth."""
+    """Say what is wrong with a run's input, or None.
+
+    The API server looks neither into a text nor at depth, and can't tell how many bytes an object has as JSON (CEL has
+    no way to write one).
+    """
     spec = run.spec
-    if (problem := depth_problem(spec.additional_metadata, "spec.additionalMetadata")) is not None:
-        return problem
+    for what, value in (("spec.additionalMetadata", spec.additional_metadata), ("spec.input", spec.input)):
+        # depth first: what is deeper can't be written
+        problem = depth_problem(value, what) or size_problem(len(orjson.dumps(value)) if value else 0, what)
+        if problem is not None:
+            return problem
     if spec.input_json is None:
-        return depth_problem(spec.input, "spec.input")
+        return None
+    if (problem := size_problem(len(spec.input_json.encode("utf-8", "surrogatepass")), "spec.inputJson")) is not None:
+        return problem
     try:
         value = read_json(spec.input_json)
     except orjson.JSONDecodeError as error:

@@ -7,6 +7,7 @@ anything else    INTERNAL: a fault of ours, logged with its traceback
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -29,6 +30,7 @@ from hatchet_operator.errors import (
     Unsupported,
 )
 from hatchet_operator.identity import Caller
+from hatchet_sdk.contracts.headers import NAMES, RUN_IDS
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +88,13 @@ async def _abort(context: Context, method: str, error: Exception) -> NoReturn:
 
 async def find_caller(callers: Callers, context: Context) -> Caller:
     """Find who calls by ``authorization: bearer <token>``; raises what `Callers.find` raises."""
-    for name, value in context.invocation_metadata() or ():
-        if name == "authorization" and isinstance(value, str) and value[: len(_BEARER)].lower() == _BEARER:
-            token = value[len(_BEARER) :]
-            return callers.known(token) or await callers.find(token)
-    raise Unauthenticated(WHO_ARE_YOU)
+    said = dict(context.invocation_metadata() or ())
+    value = said.get("authorization")
+    if not isinstance(value, str) or value[: len(_BEARER)].lower() != _BEARER:
+        raise Unauthenticated(WHO_ARE_YOU)
+    token = value[len(_BEARER) :]
+    caller = callers.known(token) or await callers.find(token)
+    return replace(caller, takes_names=True) if said.get(RUN_IDS) == NAMES else caller
 
 
 S = TypeVar("S", bound=Servicer)
@@ -139,6 +143,50 @@ def unserved(what: str) -> Any:
             await _abort(context, what, error)
 
     return handler
+
+
+class UnservedServices(grpc.GenericRpcHandler):
+    """Answers calls of services that are not there, so that clients tell their users more than a method's name."""
+
+    def __init__(self, callers: Callers) -> None:
+        self.callers = callers
+
+    def service(self, details: Any) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """Return a handler for any method: seen from the wire, a call with one message is a stream of one."""
+        method: str = details.method.removeprefix("/")
+
+        async def handler(requests: AsyncIterator[bytes], context: Context) -> None:
+            try:
+                await find_caller(self.callers, context)
+                if method in _REOPENED:
+                    await context.abort(grpc.StatusCode.CANCELLED, _words_on(method))
+                raise Unsupported(_words_on(method))
+            except (RequestError, ApiError) as error:
+                await _abort(context, method, error)
+
+        return grpc.stream_stream_rpc_method_handler(handler)
+
+
+_REOPENED = {"v1.V1Dispatcher/DurableTask", "v1.V1Dispatcher/ListenForDurableEvent"}
+"""Streams that clients open again after any error, every three seconds for ever, but for CANCELLED."""
+
+_USED_FOR = {
+    "v1.AdminService/PutWorkflow": "workers of Hatchet's SDKs from 1.0 on register with it",
+    "v1.AdminService": "Hatchet's SDKs from 1.0 on ask for the details of runs with it",
+    "v1.V1Dispatcher": "durable tasks of Hatchet's SDKs from 1.0 on need it",
+    "opentelemetry.proto.collector.trace.v1.TraceService": "Hatchet's SDKs from 1.0 on send traces to it: name a "
+    "collector of yours, or don't instrument",
+}
+
+
+def _words_on(method: str) -> str:
+    use = _USED_FOR.get(method) or _USED_FOR.get(method.partition("/")[0])
+    if use is None:
+        return f"this version of hatchet-operator has no {method}; docs/published-sdk.md says what it has"
+    return (
+        f"this version of hatchet-operator has no {method} ({use}); workers are written as classes, with "
+        "hatchet-operator-sdk or hatchet-sdk 0.47.1: see docs/published-sdk.md"
+    )
 
 
 def now_stamp() -> Timestamp:

@@ -14,7 +14,15 @@ import grpc
 
 from hatchet_operator.certificates import KeyPair
 from hatchet_operator.dispatcher import translation
-from hatchet_operator.dispatcher.calls import now_stamp, status_of, streaming, unary, unserved, words_of
+from hatchet_operator.dispatcher.calls import (
+    UnservedServices,
+    now_stamp,
+    status_of,
+    streaming,
+    unary,
+    unserved,
+    words_of,
+)
 from hatchet_operator.durations import parse_duration
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.results import ResultStream
@@ -63,11 +71,12 @@ class _Dispatcher(DispatcherServicer):
                     record = self._engine.store.get(command.attempt.ref)
                     if record is None or command.attempt.id not in self._engine.runs.attempts:
                         continue  # deleted or cancelled while it was on its way
-                    action = translation.start_action(command.attempt, record)
+                    action = translation.start_action(command.attempt, record, names=caller.takes_names)
                     command.attempt.sent = True
                     yield action
                 else:
-                    yield translation.cancel_action(command, caller.namespace)
+                    run_id = self._engine.run_id(caller, command.run)
+                    yield translation.cancel_action(command, caller.namespace, run_id=run_id)
         finally:
             self._engine.registry.left(worker, stream)
 
@@ -211,8 +220,8 @@ class _Workflows(WorkflowServiceServicer):
     async def TriggerWorkflow(
         self, request: workflows_wire.TriggerWorkflowRequest, caller: Caller
     ) -> workflows_wire.TriggerWorkflowResponse:
-        name = await self._engine.spawning.trigger(translation.trigger(request, caller))
-        return workflows_wire.TriggerWorkflowResponse(workflow_run_id=name)
+        run_id = await self._engine.trigger(translation.trigger(request, caller))
+        return workflows_wire.TriggerWorkflowResponse(workflow_run_id=run_id)
 
     @unary
     async def BulkTriggerWorkflow(
@@ -240,7 +249,7 @@ class _Workflows(WorkflowServiceServicer):
         self, item: workflows_wire.TriggerWorkflowRequest, caller: Caller
     ) -> str | RequestError | ApiError:
         try:
-            return await self._engine.spawning.trigger(translation.trigger(item, caller))
+            return await self._engine.trigger(translation.trigger(item, caller))
         except (RequestError, ApiError) as error:
             return error
 
@@ -289,6 +298,7 @@ class GrpcServer:
         add_DispatcherServicer_to_server(_Dispatcher(self._engine), server)
         add_WorkflowServiceServicer_to_server(_Workflows(self._engine), server)
         add_EventsServiceServicer_to_server(_Events(self._engine), server)
+        server.add_generic_rpc_handlers((UnservedServices(self._engine.callers),))  # the last that is asked
         address = f"{host}:{port}"
         if certificate is None:
             bound = server.add_insecure_port(address)

@@ -16,7 +16,7 @@ from hatchet_operator.engine.spawning import ParentAttempt, Trigger, parse_objec
 from hatchet_operator.engine.workers import CancelCommand
 from hatchet_operator.errors import InvalidRequest, Unsupported
 from hatchet_operator.identity import Caller
-from hatchet_operator.resources.limits import MAX_INPUT_BYTES
+from hatchet_operator.resources.limits import size_problem
 from hatchet_operator.resources.names import tenant_id
 from hatchet_operator.resources.reasons import OnParentClose
 from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefinition
@@ -42,13 +42,13 @@ OUTCOMES = {
 # --- To the worker
 
 
-def start_action(attempt: Attempt, record: RunRecord) -> wire.AssignedAction:
-    """Tell a worker to execute an attempt."""
+def start_action(attempt: Attempt, record: RunRecord, *, names: bool) -> wire.AssignedAction:
+    """Tell a worker to execute an attempt; ``names``: it knows runs by their names, and else by their UIDs."""
     run = record.run
     parent = run.spec.parent
     action = wire.AssignedAction(
         tenant_id=tenant_id(run.metadata.namespace),
-        workflow_run_id=run.metadata.name,
+        workflow_run_id=run.metadata.name if names else run.metadata.uid,
         job_id=_job_id(attempt),
         job_name=attempt.graph.workflow,
         job_run_id=run.metadata.uid,
@@ -66,7 +66,7 @@ def start_action(attempt: Attempt, record: RunRecord) -> wire.AssignedAction:
     if run.spec.additional_metadata:
         action.additional_metadata = orjson.dumps(run.spec.additional_metadata).decode()
     if parent is not None:
-        action.parent_workflow_run_id = parent.name
+        action.parent_workflow_run_id = parent.name if names else parent.uid
         action.child_workflow_index = parent.index
         if parent.key is not None:
             action.child_workflow_key = parent.key
@@ -99,11 +99,11 @@ def _quoted(text: str) -> str:
     return orjson.dumps(text).decode()
 
 
-def cancel_action(command: CancelCommand, namespace: str) -> wire.AssignedAction:
+def cancel_action(command: CancelCommand, namespace: str, *, run_id: str) -> wire.AssignedAction:
     """Tell a worker to stop an attempt."""
     return wire.AssignedAction(
         tenant_id=tenant_id(namespace),
-        workflow_run_id=command.run,
+        workflow_run_id=run_id,
         task_run_external_id=command.attempt_id,
         task_name=command.step,
         retry_count=command.retry_count,
@@ -249,19 +249,17 @@ def trigger(request: workflows_wire.TriggerWorkflowRequest, caller: Caller) -> T
         Unsupported: It asks for a feature that is not there.
     """
     what = f'input for workflow "{request.name}"'
-    size = len(request.input.encode())
-    if size > MAX_INPUT_BYTES:
-        raise InvalidRequest(
-            f"{what} has {size} bytes of JSON; at most {MAX_INPUT_BYTES} ({MAX_INPUT_BYTES // 1024} KiB) are taken: "
-            "store large data elsewhere and pass where it is"
-        )
+    metadata_of = f'metadata for workflow "{request.name}"'
+    for text, name in ((request.input, what), (request.additional_metadata, metadata_of)):
+        if (problem := size_problem(len(text.encode()), name)) is not None:
+            raise InvalidRequest(problem)
     parse_object(request.input, what=what)
     if request.desired_worker_id or request.desired_worker_labels:
         raise Unsupported(
             f'the run of workflow "{request.name}" asks for one worker (sticky, or by labels), which this version does '
             "not have; remove it"
         )
-    metadata = parse_object(request.additional_metadata, what=f'metadata for workflow "{request.name}"')
+    metadata = parse_object(request.additional_metadata, what=metadata_of)
     if _DEDUPLICATE in metadata:  # to run it twice would be worse than to say no
         raise Unsupported(
             f'metadata for workflow "{request.name}" has the entry "{_DEDUPLICATE}", which asks for deduplication; '

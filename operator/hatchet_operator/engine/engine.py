@@ -26,7 +26,7 @@ from hatchet_operator.engine.rejoin import HandedOver
 from hatchet_operator.engine.results import Results
 from hatchet_operator.engine.run_pods import RunPods
 from hatchet_operator.engine.runs import Runs
-from hatchet_operator.engine.spawning import Spawning
+from hatchet_operator.engine.spawning import Spawning, Trigger
 from hatchet_operator.engine.waiting import Waiting
 from hatchet_operator.engine.workers import Worker
 from hatchet_operator.engine.workflows import Workflows
@@ -296,6 +296,15 @@ class Engine:
         pod = await self.registry.pod_of(caller)
         template = pool_template_of(pod) if pod else None
         return await self.workflows.register(caller.namespace, caller.pool, definition, template=template)
+
+    async def trigger(self, trigger: Trigger) -> str:
+        """Make sure that a run exists; return the id that its client knows it by."""
+        return self.run_id(trigger.caller, await self.spawning.trigger(trigger))
+
+    def run_id(self, caller: Caller, name: str) -> str:
+        """Return by which id a caller knows a run: its name, or else its UID, while we know that."""
+        record = None if caller.takes_names else self.store.get(ObjectRef(caller.namespace, name))
+        return record.uid if record else name
 
     def attempt(self, caller: Caller, attempt_id: str) -> Attempt | None:
         """Return an attempt that is in the queue or out; None: the caller's namespace has none of that id.

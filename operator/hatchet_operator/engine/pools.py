@@ -396,8 +396,8 @@ class Pools:
 
     def _secret_data(self, ref: ObjectRef) -> Json:
         caller = Caller(namespace=ref.namespace, pool=ref.name)
-        address, secure = self._access.grpc_address, self._access.tls
-        token = mint_token(caller, key=self._token_key, grpc_address=address, secure=secure)
+        address = self._access.grpc_address
+        token = mint_token(caller, key=self._token_key, grpc_address=address)
         data = {"token": token, ADDRESS_KEY: address}
         return data if self.ca_pem is None else data | {CA_KEY: self.ca_pem}
 

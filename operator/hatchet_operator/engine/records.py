@@ -341,6 +341,14 @@ class RunStore:
     def get(self, ref: ObjectRef) -> RunRecord | None:
         return self._by_ref.get(ref)
 
+    def find(self, namespace: str, run_id: str) -> RunRecord | None:
+        """Return the run of a namespace that has this name, or this UID: clients have either."""
+        named = self._by_ref.get(ObjectRef(namespace, run_id))
+        if named is not None:
+            return named
+        record = self.by_uid(run_id)
+        return record if record is not None and record.ref.namespace == namespace else None
+
     def by_uid(self, uid: str) -> RunRecord | None:
         return self._by_uid.get(uid)
 

@@ -343,7 +343,7 @@ class Registry:
 
     def _adopt(self, worker: Worker, held: list[Held]) -> None:
         for item in held:
-            record = self._store.get(ObjectRef(worker.namespace, item.run))
+            record = self._store.find(worker.namespace, item.run)
             step = self._runs.step_of(record, item.attempt_id) if record else None
             attempt = self._runs.attempts.get(item.attempt_id)
             if record is None or step is None or not self._may_hold(worker, record, step, attempt):

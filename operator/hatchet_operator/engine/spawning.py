@@ -159,7 +159,7 @@ class Spawning:
     def _admit(self, trigger: Trigger, child: ParentAttempt) -> tuple[RunRecord, str]:
         """Return the parent and the spawning step, if that attempt may still spawn."""
         attempt = self._runs.attempts.get(child.attempt_id)
-        parent = self._store.get(attempt.ref if attempt else ObjectRef(trigger.namespace, child.run))
+        parent = self._store.get(attempt.ref) if attempt else self._store.find(trigger.namespace, child.run)
         if parent is None or parent.ref.namespace != trigger.namespace:
             raise UnknownObject(f'run "{child.run}" is gone, so its step can spawn nothing')
         caller = trigger.caller

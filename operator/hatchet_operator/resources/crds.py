@@ -162,6 +162,7 @@ RUN = Kind(
         Column(name="Key", path=".spec.parent.key"),
         Column(name="Duration", path=".status.duration"),
         _AGE,
+        Column(name="UID", path=".metadata.uid", priority=1),
     ),
     selectable=(".status.phase", ".spec.workflow"),
     rules=(

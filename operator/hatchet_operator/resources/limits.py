@@ -7,6 +7,21 @@ MAX_OBJECT_BYTES = 1024 * 1024
 MAX_BULK_ITEMS = 1000
 
 
+def size_problem(size: int, what: str) -> str | None:
+    """Say that an input, or metadata, is too large to be kept with its run, or None.
+
+    Args:
+        size: Its bytes as JSON without white space, or as the text that was sent.
+        what: How the message calls it.
+    """
+    if size <= MAX_INPUT_BYTES:
+        return None
+    return (
+        f"{what} has {size} bytes of JSON; at most {MAX_INPUT_BYTES} ({MAX_INPUT_BYTES // 1024} KiB) are taken: "
+        "store large data elsewhere and pass where it is"
+    )
+
+
 def cut_error(text: str) -> str:
     """Cut an error to 16 KiB of UTF-8, keeping its end too: that is where a traceback says what went wrong."""
     data = text.encode("utf-8", "replace")

@@ -43,13 +43,20 @@ class RunSpec(ResourceModel):
             },
         ),
     ]
-    input: Annotated[dict[str, Any] | None, Field(description="Input for the steps, for people who write YAML.")] = None
+    input: Annotated[
+        dict[str, Any] | None,
+        Field(description="Input for the steps, for people who write YAML; at most 256 KiB as JSON, or the run fails."),
+    ] = None
     input_json: Annotated[
-        str | None, Field(description="Input as the text of a JSON object, as programs write it.", max_length=262144)
+        str | None,
+        Field(
+            description="Input as the text of a JSON object, as programs write it; at most 256 KiB.", max_length=262144
+        ),
     ] = None
     priority: Annotated[int | None, Field(ge=1, le=3, description="3 goes first, 1 is the default.")] = None
     additional_metadata: Annotated[
-        dict[str, Any] | None, Field(description="Free key-value pairs, handed to the steps and down to children.")
+        dict[str, Any] | None,
+        Field(description="Free key-value pairs, handed to the steps and down to children; at most 256 KiB as JSON."),
     ] = None
     parent: Annotated[ParentRef | None, Field(description="Set by the operator on runs that a step spawned.")] = None
     cancelled: Annotated[bool, Field(description="Set to true to cancel the run and its children.")] = False

@@ -22,6 +22,7 @@ from grpc import StatusCode
 from hatchet_sdk._client.config import Endpoint
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
 from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
+from hatchet_sdk.contracts.headers import NAMES, RUN_IDS
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
 from hatchet_sdk.errors import (
     AccessDenied,
@@ -154,7 +155,8 @@ class Connection:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._token_file.content.decode().strip() if self._token_file else self._endpoint.token
-        return (("authorization", f"bearer {token}"),) if token else ()
+        ids = (RUN_IDS, NAMES)
+        return (("authorization", f"bearer {token}"), ids) if token else (ids,)
 
     @property
     def dispatcher(self) -> "DispatcherAsyncStub":

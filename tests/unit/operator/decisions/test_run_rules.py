@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -244,6 +245,25 @@ def test_an_input_that_is_no_object_fails_the_run(text: str, want: str) -> None:
     assert status.phase is Phase.FAILED
     assert status.reason == Reason.INVALID_INPUT
     assert want in (status.message or "")
+
+
+@pytest.mark.parametrize(
+    ("size", "want"),
+    [pytest.param(256 * 1024, None, id="all that is taken"), pytest.param(256 * 1024 + 1, "262145", id="a byte more")],
+)
+@pytest.mark.parametrize("field", ["input", "additionalMetadata", "inputJson"])
+def test_one_limit_for_inputs_however_they_are_given(field: str, size: int, want: str | None) -> None:
+    given: Any = {"a": "é" * (size // 2 - 5) + "x" * (size % 2 + 2)}
+    text = json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+    assert len(text.encode()) == size
+    fields: dict[str, Any] = {field: text if field == "inputJson" else given}
+    plan = plan_run(make_observed_run(**fields), NOW)
+    if want is None:
+        assert names(plan.wanted) == ["work"]
+    else:
+        status = status_of(plan)
+        assert (status.phase, status.reason) == (Phase.FAILED, Reason.INVALID_INPUT)
+        assert f"spec.{field} has {want} bytes of JSON; at most 262144 (256 KiB) are taken" in (status.message or "")
 
 
 @pytest.mark.parametrize("field", ["input", "additionalMetadata"])
