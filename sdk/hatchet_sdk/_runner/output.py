@@ -13,6 +13,7 @@ began, whatever the program makes of logging, of ``sys.stdout`` or of descriptor
 """
 
 import functools
+import io
 import json
 import logging
 import os
@@ -131,6 +132,14 @@ class StepOutput:
         return f"{self._start}{line}\n"
 
 
+_NOBODY = StepOutput("", "", 0)
+_NOBODY.has_ended = True
+
+
+def _do_nothing() -> None:
+    pass
+
+
 class _Rest:
     """What was written to a stream since the end of its last line.
 
@@ -212,12 +221,13 @@ class _Stream:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._write, self._flush = stream.write, stream.flush
+        self._write, self._flush = stream.write, getattr(stream, "flush", _do_nothing)
         self._is_clean = False  # whether nothing unmarked waits in its buffers
-        try:
-            self._descriptor: int | None = stream.fileno()
-        except (OSError, ValueError, AttributeError):
-            self._descriptor = None
+        self._descriptor: int | None = None
+        # A program's own class may do more with text than write it to the descriptor that it names.
+        if getattr(type(stream), "write", None) is io.TextIOWrapper.write:
+            with suppress(OSError, ValueError):
+                self._descriptor = stream.fileno()
         # Attributes of the instance, which its class knows nothing of; print() and logging find them like any other.
         stream.write = self.write  # type: ignore[method-assign]
         stream.flush = self.flush  # type: ignore[method-assign]
@@ -229,7 +239,7 @@ class _Stream:
 
     def write(self, text: str, /) -> int:
         output = current()
-        if output is None or not isinstance(text, str) or self._stream.closed:
+        if output is None or not isinstance(text, str) or getattr(self._stream, "closed", False):
             self._is_clean = False
             return self._write(text)
         if text:
@@ -244,7 +254,7 @@ class _Stream:
 
     def write_marked(self, text: str) -> None:
         if self._descriptor is None:
-            self._write(text)
+            _call_in(_NOBODY, self._write, text)  # which may write to another of these streams
             return
         self.pass_on()
         _write_all(self._descriptor, text)

@@ -178,6 +178,31 @@ def test_a_stream_that_was_replaced_meanwhile_gets_its_own_text(said: Said, monk
     assert said() == []
 
 
+def test_a_stream_of_the_programs_own_gets_each_line_with_its_mark_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below, copy = Said(tmp_path / "said"), list[str]()
+
+    class Tee:  # with neither flush() nor closed
+        def write(self, text: str) -> int:
+            copy.append(text)
+            return sys.__stdout__.write(text)  # type: ignore[union-attr]  # there is one
+
+        def fileno(self) -> int:
+            return 1
+
+    stream = open(tmp_path / "said", "a", encoding="utf-8", buffering=1)  # noqa: SIM115  # until the end
+    monkeypatch.setattr(sys, "__stdout__", stream)
+    monkeypatch.setattr(sys, "stdout", Tee())
+    uninstall = output.install()
+    with one():
+        print("said")
+    uninstall()
+    stream.close()
+    assert copy == ["[run/s#1] said\n"]
+    assert below() == ["[run/s#1] said"]
+
+
 # Who writes
 
 
