@@ -19,7 +19,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-versions test-integration test-chart test-conformance test-published lint format generate verify images e2e constraints benchmark benchmark-cluster clean
+.PHONY: help demo test test-unit test-versions test-integration test-chart test-conformance test-published lint format generate verify images e2e constraints benchmark benchmark-cluster benchmark-memory clean
 
 help: ## Show this help
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -94,6 +94,10 @@ verify: generate ## Fail if a generated file is not what its source makes
 
 benchmark: $(DEV_STAMP) ## Fan-outs of 10, 100 and 1000 against the embedded server (and a real one, see benchmarks/README.md)
 	$(BIN)/python -m benchmarks.fanout
+
+benchmark-memory: $(DEV_STAMP) ## Memory, time and pauses of starts with 50,000 finished runs, and the tests' bound with as many
+	$(BIN)/python -m benchmarks.many_runs
+	HATCHET_TEST_FINISHED_RUNS=50000 $(BIN)/python -m pytest tests/integration/test_memory.py
 
 benchmark-cluster: $(DEV_STAMP) ## Fan-outs, cold starts and pods per run on a cluster that is made for it (see docs/performance.md)
 	$(BIN)/python -m tests.e2e.cluster run $(BIN)/python -m benchmarks.on_cluster

@@ -501,7 +501,7 @@ class Engine:
             finished = (
                 record
                 for record in self.store
-                if record.is_final and record.parent_uid is None and record.workflow_ref == workflow
+                if record.is_final and record.parent_uid is None and record.is_of(workflow)
             )
             self.runs.reconcile_all(finished)
 

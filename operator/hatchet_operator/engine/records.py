@@ -228,6 +228,9 @@ class RunRecord:
     def workflow_ref(self) -> ObjectRef:
         return ObjectRef(self.ref.namespace, self.workflow)
 
+    def is_of(self, workflow: ObjectRef) -> bool:
+        return self.workflow == workflow.name and self.ref.namespace == workflow.namespace
+
     @property
     def run(self) -> WorkflowRun:
         """The object; to be asked of unfinished runs only, and right after `Runs.read`."""

@@ -454,7 +454,7 @@ class Runs:
 
     def reconcile_all(self, records: Iterable[RunRecord]) -> None:
         """Reconcile many runs: some at once, the rest between other work, so that no stream waits for all of them."""
-        self._reconcile_rest(iter(list(records)))
+        self._reconcile_rest(iter(records))
 
     def _reconcile_rest(self, records: Iterator[RunRecord]) -> None:
         turns = Turns()
