@@ -131,9 +131,9 @@ def main(
             for size in sorted(read_sizes(runs)):
                 figures.append(runner.run(_measure(server, there, size, source)))
                 there = size
+                _print(console, figures[0], figures[-1])
     except (BenchmarkFailed, BinariesMissingError, ServerFailedError) as error:
         sys.exit(f"error: {error}")
-    _print(console, figures)
 
 
 async def _measure(server: EmbeddedApi | RealApi, there: int, runs: int, source: Path) -> Figures:
@@ -204,18 +204,17 @@ def _workflow() -> Json:
     return {"apiVersion": API_VERSION, "kind": WORKFLOWS.kind, "metadata": {"name": "parent"}, "spec": {}}
 
 
-def _print(console: Console, figures: list[Figures]) -> None:
-    for each in figures:
-        more = each.runs - figures[0].runs
-        per_run = f", {(each.peak_bytes - figures[0].peak_bytes) / more / 1024:.2f} KiB a run" if more else ""
-        console.print(
-            f"{each.runs} runs: ready after {each.ready_seconds:.2f} s ({each.cpu_seconds:.2f} s of CPU); a bare "
-            f"list takes {each.bare_list_seconds:.2f} s; at most {each.peak_bytes / _MIB:.0f} MiB{per_run}",
-            soft_wrap=True,
-        )
-        for what, lag in each.lags.items():
-            milliseconds = f"{lag.cpu * 1000:.0f} ms of CPU, {lag.clock * 1000:.0f} ms by the clock"
-            console.print(f"    the loop's longest pause, {what}: {milliseconds}", soft_wrap=True)
+def _print(console: Console, least: Figures, each: Figures) -> None:
+    more = each.runs - least.runs
+    per_run = f", {(each.peak_bytes - least.peak_bytes) / more / 1024:.2f} KiB a run" if more else ""
+    console.print(
+        f"{each.runs} runs: ready after {each.ready_seconds:.2f} s ({each.cpu_seconds:.2f} s of CPU); a bare "
+        f"list takes {each.bare_list_seconds:.2f} s; at most {each.peak_bytes / _MIB:.0f} MiB{per_run}",
+        soft_wrap=True,
+    )
+    for what, lag in each.lags.items():
+        milliseconds = f"{lag.cpu * 1000:.0f} ms of CPU, {lag.clock * 1000:.0f} ms by the clock"
+        console.print(f"    the loop's longest pause, {what}: {milliseconds}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ async def install_crds(api: Api) -> None:
 async def _are_served(api: Api, *resources: Resource) -> bool:
     try:
         for resource in resources:
-            await api.list_all(resource, NAMESPACE)
+            await api.until_answered(api.list_one, resource, NAMESPACE)
     except NotFound:
         return False
     return True

@@ -25,10 +25,10 @@ from tests.kube.real_api import RealApi
 RUNS = int(os.environ.get("HATCHET_TEST_FINISHED_RUNS", "10000"))
 BYTES_PER_RUN = 3 * 1024
 LIMIT_BYTES = 2**30  # the chart's
-MINUTES = 60.0 * (2 + RUNS / 5_000)
+PATIENCE_SECONDS = 60.0 * (8 + RUNS / 5_000)  # half a minute for ten thousand on a quiet machine
 
 
-@pytest.mark.timeout(MINUTES)
+@pytest.mark.timeout(PATIENCE_SECONDS)
 async def test_a_start_takes_little_memory_for_each_finished_run(server: EmbeddedApi | RealApi, tmp_path: Path) -> None:
     async with Api(find_endpoint(server.endpoint.kubeconfig), user_agent="test", may_write=always) as api:
         await install_crds(api)
@@ -49,7 +49,7 @@ async def peak_of_a_start(server: EmbeddedApi | RealApi, directory: Path) -> int
         operator.kill()
 
 
-@pytest.mark.timeout(MINUTES)
+@pytest.mark.timeout(PATIENCE_SECONDS)
 async def test_a_relist_and_another_term_take_no_more_than_a_start(cluster: Cluster) -> None:
     await cluster.start_operator()
     assert cluster.operator is not None
@@ -62,18 +62,18 @@ async def test_a_relist_and_another_term_take_no_more_than_a_start(cluster: Clus
 
     lists = await cluster.requests("list", "workflowruns")
     await cluster.inject({"match": {"verb": "watch", "resource": "workflowruns"}, "action": "gone"})
-    await eventually(lambda: has_listed(cluster, lists + 1), within_seconds=MINUTES)
+    await eventually(lambda: has_listed(cluster, lists + 1), within_seconds=PATIENCE_SECONDS)
     await cluster.create_run("after-the-relist", "nobody-registered-it")  # which a watch tells, after the list
-    await eventually(lambda: is_told_to_wait(cluster, "after-the-relist"), within_seconds=MINUTES)
+    await eventually(lambda: is_told_to_wait(cluster, "after-the-relist"), within_seconds=PATIENCE_SECONDS)
     assert await has_listed(cluster, lists + RUNS // 1000), "it read all of them anew"
     assert peak_bytes(operator.pid) < limit, "after a relist"
 
     match = {"verb": ["update", "patch"], "resource": "leases", "name": "hatchet-operator"}
     rule = {"match": match, "action": "status", "times": 0}
     await cluster.inject(rule)
-    await eventually(lambda: has_said(operator.log, "lease could not be renewed in time", 1), within_seconds=MINUTES)
+    await eventually(lambda: has_said(operator.log, "lease could not be renewed in time", 1), within_seconds=PATIENCE_SECONDS)
     await cluster.clear_faults()
-    await eventually(lambda: has_said(operator.log, "operator ready", 2), within_seconds=MINUTES)
+    await eventually(lambda: has_said(operator.log, "operator ready", 2), within_seconds=PATIENCE_SECONDS)
     assert peak_bytes(operator.pid) < limit, "in another term"
 
 
