@@ -10,6 +10,7 @@ answer or a crash leads back to the same decision from what is really there.
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -56,6 +57,7 @@ LossesOf = Callable[[RunRecord], Mapping[str, tuple[Outcome, str | None]]]
 """Of a run, by step: how attempts ended whose workers will not say so, and why."""
 
 _READS_AT_A_TIME = 16
+_FROZEN_EVERY = 1_000
 
 _WHOLE_SECONDS = 1.0  # whoever waits for the end of a run has asked by then, most of the time
 _WHOLE_FOR_PARENT_SECONDS = 30.0  # a parent may spawn a thousand in one call before it asks for the first
@@ -196,6 +198,8 @@ class Runs:
             self._hold_back(record, not record.above_is_gone)
         if record.is_final and self.loading:
             record.forget_object()  # at once: of these there may be more than memory
+            if len(self._store) % _FROZEN_EVERY == 0:
+                gc.freeze()  # or the collector would look through all of them, time and again; the term's end undoes it
         self.reconcile(record)
         if record.is_final and not was_final and not is_new:
             self._metrics.finished.labels(phase=run.status.phase.value).inc()
