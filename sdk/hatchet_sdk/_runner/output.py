@@ -306,10 +306,7 @@ class _Installed:
         ]
 
     def write_log(self, data: str) -> None:
-        out = next((stream for stream in self._streams if stream._stream is sys.stdout), None)
-        if out is not None and out._descriptor is None:  # output is kept in memory here, as tests do
-            out.write_marked(data)
-        elif self._log_to is not None:
+        if self._log_to is not None:
             for stream in self._streams:
                 stream.pass_on()
             _write_all(self._log_to, data)

@@ -366,6 +366,7 @@ class W:
 
 worker = hatchet.worker("w")
 worker.register_workflow(W())
+sys.stdout = io.StringIO()  # before the worker knows of it
 worker.start()
 """
 
