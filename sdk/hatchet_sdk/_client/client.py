@@ -10,7 +10,7 @@ from hatchet_sdk._client.connection import Connection
 from hatchet_sdk._client.io_thread import io_thread
 from hatchet_sdk._client.logs import Logs
 from hatchet_sdk._client.options import ChildTriggerWorkflowOptions, SpawningAttempt, TriggerWorkflowOptions
-from hatchet_sdk._client.requests import child_request, root_request
+from hatchet_sdk._client.requests import child_request, duration_text, root_request
 from hatchet_sdk._client.results import Results
 from hatchet_sdk._client.triggers import Trigger, Triggers
 from hatchet_sdk.contracts.dispatcher_pb2 import (
@@ -82,6 +82,7 @@ class Client:
         return self._results.of(workflow_run_id)
 
     def refresh_timeout(self, task_run_external_id: str, increment: str) -> "Future[RefreshTimeoutResponse]":
+        increment = duration_text(increment, what=f"refresh_timeout({increment!r}): increment_by")
         request = RefreshTimeoutRequest(task_run_external_id=task_run_external_id, increment_timeout_by=increment)
         return self.io.submit(self.connection.call(self.connection.dispatcher.RefreshTimeout, request))
 

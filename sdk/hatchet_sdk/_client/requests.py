@@ -1,5 +1,6 @@
 """From what a caller says to the request that travels; everything that can be wrong with it is found here."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,9 @@ from hatchet_sdk._client.options import (
 )
 from hatchet_sdk._client.triggers import MAX_BATCH_BYTES
 from hatchet_sdk.contracts.workflows_pb2 import TriggerWorkflowRequest
+
+DURATION = re.compile(r"(\d+(\.\d+)?(ms|s|m|h))+", re.ASCII)
+"""What the operator reads."""
 
 
 def root_request(name: str, input: object, options: TriggerWorkflowOptions | None) -> TriggerWorkflowRequest:
@@ -54,7 +58,7 @@ def _request(
     name: str, input: object, chosen: Mapping[str, Any], *, metadata: object, what: str
 ) -> TriggerWorkflowRequest:
     request = TriggerWorkflowRequest(
-        name=_text(name, what=f"{what}: workflow name"),
+        name=_workflow_name(name, what=f"{what}: workflow name"),
         input=encode_object(input, what=f"{what}: input"),
     )
     if metadata:
@@ -62,6 +66,26 @@ def _request(
     if "priority" in chosen:
         request.priority = _number(chosen["priority"], what=f"{what}: priority")
     return request
+
+
+def _workflow_name(value: object, *, what: str) -> str:
+    if value == "":
+        raise ValueError(f"{what} is empty (expected the name of a registered workflow)")
+    return _text(value, what=what)
+
+
+def duration_text(value: object, *, what: str) -> str:
+    """Return the text of a duration, after refusing what is none.
+
+    Raises:
+        TypeError, ValueError: It is no text, or no duration.
+    """
+    problem = f'{what} is {value!r} (expected a duration like "30s", "5m" or "1h30m")'
+    if not isinstance(value, str):
+        raise TypeError(problem)
+    if not DURATION.fullmatch(value) or not re.search("[1-9]", value):
+        raise ValueError(problem)
+    return value
 
 
 def _number(value: object, *, what: str) -> int:

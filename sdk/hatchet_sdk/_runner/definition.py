@@ -1,6 +1,7 @@
 """What a decorated class says, read once and checked: after this a workflow makes sense or was refused."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ StepFunction = Callable[..., Any]
 
 _OPTIONS, _DEFINITION = "_hatchet_step", "_hatchet_workflow"
 _LONGEST_NAME = 253  # of an object in Kubernetes
-_DURATION = re.compile(r"(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
+_DURATION = re.compile(r"(\d+(\.\d+)?(ms|s|m|h))+", re.ASCII)  # what the operator reads
+_LARGEST = 2**31 - 1  # what the protocol carries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,10 +190,14 @@ def _read_step(attribute: str, function: StepFunction, options: StepOptions, whe
         _check_whole(options.max_reassignments, f"{where}: max_reassignments", expected="0 or more")
         if options.max_reassignments < 0:
             raise InvalidDefinition(f"{where}: max_reassignments is {options.max_reassignments} (expected 0 or more)")
-    if options.backoff_factor is not None and options.backoff_factor <= 0:
-        raise InvalidDefinition(f"{where}: backoff_factor is {options.backoff_factor} (expected more than 0)")
-    if options.backoff_max_seconds is not None and options.backoff_max_seconds <= 0:
-        raise InvalidDefinition(f"{where}: backoff_max_seconds is {options.backoff_max_seconds} (expected more than 0)")
+    if (factor := options.backoff_factor) is not None and not (
+        isinstance(factor, int | float) and not isinstance(factor, bool) and math.isfinite(factor) and factor >= 1
+    ):
+        raise InvalidDefinition(f"{where}: backoff_factor is {factor!r} (expected a number, 1 or more)")
+    if (longest := options.backoff_max_seconds) is not None:
+        _check_whole(longest, f"{where}: backoff_max_seconds", expected="1 or more")
+        if longest < 1:
+            raise InvalidDefinition(f"{where}: backoff_max_seconds is {longest} (expected more than 0)")
     try:
         inspect.signature(function).bind(None, None)
     except TypeError:
@@ -220,6 +226,8 @@ def _check_text(name: str, where: str) -> None:
 def _check_whole(value: object, what: str, *, expected: str) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidDefinition(f"{what} is {value!r} (expected a whole number, {expected})")
+    if value > _LARGEST:
+        raise InvalidDefinition(f"{what} is {value} (expected at most {_LARGEST})")
 
 
 def _check_duration(text: str, what: str) -> None:

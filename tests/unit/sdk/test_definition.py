@@ -154,6 +154,26 @@ def test_steps_are_inherited_and_overridden() -> None:
             "the name has 254 characters (expected at most 253)",
             id="a name that no object can have",
         ),
+        pytest.param(
+            lambda: make_workflow(make_step(backoff_factor=0.5)),
+            'step "step": backoff_factor is 0.5 (expected a number, 1 or more)',
+            id="a backoff that shrinks",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step(backoff_factor=float("nan"))), "backoff_factor is nan", id="no number"
+        ),
+        pytest.param(lambda: make_workflow(make_step(backoff_factor="2")), "backoff_factor is '2'", id="a text"),
+        pytest.param(
+            lambda: make_workflow(make_step(backoff_max_seconds=1.5)),
+            "backoff_max_seconds is 1.5 (expected a whole number, 1 or more)",
+            id="half a second of backoff",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step(retries=2**31)), "expected at most 2147483647", id="retries without end"
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step(timeout="5us")), "expected a duration like", id="a unit nobody reads"
+        ),
         pytest.param(lambda: make_workflow(make_step(" ")), "the name is empty", id="an empty step name"),
         pytest.param(lambda: make_workflow(make_step(), name=" "), "the name is empty", id="an empty workflow name"),
         pytest.param(

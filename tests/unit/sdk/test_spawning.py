@@ -274,7 +274,19 @@ def test_a_cancelled_attempt_spawns_nothing_more(context: Context, operator: Fak
             id="a key that is no unicode",
         ),
         pytest.param(
-            lambda context: context.spawn_workflow("", {}), ValueError, "workflow name is empty", id="no name"
+            lambda context: context.spawn_workflow("", {}),
+            ValueError,
+            "workflow name is empty (expected the name of a registered workflow)",
+            id="no name",
+        ),
+        pytest.param(
+            lambda context: context.refresh_timeout(5),
+            TypeError,
+            'refresh_timeout(5): increment_by is 5 (expected a duration like "30s", "5m" or "1h30m")',
+            id="a number for a duration",
+        ),
+        pytest.param(
+            lambda context: context.refresh_timeout("soon"), ValueError, "increment_by is 'soon'", id="no duration"
         ),
         pytest.param(
             lambda context: context.spawn_workflow("Child", {}, options={"sticky": True}),
