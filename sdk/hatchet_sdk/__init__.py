@@ -3,6 +3,8 @@
 This module is the whole public API; `hatchet_sdk.errors` draws the tree of what can go wrong.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from hatchet_sdk._client.config import ClientConfig
 from hatchet_sdk._client.options import (
     ChildTriggerWorkflowOptions,
@@ -60,3 +62,13 @@ __all__ = [
     "WorkflowRunFailed",
     "WorkflowRunRef",
 ]
+
+
+if not _TYPE_CHECKING:  # or type checkers would take every name for one that is there
+
+    def __getattr__(name: str) -> object:
+        from hatchet_sdk._lacking import NAMES, words_on
+
+        if name in NAMES:
+            raise ImportError(words_on(f"hatchet_sdk.{name}", NAMES[name]), name=__name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,13 @@
 """The object a program begins with: decorators that declare workflows, and the door to workers and runs."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar
 
 from hatchet_sdk._client import forks
 from hatchet_sdk._client.admin import Admin
 from hatchet_sdk._client.config import ClientConfig
 from hatchet_sdk._client.json_text import JsonObject
+from hatchet_sdk._lacking import ATTRIBUTES, words_on, words_on_arguments
 from hatchet_sdk._runner.context import Context
 from hatchet_sdk._runner.definition import StepOptions, define_workflow, mark_step, mark_workflow
 from hatchet_sdk._runner.worker import Worker
@@ -50,6 +51,7 @@ class Hatchet:
         timeout: str = "60m",
         schedule_timeout: str = "5m",
         default_priority: int | None = None,
+        **lacking: Never,
     ) -> Callable[[WorkflowClass], WorkflowClass]:
         """Declare a class to be a workflow; its steps are the methods decorated with `step`.
 
@@ -59,11 +61,14 @@ class Hatchet:
             timeout: As in Hatchet checked but not sent; steps have timeouts.
             schedule_timeout: How long a step may wait for a worker, e.g. "5m".
             default_priority: 1 to 3; what lies outside is taken for the nearest.
+            lacking: None: what Hatchet's decorator takes beside is refused in words.
 
         Raises:
             InvalidDefinition: What the class says is impossible.
         """
         _refuse_without_parentheses(name, "workflow")
+        if lacking:
+            raise TypeError(words_on_arguments("@hatchet.workflow()", dict(lacking)))
 
         def declare(cls: WorkflowClass) -> WorkflowClass:
             if not isinstance(cls, type):
@@ -167,6 +172,13 @@ class Hatchet:
             labels=labels or {},
             debug=self._debug,
         )
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            if name in ATTRIBUTES:
+                raise AttributeError(words_on(f"hatchet.{name}", ATTRIBUTES[name]))
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _client(self) -> "Client":
         from hatchet_sdk._client.client import Client  # here: gRPC is slow to import, and declaring needs none
