@@ -687,7 +687,8 @@ async def test_what_the_last_leader_gave_to_nobody_goes_out_at_once(server: ApiS
         assert not here.out, "what the other one has runs twice"
         await api.delete(PODS, NAMESPACE, "away", grace_seconds=0)
         assert engine.runs.attempts[await next_attempt(stream)].ref.name == "out"
-        assert (await api.get(RUNS, NAMESPACE, "out"))["status"]["steps"]["work"]["losses"] == 1
+        step = (await api.get(RUNS, NAMESPACE, "out"))["status"]["steps"]["work"]
+        assert (step["reason"], step["losses"]) == ("WorkerLost", 0), "a Pod that is deleted is told, and no crash"
 
 
 async def test_a_worker_that_does_not_come_back_holds_up_its_own_pool_only(server: ApiServer, api: Api) -> None:

@@ -34,7 +34,7 @@ def make_workflow(*steps: Any, **options: Any) -> type:
 def test_a_workflow_is_registered_as_in_hatchets_protocol() -> None:
     @hatchet.workflow(version="v7", schedule_timeout="10m", default_priority=9)
     class Order:
-        @hatchet.step(timeout="30s", retries=3, backoff_factor=2.0, backoff_max_seconds=60)
+        @hatchet.step(timeout="30s", retries=3, backoff_factor=2.0, backoff_max_seconds=60, max_reassignments=0)
         async def Fetch(self, context: Context) -> None: ...  # noqa: N802
 
         @hatchet.step(name="Ship", parents=["Fetch"])
@@ -50,6 +50,8 @@ def test_a_workflow_is_registered_as_in_hatchets_protocol() -> None:
     fetch, ship = job.steps
     assert (fetch.readable_id, fetch.action, fetch.timeout, fetch.inputs) == ("fetch", "team_order:fetch", "30s", "{}")
     assert (fetch.retries, fetch.backoff_factor, fetch.backoff_max_seconds) == (3, 2.0, 60)
+    assert (fetch.HasField("max_reassignments"), fetch.max_reassignments) == (True, 0)
+    assert not ship.HasField("max_reassignments"), "the operator decides"
     assert (ship.readable_id, ship.action, ship.timeout, list(ship.parents)) == (
         "ship",
         "team_order:ship",
@@ -115,6 +117,11 @@ def test_steps_are_inherited_and_overridden() -> None:
             lambda: make_workflow(make_step("a", retries=-1)),
             'workflow "Made", step "a": retries is -1 (expected 0 or more)',
             id="negative retries",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("a", max_reassignments=-1)),
+            'workflow "Made", step "a": max_reassignments is -1 (expected 0 or more)',
+            id="negative reassignments",
         ),
         pytest.param(
             lambda: make_workflow(make_step("a", retries="3")),

@@ -62,6 +62,8 @@ def test_a_signal_lets_the_worker_finish(
     assert "Traceback" not in stdout + stderr
     names = [name for name, _ in operator.calls]
     assert names.index("Unsubscribe") < names.index("SendStepActionEvent")
+    ended = [request.has_ended for request in operator.requests("Unsubscribe")]
+    assert ended == [False, True], "what else it was given goes to another once it has finished, and not before"
 
 
 def test_a_result_is_delivered_though_the_operator_restarts_during_the_shutdown(

@@ -1,0 +1,130 @@
+"""How long until a death is told, on a cluster: ``python -m benchmarks.deaths --help``.
+
+Each death is that of a pod of a run's own, so that no back-off of the kubelet lies between two of them. It begins with
+what the step printed right before it ended its worker, or with the answer to the eviction, and it is told when a
+watcher of the run sees the lost worker in its status. One node, one clock. A node that is gone is played by a worker
+that is stopped: nothing is heard of either.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.fanout import describe_machine
+from benchmarks.stage import BenchmarkFailed
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.cluster.kubeconfig import find_endpoint
+from tests.e2e.eventually import eventually
+from tests.e2e.kubectl import Json, Kubectl, KubectlError, new_namespace
+from tests.e2e.operators import installed_operator
+from tests.e2e.pools import give_program, make_pool, until_available
+from tests.e2e.slow_fan_out import make_run
+
+_PROGRAM = Path(__file__).with_name("dying.py")
+_KINDS = {"oom": "OOMKilled", "exit": "exit code 3", "kill": "exit code 137", "evict": "Eviction", "silent": "silent"}
+_PATIENCE_SECONDS = 180
+
+
+def main(
+    each: Annotated[int, typer.Option(min=1, help="Deaths of each kind.")] = 20,
+    silent: Annotated[int, typer.Option(min=0, help="Workers of which nothing is heard any more; 30 s each.")] = 3,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every measurement here.")] = None,
+) -> None:
+    """Install the operator on the cluster of KUBECONFIG, have workers die, and remove it."""
+    if "KUBECONFIG" not in os.environ:
+        sys.exit("error: this needs KUBECONFIG; python -m tests.e2e.cluster makes a cluster")
+    console = Console()
+    console.print(describe_machine(), soft_wrap=True)
+    try:
+        with installed_operator(), new_namespace("deaths") as kubectl, _pool(kubectl):
+            measured = {
+                kind: asyncio.run(_measure(kubectl, kind, silent if kind == "silent" else each)) for kind in _KINDS
+            }
+    except (BenchmarkFailed, KubectlError) as error:
+        sys.exit(f"error: {error}")
+    table = Table("death", "times", "median s", "longest s")
+    for kind, seconds in measured.items():
+        if seconds:
+            table.add_row(kind, str(len(seconds)), f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}")
+    console.print(table)
+    if json_file is not None:
+        json_file.write_text(json.dumps(measured, indent=1))
+
+
+@contextmanager
+def _pool(kubectl: Kubectl) -> Iterator[None]:
+    """Have a pool register the workflow, whose runs get pods of little memory."""
+    resources = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "96Mi"}}
+    spec = {"name": "Dies", "execution": "Pod", "podOverrides": {"resources": resources}}
+    kubectl.apply_object(
+        {"apiVersion": "hatchet-operator.dev/v1alpha1", "kind": "Workflow", "metadata": {"name": "dies"}, "spec": spec}
+    )
+    kubectl.apply_object(make_pool(give_program(kubectl, _PROGRAM), pod={"grace_seconds": 1}))
+    until_available(kubectl)
+    yield
+
+
+async def _measure(kubectl: Kubectl, kind: str, times: int) -> list[float]:
+    endpoint = find_endpoint(Path(os.environ["KUBECONFIG"]))
+    async with Api(endpoint, user_agent="benchmark", max_writes=10, may_write=always) as api:
+        return [await _time_one(api, kubectl, kind, f"{kind}-{number}") for number in range(times)]
+
+
+async def _time_one(api: Api, kubectl: Kubectl, kind: str, name: str) -> float:
+    created = await api.create(RUNS, kubectl.namespace, make_run("dies", {"kind": kind}, name))
+    telling = asyncio.create_task(_until_told(api, created))
+    begun = 0.0
+    if kind == "evict":
+        await asyncio.to_thread(eventually, lambda: "." in kubectl("logs", name, may_fail=True))
+        await asyncio.to_thread(_evict, kubectl, name)
+        begun = time.time()
+    told_at, lost = await telling
+    if _KINDS[kind] not in lost["why"]:
+        raise BenchmarkFailed(f"run {name} was told of another death: {lost}")
+    if kind != "evict":
+        begun = float((await asyncio.to_thread(kubectl, "logs", name)).split()[0])
+    await api.delete(RUNS, kubectl.namespace, name)
+    return told_at - begun
+
+
+async def _until_told(api: Api, run: Json) -> tuple[float, Json]:
+    metadata = run["metadata"]
+    watch = api.watch(
+        RUNS,
+        metadata["namespace"],
+        resource_version=metadata["resourceVersion"],
+        timeout_seconds=_PATIENCE_SECONDS,
+    )
+    async for _, obj in watch:
+        if obj["metadata"].get("name") != metadata["name"]:
+            continue
+        lost = obj.get("status", {}).get("steps", {}).get("work", {}).get("lostWorkers")
+        if lost:
+            return time.time(), lost[0]
+    raise BenchmarkFailed(f"run {metadata['name']} was told of no death within {_PATIENCE_SECONDS} s")
+
+
+def _evict(kubectl: Kubectl, pod: str) -> None:
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(json.dumps(eviction))
+        file.flush()
+        path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}/eviction"
+        kubectl("create", "--raw", path, "--filename", file.name)
+
+
+if __name__ == "__main__":
+    typer.run(main)
