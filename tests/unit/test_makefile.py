@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,8 +25,10 @@ def old_python(path: Path) -> Path:
 
 
 def make(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # not as a part of the make that may run these tests, whose variables it would take over
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(
-        ["make", "-f", str(MAKEFILE), *arguments], cwd=directory, capture_output=True, text=True, timeout=60
+        ["make", "-f", str(MAKEFILE), *arguments], cwd=directory, capture_output=True, text=True, timeout=60, env=env
     )
 
 
