@@ -60,14 +60,18 @@ def test_the_deployment_its_budget_and_its_policy_are_about_the_same_pods(
     assert not any(selects(selector, probe["metadata"].get("labels", {})) for selector in selectors)
 
 
-def test_worker_pods_of_all_namespaces_reach_grpc_and_anybody_the_metrics(objects: list[Json]) -> None:
+def test_worker_pods_of_all_namespaces_and_standbys_reach_grpc_and_anybody_the_metrics(objects: list[Json]) -> None:
     policy = the(objects, "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress"], "the operator itself may reach the API server"
     workers = {
         "namespaceSelector": {},
         "podSelector": {"matchExpressions": [{"key": "hatchet-operator.dev/pool", "operator": "Exists"}]},
     }
-    assert policy["ingress"] == [{"ports": [{"port": "grpc"}], "from": [workers]}, {"ports": [{"port": "metrics"}]}]
+    standbys = {"podSelector": policy["podSelector"]}
+    assert policy["ingress"] == [
+        {"ports": [{"port": "grpc"}], "from": [workers, standbys]},
+        {"ports": [{"port": "metrics"}]},
+    ]
 
 
 @pytest.mark.parametrize("manifest", ["client.yaml", "deployment.yaml"])
@@ -75,15 +79,19 @@ def test_pods_that_no_pool_makes_are_let_in_as_the_chart_is_by_default(manifest:
     """The cluster tests' own pods; not every cluster enforces policies, so that they would not notice."""
     *_, pod = yaml.safe_load_all((MANIFESTS / manifest).read_text())
     labels = pod["spec"].get("template", pod)["metadata"].get("labels", {})
-    (let_in,) = the(objects, "NetworkPolicy")["spec"]["ingress"][0]["from"]
+    let_in, _ = the(objects, "NetworkPolicy")["spec"]["ingress"][0]["from"]
     (expression,) = let_in["podSelector"]["matchExpressions"]
     assert expression["key"] in labels
 
 
 def test_further_peers_are_let_in_beside_the_workers(helm: Helm) -> None:
     grpc, metrics = the(helm.render(f"{PEERS},{SCRAPERS}"), "NetworkPolicy")["spec"]["ingress"]
-    assert [peer.keys() for peer in grpc["from"]] == [{"namespaceSelector", "podSelector"}, {"namespaceSelector"}]
-    assert grpc["from"][1] == {"namespaceSelector": {"matchLabels": {"team": "etl"}}}
+    assert [peer.keys() for peer in grpc["from"]] == [
+        {"namespaceSelector", "podSelector"},
+        {"podSelector"},
+        {"namespaceSelector"},
+    ]
+    assert grpc["from"][2] == {"namespaceSelector": {"matchLabels": {"team": "etl"}}}
     assert metrics == {
         "ports": [{"port": "metrics"}],
         "from": [{"podSelector": {"matchLabels": {"app": "prometheus"}}}],
