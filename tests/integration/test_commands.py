@@ -101,7 +101,7 @@ async def test_run_without_crds_says_what_to_install_and_waits_for_it(tmp_path: 
             async with asyncio.timeout(ENDS_WITHIN_SECONDS):
                 while want not in (line := (await process.stderr.readline()).decode()):
                     assert line, "it ended"
-            assert 'or with "hatchet-operator crds | kubectl apply -f -"' in line
+            assert 'else with "hatchet-operator crds | kubectl apply -f -"' in line
             process.terminate()
             await asyncio.wait_for(process.communicate(), ENDS_WITHIN_SECONDS)
             assert process.returncode == 0

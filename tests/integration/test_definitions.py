@@ -19,7 +19,10 @@ from hatchet_operator.settings import Settings
 from tests.integration.inprocess import KEY, NAMESPACE, POOL, Instance, running_operator
 from tests.kube.eventually import eventually
 
-MEND = 'install them with "helm upgrade", or with "hatchet-operator crds | kubectl apply -f -"'
+MEND = (
+    'install them with "helm upgrade" where the chart installed them, '
+    'else with "hatchet-operator crds | kubectl apply -f -"'
+)
 POD: dict[str, Any] = {"pod_name": "operator-1", "pod_uid": "some-uid", "operator_namespace": "default"}
 
 

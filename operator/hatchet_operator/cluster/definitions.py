@@ -12,7 +12,11 @@ from hatchet_operator.errors import NotFound, Refused
 from hatchet_operator.resources.base import GROUP, VERSION
 from hatchet_operator.resources.crds import load_crds
 
-HOW_TO_MEND = 'install them with "helm upgrade", or with "hatchet-operator crds | kubectl apply -f -"'
+# Not with both: Helm 4 has field managers, and after a kubectl apply it refuses to upgrade the CRDs that it made.
+HOW_TO_MEND = (
+    'install them with "helm upgrade" where the chart installed them, '
+    'else with "hatchet-operator crds | kubectl apply -f -"'
+)
 
 _DOCUMENT = f"/openapi/v3/apis/{GROUP}/{VERSION}"
 _FIELDS_TOLD = 3
