@@ -8,7 +8,8 @@ from tests.e2e.eventually import eventually
 from tests.e2e.images import image_of, image_values, pull_policy
 from tests.e2e.kubectl import Json, Kubectl
 from tests.e2e.operators import SELECTOR, leader_of, operator_pods, until_leading
-from tests.e2e.slow_fan_out import children_of, finished
+from tests.e2e.pools import POOL, SLOW_FAN_OUT, pool_condition, start_pool, until_available
+from tests.e2e.slow_fan_out import assert_result_is_right, children_of, finished, start, status_of
 from tests.kube.helm import CHART, RELEASE, Helm, find_helm
 
 CHILD = """
@@ -50,6 +51,30 @@ def test_two_operators_are_ready_and_the_service_leads_to_one(operator: Kubectl)
 def test_helm_test_finds_the_leader_and_trusts_it(operator: Kubectl) -> None:
     printed = Helm(find_helm(), operator.namespace)("test", RELEASE, "--logs", "--timeout=100s")
     assert f"the leader answers at {RELEASE}.{operator.namespace}.svc:7070 and is trusted" in printed
+
+
+def test_an_operator_whose_crd_is_deleted_says_so_and_goes_on_when_it_is_back(
+    operator: Kubectl, kubectl: Kubectl
+) -> None:
+    start_pool(kubectl, SLOW_FAN_OUT)
+    leader = until_leading(operator)
+    start(kubectl, "lost", children=10, seconds=300)  # all slots but one
+    eventually(lambda: status_of(kubectl, "lost").get("phase") == "Running")
+    said = "the CRD workflowruns.hatchet-operator.dev is not installed: install them with"
+
+    kubectl("delete", "crd", "workflowruns.hatchet-operator.dev")
+    try:
+        operator.wait("condition=Ready=false", f"pod/{leader}")
+        eventually(lambda: said in kubectl("describe", "workerpool", POOL))
+        assert pool_condition(kubectl, "Available")["reason"] == "DefinitionMissing"
+        assert said in operator("describe", "pod", leader).partition("Events:")[2]
+    finally:  # as the message says
+        Helm(find_helm(), operator.namespace)("upgrade", RELEASE, str(CHART), "--reuse-values")
+
+    operator.wait("condition=Ready", f"pod/{leader}")
+    start(kubectl, children=10)
+    assert_result_is_right(kubectl, children=10)
+    until_available(kubectl)
 
 
 def test_an_upgrade_keeps_runs_and_leads_the_service_to_a_new_pod(operator: Kubectl, kubectl: Kubectl) -> None:

@@ -14,6 +14,11 @@ def table(kubectl: Kubectl, kind: str) -> tuple[str, dict[str, str]]:
     return head, {line.split()[0]: line.rpartition(" ")[0] for line in lines}
 
 
+def until_line(kubectl: Kubectl, kind: str, want: str) -> None:
+    """Wait for a line: how many workers there are, and what they do, is written some seconds later."""
+    eventually(lambda: want in table(kubectl, kind)[1].values())
+
+
 def test_get_shows_workflows_runs_and_pools(kubectl: Kubectl) -> None:
     start_pool(kubectl, SLOW_FAN_OUT, maxReplicas=3)
     run = finished(kubectl, start(kubectl, children=3))
@@ -25,13 +30,13 @@ def test_get_shows_workflows_runs_and_pools(kubectl: Kubectl) -> None:
     name = first["metadata"]["name"]
     assert runs[name] == f"{name} child Succeeded fan-out child0 {first['status']['duration']}"
 
-    head, workflows = table(kubectl, "wf")
-    assert head == "NAME REGISTERED VERSION POOL SUSPENDED AGE"
-    assert workflows["parent"] == f"parent True {POOL} false"
+    head, _ = table(kubectl, "wf")
+    assert head == "NAME REGISTERED WORKERS VERSION POOL SUSPENDED AGE"
+    until_line(kubectl, "wf", f"parent True 1 {POOL} false")
 
-    head, pools = table(kubectl, "wp")
-    assert head == "NAME READY REPLICAS MIN MAX AVAILABLE ROLLOUT AGE"
-    assert pools[POOL] == f"{POOL} 1 1 1 3 True RolledOut"
+    head, _ = table(kubectl, "wp")
+    assert head == "NAME READY REPLICAS MIN MAX RUNNING SLOTS QUEUED AVAILABLE ROLLOUT AGE"
+    until_line(kubectl, "wp", f"{POOL} 1 1 1 3 0 10 0 True RolledOut")
 
 
 def test_describe_shows_the_conditions_that_matter(kubectl: Kubectl) -> None:

@@ -1,5 +1,6 @@
 """Pods that can't be had or kept: pool and runs say why, in the words of whoever refused or ended them."""
 
+import re
 from pathlib import Path
 
 from tests.e2e.eventually import eventually
@@ -18,6 +19,25 @@ from tests.e2e.pools import (
 from tests.e2e.slow_fan_out import assert_result_is_right, finished, make_run, start, status_of
 
 PROGRAMS = Path(__file__).parent / "programs"
+
+
+AT_ONCE = {"number": 0, "seconds": 0}
+
+
+def apply_pool_with(kubectl: Kubectl, **pod: object) -> None:
+    """Have the pool make pods with these fields; no more of them than runs need."""
+    pool = make_pool(SLOW_FAN_OUT.stem, maxReplicas=1)
+    pool["spec"]["template"]["spec"].update(pod)
+    kubectl.apply_object(pool)
+
+
+def remove_gates(kubectl: Kubectl, pod: str) -> None:
+    kubectl("patch", "pod", pod, "--type=json", '--patch=[{"op": "remove", "path": "/spec/schedulingGates"}]')
+
+
+def message_of(kubectl: Kubectl, run: str) -> str:
+    """What a run says; an empty text: nothing."""
+    return str(status_of(kubectl, run).get("message", ""))
 
 
 def events_of(kubectl: Kubectl, name: str) -> list[Json]:
@@ -84,6 +104,53 @@ def test_a_pool_and_its_runs_say_that_an_image_is_missing(kubectl: Kubectl) -> N
 
     kubectl.apply_object(make_pool(program, minReplicas=0, maxReplicas=1))
     assert_result_is_right(kubectl, children=5)
+
+
+def test_pool_and_runs_say_what_keeps_their_pods_from_being_scheduled(kubectl: Kubectl) -> None:
+    give_pods(kubectl, "Child")
+    give_program(kubectl, SLOW_FAN_OUT)
+    gated = "SchedulingGated: Scheduling is blocked due to non-empty scheduling gates: example.com/license"
+    apply_pool_with(kubectl, schedulingGates=[{"name": "example.com/license"}])
+    eventually(lambda: gated in pool_condition(kubectl, "Available").get("message", ""))
+    remove_gates(kubectl, pods_of(kubectl)[0]["metadata"]["name"])
+    until_available(kubectl)
+    kubectl.apply_object(make_run("child", AT_ONCE, "gated"))
+    eventually(lambda: f"pod gated: {gated}" in message_of(kubectl, "gated"))
+    remove_gates(kubectl, "gated")
+    assert finished(kubectl, "gated")["status"]["phase"] == "Succeeded"
+
+    apply_pool_with(kubectl, nodeSelector={"example.com/disk": "none"})
+    kubectl("delete", "pods", "--all", "--wait=false")
+    kubectl.apply_object(make_run("child", AT_ONCE, "alone"))
+    start(kubectl, "pooled", children=0)
+    fits_nowhere = re.compile(r"Unschedulable: 0/\d+ nodes are available: .*didn't match Pod's node affinity/selector")
+    eventually(lambda: fits_nowhere.search(pool_condition(kubectl, "Available").get("message", "")))
+    runs = ("alone", "pooled")
+    eventually(lambda: all(fits_nowhere.search(message_of(kubectl, run)) for run in runs))
+    apply_pool_with(kubectl)
+    assert [finished(kubectl, run)["status"]["phase"] for run in runs] == ["Succeeded", "Succeeded"]
+
+
+def test_a_pod_that_somebody_deletes_is_told_and_its_place_is_the_oldest_runs(kubectl: Kubectl) -> None:
+    give_pods(kubectl, "Child")
+    start_pool(kubectl, SLOW_FAN_OUT, pod={"grace_seconds": 300})
+    kubectl("create", "quota", "full", "--hard=pods=2")
+    eventually(lambda: kubectl.get("quota", "full").get("status", {}).get("used", {}).get("pods") == "1")
+    kubectl.apply_object(make_run("child", {"number": 0, "seconds": 290}, "first"))
+    eventually(lambda: status_of(kubectl, "first").get("phase") == "Running")
+    line = ("z", "y", "x")
+    for name in line:
+        kubectl.apply_object(make_run("child", AT_ONCE, name))
+    eventually(lambda: all("exceeded quota: full" in message_of(kubectl, name) for name in line))
+
+    kubectl("delete", "pod", "first", "--wait=false")
+
+    eventually(lambda: "pod first is being deleted, and what runs in it has until" in message_of(kubectl, "first"))
+    assert status_of(kubectl, "first")["reason"] == "PodEnding"
+    kubectl("patch", "workflowrun", "first", "--type=merge", '--patch={"spec": {"cancelled": true}}')
+    ended = {name: finished(kubectl, name)["status"] for name in ("first", *line)}
+    assert [status["phase"] for status in ended.values()] == ["Cancelled", *["Succeeded"] * len(line)]
+    assert sorted(line, key=lambda name: ended[name]["finishedAt"]) == [*line]
 
 
 def test_a_pool_says_what_its_worker_said_when_it_crashed(kubectl: Kubectl) -> None:
