@@ -14,13 +14,20 @@ import pytest
 from tests.e2e.eventually import eventually
 from tests.e2e.images import image_values
 from tests.e2e.kubectl import Kubectl
-from tests.e2e.operators import until_leading
+from tests.e2e.operators import leader_of, until_leading
 from tests.e2e.pools import POOL, POOL_LABEL, SLOW_FAN_OUT, pods_of, start_pool
-from tests.e2e.slow_fan_out import assert_result_is_right, losses_of, start, until_children_succeeded
+from tests.e2e.slow_fan_out import (
+    assert_result_is_right,
+    losses_of,
+    start,
+    succeeded_children,
+    until_children_succeeded,
+)
 from tests.e2e.test_chart import SINGLE, SINGLE_NAME, whole_cluster_unserved
 from tests.kube.helm import CHART, RELEASE, Helm, find_helm
 
-CHILDREN = 80
+CHILDREN = 120
+SECONDS = 3  # each: the fan-out takes longer than a rollout
 
 
 class Followed:
@@ -28,8 +35,8 @@ class Followed:
 
     def __init__(self, kubectl: Kubectl) -> None:
         self._kubectl = kubectl
-        self._logs: dict[str, subprocess.Popen[str]] = {}
-        self._over = threading.Event()
+        self._logs: dict[str, tuple[subprocess.Popen[str], threading.Thread]] = {}
+        self.over = threading.Event()
         self.executed: list[tuple[float, str]] = []  # time.monotonic(), run
 
     def _read(self, log: "subprocess.Popen[str]") -> None:
@@ -44,18 +51,22 @@ class Followed:
             name = pod["metadata"]["name"]
             running = any("running" in each["state"] for each in pod["status"].get("containerStatuses", ()))
             if running and name not in self._logs:
-                self._logs[name] = self._kubectl.popen("logs", "--follow", name)
-                threading.Thread(target=self._read, args=(self._logs[name],), daemon=True).start()
+                log = self._kubectl.popen("logs", "--follow", name)
+                reading = threading.Thread(target=self._read, args=(log,), daemon=True)
+                self._logs[name] = log, reading
+                reading.start()
 
     def follow_all(self) -> None:
-        while not self._over.wait(1):
+        while not self.over.wait(1):
             self.follow()
 
     def stop(self) -> None:
-        self._over.set()
-        for log in self._logs.values():
+        """Once nobody follows any more: end what follows, and close what it wrote to."""
+        for log, reading in self._logs.values():
             log.kill()
-            log.wait()
+            reading.join()
+            with log:  # closes its pipe, and waits for its end
+                pass
 
     def longest_pause(self) -> float:
         """For how many seconds no step began, in the middle of the fan-out."""
@@ -75,13 +86,14 @@ def followed(kubectl: Kubectl) -> Iterator[Followed]:
     try:
         yield logs
     finally:
-        logs.stop()
+        logs.over.set()
         following.join()
+        logs.stop()
 
 
 def start_fan_out(kubectl: Kubectl) -> None:
     start_pool(kubectl, SLOW_FAN_OUT, minReplicas=2, maxReplicas=2, slots=5)
-    start(kubectl, children=CHILDREN, seconds=1)
+    start(kubectl, children=CHILDREN, seconds=SECONDS)
 
 
 def judge(kubectl: Kubectl, logs: Followed, *, what: str) -> None:
@@ -109,12 +121,14 @@ def ports(operator: Kubectl) -> list[int]:
 @pytest.mark.timeout(600)
 def test_a_port_that_changes_is_served_as_long_as_pods_have_it(operator: Kubectl, kubectl: Kubectl) -> None:
     helm = Helm(find_helm(), operator.namespace)
-    until_leading(operator)
+    before = until_leading(operator)
     start_fan_out(kubectl)
     until_children_succeeded(kubectl, 5)
     try:
         with followed(kubectl) as logs:
             helm("upgrade", RELEASE, str(CHART), "--reuse-values", "--set=grpc.port=7171")
+            eventually(lambda: leader_of(operator) not in ("", before))
+            assert succeeded_children(kubectl) < CHILDREN, "the fan-out was over before the address moved"
             judge(kubectl, logs, what="grpc.port")
         eventually(lambda: addresses(kubectl) == {f"{RELEASE}.{operator.namespace}.svc:7171"})
         eventually(lambda: ports(operator) == [7171])
