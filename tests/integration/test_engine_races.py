@@ -1319,6 +1319,25 @@ async def test_a_pool_is_not_refused_for_what_came_of_an_earlier_one_of_its_name
     await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
 
 
+async def test_pods_are_looked_at_by_the_kubelet_when_their_secret_changes(engine: Engine, api: Api) -> None:
+    """By itself it brings them another authority or address within a minute or so."""
+    spec: Json = {"minReplicas": 1, "template": {"spec": {"containers": [{"name": "worker", "image": "etl:1"}]}}}
+    body = {"apiVersion": API_VERSION, "kind": "WorkerPool", "metadata": {"name": POOL}, "spec": spec}
+    engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, body))
+    await until(lambda: len(engine.registry.pods_of(ObjectRef(NAMESPACE, POOL))) == 1)
+    (pod,) = engine.registry.pods_of(ObjectRef(NAMESPACE, POOL))
+    assert labels.CREDENTIALS not in pod["metadata"].get("annotations", {})
+
+    engine.pools.trust("another authority")
+
+    async def is_told() -> bool:
+        there = await api.get(PODS, NAMESPACE, pod["metadata"]["name"])
+        return labels.CREDENTIALS in there["metadata"].get("annotations", {})
+
+    await eventually(is_told, within_seconds=SECONDS)
+    assert "ca.crt" in (await api.get(SECRETS, NAMESPACE, f"{POOL}-token"))["data"]
+
+
 async def test_pods_whose_tokens_are_of_a_key_that_is_gone_are_replaced(server: ApiServer, api: Api) -> None:
     pool = await api.create(POOLS, NAMESPACE, make_pool())
     async with started(server) as engine:
