@@ -95,8 +95,8 @@ async def test_a_changed_template_is_rolled_out(cluster: PublishedCluster) -> No
         return not before & await pod_names(cluster) and await is_available(cluster)
 
     await eventually(holds, within_seconds=90)
-    cluster.open_gate("after")
     await cluster.create_run("after", children=5)
+    cluster.open_gate("after")
     assert output_of(await cluster.finished("after")) == fan_out_results(5)
 
 
@@ -107,8 +107,8 @@ async def test_workers_and_what_they_have_outlive_the_operator(cluster: Publishe
     calls = await until_written_down(cluster, "long", 6)
     assert len({call.pid for call in calls}) == REPLICAS, "both workers have something to lose"
     await cluster.crash_operator()
-    cluster.open_gate("new")
     await cluster.create_run("new", children=2)
+    cluster.open_gate("new")
     operator = await cluster.start_operator()
     # It was there before the start, so it goes out when the operator knows what else may be out.
     assert output_of(await cluster.finished("new")) == fan_out_results(2)
