@@ -149,6 +149,11 @@ async def without_watch_of_runs(cluster: Cluster) -> AsyncIterator[None]:
     await cluster.inject(
         {"match": RUNS_WATCH, "times": 0, "action": "status", "code": 503}, {"match": RUNS_WATCH, "action": "cut"}
     )
+
+    async def was_cut_and_refused_another() -> bool:
+        return await cluster.fired_count() >= 2
+
+    await eventually(was_cut_and_refused_another)
     yield
     await cluster.forget_history()
     await cluster.clear_faults()
