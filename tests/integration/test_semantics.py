@@ -182,7 +182,7 @@ async def test_a_timeout_without_retries_is_final(world: Instance, worker: Scrip
     assert (status["phase"], status["reason"], step_of(status)["error"]) == (
         "Failed",
         "TimedOut",
-        "TIMED_OUT: timeout 1s of step work",
+        "TIMED_OUT: timeout 300ms of step work",
     )
     assert errors_of(await worker.result("r")) == ["TIMED_OUT"]
 
