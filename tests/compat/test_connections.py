@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from tests.compat.published import FAN_OUT, PublishedCluster, PublishedSdk
-from tests.integration.harness import fan_out_results, output_of
+from tests.compat.published import FAN_OUT, PROGRAMS, PublishedCluster, PublishedSdk
+from tests.integration.harness import Process, fan_out_results, output_of
+from tests.kube.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,3 +53,35 @@ async def test_a_worker_outside_of_pods_goes_on_with_a_new_operator(cluster: Pub
     assert output_of(await cluster.finished("after-restart")) == fan_out_results(10)
     assert worker.is_alive
     assert "worker registered" not in operator.log.read_text(), "its Lease says who it is"
+
+
+async def test_a_step_that_a_leaving_worker_never_began_goes_to_another_soon(cluster: PublishedCluster) -> None:
+    """Its last second, in which it still takes steps but begins none, is made longer, so that the step comes in it."""
+    leaving = cluster.start_program(PROGRAMS / "worker.py", "20", name="leaving")
+    await cluster.until_listening(leaving, "echo")
+    await cluster.create_run("before", "echo")
+    await cluster.finished("before")
+    leaving.signal(signal.SIGTERM)
+    await until_said(leaving, "gracefully exiting runner")
+    leaving.signal(signal.SIGSTOP)  # not its other process, which listens
+    await cluster.create_run("pushed", "echo")
+    await until_said(leaving, "rx: start step run", times=2)
+    other = cluster.start_program(PROGRAMS / "worker.py", "20", name="other")
+    await until_said(other, "starting runner")
+
+    leaving.signal(signal.SIGCONT)
+    await leaving.ended()
+    left_at = time.monotonic()
+    run = await cluster.finished("pushed", within_seconds=25)  # it would be silent after 30
+    print(f"{cluster.sdk.version}: {time.monotonic() - left_at:.1f} s from the end of the worker to that of the step")
+
+    lost = run["status"]["steps"]["say"]["lostWorkers"]
+    assert [(each["worker"], each["kind"]) for each in lost] == [("compat", "NotStarted")]
+    assert len(cluster.executions("say", "pushed")) == 1
+
+
+async def until_said(process: Process, text: str, *, times: int = 1) -> None:
+    async def has_said() -> bool:
+        return process.log.read_text(errors="replace").count(text) >= times
+
+    await eventually(has_said)

@@ -275,6 +275,65 @@ async def test_a_step_that_a_published_worker_left_without_beginning_goes_to_ano
         await leaving.until_cancelled(actions["pushed"])
 
 
+async def begins(worker: ScriptedWorker, action: wire.AssignedAction) -> None:
+    """Say so as Hatchet's Python SDK does: when a step arrives, and when it begins."""
+    for _ in range(2):
+        await worker.report(action, wire.STEP_EVENT_TYPE_STARTED, "")
+
+
+async def test_a_step_that_only_arrived_is_not_taken_for_one_that_began() -> None:
+    async with running_operator() as instance:
+        leaving = await instance.scripted()
+        await leaving.put_workflow("etl")
+        await leaving.start()
+        await instance.create_run("earlier", "etl")
+        await begins(leaving, earlier := await leaving.next())
+        await leaving.complete(earlier)
+        await instance.create_run("begun", "etl")
+        await begins(leaving, begun := await leaving.next())
+        await instance.create_run("arrived", "etl")
+        await leaving.report(await leaving.next(), wire.STEP_EVENT_TYPE_STARTED, "")
+        await leaving.stop_listening()
+        other = await instance.scripted()
+        await other.put_workflow("etl")
+        await other.start()
+
+        taken = await other.next()
+        assert taken.workflow_run_id == "arrived"
+        await other.complete(taken)
+        assert [each["kind"] for each in step_of(await instance.finished("arrived"))["lostWorkers"]] == ["NotStarted"]
+        await leaving.complete(begun)
+        assert not step_of(await instance.finished("begun")).get("lostWorkers")
+
+
+async def test_what_ran_before_the_operator_began_counts_as_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hatchet_operator.engine.registry._NOT_BEGUN_SECONDS", 0.1)
+    async with running_server() as (server, url):
+        async with operator_of(server, url, running_after=0.1) as instance:
+            pod = await create_pod(instance.api, "only", pool=POOL)
+            await kubelet_says(instance, "only", running())
+            before = await instance.scripted(pod=pod)
+            await before.put_workflow("etl")
+            await before.start()
+            await instance.create_run("long", "etl")
+            await begins(before, action := await before.next())
+
+            async def is_written_down() -> bool:
+                return bool((await instance.run("long")).get("status", {}).get("phase") == "Running")
+
+            await eventually(is_written_down)
+        async with operator_of(server, url) as instance:
+            worker = await instance.scripted(pod=pod)
+            worker.id = before.id
+            await worker.listen()
+            await instance.until(lambda: instance.connected() == 1)
+            await worker.stop_listening()
+            await instance.until(lambda: instance.connected() == 0)
+            await asyncio.sleep(0.5)  # in which it would be given away
+            await worker.complete(action)
+            assert not step_of(await instance.finished("long")).get("lostWorkers")
+
+
 async def test_what_our_sdk_was_given_while_it_signed_off_goes_to_another_at_once() -> None:
     async with running_operator() as instance:
         leaving = await instance.scripted()

@@ -97,6 +97,17 @@ def _while_none_runs(life: Life, start: int, ended: _Ended) -> tuple[Life, str |
     return life, f"its container ended {ended}"
 
 
+def why_silent(seconds: float, pod: Json | None) -> str:
+    """Say that nothing was heard of a worker; why, nobody knows as long as its Pod is said to run."""
+    text = f"it was silent for {seconds:.0f} seconds"
+    if pod is None or pod.get("status", {}).get("phase") != "Running" or not pod.get("spec", {}).get("nodeName"):
+        return text
+    node = pod["spec"]["nodeName"]
+    return (
+        f'{text}, while its Pod is said to run on node "{node}", which may be gone or cut off, or its process stopped'
+    )
+
+
 def is_disruption(pod: Json, *, deleted: bool = False) -> bool:
     """Whether a Pod was taken away: deleted by whomever, drained, preempted, tainted or evicted.
 

@@ -343,7 +343,7 @@ class Engine:
     def started(self, caller: Caller, attempt_id: str) -> None:
         """A worker that does not say what it holds says at least that it has begun."""
         if (attempt := self.attempt(caller, attempt_id)) is not None:
-            attempt.confirmed = True
+            attempt.starts += 1
 
     async def report(
         self,
@@ -360,6 +360,7 @@ class Engine:
         self.run_pods.attempt_ended(caller, attempt_id)
         if not self.may_report(caller, attempt_id, run_uid):
             return  # as for any attempt that is not there
+        self.registry.ended(self.runs.attempts.get(attempt_id))
         now = datetime.now(UTC)
         report = Report(
             attempt_id=attempt_id,

@@ -51,7 +51,7 @@ class Attempt:
     may_tell: bool = False  # it is among the first that wait: its run may say why no worker is there
     withdrawn: bool = False  # left in the queue's heap, to be skipped
     sent: bool = False  # handed to the worker's stream
-    confirmed: bool = False  # the worker said that it has begun
+    starts: int = 0  # how often its worker said STARTED; see Worker.has_begun
     awaits: set[ObjectRef] = field(default_factory=set)  # own unfinished children that it awaits
     released: bool = False  # the step gave its slot back
     waited_until: float | None = None  # the loop's clock: its worker's stream of results ended while it awaited some

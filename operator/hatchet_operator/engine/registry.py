@@ -16,7 +16,7 @@ from typing import Any
 
 from hatchet_operator.cluster.api import Api, Json
 from hatchet_operator.cluster.kinds import PODS
-from hatchet_operator.decisions.deaths import Life, is_disruption, look_at_container
+from hatchet_operator.decisions.deaths import Life, is_disruption, look_at_container, why_silent
 from hatchet_operator.decisions.losses import LostAttempt, kinds_of_loss
 from hatchet_operator.decisions.observed import Outcome, Report, current_attempt_id
 from hatchet_operator.decisions.pooling import address_of, why_ended, worker_status
@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 
 _AWAY_SECONDS = 1.0
 _NOT_BEGUN_SECONDS = 2.0  # how long to wait for a word of a worker whose stream ended
+_BEGAN_BEFORE = 100  # an attempt's `starts`: it ran before this operator did, as is written down
 _CAUSE_SECONDS = 1.0  # how long to wait for the Pod to say how a worker ended that another one replaced
 
 
@@ -307,7 +308,7 @@ class Registry:
         for attempt in list(worker.out.values()):
             # What was given out on a stream that broke may never have arrived; a worker knows what it has already.
             lost_on_the_way = held is not None and attempt.id not in {item.attempt_id for item in held}
-            if lost_on_the_way or not attempt.sent or (held is None and not attempt.confirmed):
+            if lost_on_the_way or not attempt.sent or (held is None and not attempt.starts):
                 stream.put(StartCommand(attempt))
         for attempt in worker.given_away:
             stream.put(
@@ -357,6 +358,8 @@ class Registry:
             else:
                 attempt = self._runs.make_attempt(record, step, item.attempt_id, datetime.now(UTC))
             attempt.sent = True
+            if not worker.says_what_it_holds:
+                attempt.starts = _BEGAN_BEFORE
             if _is_assumed(record, step):
                 del record.reports[step]  # nobody else was given it: the worker was late, no more
             self._runs.attempts.give(attempt, worker, started_at=_started_at(record, step, item))
@@ -403,7 +406,13 @@ class Registry:
         if worker.last_seen > since:
             self._give_away_soon(worker)
         else:
-            self._give_away(worker, [attempt for attempt in worker.out.values() if not attempt.confirmed])
+            self._give_away(worker, [attempt for attempt in worker.out.values() if not worker.has_begun(attempt)])
+
+    @staticmethod
+    def ended(attempt: Attempt | None) -> None:
+        """A worker says how an attempt ended, and so how often it says STARTED before that."""
+        if attempt is not None and attempt.worker is not None and attempt.starts < _BEGAN_BEFORE:
+            attempt.worker.acknowledges = attempt.starts > 1
 
     def _give_away(self, worker: Worker, attempts: list[Attempt]) -> None:
         worker.given_away += attempts
@@ -461,7 +470,7 @@ class Registry:
         if self.rejoin.waits_for(worker):
             self._check_silence_in(limit, worker)
         elif silent_for >= limit:
-            self._bury(worker, f"it was silent for {silent_for:.0f} seconds")
+            self._bury(worker, why_silent(silent_for, self._pods.get(worker.pod_uid or "")))
         else:
             self._check_silence_in(limit - silent_for, worker)
 
@@ -471,7 +480,7 @@ class Registry:
         lost = [
             LostAttempt(
                 id=attempt.id,
-                may_have_begun=attempt.confirmed
+                may_have_begun=worker.has_begun(attempt)
                 or (attempt.sent and (worker.says_what_it_holds or not disrupted) and attempt not in worker.given_away),
                 is_waiting=attempt.is_waiting(left_at),
                 stood_its_trial=attempt.is_cleared,

@@ -98,6 +98,9 @@ class Worker:
     given_away: list[Attempt] = field(default_factory=list)  # never begun, so another has it; told when it comes back
     left_at: float | None = None  # the loop's clock: when its last stream ended
     says_what_it_holds: bool = True
+    acknowledges: bool = (
+        False  # it says STARTED when a step arrives and again when it begins, as of the last that ended
+    )
     last_seen: float = 0.0  # the loop's clock
     life: Life = field(default_factory=Life)  # what is known of the container that it lives in
     silence: asyncio.TimerHandle | None = None
@@ -146,11 +149,15 @@ class Worker:
     def free_slots(self) -> int:
         return self.slots - self.occupied - self.overrunning
 
+    def has_begun(self, attempt: Attempt) -> bool:
+        """Whether it said so, in whatever way it says it; nothing is known of one that says what it holds instead."""
+        return attempt.starts > self.acknowledges
+
     def can_take(self, attempt: Attempt) -> bool:
         if self.free_slots <= 0:
             return False
-        if self.suspects or attempt.trial is not None:
-            return self._may_join(attempt)
+        if (self.suspects or attempt.trial is not None) and not self._may_join(attempt):
+            return False
         return not attempt.is_root or self.waiting < self.slots * _WAITING_PER_SLOT
 
     def _may_join(self, attempt: Attempt) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hatchet_operator.decisions.deaths import Json, Life, look_at_container
+from hatchet_operator.decisions.deaths import Json, Life, look_at_container, why_silent
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OOM = "(exit code 137, OOMKilled)"
@@ -113,6 +113,22 @@ def test_a_worker_ends_with_its_container(life: Life, pods: list[Json], want: st
     *before, last = look_at_all(life, pods)
     assert before == [None] * len(before)
     assert last == want
+
+
+@pytest.mark.parametrize(
+    ("pod", "want"),
+    [
+        pytest.param(None, "", id="it lives in none"),
+        pytest.param({"spec": {"nodeName": "n1"}, "status": {"phase": "Pending"}}, "", id="its Pod does not run"),
+        pytest.param(
+            {"spec": {"nodeName": "n1"}, "status": {"phase": "Running"}},
+            ', while its Pod is said to run on node "n1", which may be gone or cut off, or its process stopped',
+            id="its Pod is said to run",
+        ),
+    ],
+)
+def test_silence_says_what_is_known(pod: Json | None, want: str) -> None:
+    assert why_silent(30.2, pod) == f"it was silent for 30 seconds{want}"
 
 
 def test_a_clock_that_is_put_back_ends_nobody() -> None:
