@@ -19,6 +19,7 @@ class PoolLoad:
         slots: Of its connected workers, together.
         workers: How many of them there are.
         oldest: Since when the first of those that wait has waited.
+        trials: Workers that get nothing while a suspect of another worker's death is tried on them.
     """
 
     queued: int = 0
@@ -26,12 +27,13 @@ class PoolLoad:
     slots: int = 0
     workers: int = 0
     oldest: datetime | None = None
+    trials: int = 0
 
 
 NO_LOAD = PoolLoad()
 
 
-def why_no_slot(name: str, load: PoolLoad, *, before: int, pool: WorkerPool | None) -> str:
+def why_no_slot(name: str, load: PoolLoad, *, before: int, pool: WorkerPool | None, is_suspect: bool = False) -> str:
     """Say what keeps an attempt in the queue of a pool whose workers offer it.
 
     Args:
@@ -39,11 +41,21 @@ def why_no_slot(name: str, load: PoolLoad, *, before: int, pool: WorkerPool | No
         load: What the pool has to do.
         before: How many attempts go before this one.
         pool: None: nobody made the pool, its workers came by themselves.
+        is_suspect: It may have ended its last worker.
     """
     busy = f"all {load.slots} slots are" if load.slots != 1 else "the only slot is"
     queue = f"{before} wait before it" if before else "it is the next"
     text = f'{busy} busy in pool "{name}": {load.running} steps run, {queue}'
-    if load.running < load.slots:
+    if is_suspect:
+        text = (
+            f'it may have ended its last worker, so it waits for one in pool "{name}" where nothing else runs; {queue}'
+        )
+    elif load.running < load.slots and load.trials:
+        text = (
+            f'pool "{name}" has free slots, but a step that may have ended its last worker is tried alone on '
+            f"{load.trials} of its {load.workers} workers, for a minute at most; {queue}"
+        )
+    elif load.running < load.slots:
         text = (
             f'pool "{name}" has free slots, but its workers hold as many steps that wait for their children as they '
             f"may; {queue}"

@@ -25,6 +25,7 @@ OnDemand = Callable[[str, str | None, str | None], None]
 OnActivity = Callable[[str, str], None]
 
 _Heap = list[tuple[int, int, Attempt]]
+_Urgency = tuple[bool, int, int]
 
 _SWEPT_FROM = 100
 
@@ -148,9 +149,9 @@ class AttemptQueue:
     def first_in(self, namespace: str, pool: str, count: int) -> list[Attempt]:
         """Return the attempts of a pool that would go first, in that order; those behind them cost nothing."""
         queues = [queue for key, queue in self._queues.items() if _is_of_pool(key, namespace, pool) and queue.waiting]
-        heaps = [heap for queue in queues for heap in (queue.roots, queue.children) if heap]
+        heaps = [heap for queue in queues for heap in queue.heaps if heap]
         # Of each heap only the entries below those that were taken already can be the next.
-        frontier = [(heap[0][:2], number, 0) for number, heap in enumerate(heaps)]
+        frontier = [(_urgency(heap[0]), number, 0) for number, heap in enumerate(heaps)]
         heapq.heapify(frontier)
         found: list[Attempt] = []
         while frontier and len(found) < count:
@@ -160,7 +161,7 @@ class AttemptQueue:
                 found.append(heap[index][2])
             for below in (2 * index + 1, 2 * index + 2):
                 if below < len(heap):
-                    heapq.heappush(frontier, (heap[below][:2], number, below))
+                    heapq.heappush(frontier, (_urgency(heap[below]), number, below))
         return found
 
     def depth(self) -> dict[QueueKey, int]:
@@ -187,7 +188,7 @@ class AttemptQueue:
     def fill(self, worker: Worker) -> None:
         """Give a worker what it has slots for, the most urgent first, over all of its actions."""
         while worker.is_connected:
-            best: tuple[tuple[bool, int, int], _Queue, _Heap] | None = None
+            best: tuple[_Urgency, _Queue, _Heap] | None = None
             for key in worker.queue_keys:
                 queue = self._queues.get(key)
                 if queue is None or not queue.waiting:
@@ -197,7 +198,7 @@ class AttemptQueue:
                         heapq.heappop(heap)
                     if not heap or not worker.can_take(heap[0][2]):
                         continue
-                    urgency = (heap is not queue.suspects, *heap[0][:2])
+                    urgency = _urgency(heap[0])
                     if best is None or urgency < best[0]:
                         best = (urgency, queue, heap)
             if best is None:
@@ -229,6 +230,11 @@ def _key(attempt: Attempt) -> QueueKey:
 
 def _is_of_pool(key: QueueKey, namespace: str, pool: str) -> bool:
     return key[:2] == (namespace, pool) and key[3] is None
+
+
+def _urgency(entry: tuple[int, int, Attempt]) -> _Urgency:
+    """Suspects first; then as in their heap."""
+    return entry[2].trial is None, entry[0], entry[1]
 
 
 def _in_heaps(queue: _Queue) -> Iterator[Attempt]:

@@ -94,6 +94,7 @@ class Waiting:
             slots=sum(worker.slots for worker in connected),
             workers=len(connected),
             oldest=min((attempt.queued_at for attempt in first), default=None),
+            trials=sum(any(suspect.is_tried for suspect in worker.suspects) for worker in connected),
         )
 
     def _say_why(self, ref: ObjectRef, first: list[Attempt], load: PoolLoad, patience: timedelta) -> None:
@@ -103,7 +104,9 @@ class Waiting:
             waited = now - attempt.queued_at
             if self._queue.is_offered(attempt):
                 if attempt.busy is None and waited >= patience:
-                    attempt.busy = why_no_slot(ref.name, load, before=before, pool=pool)
+                    attempt.busy = why_no_slot(
+                        ref.name, load, before=before, pool=pool, is_suspect=attempt.trial is not None
+                    )
                     told.append(attempt)
             elif waited >= self._told_after:
                 attempt.may_tell = True  # others know why no worker is there, perhaps only since the last look

@@ -47,10 +47,26 @@ def make_pool(**spec: object) -> WorkerPool:
             "it is the next; the pool has its 1 pods (maxReplicas): raise that, or its slots, for more",
             id="a root that is held back",
         ),
+        pytest.param(
+            PoolLoad(queued=2, running=1, slots=20, workers=2, trials=1),
+            1,
+            None,
+            'pool "main" has free slots, but a step that may have ended its last worker is tried alone on 1 of its 2 '
+            "workers, for a minute at most; 1 wait before it; another worker would help",
+            id="a suspect is tried",
+        ),
     ],
 )
 def test_a_slot_is_waited_for(load: PoolLoad, before: int, pool: WorkerPool | None, want: str) -> None:
     assert why_no_slot("main", load, before=before, pool=pool) == want
+
+
+def test_a_suspect_says_what_it_waits_for() -> None:
+    load = PoolLoad(queued=1, running=1, slots=20, workers=1)
+    assert why_no_slot("main", load, before=0, pool=None, is_suspect=True) == (
+        'it may have ended its last worker, so it waits for one in pool "main" where nothing else runs; '
+        "it is the next; another worker would help"
+    )
 
 
 def test_code_that_nobody_has_any_more() -> None:

@@ -66,7 +66,13 @@ async def desk() -> Desk:
 
 
 def make_attempt(
-    name: str, *, priority: int = 1, is_root: bool = True, action: str = "etl:work", run_uid: str | None = None
+    name: str,
+    *,
+    priority: int = 1,
+    is_root: bool = True,
+    action: str = "etl:work",
+    run_uid: str | None = None,
+    trial: timedelta | None = None,
 ) -> Attempt:
     step = make_step(action=action)
     return Attempt(
@@ -79,6 +85,7 @@ def make_attempt(
         is_root=is_root,
         queued_at=NOW,
         run_uid=run_uid,
+        trial=trial,
     )
 
 
@@ -234,6 +241,16 @@ async def test_ten_waiting_parents_a_slot_hold_back_other_roots_but_no_children(
     assert len(desk.given) == 11
 
 
+async def test_a_suspect_that_runs_lets_no_more_roots_in_than_others_do(desk: Desk) -> None:
+    worker = desk.connect(slots=2)
+    (suspect,) = desk.add("suspect", trial=timedelta(seconds=9))
+    suspect.is_cleared = True
+    for parent in desk.add(*(f"parent{number}" for number in range(20))):
+        desk.awaits_children(worker, parent)
+    desk.add("one too many")
+    assert desk.given == ["suspect", *(f"parent{number}" for number in range(20))]
+
+
 async def test_a_root_that_was_held_back_goes_when_a_parent_ends(desk: Desk) -> None:
     worker = desk.connect(slots=1)
     parents = [desk.add(f"parent-{number}")[0] for number in range(1)]
@@ -305,7 +322,8 @@ async def test_the_first_that_wait_are_found_in_their_order(desk: Desk) -> None:
     withdrawn, _ = desk.add("gone", "urgent", priority=3)
     desk.queue.withdraw(withdrawn)
     desk.add("elsewhere", run_uid="u")
+    desk.add("suspect", trial=timedelta(seconds=9))
     found = desk.queue.first_in("default", "main", 5)
-    assert [attempt.id for attempt in found] == ["urgent", "low0", "low1", "low2", "low3"]
+    assert [attempt.id for attempt in found] == ["suspect", "urgent", "low0", "low1", "low2"]
     everything = [attempt.id for attempt in desk.queue.first_in("default", "main", 1000)]
-    assert everything == ["urgent", *(f"low{number}" for number in range(50)), "child", "other"]
+    assert everything == ["suspect", "urgent", *(f"low{number}" for number in range(50)), "child", "other"]
