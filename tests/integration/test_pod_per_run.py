@@ -130,6 +130,28 @@ async def test_a_crash_leads_to_another_pod_and_leaves_the_log(tmp_path: Path) -
         await pods.until_pods("crashes")
 
 
+async def test_a_run_whose_pod_is_evicted_again_and_again_fails_for_none_of_it(tmp_path: Path) -> None:
+    named = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
+    async with running_pods(tmp_path, "solo") as pods:
+        await pods.instance.create_run("evicted", "solo", {"gate": "go"})
+        for pod in ("evicted", "evicted-1", "evicted-2"):
+            file = tmp_path / "began-evicted-0"
+            assert await pods.began("evicted") == pod
+            file.unlink()
+            status = (await pods.api.get(PODS, NAMESPACE, pod))["status"]
+            conditions = [*status.get("conditions", ()), named]
+            await pods.api.patch(PODS, NAMESPACE, pod, {"status": {"conditions": conditions}}, subresource="status")
+            await pods.api.delete(PODS, NAMESPACE, pod, grace_seconds=0)
+        assert await pods.began("evicted") == "evicted-3"
+        pods.open("go")
+        step = step_of(await pods.finished("evicted"))
+        assert (step.get("losses", 0), step["disruptions"]) == (0, 3)
+        assert [(each["worker"], each["kind"]) for each in step["lostWorkers"]] == [
+            (pod, "Disruption") for pod in ("evicted", "evicted-1", "evicted-2")
+        ]
+        assert all("EvictionByEvictionAPI" in each["why"] for each in step["lostWorkers"])
+
+
 async def test_somebody_elses_pod_of_that_name_stays(tmp_path: Path) -> None:
     async with running_pods(tmp_path, "solo") as pods:
         container = {"name": "x", "image": "x", "command": ["sleep", "600"]}
