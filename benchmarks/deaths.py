@@ -9,6 +9,7 @@ that is stopped: nothing is heard of either.
 import asyncio
 import json
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -36,6 +37,7 @@ from tests.e2e.slow_fan_out import make_run
 _PROGRAM = Path(__file__).with_name("dying.py")
 _KINDS = {"oom": "OOMKilled", "exit": "exit code 3", "kill": "exit code 137", "evict": "Eviction", "silent": "silent"}
 _PATIENCE_SECONDS = 180
+_BEGUN = re.compile(r"begun at ([0-9.]+)")
 
 
 def main(
@@ -50,18 +52,14 @@ def main(
     console.print(describe_machine(), soft_wrap=True)
     try:
         with installed_operator(), new_namespace("deaths") as kubectl, _pool(kubectl):
-            measured = {
-                kind: asyncio.run(_measure(kubectl, kind, silent if kind == "silent" else each)) for kind in _KINDS
-            }
-    except (BenchmarkFailed, KubectlError) as error:
-        sys.exit(f"error: {error}")
+            measured = asyncio.run(_measure(kubectl, each=each, silent=silent, json_file=json_file))
+    except* (BenchmarkFailed, KubectlError) as errors:
+        sys.exit("\n".join(f"error: {error}" for error in errors.exceptions))
     table = Table("death", "times", "median s", "longest s")
     for kind, seconds in measured.items():
         if seconds:
             table.add_row(kind, str(len(seconds)), f"{statistics.median(seconds):.2f}", f"{max(seconds):.2f}")
     console.print(table)
-    if json_file is not None:
-        json_file.write_text(json.dumps(measured, indent=1))
 
 
 @contextmanager
@@ -77,10 +75,25 @@ def _pool(kubectl: Kubectl) -> Iterator[None]:
     yield
 
 
-async def _measure(kubectl: Kubectl, kind: str, times: int) -> list[float]:
+async def _measure(kubectl: Kubectl, *, each: int, silent: int, json_file: Path | None) -> dict[str, list[float]]:
+    """Have one worker die after the other, and meanwhile some of which nothing is heard: these only wait."""
+    measured: dict[str, list[float]] = {kind: [] for kind in _KINDS}
     endpoint = find_endpoint(Path(os.environ["KUBECONFIG"]))
     async with Api(endpoint, user_agent="benchmark", max_writes=10, may_write=always) as api:
-        return [await _time_one(api, kubectl, kind, f"{kind}-{number}") for number in range(times)]
+
+        async def note(kind: str, number: int) -> None:
+            measured[kind].append(await _time_one(api, kubectl, kind, f"{kind}-{number}"))
+            if json_file is not None:
+                await asyncio.to_thread(json_file.write_text, json.dumps(measured, indent=1))
+
+        async with asyncio.TaskGroup() as silence:
+            for number in range(silent):
+                silence.create_task(note("silent", number))
+            for number in range(each):
+                for kind in _KINDS:
+                    if kind != "silent":
+                        await note(kind, number)
+    return measured
 
 
 async def _time_one(api: Api, kubectl: Kubectl, kind: str, name: str) -> float:
@@ -88,14 +101,17 @@ async def _time_one(api: Api, kubectl: Kubectl, kind: str, name: str) -> float:
     telling = asyncio.create_task(_until_told(api, created))
     begun = 0.0
     if kind == "evict":
-        await asyncio.to_thread(eventually, lambda: "." in kubectl("logs", name, may_fail=True))
+        await asyncio.to_thread(eventually, lambda: _BEGUN.search(kubectl("logs", name, may_fail=True)))
         await asyncio.to_thread(_evict, kubectl, name)
         begun = time.time()
     told_at, lost = await telling
     if _KINDS[kind] not in lost["why"]:
         raise BenchmarkFailed(f"run {name} was told of another death: {lost}")
     if kind != "evict":
-        begun = float((await asyncio.to_thread(kubectl, "logs", name)).split()[0])
+        printed = _BEGUN.search(await asyncio.to_thread(kubectl, "logs", name))
+        if printed is None:
+            raise BenchmarkFailed(f"run {name} did not print when it began")
+        begun = float(printed[1])
     await api.delete(RUNS, kubectl.namespace, name)
     return told_at - begun
 

@@ -16,7 +16,7 @@ class Dies:
     @hatchet.step(timeout="10m")
     async def work(self, context: Context) -> dict[str, Any]:
         kind = context.workflow_input()["kind"]
-        print(time.time(), flush=True)
+        print(f"begun at {time.time()}", flush=True)  # the log has lines of the SDK, too
         match kind:
             case "oom":
                 return {"taken": len(b"x" * 1_000_000_000)}
