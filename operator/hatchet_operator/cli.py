@@ -83,7 +83,7 @@ def _refuse_two_sdks() -> None:
 @app.command()
 def dev(
     worker: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Python file that starts a worker.", show_default="none")
+        Path | None, typer.Argument(metavar="[FILE]", help="Python file that starts a worker.", show_default=False)
     ] = None,
     module: Annotated[
         str | None, typer.Option("-m", metavar="MODULE", help="Instead of FILE: a module, as python -m takes it.")
@@ -95,7 +95,7 @@ def dev(
             "--input",
             metavar="JSON|@FILE|-",
             help="Input of that run, a JSON object: its text, a file with it, or - for stdin.",
-            show_default="{}",
+            show_default=False,
         ),
     ] = None,
     workers: Annotated[
@@ -234,9 +234,9 @@ def logs(
         Path | None, typer.Option(help="How to reach the cluster.", show_default="this Pod's account, or $KUBECONFIG")
     ] = None,
 ) -> None:
-    """Print what the steps of a run printed and logged, and the errors of those that failed.
+    """Print what the steps of a run said, and their errors.
 
-    Each line has "step#attempt | " before it, an error "step#attempt ! ". They are found in the logs of the pods that
+    That is what they printed and logged. Each line has "step#attempt | " before it, an error "step#attempt ! ". They are found in the logs of the pods that
     the steps were on.
     """
     from hatchet_operator.run_logs.command import LogOptions, show_logs

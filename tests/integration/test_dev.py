@@ -293,7 +293,7 @@ class TestRun:
                 1,
                 [
                     "ModuleNotFoundError: No module named 'no_such_module'",
-                    "error: {worker} failed before it was registered (exit code 1)",
+                    "error: {worker} failed before it registered a workflow (exit code 1)",
                 ],
                 id="a worker that raises at import",
             ),
@@ -350,7 +350,7 @@ class TestRun:
         worker = write(tmp_path / "worker.py", clash.replace("Child()", "a_b()"))
         ended = await dev(worker, "--run", "A-b")
         assert (ended.exit_code, ended.stdout) == (1, "")
-        assert f"error: {worker} failed before it was registered (exit code 1)" in ended.stderr
+        assert f"error: {worker} failed before it registered a workflow (exit code 1)" in ended.stderr
         assert "a-b" in ended.stderr
 
     async def test_who_is_interrupted_twice_ends_at_once_and_leaves_nothing(self, tmp_path: Path) -> None:
@@ -405,7 +405,8 @@ class TestStayingUp:
             assert lines[0] == "spawn#1 | about to spawn", f"of a pod that the reload has ended: {stderr.decode()}"
             assert lines[-1].startswith("spawn#1 ! hatchet_sdk.errors.WorkflowRunFailed: ")
             write(worker, FAILING.replace("Parent", "Mother"))
-            await read_until(process, "Mother")
+            renamed = await read_until(process, "Mother")
+            assert "is ready: Child, Mother" in renamed, "and no Parent, which the new worker does not have"
 
     async def test_what_it_says_about_starting_a_run_with_python_works(self) -> None:
         async with running_dev(FANOUT) as process:

@@ -14,7 +14,7 @@ from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.resources.names import attempt_id
 from hatchet_operator.resources.reasons import LossKind
 from hatchet_operator.resources.run import ChildCounts, RunStatus, WorkflowRun
-from hatchet_operator.resources.workflow import StepDefinition
+from hatchet_operator.resources.workflow import StepDefinition, Workflow
 
 
 class Outcome(StrEnum):
@@ -106,7 +106,8 @@ class ObservedRun:
 
     Nothing new is given out while its workflow is ``suspended``, or it is ``held_back``: it will be collected soon.
     ``awaits`` says which worker may have its steps since before the start, if that is worth telling by now.
-    ``known_workflows`` are the object names of its namespace, for a run whose own is not there.
+    ``known_workflows`` are the object names of its namespace, for a run whose own is not there; ``without_graph`` is
+    its own, if it is there and can't be executed.
     """
 
     run: WorkflowRun
@@ -123,6 +124,7 @@ class ObservedRun:
     waiting_told_at: datetime | None = None
     awaits: str | None = None
     known_workflows: tuple[str, ...] = ()
+    without_graph: Workflow | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

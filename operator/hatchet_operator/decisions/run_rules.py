@@ -91,19 +91,18 @@ def wait_for_workflow(seen: ObservedRun, now: datetime) -> RunPlan | None:
         return None
     workflow = seen.run.spec.workflow
     created = seen.run.metadata.creation_timestamp or now
-    give_up_at = created + DEFAULT_SCHEDULE_TIMEOUT
+    timeout = (seen.without_graph and seen.without_graph.spec.schedule_timeout) or DEFAULT_SCHEDULE_TIMEOUT
+    give_up_at = created + timeout
     if now >= give_up_at:
         message = (
-            f'no worker registered workflow "{workflow}" within {format_duration(DEFAULT_SCHEDULE_TIMEOUT)}; '
+            f'no worker registered workflow "{workflow}" within {format_duration(timeout)}; '
             "check spec.workflow, or start a worker that registers it and create the run again"
         )
         return RunPlan(status=_final(seen, now, Phase.FAILED, Reason.WORKFLOW_MISSING, message, steps={}))
     if _is_missing(seen.run):
         return RunPlan(recheck_at=give_up_at)
-    close = get_close_matches(workflow, seen.known_workflows, n=1)
-    guess = f' (did you mean "{close[0]}"?)' if close else ""
     message = (
-        f'no worker has registered workflow "{workflow}" yet{guess}; the run starts when one does, and gives up at '
+        f'no worker has registered workflow "{workflow}" yet{_hint(seen)}; the run starts when one does, and gives up at '
         f"{give_up_at:%H:%M:%S} UTC (workers register when they start: if the workflow was deleted, restart them)"
     )
     aspects = (
@@ -119,6 +118,15 @@ def wait_for_workflow(seen: ObservedRun, now: datetime) -> RunPlan | None:
         }
     )
     return RunPlan(status=status, recheck_at=give_up_at)
+
+
+def _hint(seen: ObservedRun) -> str:
+    """Say what the name may stand for, or where the worker of the Workflow that has it is to come from."""
+    if seen.without_graph is None:
+        close = get_close_matches(seen.run.spec.workflow, seen.known_workflows, n=1)
+        return f' (did you mean "{close[0]}"?)' if close else ""
+    pool = seen.without_graph.spec.pool
+    return f' (its Workflow names pool "{pool}": kubectl describe wp {pool})' if pool else " (its Workflow is there)"
 
 
 def advance_steps(seen: ObservedRun, now: datetime) -> RunPlan:

@@ -44,8 +44,9 @@ def why_no_slot(name: str, load: PoolLoad, *, before: int, pool: WorkerPool | No
         is_suspect: It may have ended its last worker.
     """
     busy = f"all {load.slots} slots are" if load.slots != 1 else "the only slot is"
-    queue = f"{before} wait before it" if before else "it is the next"
-    text = f'{busy} busy in pool "{name}": {load.running} steps run, {queue}'
+    queue = f"{before} to go before it" if before else "it is the next"
+    running = f"{load.running} steps run" if load.running != 1 else "one step runs"
+    text = f'{busy} busy in pool "{name}": {running}, {queue}'
     if is_suspect:
         text = (
             f'it may have ended its last worker, so it waits for one in pool "{name}" where nothing else runs; {queue}'
@@ -63,8 +64,9 @@ def why_no_slot(name: str, load: PoolLoad, *, before: int, pool: WorkerPool | No
     if pool is None:
         return f"{text}; another worker would help"
     if load.workers >= pool.spec.largest:
-        return f"{text}; the pool has its {pool.spec.largest} pods (maxReplicas): raise that, or its slots, for more"
-    return f"{text}; the pool may have {pool.spec.largest} pods and has {load.workers} that work"
+        its = f"its {pool.spec.largest} pods" if pool.spec.largest != 1 else "its only pod"
+        return f"{text}; the pool has {its} (maxReplicas): raise that, or its slots, for more"
+    return f"{text}; the pool may have {pool.spec.largest} pods, of which {load.workers} are connected"
 
 
 def why_nobody_offers(name: str, *, workflow: str, step: str, workers: int, offered: Sequence[str]) -> str:
@@ -81,5 +83,5 @@ def why_nobody_offers(name: str, *, workflow: str, step: str, workers: int, offe
     who = f"{workers} connected workers" if workers != 1 else "one connected worker"
     return (
         f'pool "{name}" has {who}, but none that offers step "{step}" of workflow "{workflow}" '
-        f"(offered: {shown or 'nothing'}); was it renamed, or is it in another image?"
+        f"(offered: {shown or 'nothing'}): it may have been renamed, or be in another image"
     )

@@ -140,7 +140,7 @@ def worker_failed(pod: WorkerPod, local: Local) -> DevError:
         if as_module and "relative import" in local.output.of(pod.name)
         else ""
     )
-    return DevError(f"{worker} failed before it was registered ({how}){hint}", details=details)
+    return DevError(f"{worker} failed before it registered a workflow ({how}){hint}", details=details)
 
 
 def _find(name: str, workflows: Iterable[Workflow]) -> Workflow | None:

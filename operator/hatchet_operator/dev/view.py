@@ -10,6 +10,7 @@ from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS, RUNS, WORKFLOWS
 from hatchet_operator.dev.tree import RunNode, make_tree
 from hatchet_operator.dev.worker_pool import NAMESPACE, POOL_NAME
+from hatchet_operator.engine.registrations import read_registration
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workflow import Workflow
@@ -30,6 +31,12 @@ class WorkerPod:
     def is_registered(self) -> bool:
         """Whether its worker has told the operator what it can do, and is running."""
         return labels.REGISTRATION in (self._pod["metadata"].get("annotations") or {}) and self.trouble is None
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """What its worker registered."""
+        registration = read_registration(self._pod)
+        return frozenset(registration.actions if registration else ())
 
     @property
     def trouble(self) -> str | None:
@@ -92,6 +99,16 @@ class View:
     def names(self) -> dict[str, str]:
         """Return the exact names of the workflows by object name."""
         return {workflow.metadata.name: workflow.exact_name for workflow in self.registered_workflows()}
+
+    def names_of(self, pod: WorkerPod) -> list[str]:
+        """Return the exact names of the workflows that a pod's worker has, sorted."""
+        actions = pod.actions
+        return sorted(
+            workflow.exact_name
+            for workflow in self.registered_workflows()
+            if workflow.status.definition is not None
+            and any(step.action in actions for step in workflow.status.definition.steps)
+        )
 
     def registered_workflows(self) -> Iterator[Workflow]:
         return (workflow for workflow in self.workflows.values() if workflow.status.definition is not None)

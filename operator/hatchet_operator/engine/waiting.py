@@ -100,7 +100,8 @@ class Waiting:
     def _say_why(self, ref: ObjectRef, first: list[Attempt], load: PoolLoad, patience: timedelta) -> None:
         now, pool = self._clock(), self._pool_of(ref)
         told = []
-        for before, attempt in enumerate(first):
+        before = 0  # of those that wait for a slot: nobody else is in the way
+        for attempt in first:
             waited = now - attempt.queued_at
             if self._queue.is_offered(attempt):
                 if attempt.busy is None and waited >= patience:
@@ -108,6 +109,7 @@ class Waiting:
                         ref.name, load, before=before, pool=pool, is_suspect=attempt.trial is not None
                     )
                     told.append(attempt)
+                before += 1
             elif waited >= self._told_after:
                 attempt.may_tell = True  # others know why no worker is there, perhaps only since the last look
                 told.append(attempt)

@@ -180,8 +180,11 @@ class Workflows:
         while self._revisions.loading:
             await asyncio.wait(self._revisions.loading.values())
 
+    def of(self, run: WorkflowRun) -> Workflow | None:
+        return self.get(ObjectRef(run.metadata.namespace, run.spec.workflow))
+
     def is_suspended(self, run: WorkflowRun) -> bool:
-        workflow = self.get(ObjectRef(run.metadata.namespace, run.spec.workflow))
+        workflow = self.of(run)
         return workflow is not None and workflow.spec.suspended
 
     def ttl_of(self, ref: ObjectRef) -> timedelta | None:

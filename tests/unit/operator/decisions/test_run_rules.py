@@ -16,7 +16,7 @@ from hatchet_operator.resources.limits import MAX_ERROR_BYTES
 from hatchet_operator.resources.nesting import read_json
 from hatchet_operator.resources.reasons import OnParentClose, Phase, Reason, ScheduleTimeoutCounts
 from hatchet_operator.resources.run import MAX_EARLIER, ChildCounts, RunStatus, StepStatus
-from hatchet_operator.resources.workflow import WorkflowSpec
+from hatchet_operator.resources.workflow import Workflow, WorkflowSpec
 from tests.unit.operator.decisions.builders import (
     NOW,
     SECOND,
@@ -759,6 +759,36 @@ def test_a_workflow_that_is_missing_may_be_another_ones_misspelt_name() -> None:
     message = status_of(plan_run(seen, NOW)).message or ""
     assert 'no worker has registered workflow "etl" yet (did you mean "etl-2"?)' in message
     assert f"gives up at {NOW + timedelta(seconds=290):%H:%M:%S} UTC" in message
+
+
+@pytest.mark.parametrize(
+    ("spec", "want"),
+    [
+        pytest.param({}, " (its Workflow is there); the run starts", id="somebody made it"),
+        pytest.param(
+            {"pool": "etl", "scheduleTimeout": "30s"},
+            ' (its Workflow names pool "etl": kubectl describe wp etl); the run starts',
+            id="for a pool whose workers do not come",
+        ),
+    ],
+)
+def test_a_workflow_that_nobody_registered_is_not_taken_for_a_misspelt_one(spec: dict[str, str], want: str) -> None:
+    workflow = Workflow.model_validate({"metadata": {"name": "etl"}, "spec": spec})
+    seen = make_observed_run(without_workflow=True, age=timedelta(seconds=10))
+    seen = replace(seen, known_workflows=("etl", "etl-2"), without_graph=workflow)
+    message = status_of(plan_run(seen, NOW)).message or ""
+    assert f'no worker has registered workflow "etl" yet{want}' in message
+
+
+def test_a_workflow_that_nobody_registered_is_waited_for_as_long_as_it_says() -> None:
+    workflow = Workflow.model_validate({"metadata": {"name": "etl"}, "spec": {"scheduleTimeout": "30s"}})
+    seen = make_observed_run(without_workflow=True, age=timedelta(seconds=10))
+    seen = replace(seen, without_graph=workflow)
+    assert plan_run(seen, NOW).recheck_at == NOW + timedelta(seconds=20)
+    assert f"gives up at {NOW + timedelta(seconds=20):%H:%M:%S} UTC" in (status_of(plan_run(seen, NOW)).message or "")
+    ended = status_of(plan_run(seen, NOW + timedelta(seconds=20)))
+    assert (ended.phase, ended.reason) == (Phase.FAILED, Reason.WORKFLOW_MISSING)
+    assert 'no worker registered workflow "etl" within 30s' in (ended.message or "")
 
 
 def test_what_was_told_goes_with_the_next_write() -> None:

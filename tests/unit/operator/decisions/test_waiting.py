@@ -20,23 +20,23 @@ def make_pool(**spec: object) -> WorkerPool:
             PoolLoad(queued=3, running=2, slots=2, workers=1),
             2,
             make_pool(maxReplicas=1),
-            'all 2 slots are busy in pool "main": 2 steps run, 2 wait before it; '
-            "the pool has its 1 pods (maxReplicas): raise that, or its slots, for more",
+            'all 2 slots are busy in pool "main": 2 steps run, 2 to go before it; '
+            "the pool has its only pod (maxReplicas): raise that, or its slots, for more",
             id="a pool at its maximum",
         ),
         pytest.param(
             PoolLoad(queued=1, running=1, slots=1, workers=1),
             0,
             make_pool(maxReplicas=3),
-            'the only slot is busy in pool "main": 1 steps run, it is the next; '
-            "the pool may have 3 pods and has 1 that work",
+            'the only slot is busy in pool "main": one step runs, it is the next; '
+            "the pool may have 3 pods, of which 1 are connected",
             id="more pods may come",
         ),
         pytest.param(
             PoolLoad(queued=1, running=1, slots=1, workers=1),
             0,
             None,
-            'the only slot is busy in pool "main": 1 steps run, it is the next; another worker would help',
+            'the only slot is busy in pool "main": one step runs, it is the next; another worker would help',
             id="workers that nobody's pool makes",
         ),
         pytest.param(
@@ -44,7 +44,7 @@ def make_pool(**spec: object) -> WorkerPool:
             0,
             make_pool(),
             'pool "main" has free slots, but its workers hold as many steps that wait for their children as they may; '
-            "it is the next; the pool has its 1 pods (maxReplicas): raise that, or its slots, for more",
+            "it is the next; the pool has its only pod (maxReplicas): raise that, or its slots, for more",
             id="a root that is held back",
         ),
         pytest.param(
@@ -73,6 +73,6 @@ def test_code_that_nobody_has_any_more() -> None:
     offered = [f"Name{number:02}" for number in range(12)]
     assert why_nobody_offers("dev", workflow="OldName", step="go", workers=1, offered=offered) == (
         'pool "dev" has one connected worker, but none that offers step "go" of workflow "OldName" (offered: Name00, '
-        "Name01, Name02, Name03, Name04, Name05, Name06, Name07, Name08, Name09, …); was it renamed, or is it in "
-        "another image?"
+        "Name01, Name02, Name03, Name04, Name05, Name06, Name07, Name08, Name09, …): it may have been "
+        "renamed, or be in another image"
     )
