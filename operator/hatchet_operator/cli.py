@@ -236,8 +236,8 @@ def logs(
 ) -> None:
     """Print what the steps of a run said, and their errors.
 
-    That is what they printed and logged. Each line has "step#attempt | " before it, an error "step#attempt ! ". They are found in the logs of the pods that
-    the steps were on.
+    That is what they printed and logged. Each line has "step#attempt | " before it, an error "step#attempt ! ". They
+    are found in the logs of the pods that the steps were on.
     """
     from hatchet_operator.run_logs.command import LogOptions, show_logs
 

@@ -102,8 +102,8 @@ def wait_for_workflow(seen: ObservedRun, now: datetime) -> RunPlan | None:
     if _is_missing(seen.run):
         return RunPlan(recheck_at=give_up_at)
     message = (
-        f'no worker has registered workflow "{workflow}" yet{_hint(seen)}; the run starts when one does, and gives up at '
-        f"{give_up_at:%H:%M:%S} UTC (workers register when they start: if the workflow was deleted, restart them)"
+        f'no worker has registered workflow "{workflow}" yet{_hint(seen)}; the run starts when one does, and gives up '
+        f"at {give_up_at:%H:%M:%S} UTC (workers register when they start: if the workflow was deleted, restart them)"
     )
     aspects = (
         Aspect(ConditionType.READY, False, Reason.WORKFLOW_MISSING, message),

@@ -68,7 +68,9 @@ def _find_file(path: Path) -> Program:
             + (f", or run the package with -m {path.name}" if (path / "__init__.py").exists() else "")
         )
     if not path.is_file():
-        is_module = path.suffix != ".py" and "/" not in str(path) and all(part.isidentifier() for part in str(path).split("."))
+        is_module = (
+            path.suffix != ".py" and "/" not in str(path) and all(part.isidentifier() for part in str(path).split("."))
+        )
         hint = f"; a module is run with -m {path}" if is_module else ""
         raise DevError(f"there is no file {path}; name a Python file that starts a worker{hint}")
     absolute = path.resolve()

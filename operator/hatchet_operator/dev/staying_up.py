@@ -89,10 +89,16 @@ class _Reporter:
                 self._failing.add(pod.uid)
                 self._output.mute(pod.name)  # it has said what is wrong, and would say so at every new start
                 self._screen.print(Text("✘ ", "red").append(_trouble(pod, self._shown), "default"))
-            elif pod.is_registered and (its := self._view.names_of(pod)) and self._is_news("ready", pod.uid, str(pod.restarts)):
+            elif (
+                pod.is_registered
+                and (its := self._view.names_of(pod))
+                and self._is_news("ready", pod.uid, str(pod.restarts))
+            ):
                 self._failing.discard(pod.uid)
                 self._output.unmute(pod.name)
-                self._screen.print(Text("✔ ", "green").append(one_line(f"{pod.name} is ready: {', '.join(its)}"), "default"))
+                self._screen.print(
+                    Text("✔ ", "green").append(one_line(f"{pod.name} is ready: {', '.join(its)}"), "default")
+                )
 
         if not self._local.workers and names and self._is_news("registered", names):
             self._screen.print(Text("✔ ", "green").append(one_line(f"registered: {names}"), "default"))

@@ -87,7 +87,9 @@ class PoolStatus(ResourceModel):
     replicas: Annotated[int, Field(ge=0, description="Pods of the pool.")] = 0
     desired_replicas: Annotated[int, Field(ge=0, description="Pods that the work needs, within the bounds.")] = 0
     ready_replicas: Annotated[int, Field(ge=0, description="Pods whose worker is connected.")] = 0
-    queued: Annotated[int, Field(ge=0, description="Attempts that wait, for a slot or for their code, at the last look.")] = 0
+    queued: Annotated[
+        int, Field(ge=0, description="Attempts that wait, for a slot or for their code, at the last look.")
+    ] = 0
     running: Annotated[int, Field(ge=0, description="Attempts that workers have, at the last look.")] = 0
     slots: Annotated[int, Field(ge=0, description="Slots of the connected workers, together.")] = 0
     oldest_queued_at: Annotated[

@@ -52,7 +52,7 @@ def make_pool(**spec: object) -> WorkerPool:
             1,
             None,
             'pool "main" has free slots, but a step that may have ended its last worker is tried alone on 1 of its 2 '
-            "workers, for a minute at most; 1 wait before it; another worker would help",
+            "workers, for a minute at most; 1 to go before it; another worker would help",
             id="a suspect is tried",
         ),
     ],
