@@ -66,8 +66,9 @@ async def test_a_step_that_a_leaving_worker_never_began_goes_to_another_soon(clu
     leaving.signal(signal.SIGSTOP)  # not its other process, which listens
     await cluster.create_run("pushed", "echo")
     await until_said(leaving, "rx: start step run", times=2)
-    other = cluster.start_program(PROGRAMS / "worker.py", "20", name="other")
-    await until_said(other, "starting runner")
+    cluster.start_program(PROGRAMS / "worker.py", "20", name="other")
+    assert cluster.operator is not None
+    await until_said(cluster.operator, "worker registered", times=2)
 
     leaving.signal(signal.SIGCONT)
     await leaving.ended()
