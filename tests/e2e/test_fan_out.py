@@ -38,8 +38,8 @@ def test_children_have_children(kubectl: Kubectl) -> None:
     assert output_of(run, "add_regions") == {"sales": 306}
     regions = children_of(kubectl, run)
     assert [len(children_of(kubectl, region)) for region in regions] == [3, 3]
-    tree = kubectl.list("workflowruns", f"hatchet-operator.dev/root-uid={run['metadata']['uid']}")
-    assert len(tree) == 2 + 2 * 3
+    tree = kubectl.list("workflowruns", f"hatchet-operator.dev/root={run['metadata']['name']}")
+    assert len(tree) == 1 + 2 + 2 * 3
 
 
 def test_the_sdk_starts_a_run_from_outside_of_any_step(kubectl: Kubectl) -> None:
