@@ -185,7 +185,7 @@ def _shown(default: Any) -> str | bool:
 def _duration_between(least: Any, most: Any) -> Callable[[str], timedelta]:
     def parse(text: str) -> timedelta:
         try:
-            duration = parse_duration(text, days=True)
+            duration = parse_duration(text)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
         if least is not None and duration < least:

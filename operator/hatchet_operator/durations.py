@@ -1,31 +1,27 @@
-"""Durations as Kubernetes and Hatchet write them: Go's "30s", "5m", "1h30m", "250ms"."""
+"""Durations as Kubernetes and Hatchet write them, and days: "30s", "5m", "1h30m", "250ms", "7d"."""
 
 import re
 from datetime import timedelta
 
-PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
+EXAMPLES = '"90s", "24h" or "7d"'
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _WHOLE = re.compile(PATTERN)
-_WHOLE_WITH_DAYS = re.compile(PATTERN.replace("|h", "|h|d"))
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST = timedelta(days=3650)
 
 
-def parse_duration(text: str, *, days: bool = False) -> timedelta:
-    """Read a Go duration of at most ten years, to the millisecond.
-
-    Args:
-        text: As in "1h30m".
-        days: Take "7d" too, which neither Go nor the API server knows.
+def parse_duration(text: str) -> timedelta:
+    """Read a duration of at most ten years, to the millisecond.
 
     Raises:
         ValueError: The text is none; the message says what was expected.
     """
-    if not (_WHOLE_WITH_DAYS if days else _WHOLE).fullmatch(text):
-        raise ValueError(f'"{text}" is not a duration; expected a number and a unit, as in "30s", "5m" or "1h30m"')
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f'"{text}" is not a duration; expected a number and a unit, as in {EXAMPLES}')
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
     if seconds > _LONGEST.total_seconds():
-        raise ValueError(f'"{text}" is longer than ten years; expected at most "87600h"')
+        raise ValueError(f'"{text}" is longer than ten years; expected at most "3650d"')
     return timedelta(milliseconds=round(seconds * 1000))
 
 

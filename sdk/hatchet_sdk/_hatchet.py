@@ -101,7 +101,7 @@ class Hatchet:
 
         Args:
             name: Default: the method's name. Compared in lower case.
-            timeout: Of one attempt, e.g. "30s", "5m", "1h30m".
+            timeout: Of one attempt, e.g. "90s", "1h30m", "7d".
             parents: Names of the steps that must succeed first.
             retries: Attempts after the first one.
             backoff_factor: The n-th retry waits this to the power of n seconds; None: it does not wait.

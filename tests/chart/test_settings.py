@@ -70,7 +70,7 @@ def test_the_charts_value_has_its_default_and_a_schema(row: Row) -> None:
     path = row.setting.chart or ""
     shipped = at(yaml.safe_load((CHART / "values.yaml").read_text()), path)
     if row.kind is timedelta:
-        shipped = parse_duration(shipped, days=True)
+        shipped = parse_duration(shipped)
     assert shipped == CHART_DIFFERS.get(row.name, row.default)
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert at(schema["properties"], path.replace(".", ".properties."))

@@ -329,6 +329,8 @@ class _Structural:
                     pass
                 case "title" | "default":
                     pass
+                case "type" if schema.get("x-kubernetes-int-or-string"):  # rules say in words which of both is taken
+                    pass
                 case _ if keyword in _KEYWORDS:
                     result[keyword] = value
                 case _:

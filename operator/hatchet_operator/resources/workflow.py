@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel
-from hatchet_operator.resources.durations import Duration
+from hatchet_operator.resources.durations import Duration, PositiveDuration
 from hatchet_operator.resources.pod_overrides import PodOverrides
 from hatchet_operator.resources.reasons import Execution, ScheduleTimeoutCounts
 
@@ -53,7 +53,7 @@ class WorkflowDefinition(ResourceModel):
 class StepOverrides(ResourceModel):
     """What a person changes about a step; each absent field leaves what the worker registered."""
 
-    timeout: Annotated[Duration | None, Field(description='How long one attempt may run, as in "30s".')] = None
+    timeout: Annotated[PositiveDuration | None, Field(description='How long one attempt may run, as in "30s".')] = None
     retries: Annotated[int | None, Field(ge=0, le=MAX_INT32, description="Attempts after the first one.")] = None
     backoff_factor: Annotated[float | None, Field(ge=1, description="Attempt n+1 starts after factor^n seconds.")] = (
         None
@@ -89,7 +89,7 @@ class WorkflowSpec(ResourceModel):
         dict[str, StepOverrides], Field(description="Overrides by step name.", json_schema_extra={"maxProperties": 256})
     ] = {}
     schedule_timeout: Annotated[
-        Duration | None, Field(description="How long a step may wait while no connected worker could take it.")
+        PositiveDuration | None, Field(description="How long a step may wait while no connected worker could take it.")
     ] = None
     schedule_timeout_counts: Annotated[
         ScheduleTimeoutCounts,

@@ -1,10 +1,10 @@
 """From what a caller says to the request that travels; everything that can be wrong with it is found here."""
 
-import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from hatchet_sdk._client.durations import duration_problem
 from hatchet_sdk._client.json_text import encode_object
 from hatchet_sdk._client.options import (
     ChildTriggerWorkflowOptions,
@@ -14,9 +14,6 @@ from hatchet_sdk._client.options import (
 )
 from hatchet_sdk._client.triggers import MAX_BATCH_BYTES
 from hatchet_sdk.contracts.workflows_pb2 import TriggerWorkflowRequest
-
-DURATION = re.compile(r"(\d+(\.\d+)?(ms|s|m|h))+", re.ASCII)
-"""What the operator reads."""
 
 
 def root_request(name: str, input: object, options: TriggerWorkflowOptions | None) -> TriggerWorkflowRequest:
@@ -80,17 +77,16 @@ def duration_text(value: object, *, what: str) -> str:
     Raises:
         TypeError, ValueError: It is no text, or no duration.
     """
-    problem = f'{what} is {value!r} (expected a duration like "30s", "5m" or "1h30m")'
-    if not isinstance(value, str):
-        raise TypeError(problem)
-    if not DURATION.fullmatch(value) or not re.search("[1-9]", value):
-        raise ValueError(problem)
-    return value
+    if problem := duration_problem(value, what):
+        raise ValueError(problem) if isinstance(value, str) else TypeError(problem)
+    return str(value)
 
 
 def _number(value: object, *, what: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{what} is {value!r} (expected an int, 1 to 3)")
+    if not 1 <= value <= 3:
+        raise ValueError(f"{what} is {value} (expected 1 to 3; 3 goes first)")
     return value
 
 

@@ -2,19 +2,18 @@
 
 import inspect
 import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from hatchet_sdk._client.durations import duration_problem
 from hatchet_sdk.errors import InvalidDefinition
 
 StepFunction = Callable[..., Any]
 
 _OPTIONS, _DEFINITION = "_hatchet_step", "_hatchet_workflow"
 _LONGEST_NAME = 253  # of an object in Kubernetes
-_DURATION = re.compile(r"(\d+(\.\d+)?(ms|s|m|h))+", re.ASCII)  # what the operator reads
 _LARGEST = 2**31 - 1  # what the protocol carries
 
 
@@ -231,10 +230,8 @@ def _check_whole(value: object, what: str, *, expected: str) -> None:
 
 
 def _check_duration(text: str, what: str) -> None:
-    if not isinstance(text, str) or not _DURATION.fullmatch(text):
-        raise InvalidDefinition(f'{what} is {text!r} (expected a duration like "30s", "5m" or "1h30m")')
-    if not re.search("[1-9]", text):
-        raise InvalidDefinition(f"{what} is {text!r} (expected more than zero)")
+    if problem := duration_problem(text, what):
+        raise InvalidDefinition(problem)
 
 
 def _check_names(steps: list[Step], where: str) -> None:

@@ -104,10 +104,20 @@ def test_steps_are_inherited_and_overridden() -> None:
         ),
         pytest.param(
             lambda: make_workflow(make_step("a", timeout="5x")),
-            'workflow "Made", step "a": timeout is \'5x\' (expected a duration like "30s", "5m" or "1h30m")',
+            'workflow "Made", step "a": timeout is \'5x\' (expected a duration like "90s", "24h" or "7d")',
             id="a timeout that is no duration",
         ),
         pytest.param(lambda: make_workflow(make_step(timeout="0s")), "(expected more than zero)", id="no time at all"),
+        pytest.param(
+            lambda: make_workflow(make_step(timeout="0.0001s")), "(expected more than zero)", id="less than is kept"
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step(timeout="3651d")), '(expected at most "3650d", ten years)', id="for ever"
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step(timeout=10)), "timeout is 10 (expected a duration like", id="a number"
+        ),
+        pytest.param(lambda: make_workflow(make_step(timeout="-5s")), "is '-5s' (expected a dur", id="negative time"),
         pytest.param(
             lambda: make_workflow(make_step(), schedule_timeout="soon"),
             "workflow \"Made\": schedule_timeout is 'soon'",

@@ -282,7 +282,7 @@ def test_a_cancelled_attempt_spawns_nothing_more(context: Context, operator: Fak
         pytest.param(
             lambda context: context.refresh_timeout(5),
             TypeError,
-            'refresh_timeout(5): increment_by is 5 (expected a duration like "30s", "5m" or "1h30m")',
+            'refresh_timeout(5): increment_by is 5 (expected a duration like "90s", "24h" or "7d")',
             id="a number for a duration",
         ),
         pytest.param(
@@ -311,6 +311,15 @@ def test_a_cancelled_attempt_spawns_nothing_more(context: Context, operator: Fak
             TypeError,
             "priority is 'high' (expected an int, 1 to 3)",
             id="a priority that is no number",
+        ),
+        *(
+            pytest.param(
+                lambda context, priority=priority: context.spawn_workflow("Child", {}, options={"priority": priority}),
+                ValueError,
+                f"priority is {priority} (expected 1 to 3; 3 goes first)",
+                id=f"priority {priority}",
+            )
+            for priority in (0, -1, 4, 2**40)
         ),
         pytest.param(
             lambda context: context.spawn_workflows([{"workflow_name": "Child"}, {"workflow_name": "C", "ky": "k"}]),
