@@ -406,7 +406,7 @@ def test_impossible_classes_are_refused_where_they_are_written() -> None:
             @hatchet.step("A")
             def b(self, context: Context) -> None: ...
 
-    with pytest.raises(InvalidDefinition, match="timeout is '5x' \\(expected a duration like \"30s\""):
+    with pytest.raises(InvalidDefinition, match="timeout is '5x' \\(expected a duration like \"90s\""):
 
         @hatchet.workflow()
         class Timeless:
