@@ -14,6 +14,8 @@ PROGRAM = """
 import asyncio, multiprocessing, os, signal, subprocess, sys, time
 from hatchet_sdk import Context, Hatchet
 
+# whoever starts a program in the background may have it ignore SIGINT
+BEFORE = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 hatchet = Hatchet()
 
 
@@ -52,11 +54,11 @@ def loop_of_its_own(context):
     return process.exitcode
 
 
-def default_handlers(context):
+def handlers_of_before(context):
     if (pid := os.fork()) == 0:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        fresh = signal.getsignal(signal.SIGINT) is signal.default_int_handler and signal.set_wakeup_fd(-1) == -1
-        os._exit(0 if fresh and not mask and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL else 1)
+        as_before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == BEFORE
+        os._exit(0 if as_before and not mask and signal.set_wakeup_fd(-1) == -1 else 1)
     return exit_code(pid)
 
 
@@ -92,7 +94,7 @@ def served(context):
         return pool.apply(abs, (-3,))
 
 
-CASES = [pool_that_times_out, terminated_many_times, preexec, loop_of_its_own, default_handlers, refused_calls,
+CASES = [pool_that_times_out, terminated_many_times, preexec, loop_of_its_own, handlers_of_before, refused_calls,
          comes_back, exits, raises, spawned, served]
 
 
@@ -130,7 +132,7 @@ WANT = {
     "terminated_many_times": [-15],
     "preexec": -15,
     "loop_of_its_own": 0,
-    "default_handlers": 0,
+    "handlers_of_before": 0,
     "refused_calls": 0,
     "comes_back": 0,
     "exits": 3,
