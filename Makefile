@@ -3,23 +3,23 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# the two distributions, then what only development needs; a stamp file says what is installed
-DEMO_STAMP := $(VENV)/.installed
+# the four distributions, then what only development needs; a stamp file says what is installed
+DEMO_STAMP := $(VENV)/.installed-packages
 DEV_STAMP := $(VENV)/.installed-dev
 
-# A virtual environment of an older Python, or of one that is gone, would break every further try: it is made anew.
+# A virtual environment of an older Python, or of one that is gone, would break every further try: it is replaced.
 IS_FINE := import sys; sys.exit(sys.version_info < (3, 11))
 ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
 ifneq ($(wildcard $(BIN)),)
 ifneq ($(shell $(BIN)/python -c '$(IS_FINE)' 2>/dev/null && echo fine),fine)
-$(info $(VENV) is of a Python older than 3.11, or one that is gone; it is made anew)
+$(info $(VENV) is of a Python older than 3.11, or one that is gone; it is replaced)
 $(shell rm -rf $(VENV))
 endif
 endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-versions test-integration test-chart test-conformance test-published lint format generate verify images e2e constraints benchmark benchmark-cluster benchmark-memory clean
+.PHONY: help dashboard dashboard-verify demo test test-unit test-versions test-integration test-chart test-conformance test-published lint format generate verify images e2e mixed-load constraints bench benchmark-memory costs clean
 
 help: ## Show this help
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -28,7 +28,7 @@ demo: $(DEMO_STAMP) ## Run the fan-out example: API server, operator and worker 
 	$(BIN)/hatchet-operator dev examples/fanout/worker.py --run Parent
 	@echo 'for the command itself in this shell:  . $(BIN)/activate' >&2
 
-test: $(DEV_STAMP) verify lint ## Everything that can be checked on this machine
+test: $(DEV_STAMP) s3-server azure-server verify lint ## Everything that can be checked on this machine
 	$(BIN)/python -m pytest tests/unit -n 2
 	$(BIN)/python -m pytest tests/chart tests/conformance tests/kube
 	$(BIN)/python -m pytest tests/integration -n 3 --dist loadfile
@@ -45,8 +45,26 @@ test-versions: ## Unit tests and the demo with each later Python that is at hand
 test-unit: $(DEV_STAMP) ## Tests without processes or servers of ours
 	$(BIN)/python -m pytest tests/unit -n 2
 
-test-integration: $(DEV_STAMP) ## Operator, embedded API server, gRPC and workers as real processes
+test-integration: $(DEV_STAMP) s3-server azure-server ## Operator, embedded API server, gRPC and workers as real processes
 	$(BIN)/python -m pytest tests/integration -n 3 --dist loadfile
+
+# A real S3 server for tests/integration/test_payloads_s3.py, which are skipped with a word where there is none.
+S3_SERVER := $(VENV)/s3/versitygw
+.PHONY: s3-server
+s3-server: ## Build the S3 server of the tests, once and if Go is at hand (3 minutes)
+	@[ -x $(S3_SERVER) ] || ! command -v go > /dev/null || { \
+	  echo 'building an S3 server (once) …' >&2; \
+	  GOBIN=$(CURDIR)/$(dir $(S3_SERVER)) go install github.com/versity/versitygw/cmd/versitygw@v1.8.0 || \
+	  echo 'no S3 server could be built: its tests are skipped' >&2; }
+
+# Microsoft's emulator of Azure's Blob Storage, for tests/integration/test_payloads_azure.py.
+AZURE_SERVER := $(VENV)/azurite/node_modules/.bin/azurite-blob
+.PHONY: azure-server
+azure-server: ## Install the Azure emulator of the tests, once and if npm is at hand (1 minute)
+	@[ -x $(AZURE_SERVER) ] || ! command -v npm > /dev/null || { \
+	  echo 'installing an emulator of Azure Blob Storage (once) …' >&2; \
+	  npm install --silent --no-audit --no-fund --prefix $(VENV)/azurite azurite@3.37.0 || \
+	  echo 'no emulator of Azure could be installed: its tests are skipped' >&2; }
 
 test-chart: $(DEV_STAMP) ## The chart, with Helm (HATCHET_TEST_HELM says where that is) and a real API server
 	$(BIN)/python -m pytest tests/chart tests/integration/test_rights.py
@@ -55,20 +73,38 @@ test-conformance: $(DEV_STAMP) ## Embedded API server against the real one (HATC
 	$(BIN)/python -m pytest tests/conformance
 
 # The versions need different majors of protobuf, so each has an environment of its own.
-PUBLISHED := $(foreach version,0.36.24 0.47.1,$(VENV)/published-$(version))
-test-published: $(DEV_STAMP) $(PUBLISHED:=/.installed) ## Programs of Hatchet's published SDK against the operator
-	HATCHET_TEST_PUBLISHED_SDK=$$(echo $(PUBLISHED:=/bin/python) | tr ' ' :) $(BIN)/python -m pytest tests/compat
+PUBLISHED := $(foreach version,0.36.24 0.47.1 1.43.1,$(VENV)/published-$(version))
+PUBLISHED_NODE := $(VENV)/published-typescript
+PUBLISHED_GO := $(VENV)/published-go
+PUBLISHED_ELSEWHERE := $(if $(shell command -v npm),$(PUBLISHED_NODE)/.installed) $(if $(shell command -v go),$(PUBLISHED_GO)/program)
+test-published: $(DEV_STAMP) $(PUBLISHED:=/.installed) $(PUBLISHED_ELSEWHERE) ## Programs of Hatchet's published SDKs (Python; TypeScript, Go where npm, go are) against the operator
+	HATCHET_TEST_PUBLISHED_SDK=$$(echo $(PUBLISHED:=/bin/python) | tr ' ' :) \
+	  HATCHET_TEST_TYPESCRIPT_SDK=$(abspath $(PUBLISHED_NODE)/node_modules) HATCHET_TEST_GO_PROGRAM=$(abspath $(PUBLISHED_GO)/program) \
+	  $(BIN)/python -m pytest tests/compat
 
 $(VENV)/published-%/.installed: | $(VENV)/bin/python
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check hatchet-sdk==$*
 	@touch $@
 
+$(PUBLISHED_NODE)/.installed: | $(VENV)/bin/python
+	npm install --silent --no-audit --no-fund --prefix $(@D) @hatchet-dev/typescript-sdk@1.33.2
+	@touch $@
+
+$(PUBLISHED_GO)/program: $(wildcard tests/compat/programs/golang/*) | $(VENV)/bin/python
+	cd tests/compat/programs/golang && go build -o $(abspath $@) .
+
 images: $(DEV_STAMP) ## Build the images, with Docker or without
 	PYTHON=$(BIN)/python images/build.sh
 
 e2e: $(DEV_STAMP) ## Make a cluster (kind with Docker, else its own), run tests/e2e on it, remove it
 	$(BIN)/python -m tests.e2e
+
+dashboard: ## Build the page, with Node (what it builds is kept in cli/hatchet_cli/dashboard/static)
+	cd dashboard && npm ci --silent && npx biome check . && npm run --silent build
+
+dashboard-verify: dashboard ## Fail if the page that is kept is not what its source makes
+	@git diff --exit-code --stat -- cli/hatchet_cli/dashboard/static || { echo 'error: the page was stale; commit what "make dashboard" wrote'; exit 1; }
 
 lint: $(DEV_STAMP) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .
@@ -81,28 +117,37 @@ format: $(DEV_STAMP) ## Rewrite the sources in our format
 	$(BIN)/ruff check --fix .
 
 PROTOS := $(wildcard sdk/hatchet_sdk/contracts/*.proto)
-generate: $(DEV_STAMP) ## Write stubs, CRDs and the chart's table of values anew
+generate: $(DEV_STAMP) ## Write stubs, CRDs, their JSON schemas, the chart's table of values and the list of modules again
 	$(BIN)/python -m grpc_tools.protoc -I sdk --python_out=sdk --grpc_python_out=sdk \
 	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --mypy_out=quiet:sdk --mypy_grpc_out=quiet:sdk $(PROTOS)
-	$(BIN)/python -m hatchet_operator.resources.crds crds/
+	$(BIN)/python -m hatchet_operator.resources.crds crds/ \
+	  --recorded-version charts/hatchet-operator/files/recorded-version.yaml
+	$(BIN)/python -m hatchet_operator.resources.schemas schemas/
 	$(BIN)/python -m charts.readme
+	$(BIN)/python -m docs.modules
 
 verify: generate ## Fail if a generated file is not what its source makes
-	@git diff --exit-code --stat -- crds charts sdk/hatchet_sdk/contracts || \
+	@git diff --exit-code --stat -- crds schemas charts sdk/hatchet_sdk/contracts docs/modules.md || \
 	  { echo 'error: generated files were stale; commit what "make generate" wrote'; exit 1; }
 
-benchmark: $(DEV_STAMP) ## Fan-outs of 10, 100 and 1000 against the embedded server (and a real one, see benchmarks/README.md)
-	$(BIN)/python -m benchmarks.fanout
+mixed-load: $(DEV_STAMP) ## Ten minutes of everything at once, with kills and faults, and a checker of what was promised
+	$(BIN)/python -m tests.mixed_load
+
+# SCENARIOS: names, or how these begin; BENCH_OPTIONS: see "python -m benchmarks --help".
+bench: export HATCHET_TEST_PUBLISHED_SDK ?= $(abspath $(wildcard $(VENV)/published-0.36.24/bin/python))
+bench: $(DEV_STAMP) ## Measure what it can do, resumably, and draw docs/performance.md (SCENARIOS="hello fanout" BENCH_OPTIONS="--budget 25m")
+	$(BIN)/python -m benchmarks $(SCENARIOS) $(BENCH_OPTIONS)
+	$(BIN)/python -m benchmarks.page
+
+costs: $(DEV_STAMP) ## Move the ranges of what a child may cost to what it costs now (tests/integration/costs.json)
+	$(BIN)/python -m tests.integration.costs
 
 benchmark-memory: $(DEV_STAMP) ## Memory, time and pauses of starts with 50,000 finished runs, and the tests' bound with as many
 	$(BIN)/python -m benchmarks.many_runs
 	HATCHET_TEST_FINISHED_RUNS=50000 $(BIN)/python -m pytest tests/integration/test_memory.py
 
-benchmark-cluster: $(DEV_STAMP) ## Fan-outs, cold starts and pods per run on a cluster that is made for it (see docs/performance.md)
-	$(BIN)/python -m tests.e2e.cluster run $(BIN)/python -m benchmarks.on_cluster
-
-constraints: ## Pin anew what is installed in the virtual environment
+constraints: ## Pin what is installed in the virtual environment
 	@{ echo '# Every dependency that an installation of this repository may pull in, pinned. Written by "make constraints".'; \
 	  $(BIN)/pip freeze --exclude-editable | grep -v -i '^hatchet' | LC_ALL=C sort -f; } > constraints.txt
 
@@ -116,9 +161,9 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
 
-$(DEMO_STAMP): $(VENV)/bin/python constraints.txt operator/pyproject.toml sdk/pyproject.toml
+$(DEMO_STAMP): $(VENV)/bin/python constraints.txt operator/pyproject.toml cli/pyproject.toml dev/pyproject.toml sdk/pyproject.toml
 	@echo 'installing into $(VENV) (once) …' >&2
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e sdk -e operator
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e sdk -e operator -e cli -e dev
 	@touch $@
 
 $(DEV_STAMP): $(DEMO_STAMP) requirements-dev.txt

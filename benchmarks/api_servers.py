@@ -4,11 +4,12 @@ import json
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self
 
 from tests.kube.embedded_api import EmbeddedApi
-from tests.kube.real_api import ApiEndpoint, RealApi, RequestKind
+from tests.kube.real_api import ApiEndpoint, RealApi, RequestKind, count_requests
 
 
 class ApiKind(StrEnum):
@@ -24,6 +25,21 @@ RequestCounts = Counter[str]
 READS = ("get", "list", "watch", "connect")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ApiCounts:
+    """What an API server has done since its start.
+
+    Attributes:
+        requests: Of all clients.
+        allocated_bytes: In its heap; None: it does not say.
+        etcd_bytes: Written to etcd's log; None: nobody says.
+    """
+
+    requests: RequestCounts
+    allocated_bytes: float | None = None
+    etcd_bytes: float | None = None
+
+
 class CountingApi(Protocol):
     """An API server in processes of its own."""
 
@@ -31,25 +47,41 @@ class CountingApi(Protocol):
     def endpoint(self) -> ApiEndpoint: ...
     @property
     def pids(self) -> dict[str, int]: ...
-    def requests(self) -> RequestCounts: ...
+    def counts(self) -> ApiCounts: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 
 
 class _Embedded(EmbeddedApi):
-    def requests(self) -> RequestCounts:
+    def counts(self) -> ApiCounts:
         request = urllib.request.Request(self.url + "/_stats", headers={"Authorization": f"Bearer {self.token}"})
         with urllib.request.urlopen(request, timeout=10, context=self.endpoint.ssl_context()) as response:
             lines = json.load(response)["requests"]
         counts: RequestCounts = Counter()
         for line in lines:
             counts[_request(line["verb"], line["resource"], line["subresource"])] += line["count"]
-        return counts
+        return ApiCounts(requests=counts)
 
 
 class _Real(RealApi):
-    def requests(self) -> RequestCounts:
-        return by_name(self.request_counts())
+    def counts(self) -> ApiCounts:
+        etcd = read_gauge(self.etcd_metrics(), "etcd_disk_wal_write_bytes_total")
+        return read_counts(self.metrics(), etcd_bytes=etcd)
+
+
+def read_counts(metrics: str, *, etcd_bytes: float | None = None) -> ApiCounts:
+    """Read kube-apiserver's ``/metrics``."""
+    return ApiCounts(
+        requests=by_name(count_requests(metrics)),
+        allocated_bytes=read_gauge(metrics, "go_memstats_alloc_bytes_total"),
+        etcd_bytes=etcd_bytes,
+    )
+
+
+def read_gauge(metrics: str, name: str) -> float | None:
+    """Return the value of a metric without labels; None if it is not there."""
+    values = (line.split()[1] for line in metrics.splitlines() if line.startswith(f"{name} "))
+    return next(map(float, values), None)
 
 
 def make_api(kind: ApiKind) -> CountingApi:

@@ -23,7 +23,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.fanout import describe_machine
+from benchmarks.machine import describe_machine
 from benchmarks.stage import BenchmarkFailed
 from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kinds import RUNS

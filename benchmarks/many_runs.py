@@ -22,15 +22,15 @@ import uvloop
 from rich.console import Console
 
 from benchmarks.api_servers import ApiKind, make_api
-from benchmarks.fanout import describe_machine, read_sizes
 from benchmarks.loop_lag import Lag, longest_lag
+from benchmarks.machine import describe_machine, read_sizes
 from benchmarks.processes import NAMESPACE, install_crds
 from benchmarks.stage import BenchmarkFailed
-from hatchet_operator.cluster.api import Api, Json, always
+from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.errors import AlreadyExists
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from tests.kube.embedded_api import EmbeddedApi
 from tests.kube.filling import fill, make_finished_runs
 from tests.kube.real_api import BinariesMissingError, RealApi, ServerFailedError, die_with_parent
@@ -60,7 +60,15 @@ class WatchedOperator:
     def __init__(self, kubeconfig: Path, directory: Path, source: Path = _ROOT) -> None:
         self._notes = directory
         paths = [str(source / "operator"), str(source / "sdk"), str(_ROOT)]
-        command = [sys.executable, "-m", "benchmarks.operator_process", str(kubeconfig), NAMESPACE, str(directory)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.operator_process",
+            str(kubeconfig),
+            NAMESPACE,
+            str(directory),
+            "lag",
+        ]
         self.began = time.monotonic()
         with (directory / "log").open("wb") as log:
             self._process = subprocess.Popen(

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 import psutil
 import yaml
 
-from benchmarks.api_servers import CountingApi, RequestCounts
-from benchmarks.stage import BenchmarkFailed, Usage
-from hatchet_operator.cluster.api import Api, Json, always
+from benchmarks.api_servers import CountingApi, read_gauge
+from benchmarks.machine import cpu_seconds
+from benchmarks.stage import BenchmarkFailed, Counts, Load, own_cpu_seconds
+from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kinds import CRDS, POOLS, RUNS, Resource
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.errors import AlreadyExists, NotFound
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from tests.kube.eventually import eventually
 from tests.kube.real_api import die_with_parent, end
 
@@ -32,7 +34,7 @@ class Processes:
 
     def __init__(self, server: CountingApi, api: Api, directory: Path) -> None:
         self.api = api
-        self._server = server
+        self.server = server
         self._directory = directory
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -46,6 +48,29 @@ class Processes:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the benchmark, which ends the others in order
             )
+
+    def start_operator(self) -> None:
+        (self._directory / "ready").unlink(missing_ok=True)
+        kubeconfig = str(self.server.endpoint.kubeconfig)
+        self.start("operator", ["-m", "benchmarks.operator_process", kubeconfig, NAMESPACE, str(self._directory)])
+
+    def kill_operator(self) -> None:
+        operator = self._processes.pop("operator")
+        operator.kill()
+        operator.wait()
+
+    async def until_ready(self) -> None:
+        """Wait until the operator lets workers in."""
+
+        async def is_ready() -> bool:
+            self.check_alive()
+            return (self._directory / "ready").exists()
+
+        await eventually(is_ready, within_seconds=600)
+
+    @property
+    def operator(self) -> psutil.Process:
+        return psutil.Process(self._processes["operator"].pid)
 
     def stop(self) -> None:
         while self._processes:
@@ -63,22 +88,43 @@ class Processes:
     def _log_tail(self, name: str) -> str:
         return "\n".join((self._directory / f"{name}.log").read_text(errors="replace").splitlines()[-20:])
 
-    def usage(self) -> Usage:
-        operator = psutil.Process(self._processes["operator"].pid)
-        workers = psutil.Process(self._processes["local node"].pid).children(recursive=True)
-        ours = {"operator": _cpu_seconds(operator), "worker": sum(map(_cpu_seconds, workers))}
-        return Usage(cpu_seconds=ours | self.api_cpu_seconds(), operator_bytes=operator.memory_info().rss)
+    def load(self) -> Load:
+        node = psutil.Process(self._processes["local node"].pid)
+        ours = {
+            "operator": cpu_seconds(self.operator),
+            "worker": sum(map(cpu_seconds, node.children(recursive=True))),
+            "local node": cpu_seconds(node),
+            "client": own_cpu_seconds(),
+        }
+        servers = {name: cpu_seconds(psutil.Process(pid)) for name, pid in self.server.pids.items()}
+        return Load(cpu_seconds=ours | servers)
 
-    def api_cpu_seconds(self) -> dict[str, float]:
-        return {name: _cpu_seconds(psutil.Process(pid)) for name, pid in self._server.pids.items()}
+    def counts(self) -> Counts:
+        return Counts(
+            api=self.server.counts(),
+            grpc_messages=read_gauge(self._operator_metrics(), "benchmark_grpc_messages"),
+            operator_bytes=self.operator.memory_info().rss,
+        )
 
-    def requests(self) -> RequestCounts:
-        return self._server.requests()
+    def _operator_metrics(self) -> str:
+        ready = self._directory / "ready"
+        if not ready.exists():
+            return ""
+        with urllib.request.urlopen(f"http://127.0.0.1:{ready.read_text()}/metrics", timeout=10) as response:
+            return str(response.read(), "utf-8")
 
 
 @asynccontextmanager
-async def start_processes(server: CountingApi, *, workers: int) -> AsyncIterator[Processes]:
-    """Install the CRDs, start the operator and a pool of workers, and wait until these are connected."""
+async def start_processes(
+    server: CountingApi, *, workers: int = 1, python: str = sys.executable
+) -> AsyncIterator[Processes]:
+    """Install the CRDs, start the operator and a pool of workers, and wait until these are connected.
+
+    Args:
+        server: Already started.
+        workers: Processes, of 100 slots each.
+        python: The interpreter of the workers, and so their SDK.
+    """
     with tempfile.TemporaryDirectory(prefix="hatchet-benchmark-") as name:
         directory = Path(name)
         kubeconfig = str(server.endpoint.kubeconfig)
@@ -88,10 +134,10 @@ async def start_processes(server: CountingApi, *, workers: int) -> AsyncIterator
             stage = Processes(server, api, directory)
             try:
                 await install_crds(api)
-                stage.start("operator", ["-m", "benchmarks.operator_process", kubeconfig, NAMESPACE])
+                stage.start_operator()
                 node = ["--state-dir", name, "--kubeconfig", kubeconfig, "--namespace", NAMESPACE]
-                stage.start("local node", ["-m", "hatchet_operator.localnode", *node])
-                await api.create(POOLS, NAMESPACE, _pool(workers))
+                stage.start("local node", ["-m", "hatchet_operator_dev.localnode", *node])
+                await api.create(POOLS, NAMESPACE, _pool(workers, python))
                 await _wait_for_workers(stage, workers)
                 yield stage
             finally:
@@ -126,11 +172,11 @@ async def _wait_for_workers(stage: Processes, count: int) -> None:
         raise BenchmarkFailed(f"the workers are not connected:\n{stage.logs()}") from None
 
 
-def _pool(workers: int) -> Json:
+def _pool(workers: int, python: str) -> Json:
     container = {
         "name": "worker",
         "image": "local",
-        "command": [sys.executable, str(Path(__file__).with_name("worker.py"))],
+        "command": [python, str(Path(__file__).with_name("worker.py"))],
     }
     return {
         "apiVersion": API_VERSION,
@@ -138,8 +184,3 @@ def _pool(workers: int) -> Json:
         "metadata": {"name": _POOL},
         "spec": {"minReplicas": workers, "template": {"spec": {"containers": [container]}}},
     }
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.fanout import describe_machine
+from benchmarks.machine import describe_machine
 from benchmarks.step_lines_worker import LINES
 from tests.unit.sdk.fake_operator import FakeOperator, eventually
 

@@ -46,7 +46,7 @@ def render_table(values: Iterator[Value]) -> str:
 
 
 def render_readme(readme: str, values: str) -> str:
-    """Return the README with its table made anew."""
+    """Return the README with its table written again."""
     before, rest = readme.split(_BEGIN)
     _, after = rest.split(_END)
     return f"{before}{_BEGIN}{render_table(read_values(values))}{_END}{after}"

@@ -1,9 +1,15 @@
 """``hatchet-operator`` and ``python -m hatchet_operator``."""
 
-from hatchet_operator.cli import app
+import sys
+
+from hatchet_operator.installation import problem
 
 
 def main() -> None:
+    if said := problem():
+        sys.exit(f"error: {said}")
+    from hatchet_operator.cli import app
+
     app()
 
 

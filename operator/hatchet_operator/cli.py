@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs when it runs, so that ``--help`` is quick."""
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typer.completion import (  # type: ignore[attr-defined]  # there, and not i
     get_completion_script,
 )
 
+from hatchet_operator import options
 from hatchet_operator.durations import format_duration, parse_duration
 from hatchet_operator.settings import Row, settings_table
 
@@ -57,6 +59,11 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+_Kubeconfig = Annotated[
+    Path | None, typer.Option(help="How to reach the cluster.", show_default="this Pod's account, or $KUBECONFIG")
+]
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         sys.stdout.write(f"hatchet-operator {version('hatchet-operator')}\n")
@@ -78,6 +85,18 @@ def _refuse_two_sdks() -> None:
     if problem := conflict():
         sys.stderr.write(f"error: {problem}\n")
         raise typer.Exit(2)
+
+
+def _refuse_without_dev() -> None:
+    """End the command if the rest of ``dev`` is not installed: it is a separate distribution, not needed in a Pod."""
+    try:
+        import hatchet_operator_dev  # noqa: F401  # whether it is installed
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"error: hatchet-operator-dev is not installed here; run {shlex.quote(sys.executable)} -m pip install "
+            "FOLDER/dev, where FOLDER is hatchet-operator's source (docs/install.md)\n"
+        )
+        raise typer.Exit(2) from error
 
 
 @app.command()
@@ -122,6 +141,15 @@ def dev(
     output: Annotated[
         OutputFormat, typer.Option(help="json: nothing but the result on stdout, or the error, as JSON.")
     ] = OutputFormat.TEXT,
+    payloads: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep inputs and outputs that are too large for their run in this folder.",
+            show_default="they are refused",
+            file_okay=False,
+            metavar="DIR",
+        ),
+    ] = None,
 ) -> None:
     """Run a program with workflows without a cluster.
 
@@ -136,9 +164,10 @@ def dev(
     prompt in this terminal, and no timeout counts meanwhile.
     """
     _refuse_two_sdks()
-    from hatchet_operator.dev.command import DevOptions, run_dev
+    _refuse_without_dev()
+    from hatchet_operator_dev.command import DevOptions, run_dev
 
-    options = DevOptions(
+    given = DevOptions(
         worker=worker,
         module=module,
         run=run,
@@ -148,8 +177,9 @@ def dev(
         port=port,
         kubeconfig=kubeconfig,
         output=output.value,
+        payloads=payloads,
     )
-    raise typer.Exit(run_dev(options))
+    raise typer.Exit(run_dev(given))
 
 
 def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -172,7 +202,7 @@ def _parameter(row: Row) -> Parameter:
         row.option, envvar=row.env, help=setting.help, show_default=setting.unset or _shown(row.default), **bounds
     )
     kind = list[str] if kind == tuple[str, ...] else kind
-    # None: nobody said anything, and what applies then may depend on where the process runs.
+    # None: not given, and what applies then may depend on where the process runs.
     return Parameter(row.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
@@ -201,15 +231,13 @@ def _duration_between(least: Any, most: Any) -> Callable[[str], timedelta]:
 @_takes_settings
 def run(
     *,
-    kubeconfig: Annotated[
-        Path | None, typer.Option(help="How to reach the cluster.", show_default="this Pod's account, or $KUBECONFIG")
-    ] = None,
+    kubeconfig: _Kubeconfig = None,
     log_level: Annotated[LogLevel, typer.Option(help="Log from this severity on.")] = LogLevel.INFO,
     log_format: Annotated[LogFormat, typer.Option(help="How log lines look.")] = LogFormat.TEXT,
     **settings: Any,
 ) -> None:
     """Run the operator, in a cluster or against a kubeconfig."""
-    # The imports take a second, in which the first process of a container would not even hear that it is to end.
+    # The imports take a second, in which the first process of a container would not even react to SIGTERM.
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
     from hatchet_operator.logs import configure_logging
     from hatchet_operator.serve import serve
@@ -218,45 +246,135 @@ def run(
     raise typer.Exit(serve(settings, kubeconfig))
 
 
-@app.command()
+@app.command(help=options.LOGS)
 def logs(
-    run: Annotated[str, typer.Argument(help="Name of the WorkflowRun.", show_default=False)],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
-    children: Annotated[bool, typer.Option("--children", help="Also those of all runs below it.")] = False,
-    step: Annotated[str | None, typer.Option(help="Of this step.", show_default="all")] = None,
-    attempt: Annotated[
-        int | None, typer.Option(min=1, help="Of this attempt; the first is 1.", show_default="all")
-    ] = None,
-    namespace: Annotated[
-        str | None, typer.Option("--namespace", "-n", help="Where the run is.", show_default="the kubeconfig's")
-    ] = None,
-    kubeconfig: Annotated[
-        Path | None, typer.Option(help="How to reach the cluster.", show_default="this Pod's account, or $KUBECONFIG")
-    ] = None,
+    run: options.Run,
+    follow: options.Follow = False,
+    children: options.Children = False,
+    step: options.Step = None,
+    attempt: options.Attempt = None,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: _Kubeconfig = None,
 ) -> None:
-    """Print what the steps of a run said, and their errors.
-
-    That is what they printed and logged. Each line has "step#attempt | " before it, an error "step#attempt ! ". They
-    are found in the logs of the pods that the steps were on.
-    """
     from hatchet_operator.run_logs.command import LogOptions, show_logs
 
-    options = LogOptions(
+    given = LogOptions(
         run=run,
         follow=follow,
         children=children,
         step=step,
         attempt=attempt,
         namespace=namespace,
+        context=context,
         kubeconfig=kubeconfig,
     )
-    raise typer.Exit(show_logs(options))
+    raise typer.Exit(show_logs(given))
+
+
+events = typer.Typer(no_args_is_help=True, help=options.EVENTS)
+app.add_typer(events, name="events")
+
+
+@events.callback(help=options.EVENTS)
+def events_of_a_namespace() -> None:
+    """Have ``push`` be a command of its own, though it is the only one."""
+
+
+@events.command(help=options.PUSH)
+def push(
+    key: options.EventKey,
+    payload: options.Payload = None,
+    event_id: options.EventId = None,
+    metadata: Annotated[str | None, typer.Option(metavar="JSON", help="Metadata of the runs, a JSON object.")] = None,
+    scope: options.Scope = None,
+    priority: options.Priority = None,
+    output: Annotated[OutputFormat, typer.Option("--output", "-o", help="What is printed.")] = OutputFormat.TEXT,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: _Kubeconfig = None,
+) -> None:
+    from hatchet_operator.event_push.command import PushOptions
+    from hatchet_operator.event_push.command import push as push_event
+
+    given = PushOptions(
+        key=key,
+        payload=options.text_of(payload, "--payload", default=""),
+        event_id=event_id,
+        metadata=metadata,
+        scope=scope,
+        priority=priority,
+        as_json=output is OutputFormat.JSON,
+        namespace=namespace,
+        context=context,
+        kubeconfig=kubeconfig,
+    )
+    raise typer.Exit(push_event(given))
+
+
+def _act(act: str, runs: list[str], namespace: str | None, context: str | None, kubeconfig: Path | None) -> None:
+    from hatchet_operator.decisions.acts import Act
+    from hatchet_operator.run_acts.command import ActOptions, act_on_runs
+
+    given = ActOptions(act=Act(act), runs=tuple(runs), namespace=namespace, context=context, kubeconfig=kubeconfig)
+    raise typer.Exit(act_on_runs(given))
+
+
+@app.command(help=options.CANCEL)
+def cancel(
+    runs: options.Runs,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: _Kubeconfig = None,
+) -> None:
+    _act("cancel", runs, namespace, context, kubeconfig)
+
+
+@app.command(help=options.RETRY)
+def retry(
+    runs: options.Runs,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: _Kubeconfig = None,
+) -> None:
+    _act("retry", runs, namespace, context, kubeconfig)
+
+
+@app.command(help=options.REPLAY)
+def replay(
+    runs: options.Runs,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: _Kubeconfig = None,
+) -> None:
+    _act("replay", runs, namespace, context, kubeconfig)
+
+
+@app.command(help=options.SUSPEND)
+def suspend(
+    runs: options.Runs,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: _Kubeconfig = None,
+) -> None:
+    _act("suspend", runs, namespace, context, kubeconfig)
+
+
+@app.command(help=options.RESUME)
+def resume(
+    runs: options.Runs,
+    namespace: options.Namespace = None,
+    context: options.Context = None,
+    kubeconfig: _Kubeconfig = None,
+) -> None:
+    _act("resume", runs, namespace, context, kubeconfig)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def apiserver(context: typer.Context) -> None:
     """Run the embedded API server alone."""
-    from hatchet_operator.apiserver.__main__ import main as serve_api
+    _refuse_without_dev()
+    from hatchet_operator_dev.apiserver.__main__ import main as serve_api
 
     sys.argv = ["hatchet-operator apiserver", *context.args]
     serve_api()
@@ -284,28 +402,53 @@ def manifests(
     _refuse_two_sdks()
     from hatchet_operator.manifests.command import ManifestOptions, print_manifests
 
-    options = ManifestOptions(program=program, pool=pool, image=image, namespace=namespace, replicas=replicas)
-    raise typer.Exit(print_manifests(options))
+    given = ManifestOptions(program=program, pool=pool, image=image, namespace=namespace, replicas=replicas)
+    raise typer.Exit(print_manifests(given))
 
 
 @app.command()
-def crds() -> None:
+def new(
+    folder: Annotated[Path, typer.Argument(help="Where; its name becomes the project's.", show_default=False)],
+) -> None:
+    """Write a project: a worker, tests, a Dockerfile, a pool, a run, CI. It runs as it is."""
+    _refuse_without_dev()
+    from hatchet_operator_dev.errors import DevError
+    from hatchet_operator_dev.new_project import write_project
+
+    try:
+        sys.stdout.write(write_project(folder))
+    except DevError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        raise typer.Exit(error.exit_code) from error
+
+
+@app.command()
+def crds(
+    schemas: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write JSON schemas of the kinds into this folder instead, for editors and linters.",
+            metavar="DIR",
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
+    light_runs: Annotated[
+        bool, typer.Option("--light-runs", help="With the version that light runs are made in, as run --light-runs.")
+    ] = False,
+) -> None:
     """Print the CRDs as YAML, for kubectl apply -f -."""
     from hatchet_operator.resources.crds import load_crds, render_crd
+    from hatchet_operator.resources.schemas import write_schemas
 
-    sys.stdout.write("---\n".join(render_crd(crd) for crd in load_crds()))
-
-
-class Shell(StrEnum):
-    """Whose words ``completion`` writes."""
-
-    BASH = "bash"
-    ZSH = "zsh"
-    FISH = "fish"
+    if schemas is not None:
+        write_schemas(schemas)
+        return
+    sys.stdout.write("---\n".join(render_crd(crd) for crd in load_crds(light_runs=light_runs)))
 
 
 @app.command()
-def completion(shell: Annotated[Shell, typer.Argument(help="The shell.", show_default=False)]) -> None:
+def completion(shell: options.ShellName) -> None:
     """Print a script that lets a shell complete this command.
 
     bash: source <(hatchet-operator completion bash)
@@ -315,4 +458,4 @@ def completion(shell: Annotated[Shell, typer.Argument(help="The shell.", show_de
     fish: hatchet-operator completion fish | source
     """
     script = get_completion_script(prog_name="hatchet-operator", complete_var=_COMPLETING, shell=shell.value)
-    sys.stdout.write(script.replace(" --no-files", "") + "\n")  # files are what is often wanted
+    sys.stdout.write(script.replace(" --no-files", "") + "\n")  # file names are often wanted

@@ -12,10 +12,10 @@ _LONGEST = timedelta(days=3650)
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a duration of at most ten years, to the millisecond.
+    """Parse a duration of at most ten years, to the millisecond.
 
     Raises:
-        ValueError: The text is none; the message says what was expected.
+        ValueError: The text is not a duration; the message says what was expected.
     """
     if not _WHOLE.fullmatch(text):
         raise ValueError(f'"{text}" is not a duration; expected a number and a unit, as in {EXAMPLES}')
@@ -26,7 +26,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Write a duration as Go does, to the millisecond: "31ms", "4.2s", "1m30s", "24h"."""
+    """Format a duration as Go does, to the millisecond: "31ms", "4.2s", "1m30s", "24h"."""
     milliseconds = round(duration.total_seconds() * 1000)
     if 0 < milliseconds < 1000:
         return f"{milliseconds}ms"
@@ -41,7 +41,7 @@ def format_duration(duration: timedelta) -> str:
 
 
 def format_elapsed(elapsed: timedelta) -> str:
-    """Write how long something took, rounded to what a person reads: "31ms", "4.2s", "1m5s", "2h3m"."""
+    """Format how long something took, rounded for people: "31ms", "4.2s", "1m5s", "2h3m"."""
     seconds = max(elapsed.total_seconds(), 0.0)
     if seconds < 0.9995:
         unit = 0.001

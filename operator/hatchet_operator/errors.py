@@ -1,21 +1,22 @@
-"""Everything that can go wrong, as one tree. A class stands here only where somebody catches it.
+"""Everything that can go wrong, as one tree. A class exists only if something catches it.
 
 OperatorError
 ├── ApiError                 the API server answered with an error
 │   ├── NotFound             404
 │   ├── AlreadyExists        409, a create
-│   ├── Conflict             409, the object changed (or its uid is another)
+│   ├── Conflict             409, the object changed (or its UID is different)
 │   ├── Gone                 410, a resourceVersion or continue token is too old
-│   ├── Refused              400, 403, 405, 413, 422: repeating it would not help
-│   └── Transient            429, 5xx, no connection, no answer: repeating it may help
+│   ├── Refused              400, 403, 405, 413, 422: a retry would not help
+│   └── Transient            429, 5xx, no connection, no answer: a retry may help
 ├── ConfigurationError       settings or a kubeconfig make no sense
-└── RequestError             a client asked for something that can't be had; each has a gRPC status
+└── RequestError             a client's request can't be fulfilled; each has a gRPC status
     ├── Unauthenticated      UNAUTHENTICATED
     ├── InvalidRequest       INVALID_ARGUMENT
     ├── Unsupported          UNIMPLEMENTED
     ├── UnknownObject        NOT_FOUND
     ├── StaleAttempt         FAILED_PRECONDITION
     ├── SpawnConflict        ALREADY_EXISTS
+    ├── DedupeViolation      ALREADY_EXISTS
     ├── NotPermitted         PERMISSION_DENIED
     └── NotReady             UNAVAILABLE
 """
@@ -26,13 +27,13 @@ class OperatorError(Exception):
 
 
 class ApiError(OperatorError):
-    """An answer of the API server other than success.
+    """An unsuccessful answer of the API server.
 
     Args:
         message: The server's own words.
-        status: HTTP status, 0 when there was no answer.
-        retry_after: Seconds that the server asked to wait.
-        causes: Reasons of ``details.causes``.
+        status: HTTP status; 0: there was no answer.
+        retry_after: Seconds that the server asked us to wait.
+        causes: Reasons from ``details.causes``.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class NotFound(ApiError):
 
 
 class AlreadyExists(ApiError):
-    """An object of that name is there already."""
+    """An object of that name exists already."""
 
 
 class Conflict(ApiError):
@@ -71,7 +72,7 @@ class Refused(ApiError):
 
 
 class Transient(ApiError):
-    """The server could not do it now, or nothing is known of what it did."""
+    """The server could not do it now, or it is unknown what it did."""
 
 
 class ConfigurationError(OperatorError):
@@ -79,11 +80,11 @@ class ConfigurationError(OperatorError):
 
 
 class RequestError(OperatorError):
-    """A client asked for something that can't be had; the message goes to its author."""
+    """A client's request can't be fulfilled; the message goes to its author."""
 
 
 class Unauthenticated(RequestError):
-    """The caller has no token, or one that nobody vouches for."""
+    """The caller has no token, or one that is not valid."""
 
 
 class InvalidRequest(RequestError):
@@ -91,19 +92,59 @@ class InvalidRequest(RequestError):
 
 
 class Unsupported(RequestError):
-    """The request asks for a feature that this version does not have; Hatchet's clients repeat every other refusal."""
+    """The request needs a feature that this version lacks; Hatchet's clients retry after every other refusal."""
 
 
 class UnknownObject(RequestError):
-    """The request names a workflow, run or worker that is not there."""
+    """The request names a workflow, run or worker that does not exist."""
 
 
 class StaleAttempt(RequestError):
-    """The attempt that speaks is no longer the current one of its step."""
+    """The reporting attempt is no longer the current one of its step."""
 
 
 class SpawnConflict(RequestError):
-    """The child's name is taken by something that is not this child, or the child differs and may not."""
+    """The child's name is taken by something that is not this child, or the child differs and must not."""
+
+
+class DedupeViolation(RequestError):
+    """Another run of the workflow has the deduplication value.
+
+    Args:
+        value: The value.
+        holder: The run that has it, and until when.
+    """
+
+    def __init__(self, value: str, holder: str) -> None:
+        super().__init__(f"deduplication value {value} already exists: {holder}")
+        self.value = value
+        self.holder = holder
+
+
+class IdempotencyCollision(RequestError):
+    """Another run of the workflow has the idempotency key.
+
+    Args:
+        run: The run that has it; once the request's client is known, the id by which that knows it.
+    """
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"run {run} has the idempotency key")
+        self.run = run
+
+
+class IdempotencyCollisions(RequestError):
+    """Some runs of a request for many were not created, since other runs have their idempotency keys.
+
+    Args:
+        created: Ids of the runs that were created.
+        collisions: Ids of the runs that have the keys of the others.
+    """
+
+    def __init__(self, created: list[str], collisions: list[str]) -> None:
+        super().__init__(f"runs {', '.join(collisions)} have the idempotency keys")
+        self.created = created
+        self.collisions = collisions
 
 
 class NotPermitted(RequestError):
@@ -111,4 +152,4 @@ class NotPermitted(RequestError):
 
 
 class NotReady(RequestError):
-    """The operator can't answer yet; the caller should repeat."""
+    """The operator can't answer yet; the caller should retry."""

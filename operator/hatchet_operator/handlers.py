@@ -1,17 +1,17 @@
-"""What kopf calls: the operator's life, and the kinds that people edit.
+"""What kopf calls: the operator's lifecycle, and the kinds that people edit.
 
-kopf watches Workflows and WorkerPools, at a low rate; runs and pods have an informer of their own (a kopf event costs
-0.3 to 0.7 ms, ours 0.025). The handlers are level-triggered and write nothing through kopf: no annotation, no
-finalizer. kopf's relist after a 410 does not tell what was deleted, but it marks listed objects with no event type;
-a moment after the last of these, what is known is compared with what is there.
+kopf watches Workflows, WorkerPools and WebhookSources, at a low rate; runs and pods have an informer of their own (a
+kopf event costs 0.3 to 0.7 ms, ours 0.025). The handlers are level-triggered and write nothing through kopf: no
+annotation, no finalizer.
 
-kopf's own liveness endpoint says nothing about its watches (it calls handlers of ours, while a watch may be dead), and
-bookmarks reach no handler. But its requests pass through our session, and a watch that the server is asked to end after
-a minute is asked for again: a kind that kopf has not asked for lately is one that it does not watch any more.
+kopf does not tell handlers that it relists, what was deleted meanwhile, or that its watches are alive. But its requests
+pass through our session and show it: after a list, what is known is compared with what exists; and since the server is
+asked to end a watch after a minute, a kind that kopf has not requested lately is one that it does not watch.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -19,55 +19,72 @@ import aiohttp
 import kopf
 
 from hatchet_operator.cluster.api import Endpoint
-from hatchet_operator.cluster.kinds import POOLS, WORKFLOWS
+from hatchet_operator.cluster.kinds import POOLS, WEBHOOK_SOURCES, WORKFLOWS
+from hatchet_operator.decisions.shards import Scope, may_concern
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.resources.base import GROUP, VERSION
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.nesting import shallow
 
-_ABSENT_SECONDS = 2.0  # between two looks whether a kind is there again
-_WATCH_SECONDS = 55  # kopf itself leaves a watch that says nothing for 70 s
+_ABSENT_SECONDS = 2.0  # between two checks whether a kind exists again
+_WATCH_SECONDS = 55  # kopf itself ends a watch that is silent for 70 s
 
 
 class KopfWatches:
-    """When kopf last asked for the objects of each kind that it watches, in the loop's time; empty before its start.
+    """When kopf last requested the objects of each kind that it watches, in loop time; empty before its start.
 
     Args:
-        on_absence: Called when the server does not know one of these kinds, or not any more.
+        on_list: Called when it has received a list: it may have missed what was deleted before.
+        on_absence: Called when the server does not know one of these kinds, or no longer does.
     """
 
-    def __init__(self, on_absence: Callable[[], None]) -> None:
+    def __init__(self, *, on_list: Callable[[], None], on_absence: Callable[[], None]) -> None:
+        self._on_list = on_list
         self._on_absence = on_absence
         self.asked_at: dict[str, float] = {}
 
     def begin(self) -> None:
-        """Kopf is being started, which gives it as long as a watch has to ask for the first time."""
+        """Note that kopf is starting: for its first request it has as long as a watch may take."""
         now = asyncio.get_running_loop().time()
-        self.asked_at = {WORKFLOWS.plural: now, POOLS.plural: now}
+        self.asked_at = {kind.plural: now for kind in (WORKFLOWS, POOLS, WEBHOOK_SOURCES)}
 
-    def note(self, path: str) -> None:
-        """Kopf asks for this path."""
-        plural = path.rpartition("/")[2]
-        if plural in self.asked_at:
+    async def pass_on(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send one of kopf's requests; it never learns that a kind is absent, since a 404 would end its watch."""
+        plural = request.url.path.rpartition("/")[2]
+        if plural not in self.asked_at:
+            return await handler(request)
+        while True:
             self.asked_at[plural] = asyncio.get_running_loop().time()
+            response = await handler(request)
+            if response.status != HTTPStatus.NOT_FOUND:
+                break
+            response.close()
+            self._on_absence()
+            await asyncio.sleep(_ABSENT_SECONDS)
+        if response.ok and not {"watch", "continue"} & request.url.query.keys():
+            self._on_list()
+        return response
 
-    def is_absent(self, path: str, status: int) -> bool:
-        """Whether this answer says that one of these kinds is not there."""
-        if status != HTTPStatus.NOT_FOUND or path.rpartition("/")[2] not in self.asked_at:
-            return False
-        self._on_absence()
-        return True
+
+class Endless:
+    """kopf's pauses between tries of a request: as they are, and then the longest, without end."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((1, 1, 2, 3, 5, 8), itertools.repeat(13))
 
 
 def make_registry(engine: Engine, endpoint: Endpoint, watches: KopfWatches) -> kopf.OperatorRegistry:
     """Register all handlers of one operator.
 
     Args:
-        engine: What they tell.
+        engine: The engine that they notify.
         endpoint: The API server.
         watches: Told of kopf's requests.
     """
     registry = kopf.OperatorRegistry()
+    covers = engine.scope.covers
 
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -79,33 +96,44 @@ def make_registry(engine: Engine, endpoint: Endpoint, watches: KopfWatches) -> k
         settings.watching.server_timeout = _WATCH_SECONDS
         settings.networking.request_timeout = 30
         settings.networking.connect_timeout = 5
+        settings.networking.error_backoffs = Endless()  # otherwise kopf ends after a minute of 5xx
         settings.process.ultimate_exiting_timeout = None  # otherwise kopf kills the whole process 10 min after an error
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return kopf.AiohttpSession(server=endpoint.server, aiohttp_session=_session(endpoint, watches))
+        return kopf.AiohttpSession(server=endpoint.server, aiohttp_session=_session(endpoint, watches, engine.scope))
 
     @kopf.on.event(GROUP, VERSION, "workflows", registry=registry)
     async def workflow_changed(event: kopf.RawEvent, namespace: str | None, name: str | None, **_: Any) -> None:
-        if event["type"] is None:
-            engine.listed_anew()
+        if not covers(namespace or ""):
+            return
         engine.workflows.observe(event["type"] or "MODIFIED", dict(event["object"]))
         await engine.workflows.reconcile(ObjectRef(namespace or "", name or ""))
 
     @kopf.on.event(GROUP, VERSION, "workerpools", registry=registry)
-    async def pool_changed(event: kopf.RawEvent, **_: Any) -> None:
-        if event["type"] is None:
-            engine.listed_anew()
+    async def pool_changed(event: kopf.RawEvent, namespace: str | None, **_: Any) -> None:
+        if not covers(namespace or ""):
+            return
         engine.pools.observe(event["type"] or "MODIFIED", dict(event["object"]))
+
+    @kopf.on.event(GROUP, VERSION, "webhooksources", registry=registry)
+    async def source_changed(event: kopf.RawEvent, namespace: str | None, **_: Any) -> None:
+        if not covers(namespace or ""):
+            return
+        engine.webhooks.observe(event["type"] or "MODIFIED", dict(event["object"]))
 
     return registry
 
 
 class _Shallow:
-    """The content of a response, with nothing in it that is nested too deep; in the two ways in which kopf reads it."""
+    """The content of a response, in the two ways in which kopf reads it, without anything nested too deeply.
 
-    def __init__(self, content: aiohttp.StreamReader) -> None:
+    Nor has it events of other shards' namespaces, as kopf takes 0.3 to 0.7 ms for each.
+    """
+
+    def __init__(self, content: aiohttp.StreamReader, scope: Scope) -> None:
         self._content = content
+        self._scope = scope
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
@@ -118,24 +146,19 @@ class _Shallow:
         async for chunk in self._content.iter_chunked(size):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                yield shallow(line) + b"\n"
+                if not self._scope.is_shard or may_concern(line, self._scope.covers):
+                    yield shallow(line) + b"\n"
         yield rest
 
 
-def _session(endpoint: Endpoint, watches: KopfWatches) -> aiohttp.ClientSession:
+def _session(endpoint: Endpoint, watches: KopfWatches, scope: Scope) -> aiohttp.ClientSession:
     async def authorize(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        watches.note(request.url.path)
         token = endpoint.token_file.read_text().strip() if endpoint.token_file else endpoint.token
         if token:
             request.headers["Authorization"] = f"Bearer {token}"
-        response = await handler(request)
-        while watches.is_absent(request.url.path, response.status):
-            # Of a 404 kopf would die, and leave tasks behind that nobody can end.
-            response.close()
-            await asyncio.sleep(_ABSENT_SECONDS)
-            response = await handler(request)
-        # In kopf, one object that it can't parse would end the watches of all.
-        response.content = cast("aiohttp.StreamReader", _Shallow(response.content))
+        response = await watches.pass_on(request, handler)
+        # In kopf, a single object that it can't parse would end the watches of all.
+        response.content = cast("aiohttp.StreamReader", _Shallow(response.content, scope))
         return response
 
     connector = aiohttp.TCPConnector(ssl=endpoint.ssl_context if endpoint.ssl_context is not None else True)

@@ -1,4 +1,4 @@
-"""How log lines look. The text of a line is constant, what it is about stands in fields: `logging`'s extra."""
+"""The format of log lines. The text of a line is constant, its details are in fields: `logging`'s extra."""
 
 import logging
 import sys
@@ -43,7 +43,7 @@ class JsonLineFormatter(JsonFormatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    """What a line of ours is about. Others put whole objects into their records, of which some have no text."""
+    """Return the fields of our own lines. Other libraries put whole objects into records, some without a text form."""
     if not record.name.startswith(_OURS):
         return {}
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
@@ -54,7 +54,7 @@ def make_formatter(log_format: LogFormat) -> logging.Formatter:
 
 
 def configure_logging(level: str, log_format: LogFormat) -> None:
-    """Write the log to stderr, from this severity on."""
+    """Write log lines of at least this severity to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(make_formatter(log_format))
     logging.basicConfig(level=level.upper(), handlers=[handler])

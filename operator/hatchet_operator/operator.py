@@ -1,40 +1,47 @@
-"""One operator process: probes from its start to its end, and between them terms of leadership.
+"""One operator process: probes from its start to its end, and terms of leadership in between.
 
     the API server answers, and has our CRDs ─► standby or, without leader election, term
 
     standby ─ the Lease is ours ─► term ─ lost ─► standby …
                                      └─ asked to end: the term ends first, then the Lease is released
 
-Without leader election there is one term, from start to end.
+Without leader election there is one term, from start to end. With shards there is a term for each that this process
+leads, and `shard_election` says which these are.
 """
 
 import asyncio
-import gc
 import logging
 import socket
 import uuid
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
+from hatchet_operator import garbage
 from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.definitions import HOW_TO_MEND, definition_problems
 from hatchet_operator.cluster.election import Elector, LeaseTimes
 from hatchet_operator.cluster.events import warn_on_pod
-from hatchet_operator.cluster.leader_sight import LeaderSight
+from hatchet_operator.cluster.leader_sight import LeaderSight, Presence
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.errors import ApiError, NotFound
+from hatchet_operator.errors import ApiError
+from hatchet_operator.leadership import Leadership, cancelled, unless
 from hatchet_operator.probes import Health, Probes
 from hatchet_operator.resources.base import ObjectMeta
 from hatchet_operator.resources.reasons import Reason
-from hatchet_operator.settings import Settings
-from hatchet_operator.term import Term
+from hatchet_operator.settings import NOWHERE, Settings
+from hatchet_operator.shard_election import ShardElection
+from hatchet_operator.term import Announce, Term
 
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 0.5
 _STUCK_SECONDS = 120.0
 _LOOK_AGAIN_SECONDS = 2.0
+_STANDBY_LOOKS_SECONDS = 10.0
+_LAG_SECONDS = 1.0
+_READY_LOOKS_SECONDS = 0.1
 
 
 class Operator:
@@ -53,15 +60,28 @@ class Operator:
         self._endpoint = endpoint
         self._install_signal_handlers = install_signal_handlers
         self._answered = False
-        self._lacking: tuple[str, ...] = ()  # what is missing of our CRDs
-        self._suspected = asyncio.Event()  # that something of them is
+        self._lacking: tuple[str, ...] = ()  # what is missing in our CRDs
+        self._suspected = asyncio.Event()  # set if something may be missing
+        self._looking = asyncio.Lock()  # one at a time, so that each problem is reported once
         self.metrics = Metrics()
         self.ready = asyncio.Event()
         """Set while this operator leads and workers are let in."""
         self.probes_port: int | None = None
         self.elector: Elector | None = None
-        self.term: Term | None = None
+        self.shard_election: ShardElection | None = None
+        self._leaderships: list[Leadership] = []
+        self._writing = asyncio.Semaphore(settings.max_writes)
         self._hands_over: str | None = None
+
+    @property
+    def terms(self) -> list[Term]:
+        """The terms of this process: one at most, or one for each shard that it leads."""
+        return [each.term for each in self._leaderships if each.term is not None]
+
+    @property
+    def term(self) -> Term | None:
+        """The first of them."""
+        return next(iter(self.terms), None)
 
     @property
     def engine(self) -> Engine | None:
@@ -72,32 +92,34 @@ class Operator:
         return self.term.grpc_address if self.term else ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until ``stop`` is set; what is in flight then is found again in the objects."""
+        """Serve until ``stop`` is set; what is in flight then is recovered from the objects."""
         self.metrics.is_leader.set_function(lambda: float(self._is_leading()))
+        self.metrics.shards.set(self._settings.shards)
+        self.metrics.shards_led.set_function(self._shards_led)
         probes = Probes(self.metrics.registry, self.health)
         if self._settings.metrics_port is not None:
             self.probes_port = await probes.start(self._settings.grpc_host, self._settings.metrics_port)
         try:
             async with Api(self._endpoint, on_no_answer=_say_that_it_does_not_answer, may_write=always) as api:
-                if not await _unless(stop, self._until_defined(api)):
+                if not await unless(stop, self._until_defined(api)):
                     return
-                looking = asyncio.create_task(self._look_when_suspected(api))
-                try:
-                    await self._serve(stop)
-                finally:
-                    await _cancel(looking)
+                await _while_going_on(self._watch_over(api), self._serve(stop))
         finally:
             await probes.stop()
 
     async def _serve(self, stop: asyncio.Event) -> None:
         if self._settings.leader_election:
             async with Api(self._endpoint, user_agent="hatchet-operator/leader-election", may_write=always) as api:
-                await self._take_turns(api, stop)
+                await (self._take_turns(api, stop) if self._settings.shards == 1 else self._share(api, stop))
         else:
             await self._lead(stop)
 
     async def _until_defined(self, api: Api) -> None:
         """Wait until the API server has all that we need of our CRDs; say what is missing, once."""
+        async with self._looking:
+            await self._look_until_defined(api)
+
+    async def _look_until_defined(self, api: Api) -> None:
         told: tuple[str, ...] = ()
         while problems := await api.until_answered(definition_problems, api, self._settings.namespace):
             self._answered = True
@@ -110,38 +132,64 @@ class Operator:
         if self._lacking:
             self._lacking = ()
             log.info("all CRDs are there, going on")
-            if self.term is not None:
-                self.term.lack(None)
+            for term in self.terms:
+                term.lack(None)
 
     async def _tell_what_is_missing(self, api: Api, problems: tuple[str, ...]) -> None:
         message = f"{'; '.join(problems)}: {HOW_TO_MEND}"
         log.error("CRDs are missing, waiting for them", extra={"problem": message})
-        if self.term is not None:
-            self.term.lack(message)
+        for term in self.terms:
+            term.lack(message)
         settings = self._settings
         if settings.pod_name is not None:
             pod = ObjectMeta(name=settings.pod_name, namespace=settings.operator_namespace, uid=settings.pod_uid or "")
             await warn_on_pod(api, pod, Reason.DEFINITION_MISSING, message)
 
-    async def _look_when_suspected(self, api: Api) -> None:
+    async def _watch_over(self, api: Api) -> None:
+        """Watch the CRDs, how late the loop is, and what piles up for the collector, forever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_looking(api))
+            group.create_task(self._measure_lag())
+            group.create_task(garbage.collect_at_rest())
+
+    async def _measure_lag(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
-            await self._suspected.wait()
-            self._suspected.clear()
-            await self._until_defined(api)
+            asked_for = clock() + _LAG_SECONDS
+            await asyncio.sleep(_LAG_SECONDS)
+            self.metrics.loop_lag.observe(max(clock() - asked_for, 0.0))
+
+    async def _keep_looking(self, api: Api) -> None:
+        """Check the CRDs when something suggests it, and now and then while none of our watches could."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._suspected.wait(), _STANDBY_LOOKS_SECONDS)
+            if self._suspected.is_set() or self.term is None:
+                self._suspected.clear()
+                try:
+                    await self._until_defined(api)
+                except ApiError as error:  # for example, a right was revoked; the suspicion may still be correct
+                    log.warning("CRDs not looked at, trying again", extra={"error": str(error)})
+                    await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                    self._suspected.set()
 
     def health(self) -> Health:
-        stuck = self.term.silent_watches(_STUCK_SECONDS) if self.term else []
-        if self.elector is not None and (silent := self.elector.silent_for()) > _STUCK_SECONDS:
+        stuck = [watch for term in self.terms for watch in term.silent_watches(_STUCK_SECONDS)]
+        elector = self.elector or self.shard_election
+        if elector is not None and (silent := elector.silent_for()) > _STUCK_SECONDS:
             stuck.append(f"no look at the Lease for {silent:.0f}s")
         if not self._answered:
             return Health(state="waiting for the API server", ready=False)  # alive: a restart would not help
         if self._lacking:
             return Health(state=f"{'; '.join(self._lacking)}: {HOW_TO_MEND}", ready=False)  # likewise
-        if self.ready.is_set():
+        if self.shard_election is not None and self.terms and all(each.ready.is_set() for each in self._leaderships):
+            led = self.shard_election.led()
+            state = f"leads {len(led)} of {self._settings.shards} shards: {', '.join(map(str, led))}"
+        elif self.ready.is_set() and self.shard_election is None:
             state = "ok"
-        elif self.elector is not None and self.term is None:
-            if self.elector.refused is not None:
-                return Health(state=f"kept from the election: {self.elector.refused}", ready=False, stuck=tuple(stuck))
+        elif elector is not None and not self.terms:
+            if elector.refused is not None:
+                return Health(state=f"kept from the election: {elector.refused}", ready=False, stuck=tuple(stuck))
             state = "standby"
         else:
             return Health(state="reading what is there", ready=False, stuck=tuple(stuck))
@@ -159,55 +207,131 @@ class Operator:
             sight=LeaderSight(),
         )
         try:
-            while await _unless(stop, elector.acquire()):
+            while await unless(stop, elector.acquire()):
                 over = asyncio.Event()
-                # It renews until the term has ended, also when the process was asked to end.
+                # It renews until the term has ended, even if the process was asked to end.
                 keeping = asyncio.create_task(_then_set(over, elector.keep()))
                 stopping = asyncio.create_task(_then_set(over, stop.wait()))
                 try:
                     await self._lead(over)
                 finally:
-                    await _cancel(keeping, stopping)
+                    await cancelled(keeping, stopping)
         finally:
             elector.close()
             await elector.release(self._hands_over)
 
     async def _lead(self, over: asyncio.Event) -> None:
-        while True:
-            try:
-                return await self._lead_once(over)
-            except NotFound:  # of one of our kinds, while a term begins
-                async with Api(self._endpoint, on_no_answer=_say_that_it_does_not_answer, may_write=always) as api:
-                    if not await api.until_answered(definition_problems, api, self._settings.namespace):
-                        raise
-                    if not await _unless(over, self._until_defined(api)):
-                        return None
-
-    async def _lead_once(self, over: asyncio.Event) -> None:
-        self.term = Term(
+        handed_over = self.elector.handed_over if self.elector is not None else None
+        self._hands_over = await self._lead_with(
             self._settings,
+            over,
+            is_leading=self._is_leading,
+            announce=self._announce,
+            handed_over=handed_over,
+            ready=self.ready,
+        )
+
+    async def _lead_with(
+        self,
+        settings: Settings,
+        over: asyncio.Event,
+        *,
+        is_leading: Callable[[], bool],
+        announce: Announce,
+        handed_over: str | None,
+        ready: asyncio.Event,
+    ) -> str | None:
+        leadership = Leadership(
+            settings,
             self._endpoint,
             metrics=self.metrics,
-            is_leading=self._is_leading,
+            is_leading=is_leading,
             on_absence=self._suspected.set,
-            ready=self.ready,
+            is_defined=self._is_defined,
+            until_defined=self._until_really_defined,
             install_signal_handlers=self._install_signal_handlers,
             grace_seconds=_GRACE_SECONDS,
-            announce=self._announce,
-            handed_over=self.elector.handed_over if self.elector is not None else None,
+            announce=announce,
+            handed_over=handed_over,
+            ready=ready,
+            writing=self._writing,
+            others_lead=lambda: len(self._leaderships) > 1,
         )
+        self._leaderships.append(leadership)
         try:
-            await self.term.run(over)
+            await leadership.run(over)
         finally:
-            self._hands_over = self.term.hands_over
-            self.term = None
-            gc.collect()  # what it knew, before another one reads as much anew
+            self._leaderships.remove(leadership)
+        return leadership.hands_over
+
+    async def _is_defined(self) -> bool:
+        async with self._api_for_definitions() as api:
+            return not await api.until_answered(definition_problems, api, self._settings.namespace)
+
+    async def _until_really_defined(self) -> None:
+        async with self._api_for_definitions() as api:
+            await self._until_defined(api)
+
+    def _api_for_definitions(self) -> Api:
+        return Api(self._endpoint, on_no_answer=_say_that_it_does_not_answer, may_write=always)
+
+    # --- Shards
+
+    async def _share(self, api: Api, stop: asyncio.Event) -> None:
+        """Lead our share of the shards."""
+        settings = self._settings
+        presence = Presence()
+        port = await presence.start(settings.grpc_host, settings.grpc_port)
+        host = settings.pod_ip or settings.grpc_host
+        election = self.shard_election = ShardElection(
+            api,
+            namespace=settings.operator_namespace,
+            name=settings.lease_name,
+            shards=settings.shards,
+            process=settings.pod_name or socket.gethostname(),
+            lead=self._lead_shard,
+            times=LeaseTimes(settings.lease_duration.total_seconds()),
+            owner=settings.owner,
+            address=None if host in NOWHERE else _address(host, port),
+        )
+        watching = asyncio.create_task(self._say_when_ready(election))
+        try:
+            await election.run(stop)
+        finally:
+            presence.stop()
+            await cancelled(watching)
+
+    async def _lead_shard(self, shard: int, over: asyncio.Event, handed_over: str | None) -> str | None:
+        election = self.shard_election
+        assert election is not None, "it asks us"
+        return await self._lead_with(
+            self._settings.of_shard(shard),
+            over,
+            is_leading=lambda: election.is_leading(shard),
+            announce=_tell_nobody,  # others see by our presence whether we are there
+            handed_over=handed_over,
+            ready=asyncio.Event(),
+        )
+
+    async def _say_when_ready(self, election: ShardElection) -> None:
+        """Set `ready` while all shards that are to be ours are led."""
+        while True:
+            if election.settled and all(each.ready.is_set() for each in self._leaderships):
+                self.ready.set()
+            else:
+                self.ready.clear()
+            await asyncio.sleep(_READY_LOOKS_SECONDS)
 
     async def _announce(self, address: str | None) -> None:
         if self.elector is not None:
             await self.elector.announce(address)
 
+    def _shards_led(self) -> float:
+        return float(len(self.shard_election.led()) if self.shard_election is not None else self._is_leading())
+
     def _is_leading(self) -> bool:
+        if self.shard_election is not None:
+            return bool(self.shard_election.led())
         if self._settings.leader_election:
             return self.elector is not None and self.elector.is_leading()
         return self.term is not None
@@ -217,18 +341,14 @@ def _say_that_it_does_not_answer(error: ApiError) -> None:
     log.warning("API server does not answer, trying again", extra={"error": str(error)})
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do some work; false: ``stop`` was set before it was done."""
-    working = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop.wait())
+async def _while_going_on(endless: Coroutine[Any, Any, None], work: Coroutine[Any, Any, None]) -> None:
+    """Do some work alongside something that never ends; an error of either ends both."""
+    beside, working = asyncio.create_task(endless), asyncio.create_task(work)
     try:
-        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if stop.is_set():
-            return False
-        working.result()
-        return True
+        await asyncio.wait((beside, working), return_when=asyncio.FIRST_COMPLETED)
+        (beside if beside.done() else working).result()
     finally:
-        await _cancel(working, stopping)
+        await cancelled(beside, working)
 
 
 async def _then_set(event: asyncio.Event, work: Coroutine[Any, Any, object]) -> None:
@@ -238,9 +358,9 @@ async def _then_set(event: asyncio.Event, work: Coroutine[Any, Any, object]) -> 
         event.set()
 
 
-async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception):
-            raise result
+async def _tell_nobody(address: str | None) -> None:
+    return
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,7 +1,8 @@
 """What Kubernetes and Prometheus ask over HTTP: /livez, /readyz, /metrics.
 
-Alive means that the operator makes progress, not that the process is there: a leader's watches hear something, be it a
-bookmark, and a standby goes on looking at the Lease. A standby is Ready: it can take over at once.
+Alive means that the operator makes progress, not that the process exists: a leader's watches receive something, even if
+only a bookmark, and a standby keeps checking the Lease. A standby is Ready, as it can take over at once, except while
+a CRD is missing.
 """
 
 from collections.abc import Callable
@@ -13,11 +14,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
-    """How an operator is.
+    """The health of an operator.
 
     Attributes:
         state: What it does, in words.
-        ready: Whether it can do what it is there for.
+        ready: Whether it can do its work.
         stuck: What makes no progress any more; restarting the process may help.
     """
 

@@ -1,26 +1,29 @@
 """What can be configured: one table, the source of options, environment variables and the chart's values.
 
-A field of `Settings` is a row. It has an option and a variable of ``hatchet-operator run``, which the module `cli`
-makes of it, and a value of the chart, or says why not; tests/chart/test_settings.py compares the chart with it.
+A field of `Settings` is a row. The module `cli` derives an option and a variable of ``hatchet-operator run`` from it,
+and the chart has a value for it, or it says why not; tests/chart/test_settings.py compares the chart with it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
+SHARD = "{shard}"
+"""In an address: the number of the shard that is reached there."""
+
 NOWHERE = ("0.0.0.0", "::", "[::]")  # noqa: S104  # where one may listen, but nobody can be reached
 
 
 class Tls(StrEnum):
-    """Whose certificate the gRPC server shows."""
+    """Whose certificate the gRPC server presents."""
 
     NONE = "none"  # it speaks plain text
-    OWN = "own"  # of an authority that the operator makes and rotates, in the Secret hatchet-operator-ca
-    FILES = "files"  # of files that somebody else renews, such as cert-manager
+    OWN = "own"  # of an authority that the operator creates and rotates, in the Secret hatchet-operator-ca
+    FILES = "files"  # in files that are renewed by something else, such as cert-manager
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +32,10 @@ class Setting:
 
     Attributes:
         help: What it means, as a sentence.
-        unset: What is done without it, where the default does not say so.
-        option: Its option, if that has not the field's name.
-        env: Its variable, if that has not the field's name.
-        least, most: Of a number, or of a duration.
+        unset: What is done without it, if the default does not say so.
+        option: Its option, if that differs from the field's name.
+        env: Its variable, if that differs from the field's name.
+        least, most: The bounds of a number, or of a duration.
         chart: The chart's value.
         no_chart: Why the chart has none; what it gives instead, if anything.
         nobody: Why nobody can set it.
@@ -50,6 +53,7 @@ class Setting:
 
 
 _PORT = 65535
+_MOST_INLINE = 256 * 1024  # what a run has room for, see resources/limits.py
 _FROM_MODE = "it follows from tls.mode"
 _FROM_POD = "the Deployment gives what the Pod says of itself"
 _INSTANT = timedelta(milliseconds=1)
@@ -69,9 +73,27 @@ class Settings:
     grpc_advertise: Annotated[
         str | None,
         Setting(
-            help="host:port that worker pods connect to.",
+            help="host:port that worker pods connect to; of several shards, {shard} in it stands for their numbers.",
             unset="where it listens",
             no_chart="it follows from the release's name and grpc.port",
+        ),
+    ] = None
+    events_port: Annotated[
+        int | None,
+        Setting(
+            help="Port for events and webhooks over HTTP, at the address for workers; 0: a free one.",
+            unset="none",
+            least=0,
+            most=_PORT,
+            chart="events.port",
+        ),
+    ] = None
+    rest_url: Annotated[
+        str | None,
+        Setting(
+            help="URL by which clients of Hatchet's REST API find the port for events; it stands in pools' tokens.",
+            unset="that port, at the host of --grpc-advertise",
+            chart="events.restUrl",
         ),
     ] = None
     token_key: Annotated[
@@ -100,7 +122,7 @@ class Settings:
     tls_names: Annotated[
         tuple[str, ...],
         Setting(
-            help="For own: one more name that workers use; that of --grpc-advertise always is one.",
+            help="For own: one more name that workers use, as --grpc-advertise, which always is one.",
             unset="none",
             option="--tls-name",
             chart="tls.names",
@@ -151,6 +173,18 @@ class Settings:
             chart="leaderElection.leaseDuration",
         ),
     ] = timedelta(seconds=10)
+    shards: Annotated[
+        int,
+        Setting(
+            help="Shards that namespaces are dealt to, each led by one of the operators; the same number for all.",
+            least=1,
+            most=64,
+            chart="shards",
+        ),
+    ] = 1
+    shard: Annotated[
+        int | None, Setting(help="The shard that these settings are for.", nobody="an operator leads several")
+    ] = None
     grpc_service: Annotated[
         str | None,
         Setting(
@@ -256,6 +290,14 @@ class Settings:
             chart="runs.waitingToldAfter",
         ),
     ] = timedelta(seconds=3)
+    light_runs: Annotated[
+        bool,
+        Setting(
+            help="Children of which only the result is recorded cost one write; the CRD must have the version "
+            "v1alpha1-recorded. Otherwise they are recorded in full.",
+            chart="runs.light",
+        ),
+    ] = False
     watch_silence: Annotated[
         timedelta,
         Setting(
@@ -264,6 +306,50 @@ class Settings:
             chart="apiServer.watchSilence",
         ),
     ] = timedelta(seconds=75)
+    payload_store: Annotated[
+        str | None,
+        Setting(
+            help="Where inputs and outputs go that are too large for their run: s3://bucket/prefix, "
+            "gs://bucket/prefix, az://account/container/prefix or file:///folder.",
+            unset="nowhere, they are refused",
+            chart="payloads.store",
+        ),
+    ] = None
+    payload_inline_bytes: Annotated[
+        int,
+        Setting(
+            help="Larger ones than this go there.",
+            least=1024,
+            most=_MOST_INLINE,
+            chart="payloads.inlineBytes",
+        ),
+    ] = _MOST_INLINE
+    payload_key: Annotated[
+        str | None,
+        Setting(
+            help="32 bytes in base64 that payloads are encrypted with, and after commas those that earlier ones were; "
+            "rather give its variable, since options are seen in ps.",
+            unset="they are not encrypted",
+            no_chart="values are no place for secrets: payloads.keySecret names one",
+        ),
+    ] = None
+    payload_variables: Annotated[
+        tuple[str, ...],
+        Setting(
+            help="A variable of this process that pools' pods get too, such as AWS_REGION; none that is secret.",
+            unset="none",
+            option="--payload-variable",
+            no_chart="it follows from payloads.variables",
+        ),
+    ] = ()
+    payload_orphans_after: Annotated[
+        timedelta,
+        Setting(
+            help="Payloads without a run are removed when they are so old, and looked for so often.",
+            least=timedelta(seconds=1),
+            chart="payloads.orphansAfter",
+        ),
+    ] = timedelta(hours=1)
     metrics_port: Annotated[
         int | None,
         Setting(
@@ -275,16 +361,41 @@ class Settings:
         ),
     ] = None
 
+    def of_shard(self, shard: int) -> "Settings":
+        """Return the settings of the term that leads a shard: its own ports, its own Service and address."""
+        service = f"{self.grpc_service}-shard-{shard}" if self.grpc_service is not None else None
+        advertise = self.grpc_advertise
+        if advertise is not None:
+            advertise = advertise.replace(SHARD, str(shard))
+        elif service is not None and self.grpc_port:
+            advertise = f"{service}.{self.operator_namespace}.svc:{self.grpc_port}"
+        rest_url = self.rest_url
+        if rest_url is not None:
+            rest_url = rest_url.replace(SHARD, str(shard))
+        elif service is not None and self.events_port:
+            scheme = "http" if self.tls is Tls.NONE else "https"
+            rest_url = f"{scheme}://{service}.{self.operator_namespace}.svc:{self.events_port}"
+        return replace(
+            self,
+            shard=shard,
+            grpc_port=self.grpc_port and self.grpc_port + 1 + shard,
+            events_port=self.events_port and self.events_port + 1 + shard,
+            grpc_service=service,
+            grpc_advertise=advertise,
+            rest_url=rest_url,
+            tls_names=tuple(name.replace(SHARD, str(shard)) for name in self.tls_names),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One setting with all that it is called by.
+    """One setting with all of its names.
 
     Attributes:
         name: Its field.
-        kind: Type of its value; None is no part of it.
-        default: What it is if nobody says anything.
-        setting: What else is known of it.
+        kind: Type of its value, without None.
+        default: Its value if nobody sets it.
+        setting: What else is known about it.
     """
 
     name: str
@@ -298,7 +409,7 @@ class Row:
 
     @property
     def env(self) -> str:
-        # Kubernetes' own HATCHET_OPERATOR_…_PORT, for Services that are called so, are kept out of the chart's pods.
+        # Kubernetes' own HATCHET_OPERATOR_…_PORT, for Services of that name, are kept out of the chart's pods.
         return self.setting.env or f"HATCHET_OPERATOR_{self.name.upper()}"
 
 

@@ -1,32 +1,41 @@
-"""One term of leadership: API session, engine, gRPC server and kopf, started in the order that loses nothing.
+"""One term of leadership: API session, engine, gRPC server and kopf, started in an order in which nothing is lost.
 
-Everything that acts is made when the term begins and is gone when it has ended: what was read before the Lease was
-taken, or is still under way after it was lost, could be wrong. What is in flight at the end is found again in the
+Everything that acts is created when the term begins and is gone when it has ended: what was read before the Lease was
+acquired, or is still in flight after it was lost, could be wrong. What is in flight at the end is recovered from the
 objects.
 """
 
 import asyncio
-import gc
 import logging
 import random
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from typing import Any, Protocol
 
 import kopf
+from prometheus_client.core import Metric
 
+from hatchet_operator import garbage
+from hatchet_operator.access.certificates import KeyPair
+from hatchet_operator.access.tls import CertificateSource, find_certificate_source
+from hatchet_operator.access.token_key import find_token_key
 from hatchet_operator.cluster.api import Api, Endpoint
+from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
-from hatchet_operator.dispatcher.services import GrpcServer
-from hatchet_operator.engine.engine import Engine, find_token_key
+from hatchet_operator.cluster.namespaces import NamespacedInformer
+from hatchet_operator.dispatcher.server import GrpcServer
+from hatchet_operator.engine.engine import Engine
+from hatchet_operator.engine.gauges import watch_ages
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.engine.rejoin import read_handed_over, write_handed_over
-from hatchet_operator.engine.tls import CertificateSource, find_certificate_source
+from hatchet_operator.engine.workers.handover import read_handed_over, write_handed_over
 from hatchet_operator.errors import ApiError, ConfigurationError
 from hatchet_operator.handlers import KopfWatches, make_registry
+from hatchet_operator.receiver.server import Receiver
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.settings import NOWHERE, Settings
+from hatchet_operator.settings import NOWHERE, Settings, Tls
 
 log = logging.getLogger(__name__)
+
+_AGAIN_SECONDS = 5.0
 
 Announce = Callable[[str | None], Coroutine[Any, Any, None]]
 
@@ -37,14 +46,15 @@ class Term:
     Args:
         settings: What is configured.
         endpoint: The API server.
-        metrics: Of the process; they outlive a term.
-        is_leading: Asked before each write and each command to a worker.
-        on_absence: Called when the server does not know one of our kinds, or not any more.
+        metrics: The process's; they outlive a term.
+        is_leading: Checked before each write and each command to a worker.
+        on_absence: Called when the server does not know one of our kinds, or no longer does.
         ready: Set while workers are let in.
         install_signal_handlers: Called after each start of kopf, which puts its own in their place.
         grace_seconds: How long calls may take to end when the process is asked to.
         announce: Says where this leader listens, or (None) that it is about to stop.
-        handed_over: What the last leader gave to whom, in its words; None: it could not say.
+        handed_over: What the last leader assigned to which worker, as it wrote it; None: it could not say.
+        writing: Bounds the writes of all terms of this process; None: this is the only one.
     """
 
     def __init__(
@@ -60,8 +70,10 @@ class Term:
         grace_seconds: float,
         announce: Announce,
         handed_over: str | None = None,
+        writing: asyncio.Semaphore | None = None,
     ) -> None:
         self._settings = settings
+        self._writing = writing
         self._endpoint = endpoint
         self._metrics = metrics
         self._is_leading = is_leading
@@ -70,20 +82,29 @@ class Term:
         self._announce = announce
         self._handed_over = handed_over
         self.hands_over: str | None = None
-        """Once the term has ended in order: what it gave to whom."""
+        """What it assigned to which worker; set once the term has ended cleanly."""
         self._server: GrpcServer | None = None
+        self._receiver: Receiver | None = None
         self._service: LeaderEndpoint | None = None
         self._on_absence = on_absence
-        self._kopf_watches = KopfWatches(on_absence)
-        self._kopf_again = asyncio.Event()
+        self._listed = asyncio.Event()
+        self._kopf_watches = KopfWatches(on_list=self._listed.set, on_absence=on_absence)
+        self._kopf_stops = asyncio.Event()
         self._ready = ready
         self.grpc_address = ""
+        self.events_port: int | None = None
         self.engine: Engine | None = None
 
     async def run(self, over: asyncio.Event) -> None:
         """Serve until ``over`` is set."""
-        gc.freeze()  # modules, models and such: to look through them for garbage takes longer than anybody should wait
-        async with Api(self._endpoint, max_writes=self._settings.max_writes, may_write=self._is_leading) as api:
+        garbage.freeze()  # modules, models and such
+        async with Api(
+            self._endpoint,
+            max_writes=self._settings.max_writes,
+            writing=self._writing,
+            may_write=self._is_leading,
+            on_answer=self._metrics.api_answered,
+        ) as api:
             serving = asyncio.create_task(self._serve(api))
             ending = asyncio.create_task(over.wait())
             try:
@@ -93,30 +114,44 @@ class Term:
             finally:
                 ending.cancel()
                 await self._end(serving)
-                gc.unfreeze()
 
     def silent_watches(self, longer_than_seconds: float) -> list[str]:
-        """Say which watches heard nothing for too long, not even a bookmark."""
-        if self.engine is None:
-            return []
-        informers = {"runs": self.engine.run_informer, "pods": self.engine.pod_informer}
-        heard_at = {name: each.last_event_at for name, each in informers.items() if each.synced.is_set()}
+        """Return the watches that have received nothing for too long, not even a bookmark."""
         now = asyncio.get_running_loop().time()
         return [
             f"watch of {name} silent for {silent_for:.0f}s"
-            for name, at in (heard_at | self._kopf_watches.asked_at).items()
+            for name, at in self._heard_at().items()
             if (silent_for := now - at) > longer_than_seconds
         ]
 
+    def _heard_at(self) -> dict[str, float]:
+        """Return when each watch last received something, in loop time."""
+        if self.engine is None:
+            return {}
+        informers: dict[str, Informer | NamespacedInformer] = {
+            "runs": self.engine.run_informer,
+            "pods": self.engine.pod_informer,
+            "rate limits": self.engine.limit_informer,
+        }
+        if self.engine.namespaces is not None:
+            informers["namespaces"] = self.engine.namespaces.informer
+        heard_at = {name: each.last_event_at for name, each in informers.items() if each.synced.is_set()}
+        return heard_at | self._kopf_watches.asked_at
+
+    def _gauges(self) -> Iterable[Metric]:
+        """Return the gauges for Prometheus: what the engine knows, and how fresh that is."""
+        engine_has = self.engine.gauges.collect() if self.engine is not None else ()
+        return (*engine_has, watch_ages(self._heard_at(), asyncio.get_running_loop().time()))
+
     def lack(self, what: str | None) -> None:
-        """Say on pools which CRD is missing; None: none is any more, and kopf has to look for it, too."""
+        """Say on pools which CRD is missing; None: none is missing any more, and kopf has to look for it, too."""
         if self.engine is not None:
             self.engine.pools.lack(what)
         if what is None:
-            self._kopf_again.set()
+            self._kopf_stops.set()
 
     async def _serve(self, api: Api) -> None:
-        """Workers are let in only when everything is known: before that, a spawn could find too little."""
+        """Serve, letting workers in only when everything is known: before that, a spawn could find too little."""
         engine = self.engine = Engine(
             api,
             self._settings,
@@ -126,31 +161,52 @@ class Term:
             on_absence=self._on_absence,
         )
         await engine.start()
-        gc.freeze()  # and the runs: they are as many, and hold no garbage
+        garbage.freeze()  # and the runs
         source = find_certificate_source(api, self._settings, address=self._advertised(self._settings.grpc_port))
         certificate = await source.read() if source else None
         if certificate is not None:
             engine.pools.trust(certificate.ca_pem)
+        pair = certificate.pair if certificate else None
+        if self._settings.events_port is not None:  # before workers are let in: pools' tokens say where it is
+            self._receiver = Receiver(engine)
+            self.events_port = await self._receiver.bind(self._settings.grpc_host, self._settings.events_port, pair)
         server = self._server = GrpcServer(engine)
-        port = await server.start(
-            self._settings.grpc_host, self._settings.grpc_port, certificate.pair if certificate else None
-        )
+        port = await server.start(self._settings.grpc_host, self._settings.grpc_port, pair)
         self.grpc_address = self._advertised(port)
-        engine.admit_workers(self.grpc_address, read_handed_over(self._handed_over))
-        log.info("operator ready", extra={"grpc": self.grpc_address, "runs": len(engine.store)})
+        engine.admit_workers(self.grpc_address, read_handed_over(self._handed_over), rest_url=self.rest_url)
+        for receiver in self._receivers():
+            await receiver.listen()
+        shown = {"grpc": self.grpc_address, "runs": len(engine.store)}
+        log.info("operator ready", extra=shown if engine.scope.shard is None else shown | {"shard": engine.scope.shard})
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_kopf_running(engine))
+            group.create_task(self._compare_after_lists(engine))
             group.create_task(engine.watch())
             if source is not None:
-                group.create_task(_keep_certificate(source, server, engine))
+                group.create_task(_keep_certificate(source, engine, server, *self._receivers()))
             if self._settings.grpc_service is not None:
                 self._service = self._make_service(engine, api, self._settings.grpc_service, port)
                 group.create_task(self._service.keep())
+            self._metrics.terms.inc()
+            self._metrics.add_gauges(self._gauges)
             self._ready.set()
             group.create_task(self._announce(self._listens_at(port)))
 
+    @property
+    def rest_url(self) -> str | None:
+        """Where clients find Hatchet's REST API; None: there is no port for it."""
+        if self.events_port is None:
+            return None
+        if self._settings.rest_url is not None:
+            return self._settings.rest_url
+        host = self.grpc_address.rpartition(":")[0]
+        return f"{'http' if self._settings.tls is Tls.NONE else 'https'}://{host}:{self.events_port}"
+
+    def _receivers(self) -> tuple[Receiver, ...]:
+        return (self._receiver,) if self._receiver is not None else ()
+
     def _listens_at(self, port: int) -> str | None:
-        """Return where others of this Deployment reach this process; None: they can't be told."""
+        """Return where other Pods of this Deployment reach this process; None: unknown."""
         host = self._settings.pod_ip or self._settings.grpc_host
         if host in NOWHERE:
             return None
@@ -178,7 +234,11 @@ class Term:
             engine.pools.also_served = frozenset(f"{host}:{port}" for port in ports)
 
         address = Address(
-            ip=settings.pod_ip or settings.grpc_host, port=port, pod_name=settings.pod_name, pod_uid=settings.pod_uid
+            ip=settings.pod_ip or settings.grpc_host,
+            port=port,
+            events_port=self.events_port,
+            pod_name=settings.pod_name,
+            pod_uid=settings.pod_uid,
         )
         return LeaderEndpoint(
             api,
@@ -190,51 +250,64 @@ class Term:
         )
 
     async def _end(self, serving: asyncio.Task[None]) -> None:
-        """Stop giving out work at once, let answers under way reach their callers, then leave nothing behind."""
-        was_ready, asked_to = self._ready.is_set(), self._is_leading()  # else it was deposed
+        """Stop assigning work at once, let answers in flight reach their callers, then leave nothing behind."""
+        was_ready, asked_to = self._ready.is_set(), self._is_leading()  # otherwise it was deposed
         if not was_ready:
-            await _cancel(serving)  # a start that goes on would let workers in
+            await _cancel(serving)  # a start that continues would let workers in
         self._ready.clear()
+        self._metrics.remove_gauges(self._gauges)
         if self.engine is not None:
-            if was_ready and asked_to:  # nothing is given out between this and the end of the streams
+            if was_ready and asked_to:
                 self.hands_over = write_handed_over(self.engine.registry.given_out())
-            self.engine.registry.stop()  # streams never end by themselves
+            # Streams never end by themselves. Nothing is assigned after this, also to workers that listen again while
+            # this server still answers calls: what was handed over has to stay complete.
+            self.engine.registry.stop()
+            if was_ready and asked_to:
+                await self.engine.ledger.close()
         if was_ready and asked_to:
-            await self._announce(None)  # before it stops to listen, or it would be taken for dead
+            await self._announce(None)  # before it stops listening, or it would be considered dead
+        grace_seconds = self._grace_seconds if asked_to else 0
+        stops = [receiver.stop(grace_seconds) for receiver in self._receivers()]
         if self._server is not None:
-            await self._server.stop(self._grace_seconds if asked_to else 0)
+            stops.append(self._server.stop(grace_seconds))
+        await asyncio.gather(*stops)
         await _cancel(serving)
         if self._service is not None and asked_to:
             await self._service.withdraw()
         if self.engine is not None:
             await self.engine.stop()
 
-    async def _keep_kopf_running(self, engine: Engine) -> None:
-        """Kopf ends after a minute of 5xx; it is started again, and the rest of the operator goes on meanwhile."""
-        failures = 0
+    async def _compare_after_lists(self, engine: Engine) -> None:
+        """After each of kopf's lists, find what was deleted while it could not watch; kopf does not say."""
         while True:
-            errors = await self._run_kopf(engine)
-            if self._kopf_again.is_set():
-                continue
-            failures += 1
-            log.warning("kopf ended, starting it again", extra={"errors": errors, "failures": failures})
-            await asyncio.sleep(min(2**failures, 30) * random.uniform(0.5, 1))  # noqa: S311  # jitter
+            await self._listed.wait()
+            self._listed.clear()
+            try:
+                await engine.resync()
+            except ApiError as error:
+                log.warning("workflows and pools not compared, trying again", extra={"error": str(error)})
+                self._listed.set()
+                await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _keep_kopf_running(self, engine: Engine) -> None:
+        """Restart kopf when it ends, as it does on a watch error other than 410; the rest keeps running meanwhile."""
+        while True:
+            if errors := await self._run_kopf(engine):
+                log.warning("kopf ended, starting it again", extra={"errors": errors})
+                await asyncio.sleep(_AGAIN_SECONDS * random.uniform(0.5, 1))  # noqa: S311  # jitter
 
     async def _run_kopf(self, engine: Engine) -> list[str]:
-        """Run kopf until it ends by itself, or has to look anew which kinds there are, and return why.
+        """Run kopf until it ends by itself, or has to discover the kinds again, and return its errors.
 
-        ``spawn_tasks`` and not ``kopf.operator()``: that one cancels the tasks of everybody else when it ends.
+        It uses ``spawn_tasks`` and not ``kopf.operator()``, which cancels all other tasks when it ends.
         """
-        stop = asyncio.Event()
-        self._kopf_again.clear()
-        again = asyncio.create_task(self._kopf_again.wait())
+        stop = self._kopf_stops = asyncio.Event()
         self._kopf_watches.begin()
         spawning = asyncio.create_task(self._spawn_kopf(engine, stop))
         try:
-            tasks = await asyncio.shield(spawning)  # cut off in its middle, it would leave tasks behind
-            await asyncio.wait((*tasks, again), return_when=asyncio.FIRST_COMPLETED)
+            tasks = await asyncio.shield(spawning)  # interrupted in the middle, it would leave tasks behind
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            again.cancel()
             tasks = await spawning
             stop.set()
             for task in tasks:
@@ -243,7 +316,7 @@ class Term:
         return [repr(error) for error in results if isinstance(error, Exception)]
 
     async def _spawn_kopf(self, engine: Engine, stop: asyncio.Event) -> Collection[asyncio.Task[None]]:
-        # Or kopf asks who the user is, and in a Pod nobody knows. It is for its peering, and its type is not public.
+        # Otherwise kopf asks for the user, which a Pod doesn't have. It is for its peering, and its type is not public.
         identity: Any = "hatchet-operator"
         tasks = await kopf.spawn_tasks(
             registry=make_registry(engine, self._endpoint, self._kopf_watches),
@@ -253,7 +326,7 @@ class Term:
             namespaces=[self._settings.namespace] if self._settings.namespace else [],
             stop_flag=stop,
         )
-        self._install_signal_handlers()  # before anybody else runs: a signal to kopf's own would end kopf alone
+        self._install_signal_handlers()  # before anything else runs: a signal to kopf's own would end only kopf
         return tasks
 
 
@@ -262,8 +335,14 @@ async def _cancel(serving: asyncio.Task[None]) -> None:
     await asyncio.gather(serving, return_exceptions=True)  # what it raised was raised before
 
 
-async def _keep_certificate(source: CertificateSource, server: GrpcServer, engine: Engine) -> None:
-    """Show a newer certificate as soon as there is one; what goes wrong meanwhile is tried again."""
+class _Shows(Protocol):
+    """A server that presents a certificate."""
+
+    def show(self, certificate: KeyPair) -> None: ...
+
+
+async def _keep_certificate(source: CertificateSource, engine: Engine, *servers: _Shows) -> None:
+    """Present a newer certificate as soon as there is one; failures are retried."""
     while True:
         await asyncio.sleep(source.look_again_seconds)
         try:
@@ -272,4 +351,5 @@ async def _keep_certificate(source: CertificateSource, server: GrpcServer, engin
             log.error("certificate not renewed", extra={"error": str(error)})
             continue
         engine.pools.trust(certificate.ca_pem)
-        server.show(certificate.pair)
+        for server in servers:
+            server.show(certificate.pair)

@@ -1,7 +1,7 @@
-"""What users wrote, as it may be put on a terminal or into a log: nothing of it moves a cursor, hides or reorders text.
+"""Makes users' text safe for a terminal or a log: nothing in it moves the cursor, hides or reorders text.
 
 Names, keys, messages and errors come from anybody who may create a run. Raw, an escape sequence in one of them rewrites
-the lines above it, a bidi override shows it in another order than it has, and a newline forges a line of a log.
+the lines above it, a bidi override displays it in a different order, and a newline forges a log line.
 """
 
 import re
@@ -20,7 +20,7 @@ def one_line(text: str) -> str:
 
 
 def lines(text: str) -> str:
-    """Return a text of several lines likewise; tabs and newlines stay, and a carriage return before a newline goes."""
+    """Do the same for text of several lines; tabs and newlines stay, a carriage return before a newline is removed."""
     return _UNSAFE.sub(_written_out, text.replace("\r\n", "\n"))
 
 

@@ -1,44 +1,38 @@
-"""What Hatchet's SDK has and this one does not, and what to use instead; docs/sdk.md has the whole table."""
+"""What Hatchet's SDK has and this one lacks, and what to use instead; docs/sdk.md has the whole table."""
 
 _READ = 'see "What it leaves out" in docs/sdk.md of hatchet-operator'
 
 NAMES = {
-    "StickyStrategy": "give each kind of work a WorkerPool of its own",
-    "ConcurrencyLimitStrategy": "give the work a WorkerPool with maxReplicas and slots",
-    "ConcurrencyExpression": "give the work a WorkerPool with maxReplicas and slots",
-    "RateLimit": "give the work a WorkerPool with maxReplicas and slots",
-    "RateLimitDuration": "give the work a WorkerPool with maxReplicas and slots",
-    "WorkerLabelComparator": "give each kind of work a WorkerPool of its own",
-    "DesiredWorkerLabel": "give each kind of work a WorkerPool of its own",
     "sync_to_async": "write a step as a plain function, or use asyncio.to_thread",
     "v2": "write workflows as classes",
 }
 """Of the package."""
 
 ATTRIBUTES = {
-    "event": "start the workflow itself: hatchet.admin.run_workflow(name, input)",
-    "rest": "runs are objects: kubectl get wfr, or any Kubernetes client",
-    "runs": "runs are objects: kubectl get wfr, or any Kubernetes client",
+    "rest": "use hatchet.runs",
     "client": "use hatchet.admin",
-    "listener": "await the result of a run: hatchet.admin.get_workflow_run(id).result()",
-    "concurrency": "give the work a WorkerPool with maxReplicas and slots",
     "task": "write workflows as classes",
     "durable_task": "write workflows as classes",
-    "cron": "start the workflow by a CronJob",
-    "scheduled": "start the workflow by a CronJob",
+    "cron": "give on_crons= to the workflow, or spec.crons to its Workflow object",
+    "scheduled": "call hatchet.admin.schedule_workflow()",
 }
 """Of `Hatchet`."""
 
 ARGUMENTS = {
-    "on_events": "start the workflow itself: hatchet.admin.run_workflow(name, input)",
-    "on_crons": "start the workflow by a CronJob",
-    "concurrency": "give the work a WorkerPool with maxReplicas and slots",
-    "sticky": "give each kind of work a WorkerPool of its own",
-    "rate_limits": "give the work a WorkerPool with maxReplicas and slots",
-    "desired_worker_labels": "give each kind of work a WorkerPool of its own",
-    "input_validator": "call Model.model_validate(context.workflow_input())",
+    "desired_worker_labels": "the on-failure step goes to any worker",
+    "rate_limits": "they are said of steps",
+    "logger": "use Python's logging: hatchet_sdk logs to the logger of its name",
+    "tenant_id": "the token says the namespace",
+    "server_url": "this SDK needs no REST API; give host_port",
+    "listener_v2_timeout": "the SDK keeps its stream alive itself",
+    "grpc_max_recv_message_length": "the limits are fixed: docs/limits.md",
+    "grpc_max_send_message_length": "the limits are fixed: docs/limits.md",
+    "worker_healthcheck": "set HATCHET_CLIENT_WORKER_HEALTHCHECK_ENABLED in the environment",
+    "healthcheck": "set HATCHET_CLIENT_WORKER_HEALTHCHECK_ENABLED in the environment",
+    "debug": "give it to Hatchet(debug=True)",
+    "tls_config": "give tls_strategy, tls_root_ca_file and so on themselves",
 }
-"""Of the decorators."""
+"""Of the decorators and `ClientConfig`."""
 
 
 def words_on(what: str, instead: str) -> str:
@@ -46,6 +40,6 @@ def words_on(what: str, instead: str) -> str:
 
 
 def words_on_arguments(where: str, given: "dict[str, object]") -> str:
-    """Say of all arguments at once that they are not known."""
+    """Say about all unknown arguments at once that they are not known."""
     said = ", ".join(f"{name}= ({ARGUMENTS.get(name, 'unknown')})" for name in given)
     return f"{where} does not take {said}; {_READ}"

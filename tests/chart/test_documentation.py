@@ -55,8 +55,16 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
                 closed(part["properties"][key], value)
 
     values = yaml.safe_load(VALUES)
-    free = (("metrics", "serviceMonitor", "labels"), ("grpc", "service", "annotations"))
+    free = (
+        ("metrics", "serviceMonitor", "labels"),
+        ("metrics", "podMonitor", "labels"),
+        ("metrics", "prometheusRule", "labels"),
+        ("metrics", "dashboard", "labels"),
+        ("grpc", "service", "annotations"),
+    )
     for section, part, name in free:
         del values[section][part][name]
         del schema["properties"][section]["properties"][part]["properties"][name]
+    for name in ("variables", "volume"):
+        del values["payloads"][name], schema["properties"]["payloads"]["properties"][name]
     closed(schema, values)

@@ -282,7 +282,7 @@ async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the
             )
 
         await eventually(aggregated)
-        for kind in ("workflows", "workflowruns", "workerpools"):
+        for kind in ("workflows", "workflowruns", "workerpools", "webhooksources", "ratelimits"):
             assert all(viewer.may(verb, kind) for verb in ("get", "list", "watch"))
             assert not any(viewer.may(verb, kind) for verb in ("create", "update", "patch", "delete"))
             assert all(editor.may(verb, kind) for verb in READ_WRITE)
@@ -314,7 +314,7 @@ async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the
 def until_served(kubectl: Kubectl) -> None:
     """Wait until kubectl finds our kinds: discovery has a CRD a moment after it is established."""
     kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=90s")
-    eventually_sync(lambda: kubectl.finds("workflows,workflowruns,workerpools"))
+    eventually_sync(lambda: kubectl.finds("workflows,workflowruns,workerpools,webhooksources,ratelimits"))
 
 
 def until_it_may(account: Kubectl) -> None:

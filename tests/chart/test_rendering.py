@@ -42,6 +42,7 @@ def test_helm_finds_nothing_to_complain_about(values: str, helm: Helm) -> None:
         ("tls.mode=certManager", "at '/tls/issuer': missing property 'name'"),
         ("namespace=My_Space", "at '/namespace': 'My_Space' does not match pattern"),
         ("image.pullPolicy=Sometimes", "value must be one of 'Always', 'IfNotPresent', 'Never'"),
+        ("metrics.podMonitor.interval=often", "'often' does not match pattern"),
         ("metrics.serviceMonitor.interval=often", "'often' does not match pattern"),
         ("grpc.service.type=ExternalName", "value must be one of 'ClusterIP', 'NodePort', 'LoadBalancer'"),
     ],
@@ -117,7 +118,7 @@ def test_the_clusters_roles_are_told_of_our_kinds(helm: Helm) -> None:
     ("values", "kind", "want"),
     [
         ("crds.install=false", "CustomResourceDefinition", 0),
-        ("", "CustomResourceDefinition", 3),
+        ("", "CustomResourceDefinition", len(load_crds())),
         ("admissionPolicy.enabled=false", "ValidatingAdmissionPolicy", 0),
         ("", "ValidatingAdmissionPolicy", 1),
         ("", "ClusterRole", 4),
@@ -128,6 +129,7 @@ def test_the_clusters_roles_are_told_of_our_kinds(helm: Helm) -> None:
         ("podDisruptionBudget.enabled=false", "PodDisruptionBudget", 0),
         ("", "ServiceMonitor", 0),
         ("metrics.serviceMonitor.enabled=true", "ServiceMonitor", 1),
+        ("metrics.podMonitor.enabled=true", "PodMonitor", 1),
         ("", "Certificate", 0),
     ],
 )
@@ -142,12 +144,20 @@ def test_the_crds_are_the_repositorys_and_stay(helm: Helm) -> None:
     assert {crd["metadata"]["annotations"]["helm.sh/resource-policy"] for crd in rendered} == {"keep"}
 
 
+def test_light_runs_need_a_version_of_the_crd_and_the_policy(helm: Helm) -> None:
+    rendered = list(of_kind(helm.render("runs.light=true"), "CustomResourceDefinition"))
+    want = {crd["metadata"]["name"]: crd["spec"] for crd in load_crds(light_runs=True)}
+    assert {crd["metadata"]["name"]: crd["spec"] for crd in rendered} == want
+    with pytest.raises(HelmError, match=r"runs.light needs admissionPolicy.enabled"):
+        helm.render("runs.light=true", "admissionPolicy.enabled=false")
+
+
 def test_a_package_has_the_crds_themselves(helm: Helm, tmp_path: Path) -> None:
     helm("package", str(CHART), f"--destination={tmp_path}")
     (package,) = tmp_path.iterdir()
     with tarfile.open(package) as archive:
         crds = [member for member in archive if "/files/crds/" in member.name]
-    assert len(crds) == 3
+    assert len(crds) == len(load_crds())
     assert all(member.isreg() and member.size for member in crds)
 
 
@@ -175,6 +185,109 @@ def test_the_service_can_be_reached_from_outside(helm: Helm) -> None:
     assert grpc["spec"]["type"] == "LoadBalancer"
     assert grpc["metadata"]["annotations"] == {"scheme": "internal"}
     assert metrics["spec"]["clusterIP"] == "None"
+
+
+def ports_let_in(objects: list[Json]) -> dict[str, bool]:
+    """Return which ports the NetworkPolicy opens, and whether only for some."""
+    rules = the(objects, "NetworkPolicy")["spec"]["ingress"]
+    return {rule["ports"][0]["port"]: "from" in rule for rule in rules}
+
+
+def test_events_come_to_a_port_of_their_own_if_at_all(helm: Helm) -> None:
+    without, objects = helm.render(), helm.render("events.port=7080")
+    assert not any(arg.startswith("--events-port") for arg in args_of(without))
+    assert ports_let_in(without) == {"grpc": True, "metrics": False}
+    assert ports_let_in(objects) == {"grpc": True, "events": False, "metrics": False}
+    some = helm.render("events.port=7080", "networkPolicy.eventsFrom[0].podSelector.matchLabels.app=ingress")
+    assert ports_let_in(some)["events"]
+    (service, _) = of_kind(objects, "Service")
+    assert [(port["name"], port["port"]) for port in service["spec"]["ports"]] == [("grpc", 7070), ("events", 7080)]
+    container = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "events", "containerPort": 7080} in container["ports"]
+    assert not any(arg.startswith("--rest-url") for arg in args_of(objects))
+    elsewhere = helm.render("events.port=7080", "events.restUrl=https://hatchet.example.com/rest")
+    assert "--rest-url=https://hatchet.example.com/rest" in args_of(elsewhere)
+
+
+@pytest.mark.parametrize("port", [7070, 8080])
+def test_a_port_for_events_that_is_taken_is_refused(port: int, helm: Helm) -> None:
+    with pytest.raises(HelmError, match=rf"events.port is {port}, which is grpc.port or metrics.port"):
+        helm.render(f"events.port={port}")
+
+
+def test_the_store_of_payloads_gets_its_credentials_key_and_variables(helm: Helm) -> None:
+    values = "payloads.store=s3://bucket/runs,payloads.variables.AWS_REGION=eu-central-1"
+    more = "payloads.credentialsSecret=bucket,payloads.keySecret=seal"
+    (container,) = the(helm.render(f"{values},{more}"), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {"--payload-store=s3://bucket/runs", "--payload-variable=AWS_REGION"} <= set(container["args"])
+    env = {entry["name"]: entry for entry in container["env"]}
+    assert env["AWS_REGION"]["value"] == "eu-central-1"
+    assert env["HATCHET_OPERATOR_PAYLOAD_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "seal", "key": "key"}
+    assert container["envFrom"] == [{"secretRef": {"name": "bucket"}}]
+
+
+def test_a_volume_with_payloads_is_mounted_where_the_store_is(helm: Helm) -> None:
+    values = "payloads.store=file:///payloads,payloads.volume.nfs.server=nfs,payloads.volume.nfs.path=/p"
+    pod = the(helm.render(values), "Deployment")["spec"]["template"]["spec"]
+    assert pod["volumes"] == [{"name": "payloads", "nfs": {"server": "nfs", "path": "/p"}}]
+    assert pod["containers"][0]["volumeMounts"] == [{"name": "payloads", "mountPath": "/payloads"}]
+
+
+@pytest.mark.parametrize(
+    ("values", "want"),
+    [
+        ("payloads.store=bucket", "at '/payloads/store': 'bucket' does not match pattern"),
+        ("payloads.inlineBytes=300000", "at '/payloads/inlineBytes': maximum: got 300,000, want 262,144"),
+        ("payloads.volume.nfs.path=/p", 'payloads.volume is for a store file:///folder, and payloads.store is ""'),
+        ("payloads.keySecret=seal", "payloads.keySecret encrypts what is in payloads.store, which is not given"),
+    ],
+)
+def test_a_store_of_payloads_that_makes_no_sense_is_refused(values: str, want: str, helm: Helm) -> None:
+    with pytest.raises(HelmError) as refused:
+        helm.render(values)
+    assert want in str(refused.value)
+
+
+def test_each_shard_has_a_service_and_rights_for_it(helm: Helm) -> None:
+    objects = helm.render("shards=3", "events.port=7180", "tls.mode=certManager", "tls.issuer.name=ca")
+    names = [f"hatchet-operator-shard-{shard}" for shard in range(3)]
+    *services, _ = of_kind(objects, "Service")
+    assert [service["metadata"]["name"] for service in services] == names
+    assert not any("selector" in service["spec"] for service in services)
+    assert [[port["port"] for port in service["spec"]["ports"]] for service in services] == [[7070, 7180]] * 3
+    assert [service["spec"]["ports"][0]["targetPort"] for service in services] == [7071, 7072, 7073]
+    assert "--shards=3" in args_of(objects)
+    assert not [arg for arg in args_of(objects) if arg.startswith("--grpc-advertise")], "each shard has its own"
+    certified = the(objects, "Certificate")["spec"]["dnsNames"]
+    assert {f"{name}.operators.svc" for name in names} <= set(certified)
+    role = next(each for each in of_kind(objects, "Role"))
+    named = {rule["resources"][0]: rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule}
+    assert named["services"] == names
+    assert named["endpointslices"] == [f"{name}-leader" for name in names]
+    assert named["configmaps"] == [f"hatchet-operator-rate-limits-{shard}-of-3" for shard in range(3)]
+    grpc, events, _ = the(objects, "NetworkPolicy")["spec"]["ingress"]
+    assert grpc["ports"] == [{"port": "grpc"}, {"port": 7071, "endPort": 7073}]
+    assert events["ports"] == [{"port": "events"}, {"port": 7181, "endPort": 7183}]
+
+
+@pytest.mark.parametrize(
+    ("values", "want"),
+    [
+        pytest.param("shards=2,namespace=etl", 'namespace="etl" is the only one', id="one namespace"),
+        pytest.param("shards=12,events.port=7075", "port 7075 is needed twice", id="ports that meet"),
+        pytest.param("shards=12,metrics.port=7082", "port 7082 is needed twice", id="the port of the metrics"),
+        pytest.param("shards=65", "at '/shards': maximum: got 65, want 64", id="too many"),
+    ],
+)
+def test_shards_that_make_no_sense_are_refused(values: str, want: str, helm: Helm) -> None:
+    with pytest.raises(HelmError) as refused:
+        helm.render(values)
+    assert want in str(refused.value)
+
+
+def test_the_operator_names_its_certificates_for_its_shards(helm: Helm) -> None:
+    args = args_of(helm.render("shards=3"))
+    assert "--tls-name=hatchet-operator-shard-{shard}.operators" in args
 
 
 def test_the_service_has_no_selector(helm: Helm) -> None:

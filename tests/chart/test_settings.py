@@ -27,6 +27,9 @@ CHART_DIFFERS = {
     "grpc_port": 7070,
     "tls_names": [],
     "metrics_port": 8080,
+    "events_port": 0,  # which there means none
+    "payload_store": "",
+    "rest_url": "",
 }
 OTHER = {timedelta: "7m", int: "5", str: "a", tuple[str, ...]: "{a}"}
 
@@ -78,9 +81,13 @@ def test_the_charts_value_has_its_default_and_a_schema(row: Row) -> None:
 
 @pytest.mark.parametrize("row", **ids(IN_CHART))
 def test_the_charts_value_reaches_the_operator(row: Row, helm: Helm) -> None:
-    other = OTHER[row.kind]
-    if row.name == "lease_duration":
-        other = "5m"
+    if row.kind is bool:
+        assert row.option in args_of(helm.render(f"{row.setting.chart}=true"))
+        assert row.option not in args_of(helm.render(f"{row.setting.chart}=false"))
+        return
+    other = {"lease_duration": "5m", "payload_store": "s3://a/b", "payload_inline_bytes": "2048"}.get(
+        row.name, OTHER[row.kind]
+    )
     args = args_of(helm.render(f"{row.setting.chart}={other}"))
     assert f"{row.option}={other.strip('{}')}" in args
 

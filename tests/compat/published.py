@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hatchet_operator.cluster.api import Json
+from hatchet_operator.access.identity import Caller, mint_token
 from hatchet_operator.cluster.kinds import WORKFLOWS
 from hatchet_operator.errors import NotFound
-from tests.integration.harness import NAMESPACE, POOL, ROOT, Cluster, Execution, Process
+from hatchet_operator.resources.base import Json
+from tests.integration.harness import NAMESPACE, POOL, ROOT, TOKEN_KEY, Cluster, Execution, Process, free_port
 from tests.kube.eventually import eventually
 
 VARIABLE = "HATCHET_TEST_PUBLISHED_SDK"
@@ -38,6 +39,11 @@ class PublishedSdk:
         """Bulk spawns, and spawns from sync steps, came back with 0.47."""
         return tuple(int(part) for part in self.version.split(".")[:2]) >= (0, 47)
 
+    @property
+    def is_class_based(self) -> bool:
+        """From 1.0 on workflows are functions."""
+        return int(self.version.split(".")[0]) < 1
+
 
 def find_published_sdks() -> list[PublishedSdk]:
     """Ask each interpreter that the environment names for its version of the SDK."""
@@ -55,7 +61,7 @@ class PublishedCluster(Cluster):
     """API server and operator of ours, programs of theirs."""
 
     def __init__(self, directory: Path, sdk: PublishedSdk, **settings: Any) -> None:
-        super().__init__(directory, **settings)
+        super().__init__(directory, **{"events_port": free_port()} | settings)
         self.sdk = sdk
         self._programs: list[Process] = []
         self._uids: dict[str, str] = {}  # of the runs that the test made, by name: programs know runs by their UIDs
@@ -89,6 +95,15 @@ class PublishedCluster(Cluster):
 
     def open_gate(self, name: str) -> None:
         super().open_gate(self.uid_of(name))
+
+    def token(self, pool: str = POOL) -> str:
+        """Return a pool's token, which says where the REST API is, too."""
+        return mint_token(
+            Caller(namespace=NAMESPACE, pool=pool),
+            key=TOKEN_KEY,
+            grpc_address=self.grpc_address,
+            rest_url=f"http://127.0.0.1:{self.settings['events_port']}/behind/a/proxy",
+        )
 
     def environment(self, *, pool: str = POOL, namespace: str = "") -> dict[str, str]:
         """Return all that a program of the published SDK needs to know."""
@@ -142,6 +157,23 @@ class PublishedCluster(Cluster):
             stderr=subprocess.PIPE,
         )
         out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        answers: list[dict[str, Any]] = json.loads(out.splitlines()[-1])
+        return answers
+
+    async def rest(self, program: Path, *calls: list[Any], **environment: str) -> list[dict[str, Any]]:
+        """Have a program make calls of the REST API; return the result of each, or its error."""
+        process = await asyncio.create_subprocess_exec(
+            self.sdk.python,
+            str(program),
+            "ask",
+            json.dumps(calls),
+            env=os.environ | self.environment() | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, err.decode()
         answers: list[dict[str, Any]] = json.loads(out.splitlines()[-1])
         return answers

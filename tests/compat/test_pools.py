@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections import Counter
@@ -11,9 +12,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import POOLS
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from tests.compat.published import PROGRAMS, PublishedCluster, PublishedSdk
 from tests.integration.harness import (
     NAMESPACE,
@@ -42,20 +42,26 @@ async def cluster(sdk: PublishedSdk, tmp_path_factory: pytest.TempPathFactory) -
         yield cluster
 
 
-def make_pool(cluster: PublishedCluster, **environment: str) -> Json:
+def make_pool(
+    cluster: PublishedCluster,
+    *command: str,
+    name: str = POOL,
+    replicas: int = REPLICAS,
+    **environment: str,
+) -> Json:
     given = {"HATCHET_TEST_DIRECTORY": str(cluster.directory), "PYTHONPATH": "", **environment}
     container = {
         "name": "worker",
         "image": "local",
-        "command": [cluster.sdk.python, "-u", str(PROGRAMS / "pooled.py")],
+        "command": [cluster.sdk.python, "-u", *(command or (str(PROGRAMS / "pooled.py"),))],
         "env": [{"name": name, "value": value} for name, value in given.items()],
     }
     template = {"spec": {"containers": [container], "terminationGracePeriodSeconds": 5}}
     return {
         "apiVersion": API_VERSION,
         "kind": "WorkerPool",
-        "metadata": {"name": POOL},
-        "spec": {"minReplicas": REPLICAS, "slots": 40, "template": template},
+        "metadata": {"name": name},
+        "spec": {"minReplicas": replicas, "slots": 40, "template": template},
     }
 
 
@@ -134,3 +140,27 @@ async def test_a_worker_that_crashes_is_missed_at_once(cluster: PublishedCluster
     await cluster.until_executing("process", 4 + len(lost))  # the deadline is shorter than the 30 s of silence
     cluster.open_gate("crash")
     assert output_of(await cluster.finished("crash")) == fan_out_results(4)
+
+
+@pytest.mark.timeout(180)
+async def test_a_pod_asks_the_rest_api_if_its_template_leaves_the_address_to_its_token(
+    cluster: PublishedCluster,
+) -> None:
+    program = (str(PROGRAMS / "rest.py"), "worker")
+    pool = make_pool(cluster, *program, name="asking", replicas=1, HATCHET_CLIENT_HOST_PORT="")
+    await cluster.api.create(POOLS, NAMESPACE, pool)
+
+    async def holds() -> bool:
+        asking = await cluster.api.get(POOLS, NAMESPACE, "asking")
+        return bool(asking.get("status", {}).get("readyReplicas") == 1)
+
+    await eventually(holds)
+    before = await pod_names(cluster)
+    await cluster.crash_operator()
+    operator = await cluster.start_operator()  # which knows nothing of the address that the pod found in its token
+    await cluster.create_run("broken", "broken")
+    told = (await cluster.finished("broken"))["status"]["steps"]["tell"]
+    (failure,) = json.loads(told["output"])["failures"]
+    assert failure["step_run_action_name"] == "broken:bad"
+    assert await pod_names(cluster) == before
+    assert "worker registered" not in operator.log.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -217,6 +218,25 @@ async def test_spawns_in_bulk(cluster: PublishedCluster) -> None:
 
 
 @pytest.mark.usefixtures("worker")
+async def test_a_backoff_is_waited_for(cluster: PublishedCluster) -> None:
+    if not cluster.sdk.spawns_in_bulk:
+        pytest.skip(f"{cluster.sdk.version} has no backoff")
+    await cluster.create_run("backing-off", "backingoff")
+    status = (await cluster.finished("backing-off"))["status"]
+    began = datetime.fromisoformat(status["startedAt"])
+    assert output_of(await cluster.run("backing-off"), "work")["at"] >= began.timestamp() + 1
+
+
+@pytest.mark.usefixtures("worker")
+async def test_models_as_inputs_and_outputs(cluster: PublishedCluster) -> None:
+    if not cluster.sdk.spawns_in_bulk:
+        pytest.skip(f"{cluster.sdk.version} has no input_validator")
+    assert await cluster.result("Modelled", {"n": 5}) == {"twice": {"n": 10}, "again": {"n": 20}}
+    [answer] = await cluster.ask({"workflow": "Modelled", "input": {"n": "five"}})
+    assert "Input should be a valid integer" in answer["error"]
+
+
+@pytest.mark.usefixtures("worker")
 async def test_spawns_from_a_sync_step(cluster: PublishedCluster) -> None:
     if not cluster.sdk.spawns_in_bulk:
         pytest.skip(f"{cluster.sdk.version} can't")
@@ -232,9 +252,31 @@ async def test_calls_that_are_not_served_break_nothing_else(cluster: PublishedCl
     said = (await cluster.result("Extras"))["use"]
     assert said["playground"] == "a default"
     assert said["labels"] == "kept"
-    assert "UNIMPLEMENTED" in said["push"]
-    assert "this version of hatchet-operator has no events; trigger the workflow itself" in said["push"]
+    assert said["push"] == "sent"
     assert (await cluster.result("Echo"))["say"]["input"] == {}
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("how", ["run", "metadata"])
+async def test_a_stream_of_what_a_step_says(cluster: PublishedCluster, how: str) -> None:
+    [answer] = await cluster.ask({"listen": how, "workflow": "Streaming"})
+    told = [tuple(each) for each in answer["events"]]
+    stream = [payload for kind, payload in told if kind == "STEP_RUN_EVENT_TYPE_STREAM"]
+    assert stream == [f"word {number}" for number in range(5)]
+    assert told[-2:] == [("STEP_RUN_EVENT_TYPE_COMPLETED", {"said": 5}), ("WORKFLOW_RUN_EVENT_TYPE_COMPLETED", None)]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_deduplication_value_that_another_run_has_is_the_clients_own_error(cluster: PublishedCluster) -> None:
+    asked = {"workflow": "Echo", "input": {}, "options": {"additional_metadata": {"dedupe": "once"}}}
+    first, second = await cluster.ask(asked, asked)
+    assert first["result"]["say"]["metadata"] == {"dedupe": "once"}
+    name = (await cluster.run(first["run"]))["metadata"]["name"]
+    want = f'workflow run with deduplication value once already exists: run {name} of workflow "Echo" has it'
+    assert second["refused"].startswith(f"DedupeViolationErr: {want}")
+    said = (await cluster.result("OneChild", asked))["spawn"]
+    assert said["type"] in ("DedupeViolationErr", "ValueError"), said  # 0.36.24 wraps it
+    assert want in said["error"]
 
 
 @pytest.mark.usefixtures("worker")
@@ -242,11 +284,10 @@ async def test_calls_that_are_not_served_break_nothing_else(cluster: PublishedCl
     ("options", "want"),
     [
         pytest.param(
-            {"additional_metadata": {"dedupe": "once"}},
-            'metadata for workflow "Echo" has the entry "dedupe", which asks for deduplication',
-            id="deduplication",
+            {"sticky": True},
+            'the run of workflow "Echo" asks for one worker (sticky=True), but the workflow is not sticky',
+            id="sticky child",
         ),
-        pytest.param({"sticky": True}, 'the run of workflow "Echo" asks for one worker (sticky', id="sticky child"),
     ],
 )
 async def test_spawns_that_ask_for_what_is_not_there_are_refused(
@@ -255,21 +296,6 @@ async def test_spawns_that_ask_for_what_is_not_there_are_refused(
     said = (await cluster.result("OneChild", {"workflow": "Echo", "options": options}))["spawn"]
     assert "UNIMPLEMENTED" in said["error"]  # the one refusal that no version repeats
     assert want in said["error"]
-
-
-@pytest.mark.parametrize(
-    "feature",
-    ["event triggers", "cron triggers", "sticky strategies", "concurrency limits", "rate limits", "worker labels"],
-)
-async def test_a_workflow_that_asks_for_what_is_not_there_is_refused_where_its_author_looks(
-    cluster: PublishedCluster, feature: str
-) -> None:
-    program = cluster.start_program(PROGRAMS / "refused.py", feature, name=f"refused-{feature.replace(' ', '-')}")
-    assert await program.ended() == 1
-    where = 'workflow "Grouped"' if feature == "concurrency limits" else 'workflow "Wishful"'
-    if feature in ("rate limits", "worker labels"):
-        where += ': step "wish"'
-    assert f"{where} asks for {feature}, which this version does not have; remove them" in program.tail()
 
 
 async def test_a_namespace_is_part_of_every_name(cluster: PublishedCluster) -> None:
@@ -282,3 +308,34 @@ async def test_a_namespace_is_part_of_every_name(cluster: PublishedCluster) -> N
     workflow = await cluster.api.get(WORKFLOWS, NAMESPACE, "team-parent")
     [step] = workflow["status"]["definition"]["steps"]
     assert (workflow["status"]["definition"]["name"], step["action"]) == ("team_Parent", "team_parent:spawn")
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_workflow_with_triggers_runs_also_when_it_is_asked_for(cluster: PublishedCluster) -> None:
+    assert (await cluster.result("Triggered", {"a": 1}))["say"]["input"] == {"a": 1}
+    workflow = await cluster.api.get(WORKFLOWS, NAMESPACE, "triggered")
+    [cron] = workflow["status"]["crons"]
+    assert (cron["schedule"], cron["nextTick"][4:16]) == ("0 0 1 1 *", "-01-01T00:00")
+
+
+@pytest.mark.usefixtures("worker")
+async def test_an_event_that_the_published_client_pushes_starts_a_workflow(cluster: PublishedCluster) -> None:
+    [answer] = await cluster.ask({"event": "user:create", "payload": {"user": "ada"}})
+    selector = f"hatchet-operator.dev/event={answer['event']}"
+    runs, _ = await cluster.api.list_all(RUNS, NAMESPACE, label_selector=selector)
+    [name] = [run["metadata"]["name"] for run in runs]
+    said = output_of(await cluster.finished(name), "say")
+    assert said == {"input": {"user": "ada"}, "metadata": {"by": "me"}, "by_event": True}
+
+
+@pytest.mark.usefixtures("worker")
+async def test_runs_that_the_published_client_schedules_start_at_their_time(cluster: PublishedCluster) -> None:
+    times = ["2020-01-01T00:00:00", "2099-01-01T00:00:00"]
+    [answer] = await cluster.ask({"workflow": "Triggered", "times": times, "input": {"a": 1}})
+    selector = "hatchet-operator.dev/triggered-by=schedule"
+    runs, _ = await cluster.api.list_all(RUNS, NAMESPACE, label_selector=selector)
+    ids = {run["metadata"]["uid"] for run in runs}
+    assert set(answer["runs"]) == (set() if cluster.sdk.version == "0.36.24" else ids)  # which is told no ids
+    now, later = sorted(runs, key=lambda run: str(run["spec"]["startAt"]))
+    assert output_of(await cluster.finished(now["metadata"]["name"]), "say")["input"] == {"a": 1}
+    assert phase_of(await cluster.run(later["metadata"]["name"])) == "Pending"

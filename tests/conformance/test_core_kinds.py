@@ -1,4 +1,6 @@
-"""The built-in kinds the operator touches: Secrets, Events, Leases, ControllerRevisions, ConfigMaps, TokenReviews."""
+"""The built-in kinds the operator touches: Secrets, Events, Leases, ControllerRevisions, ConfigMaps, TokenReviews,
+LocalSubjectAccessReviews.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import base64
 
 from tests.conformance.widgets import WIDGETS, make_widget
 from tests.kube.client import (
+    ACCESS_REVIEWS,
     CONFIG_MAPS,
     CORE_EVENTS,
     EVENTS,
@@ -222,3 +225,14 @@ async def test_a_call_without_a_valid_token_is_unauthorized(api: Api) -> None:
     path = WIDGETS.path(api.namespace)
     answer = await api.call("GET", path, headers={"Authorization": "Bearer nonsense"})
     answer.refused(401, "Unauthorized")
+
+
+def make_access_review(namespace: str) -> Json:
+    asked = {"namespace": namespace, "verb": "create", "group": "", "version": "v1", "resource": "pods"}
+    return ACCESS_REVIEWS.make(spec={"user": "ada", "groups": ["system:masters"], "resourceAttributes": asked})
+
+
+async def test_a_right_in_a_namespace_is_reviewed_in_that_namespace(api: Api) -> None:
+    review = (await api.create(ACCESS_REVIEWS, make_access_review(api.namespace))).ok(201)
+    assert review["status"]["allowed"] is True
+    (await api.create(ACCESS_REVIEWS, make_access_review("elsewhere"))).refused(422, "Invalid")

@@ -8,14 +8,14 @@ import pytest
 
 from hatchet_operator.resources.base import API_VERSION
 from tests.conformance.kubectl import Kubectl
+from tests.conformance.run_changes import FORBIDDEN_CHANGES, PARENT, fixed
 from tests.kube.client import CRDS, Api, Json, Kind
 from tests.kube.kstatus import kstatus
 
 WORKFLOWS = Kind(api_version=API_VERSION, kind="Workflow", plural="workflows")
 RUNS = Kind(api_version=API_VERSION, kind="WorkflowRun", plural="workflowruns")
+LIMITS = Kind(api_version=API_VERSION, kind="RateLimit", plural="ratelimits")
 POOLS = Kind(api_version=API_VERSION, kind="WorkerPool", plural="workerpools")
-
-PARENT = {"name": "p", "uid": "u", "step": "s", "index": 0}
 
 
 def make_run(name: str = "a", /, **spec: Any) -> Json:
@@ -24,6 +24,10 @@ def make_run(name: str = "a", /, **spec: Any) -> Json:
 
 def make_pool(name: str = "a", /, **spec: Any) -> Json:
     return POOLS.make(name, spec={"template": {"spec": {"containers": [{"name": "worker"}]}}} | spec)
+
+
+def make_limit(name: str = "a", /, **spec: Any) -> Json:
+    return LIMITS.make(name, spec={"limit": 5, "window": "1m", **spec})
 
 
 def make_workflow(name: str = "a", /, **spec: Any) -> Json:
@@ -42,7 +46,8 @@ async def test_the_crd_is_established_and_structural(api: Api, kind: Kind) -> No
 
 async def test_defaults_of_a_run(api: Api) -> None:
     run = (await api.create(RUNS, make_run())).ok(201)
-    assert run["spec"] == {"workflow": "etl", "cancelled": False, "onParentClose": "Abandon", "reruns": 0}
+    want = {"workflow": "etl", "cancelled": False, "suspended": False, "onParentClose": "Abandon", "reruns": 0}
+    assert run["spec"] == want
 
 
 async def test_a_run_is_pending_before_anybody_wrote_its_status(api: Api) -> None:
@@ -63,7 +68,12 @@ async def test_a_run_is_found_by_phase_and_workflow(api: Api) -> None:
 
 async def test_defaults_of_a_workflow_without_spec(api: Api) -> None:
     workflow = (await api.create(WORKFLOWS, WORKFLOWS.make("a"))).ok(201)
-    assert workflow["spec"] == {"execution": "Pool", "scheduleTimeoutCounts": "Worker", "suspended": False}
+    assert workflow["spec"] == {
+        "execution": "Pool",
+        "scheduleTimeoutCounts": "Worker",
+        "onRetriesExhausted": "Fail",
+        "suspended": False,
+    }
 
 
 async def test_a_pool_keeps_one_pod_unless_told_otherwise_and_scales(api: Api) -> None:
@@ -96,7 +106,7 @@ async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None
     allowed = {
         "resources": {"requests": {"cpu": 2, "memory": "8Gi"}, "limits": {"nvidia.com/gpu": "1"}},
         "nodeSelector": {"disk": "ssd"},
-        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 5}],
+        "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}],
     }
     others = {"hostNetwork": True, "serviceAccountName": "admin", "volumes": [{"name": "x"}], "containers": []}
     workflow = (await api.create(WORKFLOWS, make_workflow(podOverrides=allowed | others))).ok(201)
@@ -116,7 +126,7 @@ async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None
         pytest.param(
             RUNS,
             make_run(workflow="Etl"),
-            'spec.workflow: Invalid value: "Etl": is no name of a Workflow object',
+            'spec.workflow: Invalid value: "Etl": cannot be the name of a Workflow object',
             id="a workflow's exact name",
         ),
         pytest.param(RUNS, make_run(input=5), 'spec.input in body must be of type object: "integer"', id="input 5"),
@@ -147,7 +157,7 @@ async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None
             pytest.param(
                 RUNS,
                 make_run(ttl=ttl),
-                f"spec.ttl: Invalid value: {shown}: is no duration; expected numbers with units, the largest first "
+                f"spec.ttl: Invalid value: {shown}: is not a duration; expected numbers with units, the largest first "
                 '(d, h, m, s, ms), e.g. "90s", "24h" or "7d"',
                 id=f"ttl {ttl!r}",
             )
@@ -171,7 +181,7 @@ async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None
             pytest.param(
                 POOLS,
                 make_pool(**{field: "a while"}),
-                f'spec.{field}: Invalid value: "a while": is no duration; expected',
+                f'spec.{field}: Invalid value: "a while": is not a duration; expected',
                 id=f"{field} in words",
             )
             for field in ("idleBeforeScaleIn", "drainTimeout")
@@ -184,7 +194,11 @@ async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None
                 id=f"scheduleTimeout {value!r}",
             )
             for value, want in [
-                *(("5x", '"5x": is no duration'), (300, "300: is no duration"), ("0s", '"0s": is zero; expected more')),
+                *(
+                    ("5x", '"5x": is not a duration'),
+                    (300, "300: is not a duration"),
+                    ("0s", '"0s": is zero; expected more'),
+                ),
                 *(("0d0h", '"0d0h": is zero; expected more than zero'), ("4000d", '"4000d": is longer than ten years')),
             ]
         ),
@@ -214,8 +228,8 @@ async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None
         pytest.param(
             WORKFLOWS,
             make_workflow(steps={"load": {"timeout": "soon"}}),
-            'timeout: Invalid value: "soon": is no duration; expected',
-            id="a step's timeout that is no duration",
+            'timeout: Invalid value: "soon": is not a duration; expected',
+            id="a step's timeout that is not a duration",
         ),
         pytest.param(
             WORKFLOWS,
@@ -231,6 +245,18 @@ async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None
         ),
         pytest.param(
             WORKFLOWS,
+            make_workflow(crons=[{"schedule": "* * * * * *"}]),
+            'spec.crons[0].schedule: Invalid value: "* * * * * *": has not five fields',
+            id="a schedule with seconds",
+        ),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow(crons=[{"schedule": "CRON_TZ=UTC * * * *"}]),
+            "the zone stands in timeZone",
+            id="a schedule with a zone in it",
+        ),
+        pytest.param(
+            WORKFLOWS,
             make_workflow(execution="Node"),
             'spec.execution: Unsupported value: "Node": supported values: "Pool", "Pod"',
             id="an unknown execution",
@@ -238,8 +264,8 @@ async def test_of_a_pod_only_what_is_allowed_can_be_overridden(api: Api) -> None
         pytest.param(
             WORKFLOWS,
             make_workflow(podOverrides={"resources": {"limits": {"memory": "much"}}}),
-            "spec.podOverrides.resources.limits.memory in body should match",
-            id="an amount that is no quantity",
+            'Invalid value: "much": is not a quantity; expected a number with or without a unit',
+            id="an amount that is not a quantity",
         ),
         pytest.param(
             WORKFLOWS,
@@ -298,6 +324,32 @@ async def test_nonsense_is_refused_with_words_that_help(api: Api, kind: Kind, bo
             make_workflow("x" * 63, name="My Flow", pool="p", steps={"Load it": {"timeout": "1.5h", "retries": 3}}),
             id="a workflow with overrides",
         ),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow(
+                crons=[
+                    {"schedule": "30 6 * * MON-FRI", "timeZone": "Europe/Berlin", "concurrencyPolicy": "Forbid"},
+                    {"schedule": " */5  * * * * ", "catchUp": "All", "catchUpLimit": 100, "input": {"a": 1}},
+                ]
+            ),
+            id="a workflow with crons",
+        ),
+        pytest.param(
+            WORKFLOWS,
+            make_workflow(
+                steps={
+                    "Load": {
+                        "rateLimits": [
+                            {"key": "api", "units": 0},
+                            {"keyExpression": "input.user", "limitExpression": "10", "window": "1h"},
+                        ]
+                    },
+                    "Free": {"rateLimits": []},
+                }
+            ),
+            id="a workflow with rate limits",
+        ),
+        pytest.param(LIMITS, make_limit(key="Calls of api.example.com", limit=0), id="a limit of nothing"),
         pytest.param(POOLS, make_pool("x" * 63, slots=100, minReplicas=0), id="a pool without pods"),
     ],
 )
@@ -305,85 +357,18 @@ async def test_sense_is_accepted(api: Api, kind: Kind, body: Json) -> None:
     (await api.create(kind, body)).ok(201)
 
 
+async def test_a_workflow_that_no_run_could_name_is_refused(api: Api) -> None:
+    answer = await api.create(WORKFLOWS, make_workflow("a.b"))
+    assert answer.status == 422
+    assert "metadata.name" in answer.body["message"]
+    assert "is not a name that runs can refer to: a Workflow's has lower-case letters" in answer.body["message"]
+    (await api.create(WORKFLOWS, make_workflow("a-b", name="a.b"))).ok(201)
+
+
 # --- what is refused when an object changes ---
 
 
-def fixed(field: str, instead: str = "create another WorkflowRun instead") -> str:
-    return (
-        f"spec.{field}: Forbidden: {field} is fixed once the object exists: "
-        f"it can be neither changed, added nor removed; {instead}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("before", "patch", "want"),
-    [
-        pytest.param({}, {"workflow": "b"}, fixed("workflow"), id="another workflow"),
-        pytest.param({"input": {"a": 1}}, {"input": {"a": 2}}, fixed("input"), id="a value"),
-        pytest.param({"input": {"a": 1}}, {"input": {"b": 2}}, fixed("input"), id="a key"),
-        pytest.param(
-            {"input": {"a": 1}},
-            {"input": {"a": None, "b": 1}},
-            fixed("input"),
-            id="one key for another",
-        ),
-        pytest.param(
-            {"input": {"a": {"b": [1]}}},
-            {"input": {"a": {"b": [1, 2]}}},
-            fixed("input"),
-            id="deep in the input",
-        ),
-        pytest.param({"input": {}}, {"input": None}, fixed("input"), id="input removed"),
-        pytest.param({}, {"input": {}}, fixed("input"), id="input added"),
-        pytest.param(
-            {"inputJson": "{}"},
-            {"inputJson": "[]"},
-            fixed("inputJson"),
-            id="another inputJson",
-        ),
-        pytest.param(
-            {"inputJson": "{}"},
-            {"inputJson": None},
-            fixed("inputJson"),
-            id="inputJson gone",
-        ),
-        pytest.param(
-            {},
-            {"parent": PARENT},
-            fixed("parent", "only the operator sets it, when a step spawns the run"),
-            id="a parent for a root run",
-        ),
-        pytest.param({"parent": PARENT}, {"parent": None}, fixed("parent", ""), id="an orphan"),
-        pytest.param({"parent": PARENT}, {"parent": {"uid": "v"}}, fixed("parent", ""), id="another parent"),
-        pytest.param(
-            {"cancelled": True},
-            {"cancelled": False},
-            "spec.cancelled: Forbidden: cancelled cannot go back to false: a cancelled run stays cancelled; "
-            "create another WorkflowRun instead",
-            id="a cancel taken back",
-        ),
-        pytest.param({"cancelled": True}, {"cancelled": None}, "spec.cancelled: Forbidden", id="a cancel removed"),
-        pytest.param(
-            {},
-            {"propagateLabels": ["hatchet-operator.dev/root"]},
-            "spec.propagateLabels: Invalid value: propagateLabels has a label of hatchet-operator.dev",
-            id="our own labels handed down",
-        ),
-        pytest.param(
-            {"reruns": 2},
-            {"reruns": 1},
-            "spec.reruns: Invalid value: reruns is lower than it was, but it counts reruns and only goes up; "
-            "to run the run once more, raise it by one",
-            id="fewer reruns",
-        ),
-        pytest.param(
-            {"execution": 2},
-            {"execution": None},
-            "spec.execution: Invalid value: execution (the earlier name of reruns) is lower than it was",
-            id="fewer reruns by their earlier name",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("before", "patch", "want"), FORBIDDEN_CHANGES)
 async def test_a_run_keeps_what_it_is(api: Api, before: Json, patch: Json, want: str) -> None:
     (await api.create(RUNS, make_run(**before))).ok(201)
     message = (await api.merge_patch(RUNS, "a", {"spec": patch})).refused(422, "Invalid")["message"]
@@ -392,8 +377,8 @@ async def test_a_run_keeps_what_it_is(api: Api, before: Json, patch: Json, want:
 
 @pytest.mark.parametrize(
     ("kind", "body"),
-    [(RUNS, make_run()), (WORKFLOWS, make_workflow()), (POOLS, make_pool())],
-    ids=["run", "workflow", "pool"],
+    [(RUNS, make_run()), (WORKFLOWS, make_workflow()), (POOLS, make_pool()), (LIMITS, make_limit())],
+    ids=["run", "workflow", "pool", "limit"],
 )
 async def test_what_the_operator_has_not_looked_at_is_not_ready(api: Api, kind: Kind, body: Json) -> None:
     (await api.create(kind, body)).ok(201)
@@ -419,6 +404,8 @@ async def test_a_status_written_without_spec_is_not_taken_for_a_change(api: Api)
     bare = RUNS.make("a", metadata=run["metadata"], status=status)
     written = (await api.put(RUNS, bare, "status")).ok()
     assert written["spec"] == run["spec"]
+    answer = await api.put(RUNS, bare | {"spec": {"workflow": "other"}, "metadata": written["metadata"]}, "status")
+    assert answer.ok()["spec"] == run["spec"], "a status write changes no spec, so no rule is needed there"
     assert written["status"]["steps"]["load"] == {
         "phase": "Running",
         "attempt": 0,
@@ -465,6 +452,22 @@ async def test_the_exact_name_of_a_workflow_is_fixed(api: Api, before: Json, aft
     (await api.create(WORKFLOWS, make_workflow(**before))).ok(201)
     message = (await api.merge_patch(WORKFLOWS, "a", {"spec": after})).refused(422, "Invalid")["message"]
     assert fixed("name", "to rename the workflow, create another Workflow and delete this one") in message
+
+
+async def test_the_key_of_a_limit_is_fixed_and_the_rest_may_change(api: Api) -> None:
+    (await api.create(LIMITS, make_limit())).ok(201)
+    message = (await api.merge_patch(LIMITS, "a", {"spec": {"key": "b"}})).refused(422, "Invalid")["message"]
+    assert fixed("key", "create another RateLimit and delete this one") in message
+    (await api.merge_patch(LIMITS, "a", {"spec": {"limit": 7, "window": "1h"}})).ok()
+
+
+async def test_kubectl_shows_what_is_used_of_a_limit(api: Api, kubectl: Kubectl) -> None:
+    (await api.create(LIMITS, make_limit())).ok(201)
+    status = {"used": 3, "waiting": 2, "refillsAt": "2026-01-01T00:00:00Z"}
+    (await api.merge_patch(LIMITS, "a", {"status": status}, subresource="status")).ok()
+    headings, row = (await kubectl("get", "rl")).table()
+    assert headings == ["NAME", "LIMIT", "WINDOW", "USED", "WAITING", "AGE"]
+    assert row[:5] == ["a", "5", "1m", "3", "2"]
 
 
 async def test_the_rest_of_a_workflow_may_change(api: Api) -> None:

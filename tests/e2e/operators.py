@@ -10,6 +10,7 @@ from tests.e2e.kubectl import Kubectl, KubectlError, new_namespace
 from tests.kube.helm import CHART, RELEASE, Helm, find_helm
 
 DEPLOYMENT = f"deployment/{RELEASE}"
+EVENTS_PORT = 7080
 SELECTOR = "app.kubernetes.io/name=hatchet-operator"
 
 
@@ -19,7 +20,8 @@ def installed_operator() -> Iterator[Kubectl]:
     with new_namespace("hatchet-operator") as kubectl:
         helm = Helm(find_helm(), kubectl.namespace)
         # CRDs that are there from before stay, and belong to this release from now on
-        helm("install", RELEASE, str(CHART), "--take-ownership", *image_values())
+        values = (*image_values(), f"--set=events.port={EVENTS_PORT}")
+        helm("install", RELEASE, str(CHART), "--take-ownership", *values)
         try:
             kubectl("rollout", "status", DEPLOYMENT, "--timeout=120s")
             yield kubectl

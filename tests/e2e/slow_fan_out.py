@@ -81,5 +81,8 @@ def assert_result_is_right(kubectl: Kubectl, *, children: int, within_seconds: i
 def assert_each_executed_once(kubectl: Kubectl, parent: Json, children: list[Json]) -> None:
     """No worker was lost, and the logs of all of them have every run once."""
     assert {run["metadata"]["name"]: losses_of(run) for run in (parent, *children) if losses_of(run)} == {}
-    counted = Counter(execution["executed"] for execution in executions(kubectl))
-    assert counted == Counter(run["metadata"]["name"] for run in (parent, *children))
+    found = executions(kubectl)
+    counted = Counter(execution["executed"] for execution in found)
+    again = {run: [each["worker"] for each in found if each["executed"] == run] for run, n in counted.items() if n > 1}
+    assert again == {}, "executed more than once, by these workers"
+    assert counted.keys() == {run["metadata"]["name"] for run in (parent, *children)}

@@ -133,7 +133,7 @@ def whole_cluster_unserved(operator: Kubectl, kubectl: Kubectl) -> Iterator[None
 
 def everything_in(namespace: Kubectl) -> list[Json]:
     """All objects of the kinds that the operator reads or writes, with their versions."""
-    ours = "workflows,workflowruns,workerpools"
+    ours = "workflows,workflowruns,workerpools,webhooksources,ratelimits"
     return namespace.list(f"{ours},pods,secrets,leases,endpointslices,controllerrevisions,events")
 
 

@@ -115,7 +115,9 @@ def addresses(kubectl: Kubectl) -> set[str]:
 
 
 def ports(operator: Kubectl) -> list[int]:
-    return [port["port"] for port in operator.get("service", RELEASE)["spec"]["ports"]]
+    """Return the ports that workers may come to."""
+    served = operator.get("service", RELEASE)["spec"]["ports"]
+    return [port["port"] for port in served if port["name"] != "events"]
 
 
 @pytest.mark.timeout(600)

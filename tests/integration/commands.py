@@ -22,7 +22,10 @@ ENDS_WITHIN_SECONDS = 60.0
 
 @asynccontextmanager
 async def running(
-    *arguments: str | Path, directory: Path | None = None, environment: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    directory: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdin: bool = False,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run ``python -m`` with these arguments; it is killed in the end if it has not ended.
 
@@ -30,10 +33,12 @@ async def running(
         arguments: The module, and what it is given.
         directory: Where; None: here.
         environment: Beside ours, which says nothing of an operator.
+        stdin: Whether it is to be given something to read; else it reads what we read.
     """
     ours = {name: value for name, value in os.environ.items() if not name.startswith("HATCHET_CLIENT_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *map(str, arguments)),
+        stdin=asyncio.subprocess.PIPE if stdin else None,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=directory,

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +22,20 @@ from typing import Any, Self
 import aiohttp
 import psutil
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.access.identity import Caller, mint_token
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.kinds import LEASES, PODS, POOLS, RUNS, WORKFLOWS
 from hatchet_operator.errors import NotFound
-from hatchet_operator.identity import Caller, mint_token
-from hatchet_operator.localnode import LocalNode
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
+from hatchet_operator.resources.crds import load_crds, render_crd
+from hatchet_operator_dev.localnode import LocalNode
 from tests.kube.eventually import eventually
 from tests.kube.real_api import die_with_parent
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("worker.py")
+WORKFLOWS_OF_THE_WORKER = ("parent", "child")
 NAMESPACE = "default"
 POOL = "workers"
 TOKEN_KEY = "integration-tests-key-" * 3
@@ -139,11 +142,13 @@ class Cluster:
 
     Args:
         directory: For logs, gates and what workers write.
+        crds: Folder of the CRDs.
         settings: Of the operator: fields of `Settings`, durations in seconds.
     """
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, *, crds: Path = Path("crds"), **settings: Any) -> None:
         self.directory = directory
+        self._crds = crds
         self.grpc_port = free_port()
         self.settings = settings
         self.processes: list[Process] = []
@@ -153,7 +158,7 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         ready_file = self.directory / "api-ready"
-        command = ["-m", "hatchet_operator.apiserver", "--port=0", "--crds=crds", "--bookmark-seconds=1"]
+        command = ["-m", "hatchet_operator_dev.apiserver", "--port=0", f"--crds={self._crds}", "--bookmark-seconds=1"]
         self.server = self._python("api-server", [*command, f"--ready-file={ready_file}"])
         try:
             await self.server.until_there(ready_file)
@@ -224,11 +229,22 @@ class Cluster:
         return mint_token(Caller(namespace=NAMESPACE, pool=pool), key=TOKEN_KEY, grpc_address=self.grpc_address)
 
     async def start_worker(self, name: str = "worker", *, slots: int = 40) -> Process:
-        """Start a worker that lives in no Pod, and wait until it is registered: its Lease is written last."""
+        """Start a worker that lives in no Pod, and wait until it is registered."""
+        return await self.start_worker_program(name, WORKER, str(slots), workflows=WORKFLOWS_OF_THE_WORKER)
+
+    async def start_worker_program(self, name: str, file: Path, *arguments: str, workflows: Collection[str]) -> Process:
+        """Start a program that is a worker outside a Pod, and wait until it is registered: its Lease is written last.
+
+        Args:
+            name: Of the process.
+            file: The program.
+            arguments: Its own.
+            workflows: Some that it registers.
+        """
         before = await self.worker_leases()
         worker = self._python(
             name,
-            ["-u", str(WORKER), str(slots)],
+            ["-u", str(file), *arguments],
             HATCHET_CLIENT_TOKEN=self.token(),
             HATCHET_CLIENT_HOST_PORT=self.grpc_address,
             HATCHET_CLIENT_TLS_STRATEGY="none",
@@ -238,7 +254,7 @@ class Cluster:
             return bool(await self.worker_leases() - before)
 
         await eventually(is_kept)
-        await self.until_registered()
+        await self.until_registered(workflows)
         return worker
 
     async def worker_leases(self) -> set[str]:
@@ -282,9 +298,9 @@ class Cluster:
 
         self._stack.push_async_callback(end)
 
-    async def until_registered(self) -> None:
+    async def until_registered(self, workflows: Collection[str] = WORKFLOWS_OF_THE_WORKER) -> None:
         async def holds() -> bool:
-            for name in ("parent", "child"):
+            for name in workflows:
                 try:
                     workflow = await self.api.get(WORKFLOWS, NAMESPACE, name)
                 except NotFound:
@@ -372,7 +388,7 @@ class Cluster:
     # --- The API server
 
     async def inject(self, *rules: Json) -> None:
-        """Add rules to the API server's fault injector, see `hatchet_operator.apiserver.faults`."""
+        """Add rules to the API server's fault injector, see `hatchet_operator_dev.apiserver.faults`."""
         await self._control("POST", "/_faults", list(rules))
 
     async def clear_faults(self) -> None:
@@ -435,6 +451,14 @@ def output_of(run: Json, step: str = "spawn") -> Any:
 def fan_out_results(children: int) -> Json:
     """Return what a parent of so many children returns."""
     return {"results": [{"process": {"status": f"success {number}"}} for number in range(children)]}
+
+
+def write_light_crds(folder: Path) -> Path:
+    """Write the CRDs with the version that light runs are made in, for a `Cluster`."""
+    folder.mkdir()
+    for crd in load_crds(light_runs=True):
+        (folder / f"{crd['spec']['names']['plural']}.yaml").write_text(render_crd(crd))
+    return folder
 
 
 async def assert_done_once(

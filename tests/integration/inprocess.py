@@ -21,20 +21,21 @@ import grpc
 import grpc.aio
 
 from hatchet_operator import operator as operator_module
-from hatchet_operator.apiserver import ApiServer
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.access.identity import Caller, mint_token
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.kinds import EVENTS, REVISIONS, RUNS, WORKFLOWS
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.errors import NotFound
-from hatchet_operator.identity import Caller, mint_token
 from hatchet_operator.operator import Operator
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
+from hatchet_operator_dev.apiserver import ApiServer
 from hatchet_sdk import ClientConfig, Hatchet
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
+from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
 from hatchet_sdk.contracts.headers import NAMES, RUN_IDS
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
 from tests.kube.eventually import eventually
@@ -69,12 +70,12 @@ class Instance:
         token = mint_token(Caller(namespace=NAMESPACE, pool=pool), key=KEY, grpc_address=address)
         return ClientConfig(host_port=address, token=token, tls_strategy="none")
 
-    def hatchet(self, pool: str = POOL) -> Hatchet:
-        return Hatchet(config=self.config(pool))
+    def hatchet(self, pool: str = POOL, **config: Any) -> Hatchet:
+        return Hatchet(config=replace(self.config(pool), **config))
 
-    async def work(self, *workflows: object, slots: int = 20, pool: str = POOL) -> Hatchet:
+    async def work(self, *workflows: object, slots: int = 20, pool: str = POOL, **config: Any) -> Hatchet:
         """Run a worker of the SDK in a thread until the test ends, and return once it is connected."""
-        hatchet = self.hatchet(pool)
+        hatchet = self.hatchet(pool, **config)
         worker = hatchet.worker(f"{pool}-worker", max_runs=slots)
         for workflow in workflows:
             worker.register_workflow(workflow)
@@ -106,9 +107,10 @@ class Instance:
     def fall_silent(self, worker: ScriptedWorker) -> None:
         """Have nothing been heard of a worker for longer than the operator waits, however long that is."""
         registry = self.engine.registry
-        known = registry._workers[worker.id]
+        known = registry._workers.get(worker.id)
+        assert known is not None
         known.last_seen -= 3600
-        registry._check_silence(known, asyncio.get_running_loop().time())
+        registry.deaths._check_silence(known, asyncio.get_running_loop().time())
 
     # --- Objects
 
@@ -249,8 +251,8 @@ class Instance:
         items, _ = await self.api.list_all(REVISIONS, NAMESPACE)
         return [item["metadata"]["name"] for item in items]
 
-    def metric(self, name: str) -> float:
-        return self.engine.metrics.registry.get_sample_value(name) or 0.0
+    def metric(self, name: str, **labels: str) -> float:
+        return self.engine.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 @asynccontextmanager
@@ -285,9 +287,11 @@ async def operator_of(server: ApiServer, url: str, **settings: Any) -> AsyncIter
         "run_ttl",
         "failed_run_ttl",
         "children_every",
+        "payload_orphans_after",
     )
     given: dict[str, Any] = {
-        name: timedelta(seconds=value) if name in durations else value for name, value in settings.items()
+        name: timedelta(seconds=value) if name in durations and not isinstance(value, timedelta) else value
+        for name, value in settings.items()
     }
     endpoint = Endpoint(server=url)
     async with (
@@ -334,6 +338,7 @@ class ScriptedWorker:
         self._metadata = (bearer, (RUN_IDS, NAMES)) if takes_names else (bearer,)
         self.dispatcher = DispatcherStub(self._channel)
         self.workflows = WorkflowServiceStub(self._channel)
+        self.events = EventsServiceStub(self._channel)
         self.id = ""
         self.cancelled: list[str] = []
         self._actions: list[str] = []
@@ -381,6 +386,10 @@ class ScriptedWorker:
         self._revisions.append(answer.id)
         return str(answer.id)
 
+    def offer(self, action: str) -> None:
+        """Offer an action beside those of the steps that were registered."""
+        self._actions.append(action)
+
     async def start(self, *, slots: int = 100, as_our_sdk: bool = False) -> Self:
         """Register and listen; our SDK says its time and what it holds, others do not."""
         request = wire.WorkerRegisterRequest(
@@ -421,6 +430,10 @@ class ScriptedWorker:
     async def next(self, *, within_seconds: float = SECONDS) -> wire.AssignedAction:
         """Return the next attempt that the operator gives to this worker."""
         return await asyncio.wait_for(self._started.get(), within_seconds)
+
+    def put_back(self, action: wire.AssignedAction) -> None:
+        """Have an attempt be the next one once more."""
+        self._started.put_nowait(action)
 
     @property
     def has_nothing_new(self) -> bool:

@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.kinds import PODS, POOLS, WORKFLOWS
-from hatchet_operator.localnode import LocalNode
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
+from hatchet_operator_dev.localnode import LocalNode
 from tests.integration.inprocess import NAMESPACE, POOL, Instance, running_operator
 from tests.kube.eventually import eventually
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import aiohttp
 
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import PODS, Resource
 from hatchet_operator.errors import AlreadyExists
 from hatchet_operator.resources import labels
+from hatchet_operator.resources.base import Json
 
 AUDIENCE = "hatchet-operator"
 ACCOUNT = "worker"

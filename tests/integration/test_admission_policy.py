@@ -1,9 +1,10 @@
-"""The chart's ValidatingAdmissionPolicy, on a real kube-apiserver: whose child a run is, only the operator says."""
+"""The chart's ValidatingAdmissionPolicy, on a real kube-apiserver: whose child a run is, and how large its input."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from hatchet_operator.resources.crds import load_crds
+from tests.conformance.run_changes import FORBIDDEN_CHANGES
 from tests.kube.client import CRDS, Answer, Api, Json, Kind
 from tests.kube.eventually import eventually
 from tests.kube.real_api import BinariesMissingError, RealApi
@@ -29,6 +31,7 @@ BINDINGS = Kind(
     plural="validatingadmissionpolicybindings",
     namespaced=False,
 )
+MOMENT = "2026-01-01T00:00:00Z"
 VALUES = {
     "$name": "hatchet-operator",
     ".Release.Namespace": "hatchet",
@@ -53,7 +56,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         pytest.skip(str(missing))
     with server:
         async with Api.connect(server.endpoint, "default") as api:
-            for crd in load_crds():
+            for crd in load_crds(light_runs=True):
                 (await api.call("POST", CRDS.path(None), crd)).ok()
             for kind, body in zip((POLICIES, BINDINGS), rendered(), strict=True):
                 (await api.call("POST", kind.path(None), body)).ok()
@@ -126,3 +129,89 @@ async def test_only_the_operator_makes_children(api: Api) -> None:
     for namespace in ("hatchet-operator", "default"):
         stranger = f"system:serviceaccount:{namespace}:hatchet-operator"
         (await create(api, stranger, "mine", parent=parent)).refused(403, "Forbidden")
+
+
+async def test_an_input_that_is_too_large_is_refused_when_it_is_applied(api: Api) -> None:
+    near: list[Json] = [
+        {"text": "x" * 262_000},
+        {"numbers": [1] * 131_000},
+        {f"k{n}": n for n in range(18_000)},
+        {"quotes": '"' * 130_000},
+        {"é": [None, True, 2.5, {}]},
+    ]
+    for number, value in enumerate(near):
+        (await create(api, PERSON, f"near-{number}", input=value)).ok()
+    over: list[Json] = [{"text": "x" * 262_145}, {"numbers": [1] * 500_000}, {f"k{n}": n for n in range(50_000)}]
+    for value in over:
+        for field in ("input", "additionalMetadata"):
+            fields: dict[str, Any] = {field: value}
+            refused = (await create(api, PERSON, "over", **fields)).refused(422, "Invalid")
+            assert f"spec.{field} has more than 262144 bytes (256 KiB) of JSON" in refused["message"]
+    (await patch(api, PERSON, "near-0", {"spec": {"cancelled": True}})).ok()
+
+
+async def test_nobody_changes_what_a_run_is(api: Api) -> None:
+    """The CRD's own rules, for whom the policy lets through too; without a policy: tests/conformance/test_crds.py."""
+    for number, case in enumerate(FORBIDDEN_CHANGES):
+        before, change, want = case.values
+        name = f"run-{number}"
+        (await create(api, OPERATOR, name, **before)).ok(201)
+        for who in (PERSON, OPERATOR):
+            answer = await patch(api, who, name, {"spec": change})
+            if answer.status == 403 and who == PERSON:  # the policy was quicker
+                assert "spec.parent is set by the operator only" in answer.refused(403, "Forbidden")["message"], case.id
+            else:
+                assert want in answer.refused(422, "Invalid")["message"], case.id
+
+
+async def test_a_status_has_one_owner_and_is_no_way_to_another_spec(api: Api) -> None:
+    """As of an object from before its status had one: what is noted of its fields goes with the next write."""
+    run = (await create(api, OPERATOR, "child", parent=make_parent("p", "u"), inputJson="{}")).ok(201)
+    status = {"phase": "Running", "steps": {"a": {"phase": "Running"}}, "conditions": [CONDITION]}
+    written = await put_status(api, run | {"status": status})
+    written = await put_status(
+        api, written | {"status": status | {"phase": "Succeeded"}, "spec": {"workflow": "other"}}
+    )
+    assert written["spec"] == run["spec"]
+    noted = {entry.get("subresource", ""): entry["fieldsV1"] for entry in written["metadata"]["managedFields"]}
+    assert noted["status"] == {"f:status": {}}
+    assert noted[""]["f:spec"]["f:parent"] == {}
+
+
+CONDITION = {"type": "Ready", "status": "False", "reason": "Running", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+
+
+async def put_status(api: Api, run: Json) -> Json:
+    path = RUNS.path("default", run["metadata"]["name"]) + "/status"
+    return (await acting(api, OPERATOR, "PUT", path, run)).ok()
+
+
+async def test_only_the_operator_makes_runs_together_with_their_status(api: Api) -> None:
+    """One create holds the outcome, and every reader of the other version sees a run that has ended."""
+    recorded = replace(RUNS, api_version="hatchet-operator.dev/v1alpha1-recorded")
+    finished = {"type": "Finished", "status": "True", "reason": "Completed", "message": ""}
+    status = {"phase": "Succeeded", "reason": "Completed", "conditions": [finished | {"lastTransitionTime": MOMENT}]}
+    metadata = {"name": "child", "labels": {"team": "data"}}
+    body = recorded.make(metadata=metadata, spec={"workflow": "w", "begunAs": "id"}, status=status)
+    for path in (recorded.path("default"), RUNS.path("default")):
+        version = {"apiVersion": recorded.api_version if path == recorded.path("default") else RUNS.api_version}
+        (await acting(api, PERSON, "POST", path, body | version)).refused(403, "Forbidden")
+    made = (await acting(api, OPERATOR, "POST", recorded.path("default"), body)).ok(201)
+    read = (await api.call("GET", RUNS.path("default", "child"))).ok()
+    assert read["metadata"]["uid"] == made["metadata"]["uid"]
+    assert (read["status"]["phase"], read["status"]["conditions"][0]["type"]) == ("Succeeded", "Finished")
+    assert read["spec"]["cancelled"] is False  # with defaults as any other
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    rows = (await api.call("GET", RUNS.path("default", "child"), accept=table)).ok()["rows"]
+    assert rows[0]["cells"][:3] == ["child", "w", "Succeeded"]
+    selected = await api.call("GET", RUNS.path("default"), params={"fieldSelector": "status.phase=Succeeded"})
+    assert [each["metadata"]["name"] for each in selected.ok()["items"]] == ["child"]
+
+    for who in (PERSON, OPERATOR):
+        changed = await acting(api, who, "PATCH", recorded.path("default", "child"), {"status": {"phase": "Failed"}})
+        assert changed.status in (403, 422), changed.body
+    (await patch(api, PERSON, "child", {"status": {"phase": "Failed"}})).ok()  # which changes nothing
+    (await patch(api, PERSON, "child", {"spec": {"begunAs": "another"}})).refused(403, "Forbidden")
+    (await patch(api, PERSON, "child", {"spec": {"cancelled": True}})).ok()
+    read = (await api.call("GET", RUNS.path("default", "child"))).ok()
+    assert (read["status"]["phase"], read["spec"]["begunAs"]) == ("Succeeded", "id")

@@ -11,8 +11,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.resources.base import Json
 from tests.integration.harness import NAMESPACE, Cluster, assert_done_once, output_of, phase_of
 from tests.integration.raw_worker import COMPLETED, next_action, raw_worker
 from tests.kube.eventually import eventually

@@ -16,12 +16,11 @@ import grpc.aio
 import pytest
 from grpc import StatusCode
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS
 from hatchet_operator.decisions import run_rules
 from hatchet_operator.errors import Refused
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.limits import MAX_ERROR_BYTES
 from hatchet_sdk import (
     ClientConfig,
@@ -31,6 +30,7 @@ from hatchet_sdk import (
     InvalidRequest,
     NotConfigured,
     OperatorUnavailable,
+    RequestRefused,
     WorkflowNotFound,
     WorkflowRunFailed,
 )
@@ -84,7 +84,7 @@ async def test_an_unknown_workflow_is_refused_at_once(world: Instance) -> None:
         await admin.aio.run_workflow("Elt", {})
     assert str(caught.value) == (
         'workflow "Elt" is not registered in namespace "default" (registered: Etl); did you mean "Etl"? '
-        "Check the name, or start the worker that registers it (anew, if the workflow was deleted)"
+        "Check the name, or start the worker that registers it (again, if the workflow was deleted)"
     )
 
 
@@ -694,3 +694,21 @@ async def test_a_worker_that_dies_in_the_middle() -> None:
         assert (step_of(status)["losses"], step_of(status)["attempt"]) == (2, 0)
         asking = await world.scripted()
         assert errors_of(await asking.result("r")) == [step_of(status)["error"]]
+
+
+# --- The worker's own log
+
+
+async def test_a_refused_registration_is_said_before_its_traceback(
+    world: Instance, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.work(Etl())
+    clashing = type("ETL", (), {"work": hatchet.step("other")(lambda self, context: None)})
+    worker = world.hatchet().worker("second")
+    worker.register_workflow(hatchet.workflow()(clashing)())
+    with pytest.raises(RequestRefused) as refused:
+        await asyncio.to_thread(worker.start)
+    assert str(refused.value).startswith('workflows "Etl" and "ETL"')
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        f"worker second can't start: {refused.value}"
+    ]

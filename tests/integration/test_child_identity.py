@@ -713,7 +713,7 @@ async def test_refused_spawns_are_exceptions_of_their_own(world: Instance) -> No
             await context.aio.spawn_workflow("Parent2", {"a": 1}, key="a")
             for name, key, options in (("Parent2", "a", {"on_conflict": "fail"}), ("Nobody", "b", {})):
                 try:
-                    await context.aio.spawn_workflow(name, {"a": 2}, key=key, options=options)  # type: ignore[arg-type]
+                    await context.aio.spawn_workflow(name, {"a": 2}, key=key, options=options)  # type: ignore[call-overload]
                 except (SpawnConflict, WorkflowNotFound) as error:
                     raised.append(error)
 

@@ -15,9 +15,9 @@ import yaml
 from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kinds import POOLS, RUNS
 from hatchet_operator.cluster.kubeconfig import find_endpoint
-from hatchet_operator.dev.one_run import make_run
-from hatchet_operator.dev.worker_pool import make_pool
 from hatchet_operator.errors import ConfigurationError
+from hatchet_operator_dev.one_run import make_run
+from hatchet_operator_dev.worker_pool import make_pool
 from tests.integration.commands import ENDS_WITHIN_SECONDS, end, install_crds, running
 from tests.kube.embedded_api import EmbeddedApi
 from tests.kube.eventually import eventually
@@ -33,7 +33,7 @@ async def test_a_run_on_a_cluster_of_processes(server: EmbeddedApi | RealApi, tm
         await install_crds(api)
         async with (
             running("hatchet_operator", "run", *options, "--grpc-port", "0", "--log-format", "json") as operator,
-            running("hatchet_operator.localnode", *options, "--state-dir", tmp_path / "node") as node,
+            running("hatchet_operator_dev.localnode", *options, "--state-dir", tmp_path / "node") as node,
         ):
             await api.create(POOLS, "default", make_pool([sys.executable, str(FANOUT)], replicas=1))
             # Waits for its workflow, which the pool's worker has yet to register.

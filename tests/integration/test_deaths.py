@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import PODS
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from tests.integration.inprocess import (
@@ -307,7 +307,7 @@ async def test_a_step_that_only_arrived_is_not_taken_for_one_that_began() -> Non
 
 
 async def test_what_ran_before_the_operator_began_counts_as_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hatchet_operator.engine.registry._NOT_BEGUN_SECONDS", 0.1)
+    monkeypatch.setattr("hatchet_operator.engine.workers.streams._NOT_BEGUN_SECONDS", 0.1)
     async with running_server() as (server, url):
         async with operator_of(server, url, running_after=0.1) as instance:
             pod = await create_pod(instance.api, "only", pool=POOL)
@@ -416,7 +416,7 @@ async def test_a_step_that_may_not_be_given_out_again_fails_with_its_worker() ->
         await instance.api.delete(PODS, NAMESPACE, "only", grace_seconds=0)
         status = await instance.finished("once")
         assert (status["phase"], status["reason"]) == ("Failed", "WorkerLost")
-        assert status["message"].endswith("it must not be given out again (max_reassignments is 0)")
+        assert status["message"].endswith("it must not be dispatched again (max_reassignments is 0)")
 
         await instance.patch_workflow("etl", steps={"work": {"maxReassignments": 1}})
         worker = await worker_in(instance, await create_pod(instance.api, "next", pool=POOL))

@@ -9,10 +9,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.access.identity import Caller, mint_token
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS, Resource
-from hatchet_operator.identity import Caller, mint_token
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_sdk import ClientConfig
 from tests.integration.commands import install_crds
 from tests.integration.inprocess import KEY, NAMESPACE, POOL, ScriptedWorker, make_run, operator_at

@@ -8,14 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from hatchet_operator.apiserver import ApiServer
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
-from hatchet_operator.cluster.kinds import CRDS, EVENTS, PODS, POOLS
+import pytest
+
+from hatchet_operator import operator as operator_module
+from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.kinds import CRDS, EVENTS, LEASES, PODS, POOLS
 from hatchet_operator.errors import NotFound
 from hatchet_operator.operator import Operator
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.crds import load_crds
 from hatchet_operator.settings import Settings
+from hatchet_operator_dev.apiserver import ApiServer
 from tests.integration.inprocess import KEY, NAMESPACE, POOL, Instance, running_operator
 from tests.kube.eventually import eventually
 
@@ -24,6 +27,9 @@ MEND = (
     'else with "hatchet-operator crds | kubectl apply -f -"'
 )
 POD: dict[str, Any] = {"pod_name": "operator-1", "pod_uid": "some-uid", "operator_namespace": "default"}
+
+
+PLURALS = {each["spec"]["names"]["plural"] for each in load_crds()}
 
 
 def crd(plural: str) -> Json:
@@ -63,12 +69,16 @@ async def events_of_the_operator(api: Api) -> list[str]:
 
 
 @asynccontextmanager
-async def starting_operator(*crds: Json) -> AsyncIterator[tuple[Api, Operator]]:
-    """Start an operator for an API server that has these CRDs, and wait for nothing."""
-    async with ApiServer() as url, Api(Endpoint(server=url), user_agent="test", may_write=always) as api:
+async def starting_operator(
+    *crds: Json, lease: Json | None = None, server: ApiServer | None = None, **settings: Any
+) -> AsyncIterator[tuple[Api, Operator]]:
+    """Start an operator for an API server that has these CRDs and this Lease, and wait for nothing."""
+    async with server or ApiServer() as url, Api(Endpoint(server=url), user_agent="test", may_write=always) as api:
         for each in crds:
             await api.create(CRDS, None, each)
-        operator = Operator(Settings(token_key=KEY, **POD), Endpoint(server=url))
+        if lease is not None:
+            await api.create(LEASES, NAMESPACE, lease)
+        operator = Operator(Settings(token_key=KEY, **POD, **settings), Endpoint(server=url))
         stop = asyncio.Event()
         running = asyncio.create_task(operator.run(stop))
         try:
@@ -80,9 +90,9 @@ async def starting_operator(*crds: Json) -> AsyncIterator[tuple[Api, Operator]]:
 
 async def test_an_operator_waits_for_its_crds_and_names_those_that_are_missing() -> None:
     async with starting_operator() as (api, operator):
-        for plural in ("workflows", "workflowruns", "workerpools"):
+        for plural in PLURALS:
             await until_state(operator, f"the CRD {plural}.hatchet-operator.dev is not installed", MEND, ready=False)
-        for plural in ("workflows", "workerpools"):
+        for plural in PLURALS - {"workflowruns"}:
             await api.create(CRDS, None, crd(plural))
         state = f"the CRD workflowruns.hatchet-operator.dev is not installed: {MEND}"
 
@@ -101,7 +111,7 @@ async def test_an_operator_waits_while_a_crd_is_older_than_it_needs() -> None:
     old = crd("workflowruns")
     status = old["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
     del status["message"], status["steps"]["additionalProperties"]["properties"]["losses"]
-    async with starting_operator(crd("workflows"), crd("workerpools"), old) as (api, operator):
+    async with starting_operator(*(crd(each) for each in PLURALS - {"workflowruns"}), old) as (api, operator):
         state = await until_state(operator, "workflowruns.hatchet-operator.dev is of another version", ready=False)
         assert "it lacks status.message, status.steps.*.losses: " in state
         await api.patch(CRDS, None, old["metadata"]["name"], {"spec": crd("workflowruns")["spec"]})
@@ -113,11 +123,96 @@ async def test_an_operator_says_which_versions_are_served_instead() -> None:
         each["spec"]["versions"][0]["name"] = "v1"
         return each
 
-    crds = [renamed(crd(plural)) for plural in ("workflows", "workflowruns", "workerpools")]
+    crds = [renamed(crd(plural)) for plural in PLURALS]
     async with starting_operator(*crds) as (_, operator):
         await until_state(
             operator, "workflowruns.hatchet-operator.dev is not installed in v1alpha1, but in v1", ready=False
         )
+
+
+@asynccontextmanager
+async def standby(server: ApiServer | None = None) -> AsyncIterator[tuple[Api, Operator]]:
+    """Start an operator that waits for another one's Lease, with all CRDs there."""
+    lease: Json = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "hatchet-operator"},
+        "spec": {"holderIdentity": "another", "leaseDurationSeconds": 3600},
+    }
+    async with starting_operator(*load_crds(), lease=lease, server=server, leader_election=True) as (api, operator):
+        await until_state(operator, "standby", ready=True)
+        yield api, operator
+
+
+async def begin_term(api: Api) -> None:
+    await api.patch(LEASES, NAMESPACE, "hatchet-operator", {"spec": {"holderIdentity": ""}})
+
+
+def look_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a standby look at the CRDs so often."""
+    monkeypatch.setattr(operator_module, "_STANDBY_LOOKS_SECONDS", seconds)
+
+
+NEVER = 3600.0
+
+
+async def test_a_standby_is_not_ready_while_a_crd_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_every(0.05, monkeypatch)
+    async with standby() as (api, operator):
+        await delete_crd(api, "workflowruns")
+        state = await until_state(
+            operator, "the CRD workflowruns.hatchet-operator.dev is not installed", MEND, ready=False
+        )
+        assert operator.term is None
+        await api.create(CRDS, None, crd("workflowruns"))
+        await until_state(operator, "standby", ready=True)
+        assert await events_of_the_operator(api) == [state]
+
+
+async def test_a_look_that_is_refused_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_every(0.05, monkeypatch)
+    refused = {"match": {"verb": "list", "resource": "workflows"}, "action": "status", "code": 403, "skip": 2}
+    server = ApiServer()
+    server.faults.install([refused])
+    async with standby(server) as (api, operator):
+
+        async def has_been_refused() -> bool:
+            return not server.faults.missed()
+
+        await eventually(has_been_refused)
+        await delete_crd(api, "workflowruns")
+        await until_state(operator, "the CRD workflowruns.hatchet-operator.dev is not installed", ready=False)
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [pytest.param(NEVER, id="which the standby had not noticed"), pytest.param(0.05, id="which the standby had said")],
+)
+async def test_a_term_begins_while_a_crd_is_missing(looks: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_every(looks, monkeypatch)
+    async with standby() as (api, operator):
+        await delete_crd(api, "workflows")
+        if looks != NEVER:
+            await until_state(operator, "workflows.hatchet-operator.dev", ready=False)
+        await begin_term(api)
+
+        async def leads() -> bool:
+            return operator.elector is not None and operator.elector.is_leading()
+
+        await eventually(leads)
+        state = await until_state(operator, "the CRD workflows.hatchet-operator.dev is not installed", ready=False)
+        await api.create(CRDS, None, crd("workflows"))
+        await until_state(operator, "ok", ready=True)
+        assert await leads(), "it kept the Lease meanwhile"
+        assert await events_of_the_operator(api) == [state]
+
+
+async def test_a_leader_that_waits_for_a_crd_ends_when_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_every(NEVER, monkeypatch)
+    async with standby() as (api, operator):
+        await delete_crd(api, "workflows")
+        await begin_term(api)
+        await until_state(operator, "the CRD workflows.hatchet-operator.dev is not installed", ready=False)
 
 
 async def pool_condition(world: Instance, kind: str) -> Json:

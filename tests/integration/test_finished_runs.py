@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from hatchet_operator.cluster.kinds import RUNS
-from hatchet_operator.engine.records import RunRecord
+from hatchet_operator.engine.runs.records import RunRecord
+from hatchet_operator.engine.runs.reports import Reports
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from tests.integration.inprocess import (
@@ -94,7 +96,31 @@ async def test_what_nobody_asked_for_is_forgotten_when_its_parent_ends(world: In
     assert record_of(world, name).whole is not None
     await worker.complete(parent)
     await world.until(lambda: record_of(world, name).whole is None and record_of(world, "p").whole is None)
-    assert len(world.engine.runs._whole) == 0
+    assert len(world.engine.reader._whole) == 0
+
+
+async def test_when_a_parent_ends_only_its_unfinished_children_are_looked_at(
+    world: Instance, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = await start_parent(world, worker)
+    finished = [await finish_child(world, worker, parent, str(number)) for number in range(CHILDREN)]
+    for name in finished:
+        await forget(world, name)
+    unfinished = await worker.spawn(parent, key="goes on")
+    await worker.next()
+    looked_at: Counter[str] = Counter()
+    settle = Reports.settle
+
+    def look(reports: Reports, record: RunRecord) -> None:
+        looked_at[record.ref.name] += 1
+        settle(reports, record)
+
+    monkeypatch.setattr(Reports, "settle", look)
+    await worker.complete(parent)
+    await world.finished("p")
+    work = world.engine.runs._work
+    await world.until(lambda: looked_at[unfinished] > 0 and not (work._soon or work._rest))
+    assert {name: count for name, count in looked_at.items() if name in finished} == {}
 
 
 async def test_a_retried_parent_reads_a_finished_child_once(world: Instance, worker: ScriptedWorker) -> None:
@@ -204,7 +230,7 @@ async def test_what_expires_together_is_deleted_a_few_at_a_time(world: Instance,
 
     def are_gone() -> bool:
         nonlocal most
-        most = max(most, len(world.engine.runs._expiry._tasks))
+        most = max(most, len(world.engine.runs._expiry._deletions._busy))
         return not len(world.engine.store)
 
     await world.until(are_gone)
@@ -214,7 +240,7 @@ async def test_what_expires_together_is_deleted_a_few_at_a_time(world: Instance,
 async def test_a_list_of_a_running_operator_keeps_the_objects_of_few_finished_runs(
     world: Instance, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hatchet_operator.engine.runs._WHOLE_AT_MOST", 5)
+    monkeypatch.setattr("hatchet_operator.engine.runs.reader._WHOLE_AT_MOST", 5)
     silence(world)
     for number in range(CHILDREN):
         run = make_run(f"old-{number}", "parent")

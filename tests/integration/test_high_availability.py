@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -161,18 +162,7 @@ class HighlyAvailable(Cluster):
         target = await self._find_leader()
         if target is None:
             return
-        to_reader, to_writer = await asyncio.open_connection(*target)
-        copying = [
-            asyncio.ensure_future(_copy(reader, to_writer)),
-            asyncio.ensure_future(_copy(to_reader, writer)),
-        ]
-        try:
-            await asyncio.wait(copying, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            to_writer.close()
-            for task in copying:
-                task.cancel()
-            await asyncio.gather(*copying, return_exceptions=True)
+        await copy_both_ways(reader, writer, target)
 
     async def _find_leader(self) -> tuple[str, int] | None:
         try:
@@ -185,6 +175,22 @@ class HighlyAvailable(Cluster):
         endpoints = found["endpoints"]
         self._target = (endpoints[0]["addresses"][0], found["ports"][0]["port"]) if endpoints else None
         return self._target
+
+
+async def copy_both_ways(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: tuple[str, int]) -> None:
+    """Pass on what comes on a connection to an address, and what comes back, until one side ends."""
+    to_reader, to_writer = await asyncio.open_connection(*target)
+    copying = [
+        asyncio.ensure_future(_copy(reader, to_writer)),
+        asyncio.ensure_future(_copy(to_reader, writer)),
+    ]
+    try:
+        await asyncio.wait(copying, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        to_writer.close()
+        for task in copying:
+            task.cancel()
+        await asyncio.gather(*copying, return_exceptions=True)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -238,6 +244,43 @@ async def test_the_leader_is_asked_to_end(cluster: HighlyAvailable) -> None:
     assert await leader.process.ended() == 0
     assert took < 20, "it had to wait for the Lease to end"
     await assert_done_once(cluster, "run", children=CHILDREN)
+
+
+async def test_a_leader_that_ends_gives_out_nothing_that_the_next_one_does_not_know_of(
+    cluster: HighlyAvailable,
+) -> None:
+    """Until it has said that it ends it answers calls, and workers whose streams it closed listen again at once."""
+    cluster.settings.update(lease_duration=30.0, running_after=60.0)  # which worker has what is written nowhere else
+    leader, standby = await cluster.start_both()
+    await cluster.start_node()
+    await cluster.create_pool(replicas=2, slots=2)
+    await cluster.until_pool_is_ready(2)
+    await cluster.until_registered()
+    for run in ("one", "two"):
+        await cluster.create_run(run, children=4, before_spawning=f"spawn-{run}", in_child=run)
+    await cluster.until_executing("spawn", 2)  # while there are slots for parents
+    for run in ("one", "two"):
+        cluster.open_gate(f"spawn-{run}")
+        await cluster.until_children(run, 4)
+    has = await cluster.until_executing("process", 4)
+    saying_so = {"match": {"userAgent": "hatchet-operator/leader-election", "resource": "leases", "verb": "update"}}
+    await cluster.inject({**saying_so, "action": "delay", "seconds": 2.0, "times": 2})
+    leader.process.signal(signal.SIGTERM)
+    assert await cluster.fault_fired(within_seconds=10)
+    await asyncio.sleep(0.5)  # workers would be listening again,
+    cluster.open_gate("one")
+    await asyncio.sleep(0.5)  # and have been given what waits
+    os.kill(has[0].pid, signal.SIGSTOP)  # so that the other one is with the next leader before it
+    try:
+        await cluster.until_led_by(standby)
+        await standby.until_connected(1)
+        cluster.open_gate("two")
+        await cluster.until_executing("process", 4, "two")
+        await cluster.until_succeeded("two", 4)
+    finally:
+        os.kill(has[0].pid, signal.SIGCONT)
+    for run in ("one", "two"):
+        await assert_done_once(cluster, run, children=4)
 
 
 async def test_the_last_leader_leads_the_service_nowhere_when_it_ends(cluster: HighlyAvailable) -> None:

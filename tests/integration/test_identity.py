@@ -18,10 +18,11 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
 
+from hatchet_operator.access import callers
+from hatchet_operator.access.identity import Caller, mint_token
 from hatchet_operator.cluster.kinds import PODS, RUNS
-from hatchet_operator.engine import callers
-from hatchet_operator.engine.records import Attempt
-from hatchet_operator.identity import Caller, mint_token
+from hatchet_operator.dispatcher.calls import now_stamp
+from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_sdk import ClientConfig, Context, Hatchet
@@ -40,16 +41,7 @@ METHODS: dict[str, MethodDescriptor] = {
     for service in file.services_by_name.values()
     for method in service.methods
 }
-UNSERVED = {
-    "SubscribeToWorkflowEvents",
-    "SendGroupKeyActionEvent",
-    "ScheduleWorkflow",
-    "PutRateLimit",
-    "Push",
-    "BulkPush",
-    "ReplaySingleEvent",
-    "PutStreamEvent",
-}
+UNSERVED = {"ReplaySingleEvent"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +103,26 @@ class Victim:
             ),
             "TriggerWorkflow": spawn,
             "BulkTriggerWorkflow": workflows_wire.BulkTriggerWorkflowRequest(workflows=[spawn]),
+            "ScheduleWorkflow": workflows_wire.ScheduleWorkflowRequest(
+                name="etl",
+                schedules=[now_stamp()],
+                parent_id=spawn.parent_id,
+                parent_step_run_id=attempt,
+                child_index=0,
+            ),
+            "Push": events_wire.PushEventRequest(key="nobody:wants"),
+            "BulkPush": events_wire.BulkPushEventRequest(events=[events_wire.PushEventRequest(key="nobody:wants")]),
+            "PutRateLimit": workflows_wire.PutRateLimitRequest(key="nobody-uses", limit=1),
             "PutLog": events_wire.PutLogRequest(task_run_external_id=attempt, message="hello"),
+            "PutStreamEvent": events_wire.PutStreamEventRequest(task_run_external_id=attempt, message=b"hello"),
+            "SubscribeToWorkflowEvents": wire.SubscribeToWorkflowEventsRequest(workflow_run_id="run"),
+            "SendGroupKeyActionEvent": wire.GroupKeyActionEvent(
+                worker_id=self.worker.id,
+                workflow_run_id="run",
+                get_group_key_run_id=attempt,
+                event_type=wire.GROUP_KEY_EVENT_TYPE_COMPLETED,
+                event_payload="mine",
+            ),
             **{name: GetMessageClass(METHODS[name].input_type)() for name in UNSERVED},
         }
 
@@ -167,7 +178,10 @@ async def working(instance: Instance, token: str) -> AsyncIterator[tuple[Scripte
         await worker.put_workflow("etl")
         await worker.start()
         await instance.create_run("run", "etl")
-        yield worker, await worker.next()
+        action = await worker.next()
+        said = events_wire.PutStreamEventRequest(task_run_external_id=action.task_run_external_id, message=b"hello")
+        await worker.call(worker.events.PutStreamEvent, said)  # for whoever may listen
+        yield worker, action
     finally:
         await worker.close()
 
@@ -250,21 +264,29 @@ async def test_no_method_is_for_a_caller_with(make_token: Callable[..., Any], wa
 
 
 SAME_NAMESPACE = {
-    **dict.fromkeys(["Listen", "ListenV2", "Heartbeat", "Unsubscribe"], StatusCode.NOT_FOUND),
-    **dict.fromkeys(["SendStepActionEvent", "SendBatchActionEvent"], StatusCode.PERMISSION_DENIED),
-    **dict.fromkeys(["RefreshTimeout", "ReleaseSlot", "PutLog"], StatusCode.PERMISSION_DENIED),
-    **dict.fromkeys(["TriggerWorkflow", "BulkTriggerWorkflow"], StatusCode.PERMISSION_DENIED),
+    **dict.fromkeys(["Listen", "ListenV2", "Heartbeat", "Unsubscribe", "UpsertWorkerLabels"], StatusCode.NOT_FOUND),
+    **dict.fromkeys(
+        ["SendStepActionEvent", "SendBatchActionEvent", "SendGroupKeyActionEvent"], StatusCode.PERMISSION_DENIED
+    ),
+    **dict.fromkeys(["RefreshTimeout", "ReleaseSlot", "PutLog", "PutStreamEvent"], StatusCode.PERMISSION_DENIED),
+    **dict.fromkeys(["TriggerWorkflow", "BulkTriggerWorkflow", "ScheduleWorkflow"], StatusCode.PERMISSION_DENIED),
     # what says nothing of others, or has no effect
-    **dict.fromkeys(["GetVersion", "PutOverridesData", "UpsertWorkerLabels"], StatusCode.OK),
-    "SubscribeToWorkflowRuns": StatusCode.OK,  # any run of the namespace may be awaited
+    **dict.fromkeys(["GetVersion", "PutOverridesData"], StatusCode.OK),
+    # any run of the namespace may be awaited, and listened to
+    **dict.fromkeys(["SubscribeToWorkflowRuns", "SubscribeToWorkflowEvents"], StatusCode.OK),
+    **dict.fromkeys(["Push", "BulkPush"], StatusCode.OK),  # any event of the namespace, as any run
     "Register": StatusCode.OK,  # as a worker of its own
     "PutWorkflow": StatusCode.OK,
+    "PutRateLimit": StatusCode.OK,  # of the caller's namespace
 }
 OTHER_NAMESPACE = {
     **SAME_NAMESPACE,
-    **dict.fromkeys(["TriggerWorkflow", "BulkTriggerWorkflow"], StatusCode.NOT_FOUND),
+    **dict.fromkeys(["TriggerWorkflow", "BulkTriggerWorkflow", "ScheduleWorkflow"], StatusCode.NOT_FOUND),
     # answered like an attempt that is over, since for this caller there is none
-    **dict.fromkeys(["SendStepActionEvent", "SendBatchActionEvent", "ReleaseSlot"], StatusCode.OK),
+    **dict.fromkeys(
+        ["SendStepActionEvent", "SendBatchActionEvent", "SendGroupKeyActionEvent", "ReleaseSlot"], StatusCode.OK
+    ),
+    "SubscribeToWorkflowEvents": StatusCode.NOT_FOUND,
     "RefreshTimeout": StatusCode.FAILED_PRECONDITION,
 }
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.resources.base import Json
 from tests.integration.harness import NAMESPACE, Cluster, assert_done_once, make_run
 
 FINISHED_RUNS = 5_000

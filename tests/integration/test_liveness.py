@@ -16,21 +16,24 @@ import pytest
 
 from hatchet_operator import handlers
 from hatchet_operator import operator as operator_module
-from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster.api import Endpoint
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS, Resource
 from hatchet_operator.operator import Operator
+from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
+from hatchet_operator_dev.apiserver import ApiServer
 from tests.integration.commands import end, running
 from tests.integration.harness import free_port
-from tests.integration.inprocess import CRDS, KEY, operator_of, running_operator, running_server
+from tests.integration.inprocess import CRDS, KEY, NAMESPACE, operator_of, running_operator, running_server
 from tests.kube.eventually import eventually
 
 ALIVE = (200, "ok")
 STUCK_SECONDS = 6.0  # of which bookmarks and new watches come every second
 OFTEN = 1
 NEVER = timedelta(hours=1)
+TEMPLATE = {"spec": {"containers": [{"name": "worker", "image": "worker"}]}}
 
 
 async def ask(port: int, path: str) -> tuple[int, str]:
@@ -152,3 +155,29 @@ async def test_a_signal_that_comes_while_kopf_starts_ends_the_operator() -> None
         with mock.patch.object(kopf, "spawn_tasks", spawn_and_be_told_to_end):
             async with asyncio.timeout(60):
                 await operator.run(stop)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "spec"),
+    [
+        pytest.param(WORKFLOWS, "Workflow", {}, id="the last workflow"),
+        pytest.param(POOLS, "WorkerPool", {"template": TEMPLATE}, id="the last pool"),
+    ],
+)
+async def test_what_is_deleted_while_kopf_can_not_watch_is_forgotten(kind: Resource, name: str, spec: Any) -> None:
+    """kopf lists again, gets an empty list, and tells no handler."""
+    last = ObjectRef(NAMESPACE, "last")
+    watch = {"verb": "watch", "resource": kind.plural}
+    async with running_operator() as world:
+        faults = world.server.faults
+        known = world.engine.pools.known if kind is POOLS else world.engine.workflows.known
+        body = {"apiVersion": API_VERSION, "kind": name, "metadata": {"name": "last"}, "spec": spec}
+        await world.api.create(kind, NAMESPACE, body)
+        await world.until(lambda: last in known())
+        refused = {"match": watch, "times": 0, "action": "status", "code": 503}
+        faults.install([refused, {"match": watch, "action": "cut"}])
+        await world.until(lambda: sum(rule["fired"] for rule in faults.report()) >= 2)
+        await world.api.delete(kind, NAMESPACE, "last")
+        world.server.store.forget_history()
+        faults.clear()
+        await world.until(lambda: last not in known())

@@ -17,14 +17,15 @@ import aiohttp
 import psutil
 import pytest
 
-from hatchet_operator.apiserver.server import ApiServer
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.kinds import CONFIG_MAPS, PODS, SECRETS
 from hatchet_operator.errors import NotFound
-from hatchet_operator.localnode import LOG_PATH_ANNOTATION, LocalNode
-from hatchet_operator.localnode.environment import expand
-from hatchet_operator.localnode.process import CannotStart, Process
-from hatchet_operator.localnode.status import next_back_off, should_restart
+from hatchet_operator.resources.base import Json
+from hatchet_operator_dev.apiserver.server import ApiServer
+from hatchet_operator_dev.localnode import LOG_PATH_ANNOTATION, LocalNode
+from hatchet_operator_dev.localnode.environment import expand
+from hatchet_operator_dev.localnode.process import CannotStart, Process
+from hatchet_operator_dev.localnode.status import next_back_off, should_restart
 from tests.kube.eventually import eventually
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
@@ -149,7 +150,7 @@ class TestProcess:
 async def test_nothing_outlives_a_node_that_is_killed(tmp_path: Path) -> None:
     node = f"""
         import asyncio, pathlib, sys
-        from hatchet_operator.localnode.process import Process
+        from hatchet_operator_dev.localnode.process import Process
         async def main():
             command = [sys.executable, "-c", {FAMILY!r}]
             log = pathlib.Path({str(tmp_path / "log")!r})
@@ -354,7 +355,7 @@ class TestPods:
     async def test_a_stopping_node_leaves_no_process_and_says_so(
         self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hatchet_operator.localnode.node._FAREWELL_SECONDS", 20.0)
+        monkeypatch.setattr("hatchet_operator_dev.localnode.node._FAREWELL_SECONDS", 20.0)
         async with cluster.node():
             await cluster.create_pod(FAMILY)
             await until(lambda: len(cluster.lines) == 1)

@@ -123,14 +123,14 @@ async def test_an_attempt_whose_pod_is_gone_is_named_and_the_others_are_shown(tm
 
 async def test_nothing_is_claimed_of_a_run_that_said_nothing(tmp_path: Path) -> None:
     async with running_pods(tmp_path) as pods:
-        await pods.instance.create_run("quiet", "family", {})
+        uid = (await pods.instance.create_run("quiet", "family", {}))["metadata"]["uid"]
         (worker,) = {step["worker"] for step in (await pods.finished("quiet"))["steps"].values()}
-        for arguments in (["quiet"], ["quiet", "-f"]):
+        for arguments in (["quiet"], ["quiet", "-f"], [uid]):
             assert await run_cli(pods, *arguments) == (
                 0,
                 "",
-                f"nothing of run {NAMESPACE}/quiet is in the logs of its workers; lines that carry no run (of "
-                "subprocesses, of C code, of workers with the published SDK) are in those of all: "
+                f"no line is known to be of run {NAMESPACE}/quiet. What subprocesses, C code or the published SDK "
+                "print names no run; to see all that its workers printed: "
                 f"kubectl logs -n {NAMESPACE} {worker}\n",
             )
 

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 import pytest
 import yaml
 
-from hatchet_operator.cluster.api import Api, Json, always
-from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.kinds import PODS, POOLS, RATE_LIMITS, RUNS, WORKFLOWS
 from hatchet_operator.cluster.kubeconfig import find_endpoint
-from hatchet_operator.dev.one_run import make_run
 from hatchet_operator.errors import NotFound
 from hatchet_operator.resources import labels
+from hatchet_operator.resources.base import Json
+from hatchet_operator_dev.one_run import make_run
 from tests.integration.commands import ENDS_WITHIN_SECONDS, install_crds, running, stdout_of
 from tests.kube.client import APPLY_PATCH
 from tests.kube.client import Api as RawApi
@@ -31,7 +32,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 FANOUT = EXAMPLES / "fanout" / "worker.py"
 NAMESPACE = "default"
 POOL = "fanout-worker"
-KINDS = {kind.kind: kind for kind in (WORKFLOWS, POOLS, RUNS)}
+KINDS = {kind.kind: kind for kind in (WORKFLOWS, POOLS, RUNS, RATE_LIMITS)}
 
 Server = EmbeddedApi | RealApi
 
@@ -225,7 +226,7 @@ async def operating(server: Server, directory: Path) -> AsyncIterator[Program]:
         async with (
             running("hatchet_operator", "run", *options, "--grpc-port", "0"),
             running(  # "python worker.py" means the example's here, as it does in its image
-                *("hatchet_operator.localnode", *options, "--state-dir", directory / "node"),
+                *("hatchet_operator_dev.localnode", *options, "--state-dir", directory / "node"),
                 directory=FANOUT.parent,
                 environment={"PATH": path},
             ),

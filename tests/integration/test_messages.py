@@ -239,7 +239,7 @@ async def test_whoever_awaits_a_run_that_is_not_there_or_is_deleted_is_told_so(
     cluster: Cluster, worker: RawWorker
 ) -> None:
     missing = await worker.end_of("missing")
-    assert (missing.phase, missing.results[0].error) == ("Deleted", "run missing was deleted, or there never was one")
+    assert (missing.phase, missing.results[0].error) == ("Deleted", "run missing was deleted, or never existed")
     await cluster.create_run("waiting", "nobody-registers-this")
     awaiting = asyncio.create_task(worker.end_of("waiting"))
 

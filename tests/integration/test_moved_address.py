@@ -78,4 +78,4 @@ async def test_pods_that_can_not_follow_are_ended_before_others_get_their_steps(
         assert (step.get("losses", 0), step["dispatch"]) == (0, 1)
     events = await cluster.api.list_all(EVENTS, NAMESPACE)
     ended = [event["message"] for event in events[0] if event["reason"] == "PodEnded"]
-    assert any("leads to the operator no more" in message for message in ended)
+    assert any("no longer leads to the operator" in message for message in ended)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from hatchet_operator.cluster.api import Json
+from hatchet_operator.resources.base import Json
 from tests.integration.harness import (
     FINAL,
     OPERATOR_WRITES,

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from tests.integration.harness import Cluster
 from tests.integration.inprocess import NAMESPACE, step_of
 from tests.integration.pods import output_of, running_pods

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import SECRETS
+from hatchet_operator.resources.base import Json
 from tests.integration.inprocess import NAMESPACE, POOL
 from tests.integration.pods import NODE_SECONDS, Pods, make_pool, output_of, running_pods
 from tests.kube.eventually import eventually

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import EVENTS, PODS, POOLS
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.pod import read_pod
 from tests.integration.inprocess import (
     NAMESPACE,
     POOL,
@@ -229,13 +229,14 @@ async def pool_of(world: Instance, name: str = POOL) -> Json:
 
 
 async def until_pod_seen(world: Instance, pod: Json) -> None:
-    await world.until(lambda: world.engine.registry.find_pod(pod["metadata"]["uid"]) == pod)
+    await world.until(lambda: world.engine.registry.find_pod(pod["metadata"]["uid"]) == read_pod(pod))
     await until_decided(world)
 
 
 async def until_decided(world: Instance) -> None:
     """Wait until what the operator has seen of pools led to what it leads to."""
-    await world.until(lambda: not world.engine.pools._tasks)
+    work = world.engine.pools._work
+    await world.until(lambda: not (work._soon or work._busy))
 
 
 async def available(world: Instance) -> Json:
@@ -400,7 +401,9 @@ async def test_a_pool_that_is_refused_a_pod_is_not_refused_one_at_each_change(wo
     worker = await world.scripted()
     await worker.put_workflow("etl")
     refuse_pods(world, 403, QUOTA)
-    world.engine.pools._failures[ObjectRef(NAMESPACE, POOL)] = 100  # the next try by itself comes after 15 s or more
+    world.engine.pools._refusals._failures[ObjectRef(NAMESPACE, POOL)] = (
+        100  # the next try by itself comes after 15 s or more
+    )
     await create_pool(world, minReplicas=0, maxReplicas=1)
     await world.create_run("r0", "etl")
     await until_available_says(world, "FailedCreate")
@@ -416,7 +419,7 @@ async def test_a_spec_that_was_mended_is_tried_at_once(world: Instance) -> None:
     refuse_pods(world, 422, "spec.containers[0].image: Required value", times=1)
     await create_pool(world)
     await until_available_says(world, "InvalidSpec")
-    world.engine.pools._failures[ObjectRef(NAMESPACE, POOL)] = 100
+    world.engine.pools._refusals._failures[ObjectRef(NAMESPACE, POOL)] = 100
     await world.api.patch(POOLS, NAMESPACE, POOL, {"spec": {"template": template("etl:2")}})
     await pod_with(world, "etl:2")
 
@@ -441,7 +444,7 @@ async def test_a_pool_whose_namespace_is_being_deleted_keeps_quiet(world: Instan
     before = await create_pool(world)
     await world.until(lambda: world.server.faults.rules[0].fired == 1)
     await until_decided(world)
-    assert ObjectRef(NAMESPACE, POOL) not in world.engine.pools._rechecks, "nothing is tried again"
+    assert ObjectRef(NAMESPACE, POOL) not in world.engine.pools._work, "nothing is tried again"
     world.engine.pools.changed(ObjectRef(NAMESPACE, POOL))
     await until_decided(world)
     assert world.server.faults.rules[0].fired == 1

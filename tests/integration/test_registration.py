@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import PODS, POOLS, REVISIONS, SECRETS, WORKFLOWS
 from hatchet_operator.errors import NotFound
+from hatchet_operator.resources.base import Json
 from tests.integration.harness import NAMESPACE, OPERATOR_WRITES, POOL, Cluster, assert_done_once
 from tests.integration.inprocess import running_operator
 from tests.kube.eventually import eventually
@@ -98,6 +98,6 @@ async def test_one_more_worker_of_the_same_code_writes_nothing() -> None:
         before = (await world.workflow("etl"))["metadata"]["resourceVersion"], await world.revisions()
         assert await second.put_workflow("etl") == revision
         assert ((await world.workflow("etl"))["metadata"]["resourceVersion"], await world.revisions()) == before
-        assert world.engine.workflows._api.writes["POST", "controllerrevisions"] == 1
+        assert world.engine._api.writes["POST", "controllerrevisions"] == 1
         assert await third.put_workflow("etl", [{"retries": 2}]) != revision
-        assert world.engine.workflows._api.writes["POST", "controllerrevisions"] == 2
+        assert world.engine._api.writes["POST", "controllerrevisions"] == 2

@@ -12,19 +12,33 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
+import grpc
 import pytest
 
-from hatchet_operator.apiserver import ApiServer
-from hatchet_operator.certificates import make_authority
+from hatchet_operator.access.certificates import make_authority
+from hatchet_operator.access.tls import CA_SECRET
+from hatchet_operator.access.token_key import KEY_SECRET
 from hatchet_operator.cluster.api import Api, Endpoint, always
-from hatchet_operator.cluster.kinds import CRDS, EVENTS, LEASES, PODS, POOLS, SECRETS, SERVICES
-from hatchet_operator.engine.engine import _KEY_SECRET
-from hatchet_operator.engine.tls import CA_SECRET
+from hatchet_operator.cluster.kinds import (
+    CRDS,
+    EVENTS,
+    LEASES,
+    PODS,
+    POOLS,
+    RATE_LIMITS,
+    SECRETS,
+    SERVICES,
+    WEBHOOK_SOURCES,
+)
+from hatchet_operator.engine.limits.ledger import LEDGER_NAME, PAGES
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.settings import Tls
+from hatchet_operator_dev.apiserver import ApiServer
 from hatchet_sdk import ClientConfig
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
+from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 from tests.integration.harness import free_port
 from tests.integration.inprocess import (
     NAMESPACE,
@@ -61,12 +75,52 @@ class Right:
 
 @pytest.mark.parametrize("served", [pytest.param("", id="cluster-wide"), pytest.param(NAMESPACE, id="one namespace")])
 async def test_the_operator_is_granted_what_it_uses_and_no_more(served: str) -> None:
-    granted = list(rights_of_the_operator(render(f"namespace={served}")))
+    granted = list(rights_of_the_operator(render(f"namespace={served}", "events.port=7080")))
     used = await rights_used(served or None)
     missing = sorted(right for right in used if not any(grant.covers(right) for grant in granted))
     assert not missing, "used, but not granted"
     unused = sorted(grant for grant in granted if not any(grant.covers(right) for right in used))
     assert not unused, "granted, but not used"
+
+
+async def test_an_operator_of_shards_is_granted_what_it_uses_beyond_that() -> None:
+    granted = list(rights_of_the_operator(render("shards=3")))
+    used = await rights_used_with_shards()
+    missing = sorted(right for right in used if not any(grant.covers(right) for grant in granted))
+    assert not missing, "used, but not granted"
+    usually = list(rights_of_the_operator(render()))
+    beyond = [grant for grant in granted if not any(usual.covers(grant) for usual in usually)]
+    unused = sorted(grant for grant in beyond if not any(grant.covers(right) for right in used))
+    assert not unused, "granted, but not used"
+    assert {(right.verb, right.resource) for right in beyond} == {
+        ("list", "namespaces"),
+        ("watch", "namespaces"),
+        ("list", "leases"),
+        ("delete", "leases"),
+        ("list", "configmaps"),
+    } - {(right.verb, right.resource) for right in usually if right.namespace == ""}
+
+
+async def rights_used_with_shards() -> set[Right]:
+    """Have one operator lead, another join, and both end."""
+    settings: dict[str, Any] = {
+        "operator_namespace": OPERATORS,
+        "leader_election": True,
+        "shards": 3,
+        "grpc_service": RELEASE,
+        "token_key": None,
+        "tls": Tls.OWN,
+    }
+    async with running_server() as (server, url):
+        async with Api(Endpoint(server=url), user_agent=OURS, may_write=always) as api:
+            await api.create(NAMESPACES, None, {"metadata": {"name": OPERATORS}})
+        async with operator_of(server, url, **settings), operator_of(server, url, **settings):
+            pass
+        return {
+            Right(verb=verb, group=group, resource=f"{resource}/{sub}" if sub else resource, namespace=namespace)
+            for verb, group, resource, sub, namespace, agent in server.requests
+            if agent != OURS
+        }
 
 
 async def rights_used(served: str | None) -> set[Right]:
@@ -82,6 +136,7 @@ async def rights_used(served: str | None) -> set[Right]:
         "token_audience": AUDIENCE,
         "rejoin": 0.2,
         "running_after": 0.1,
+        "events_port": 0,
     }
     async with running_server() as (server, url):
         async with Api(Endpoint(server=url), user_agent=OURS, may_write=always) as api:
@@ -92,6 +147,9 @@ async def rights_used(served: str | None) -> set[Right]:
             await workflows_of_a_worker_outside(instance)
             await runs_and_children(instance)
             await pods_of_a_pool(instance)
+            await a_source_of_webhooks(instance)
+            await an_event_of_an_account(instance)
+            await rate_limits(instance)
             await a_run_that_outlives_the_operator(instance)
             await a_worker_in_a_pod(instance)
         # another network, another address, a key and an authority of its own
@@ -176,6 +234,49 @@ async def pods_of_a_pool(instance: Instance) -> None:
     await eventually(lambda: has_pods(instance, 1))
     await instance.api.patch(POOLS, NAMESPACE, "pods", {"spec": {"minReplicas": 0}})
     await eventually(lambda: has_pods(instance, 0))
+
+
+async def a_source_of_webhooks(instance: Instance) -> None:
+    """The Secret that it names is one that anybody made."""
+    spec = {"type": "GitHub", "secretRef": {"name": "pods-token", "key": "token"}}
+    body = {"apiVersion": API_VERSION, "kind": "WebhookSource", "metadata": {"name": "github"}, "spec": spec}
+    await instance.api.create(WEBHOOK_SOURCES, NAMESPACE, body)
+    await instance.condition("github", "SecretFound", status="True", of=lambda name: source_of(instance, name))
+
+
+async def an_event_of_an_account(instance: Instance) -> None:
+    """Whether it may create runs is asked for."""
+    await create_pod(instance.api, "of-an-account", pool=None)
+    headers = {"Authorization": f"Bearer {await request_token(instance.api, None)}"}
+    assert instance.operator.term is not None
+    url = f"http://127.0.0.1:{instance.operator.term.events_port}/v1/namespaces/{NAMESPACE}/events/a"
+    async with aiohttp.ClientSession() as http, http.post(url, headers=headers) as answer:
+        assert answer.status == 200
+
+
+async def rate_limits(instance: Instance) -> None:
+    """With the first units of a long window a page of the ledger is made, which the next ones change."""
+    worker = await instance.scripted()
+    for limit in (2, 3):
+        await worker.call(worker.workflows.PutRateLimit, put_limit("api", limit))
+    taken = {"apiVersion": API_VERSION, "kind": "RateLimit", "metadata": {"name": "taken"}}
+    await instance.api.create(RATE_LIMITS, NAMESPACE, taken | {"spec": {"key": "other", "limit": 1, "window": "1h"}})
+    with pytest.raises(grpc.aio.AioRpcError, match="is there with another key"):
+        await worker.call(worker.workflows.PutRateLimit, put_limit("taken", 1))
+    await worker.put_workflow("limited", ({"rate_limits": [{"key": "api"}]},))
+    await worker.start()
+    for run in ("one", "two"):
+        await instance.create_run(run, "limited")
+        await worker.complete(await worker.next())
+    await worker.close()
+
+
+def put_limit(key: str, limit: int) -> workflows_wire.PutRateLimitRequest:
+    return workflows_wire.PutRateLimitRequest(key=key, limit=limit, duration=workflows_wire.HOUR)
+
+
+async def source_of(instance: Instance, name: str) -> Json:
+    return await instance.api.get(WEBHOOK_SOURCES, NAMESPACE, name)
 
 
 async def has_pods(instance: Instance, count: int) -> bool:
@@ -277,7 +378,8 @@ def test_rights_by_name_are_for_the_names_that_the_code_uses() -> None:
         "leases": {lease},
         "endpointslices": {f"{service}-leader"},
         "services": {service},
-        "secrets": {_KEY_SECRET, CA_SECRET},
+        "secrets": {KEY_SECRET, CA_SECRET},
+        "configmaps": {f"{LEDGER_NAME}-{number}" for number in range(PAGES)},
     }
     named: dict[str, set[str]] = {}
     for rule, namespace in rules_of_the_operator(objects):

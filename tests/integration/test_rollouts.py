@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import POOLS
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from tests.integration.inprocess import NAMESPACE, POOL
 from tests.integration.pods import NODE_SECONDS, Pods, make_pool, output_of, running_pods

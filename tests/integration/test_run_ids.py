@@ -88,21 +88,21 @@ async def test_a_spawn_names_its_parent_by_either(world: Instance, published: Sc
 
 async def test_a_uid_of_no_run_or_of_one_that_is_deleted(world: Instance, published: ScriptedWorker) -> None:
     nobody = str(uuid.uuid4())
-    assert errors_of(await published.result(nobody)) == [f"run {nobody} was deleted, or there never was one"]
+    assert errors_of(await published.result(nobody)) == [f"run {nobody} was deleted, or never existed"]
     await world.create_run("r", "parent")
     uid = (await published.next()).workflow_run_id
     awaiting = asyncio.create_task(published.result(uid))
     await world.until(lambda: any(record.awaited_by for record in world.engine.store))
     await world.delete_run("r")
     assert errors_of(await awaiting) == [f"run {uid} was deleted"]
-    assert errors_of(await published.result(uid)) == [f"run {uid} was deleted, or there never was one"]
+    assert errors_of(await published.result(uid)) == [f"run {uid} was deleted, or never existed"]
 
 
 @pytest.mark.parametrize(
     ("method", "code", "want"),
     [
-        ("v1.AdminService/PutWorkflow", StatusCode.UNIMPLEMENTED, "workers of Hatchet's SDKs from 1.0 on register"),
-        ("v1.AdminService/GetRunDetails", StatusCode.UNIMPLEMENTED, "ask for the details of runs"),
+        ("v1.AdminService/CancelTasks", StatusCode.UNIMPLEMENTED, "cancel and replay runs with it"),
+        ("v1.AdminService/ReplayTasks", StatusCode.UNIMPLEMENTED, "cancel and replay runs with it"),
         ("v1.V1Dispatcher/RegisterDurableEvent", StatusCode.UNIMPLEMENTED, "durable tasks of Hatchet's SDKs"),
         ("v1.V1Dispatcher/DurableTask", StatusCode.CANCELLED, "durable tasks of Hatchet's SDKs"),
         (

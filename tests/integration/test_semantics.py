@@ -7,15 +7,21 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
 from hatchet_sdk import (
+    ClientConfig,
+    ConcurrencyExpression,
+    ConcurrencyLimitStrategy,
     Context,
     Hatchet,
+    NonRetryableError,
+    RetryAfterError,
     WorkflowRunCancelled,
     WorkflowRunDeleted,
     WorkflowRunFailed,
@@ -26,8 +32,10 @@ from tests.integration.inprocess import (
     Instance,
     ScriptedWorker,
     errors_of,
+    operator_of,
     outputs_of,
     running_operator,
+    running_server,
     step_of,
 )
 
@@ -134,6 +142,254 @@ async def test_the_on_failure_step_learns_why(world: Instance) -> None:
     assert told[0]["work"].startswith("it broke\nTraceback")
 
 
+async def test_the_on_failure_step_runs_once_for_each_execution(world: Instance) -> None:
+    began: list[tuple[str, int]] = []
+
+    @hatchet.workflow()
+    class Etl:
+        @hatchet.step(retries=2)
+        async def work(self, context: Context) -> None:
+            began.append(("work", context.retry_count()))
+            raise ValueError("it broke")
+
+        @hatchet.on_failure_step(retries=1)
+        async def tidy(self, context: Context) -> dict[str, str]:
+            began.append(("tidy", context.retry_count()))
+            if context.retry_count() == 0:
+                raise ValueError("once")
+            return context.step_run_errors()
+
+    await world.work(Etl())
+    await world.create_run("r", "etl")
+    once = [("work", 0), ("work", 1), ("work", 2), ("tidy", 0), ("tidy", 1)]
+    assert (await world.finished("r"))["phase"] == "Failed"
+    assert began == once
+    await world.patch_run("r", reruns=1)
+    status = await world.finished("r", reruns=1)
+    assert (status["phase"], step_of(status, "tidy")["phase"]) == ("Failed", "Succeeded")
+    assert began == once * 2
+
+
+class Tidying:
+    """A workflow whose last step runs after what it is told; its first one waits until it is cancelled, or ends so."""
+
+    def __init__(self, run_on: Any) -> None:
+        self.seen = seen = []  # type: ignore[var-annotated]  # of whatever happens
+
+        @hatchet.workflow()
+        class Etl:
+            @hatchet.step()
+            async def work(self, context: Context) -> dict[str, int]:
+                seen.append("work")
+                match context.workflow_input()["how"]:
+                    case "fail":
+                        raise ValueError("it broke")
+                    case "wait":
+                        await asyncio.sleep(60)
+                return {"n": 1}
+
+            @hatchet.on_failure_step(run_on=run_on)
+            async def tidy(self, context: Context) -> dict[str, list[str]]:
+                seen.append("tidy")
+                return {"errors": sorted(context.step_run_errors())}
+
+        self.workflow = Etl()
+
+
+@pytest.mark.parametrize(
+    ("run_on", "want"),
+    [
+        ("failure", {"fail"}),
+        ("cancel", {"wait"}),
+        ("failure_or_cancel", {"fail", "wait"}),
+        ("always", {"fail", "wait", "end"}),
+    ],
+)
+async def test_the_last_step_runs_after_the_ends_that_it_names(world: Instance, run_on: Any, want: set[str]) -> None:
+    tidying = Tidying(run_on)
+    await world.work(tidying.workflow)
+    phases = {"fail": "Failed", "wait": "Cancelled", "end": "Succeeded"}
+    for how, phase in phases.items():
+        tidying.seen.clear()
+        await world.create_run(how, "etl", {"how": how})
+        await world.until(lambda: bool(tidying.seen))
+        if how == "wait":
+            await world.patch_run(how, cancelled=True)
+        status = await world.finished(how)
+        assert status["phase"] == phase
+        assert tidying.seen == ["work"] + ["tidy"] * (how in want)
+        if how in want:
+            errors = [] if how == "end" else ["work"]
+            assert json.loads(step_of(status, "tidy")["output"]) == {"errors": errors}
+
+
+async def test_a_run_that_is_cancelled_before_it_began_has_nothing_to_tidy(world: Instance) -> None:
+    tidying = Tidying("always")
+    await world.work(tidying.workflow)
+    await world.patch_workflow("etl", suspended=True)
+    await world.create_run("r", "etl", {"how": "end"})
+    await world.patch_run("r", cancelled=True)
+    assert (await world.finished("r"))["phase"] == "Cancelled"
+    assert tidying.seen == []
+
+
+async def test_a_person_says_when_the_last_step_runs_and_it_outlives_a_restart() -> None:
+    async with running_server() as (server, url):
+        async with operator_of(server, url) as world:
+            await world.create_workflow("etl", onFailure={"runOn": "FailureOrCancel"})
+            worker = await world.scripted()
+            await worker.put_workflow("etl", [{}], on_failure={"readable_id": "tidy"})
+            await worker.start()
+            await world.create_run("r", "etl")
+            action = await worker.next()
+            await world.patch_run("r", cancelled=True)
+            await worker.until_cancelled(action)
+            assert (await worker.next()).task_name == "tidy"
+            status = (await world.run("r"))["status"]
+            assert (status["phase"], status["message"]) == ("Running", "spec.cancelled was set; its last step runs")
+        async with operator_of(server, url, rejoin=0.5) as world:  # the worker from before does not come back
+            worker = await world.scripted()
+            await worker.put_workflow("etl", [{}], on_failure={"readable_id": "tidy"})
+            await worker.start()
+            again = await worker.next()
+            assert again.task_name == "tidy"
+            await worker.complete(again, {"tidied": True})
+            status = await world.finished("r")
+            assert (status["phase"], step_of(status, "tidy")["phase"]) == ("Cancelled", "Succeeded")
+
+
+# --- Limits
+
+
+async def test_runs_of_one_user_go_one_after_the_other_and_those_of_two_beside_each_other(world: Instance) -> None:
+    both = asyncio.Barrier(2)
+    going: list[str] = []
+    most: list[int] = []
+
+    @hatchet.workflow(
+        name="Limited", concurrency=ConcurrencyExpression("input.user", 1, ConcurrencyLimitStrategy.QUEUE_NEWEST)
+    )
+    class Limited:
+        @hatchet.step()
+        async def work(self, context: Context) -> None:
+            user = context.workflow_input()["user"]
+            going.append(user)
+            most.append(going.count(user))
+            await both.wait()  # with the other user's: neither waits for the other
+            going.remove(user)
+
+    await world.work(Limited())
+    for number in range(3):
+        for user in ("ada", "bob"):
+            await world.create_run(f"{user}-{number}", "limited", {"user": user})
+    for number in range(3):
+        for user in ("ada", "bob"):
+            assert (await world.finished(f"{user}-{number}"))["phase"] == "Succeeded"
+    assert most == [1] * 6
+
+
+async def test_the_newest_run_of_a_group_takes_the_place_of_the_one_that_runs(world: Instance) -> None:
+    cancelled: list[str] = []
+
+    @hatchet.workflow(name="Limited", concurrency=ConcurrencyExpression("'all'"))
+    class Limited:
+        @hatchet.step()
+        async def work(self, context: Context) -> None:
+            if not context.workflow_input().get("last"):
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    cancelled.append(context.workflow_run_id())
+                    raise
+
+    await world.work(Limited())
+    await world.create_run("old", "limited")
+    await world.until(lambda: len(world.engine.runs.attempts) == 1)
+    await world.create_run("new", "limited", {"last": True})
+    assert (await world.finished("new"))["phase"] == "Succeeded"
+    status = await world.finished("old")
+    assert (status["phase"], status["reason"]) == ("Cancelled", "ConcurrencyLimit")
+    await world.until(lambda: cancelled == ["old"])
+
+
+# --- Triggers
+
+
+async def test_events_and_times_start_runs_from_a_program(world: Instance) -> None:
+    @hatchet.workflow(name="Welcome", on_events=["user:create"])
+    class Welcome:
+        @hatchet.step()
+        async def greet(self, context: Context) -> dict[str, Any]:
+            return {"user": context.workflow_input()["user"], "event": context.triggered_by_event()}
+
+    client = await world.work(Welcome())
+    for _ in range(2):  # the second is the same event
+        event = await client.event.aio_push("user:create", {"user": "ada"}, {"event_id": "signup-ada"})
+        assert event.event_id == "signup-ada"
+    many = await client.event.aio_bulk_push([{"key": "user:create", "payload": {"user": "bob"}}, {"key": "no:body"}])
+    assert [each.key for each in many] == ["user:create", "no:body"]
+    begun_at = datetime.now()
+    (ref,) = await client.admin.aio.schedule_workflow("Welcome", [begun_at + timedelta(seconds=1)], {"user": "cyd"})
+    assert await ref.result() == {"greet": {"user": "cyd", "event": False}}
+    (run,) = await world.runs("hatchet-operator.dev/event=signup-ada,hatchet-operator.dev/workflow=welcome")
+    status = await world.finished(run["metadata"]["name"])
+    assert json.loads(step_of(status, "greet")["output"]) == {"user": "ada", "event": True}
+    assert datetime.now() - begun_at >= timedelta(seconds=1)
+    runs, _ = await world.api.list_all(RUNS, NAMESPACE)
+    assert sorted(run["spec"]["inputJson"] for run in runs) == [
+        '{"user":"ada"}',
+        '{"user":"bob"}',
+        '{"user":"cyd"}',
+    ]
+
+
+async def test_a_step_that_is_tried_again_finds_the_children_that_it_scheduled(world: Instance) -> None:
+    asked_at: list[datetime] = []
+
+    @hatchet.workflow(name="Child")
+    class Child:
+        @hatchet.step()
+        async def work(self, context: Context) -> dict[str, Any]:
+            return {"key": context.child_key(), "at": datetime.now(UTC).isoformat()}
+
+    @hatchet.workflow(name="Parent")
+    class Parent:
+        @hatchet.step(retries=1)
+        async def plan(self, context: Context) -> dict[str, Any]:
+            asked_at.append(datetime.now(UTC))
+            soon = asked_at[-1] + timedelta(seconds=1)
+            refs = await context.aio.schedule_workflow("Child", [soon, soon + timedelta(days=1)], {"a": 1})
+            (keyed,) = await context.aio.schedule_workflow("Child", [soon], key="k")
+            if context.retry_count() == 0:
+                raise RuntimeError("once more")
+            results = [await refs[0].result(), await keyed.result()]
+            return {"results": results, "far": refs[1].workflow_run_id}
+
+        @hatchet.step(parents=["plan"])
+        def more(self, context: Context) -> dict[str, Any]:
+            (ref,) = context.schedule_workflow("Child", [datetime.now(UTC)])
+            return {"child": ref.sync_result()["work"]["key"]}
+
+    await world.work(Child(), Parent())
+    await world.create_run("r", "parent", {})
+    status = await world.finished("r")
+    assert status["phase"] == "Succeeded", status
+    output = json.loads(step_of(status, "plan")["output"])
+    assert [result["work"]["key"] for result in output["results"]] == ["", "k"]
+    began = [datetime.fromisoformat(result["work"]["at"]) for result in output["results"]]
+    assert all(at >= asked_at[0] + timedelta(seconds=1) for at in began)
+    children = await world.runs("hatchet-operator.dev/root=r")
+    assert len([run for run in children if run["metadata"]["name"] != "r"]) == 4, "each once"
+    far = await world.run(output["far"])
+    assert far["spec"]["startAt"][:19] == (asked_at[0] + timedelta(days=1, seconds=1)).isoformat()[:19]
+
+
+@pytest.mark.parametrize("events", [[{"payload": {}}], ["user:create"], [{"key": ""}]])
+def test_an_event_without_a_key_is_refused_where_it_is_written(events: Any) -> None:
+    with pytest.raises(ValueError, match=r"expected a (mapping with a key|text)"):
+        Hatchet(config=ClientConfig(token="t", host_port="nowhere:1", tls_strategy="none")).event.bulk_push(events)
+
+
 # --- Retries
 
 
@@ -151,6 +407,74 @@ async def test_the_next_attempt_waits_its_backoff(world: Instance, worker: Scrip
     await worker.complete(third, {"n": 3})
     status = await world.finished("r")
     assert (status["phase"], step_of(status)["attempt"]) == ("Succeeded", 2)
+
+
+async def test_a_list_of_delays_and_an_error_that_names_its_own(world: Instance) -> None:
+    began: list[float] = []
+
+    class Busy(RetryAfterError):
+        """An error of a user, raised as an HTTP client would."""
+
+    @hatchet.workflow()
+    class Etl:
+        @hatchet.step(retries=3, backoff_delays=["300ms", "1h"], backoff_jitter=0.1)
+        async def work(self, context: Context) -> dict[str, int]:
+            began.append(time.monotonic())
+            if context.retry_count() == 0:
+                raise ValueError("once")
+            if context.retry_count() == 1:
+                raise Busy("503", retry_after=0.6)  # instead of the hour
+            if context.retry_count() == 2:
+                raise Busy("503", retry_after=timedelta(milliseconds=100))
+            return {"attempts": context.retry_count() + 1}
+
+    await world.work(Etl())
+    await world.create_run("r", "etl")
+    status = await world.finished("r")
+    assert json.loads(step_of(status)["output"]) == {"attempts": 4}
+    waits = [after - before for before, after in pairwise(began)]
+    assert [wait >= least for wait, least in zip(waits, (0.269, 0.599, 0.099), strict=True)] == [True] * 3, waits
+
+
+async def test_an_error_that_is_never_tried_again(world: Instance) -> None:
+    @hatchet.workflow()
+    class Etl:
+        @hatchet.step(retries=3)
+        async def work(self, context: Context) -> None:
+            raise NonRetryableError("no such account")
+
+    await world.work(Etl())
+    await world.create_run("r", "etl")
+    status = await world.finished("r")
+    assert (status["phase"], step_of(status)["attempt"]) == ("Failed", 0)
+    assert step_of(status)["error"].startswith("no such account")
+
+
+async def test_a_backoff_goes_on_over_a_restart_of_the_operator() -> None:
+    async with running_server() as (server, url):
+        async with operator_of(server, url) as world:
+            worker = await world.scripted()
+            action = await start(world, worker, retries=1)
+            await worker.fail(action, "once", retry_after_ms=1500)
+            retry_at = datetime.fromisoformat(step_of((await world.run("r"))["status"])["retryAt"])
+        # So soon, the last operator may have assigned it to the worker that does not come back.
+        async with operator_of(server, url, rejoin=0.5) as world:
+            worker = await world.scripted()
+            await worker.put_workflow("etl", [{"retries": 1}])
+            await worker.start()
+            again = await worker.next()
+            assert datetime.now().astimezone() >= retry_at
+            assert again.retry_count == 1
+            await worker.complete(again, {"n": 1})
+            assert (await world.finished("r"))["phase"] == "Succeeded"
+
+
+async def test_a_persons_backoff_counts(world: Instance, worker: ScriptedWorker) -> None:
+    await world.create_workflow("etl", steps={"work": {"retries": 1, "backoffDelays": ["1h"], "backoffJitter": 0.5}})
+    await worker.fail(await start(world, worker, backoff_factor=1.0), "once")
+    step = step_of((await world.run("r"))["status"])
+    wait = datetime.fromisoformat(step["retryAt"]) - datetime.now().astimezone()
+    assert timedelta(minutes=29) < wait <= timedelta(hours=1)
 
 
 async def test_a_step_that_may_not_be_retried_fails_at_once(world: Instance, worker: ScriptedWorker) -> None:
@@ -382,7 +706,7 @@ async def test_deleting_a_run_removes_its_tree_and_tells_everybody(world: Instan
         assert result.phase == "Deleted"
         assert errors_of(result)[0].startswith(f"run {name} was deleted")
     result = await worker.result("r")
-    assert errors_of(result) == ["run r was deleted, or there never was one"]
+    assert errors_of(result) == ["run r was deleted, or never existed"]
 
 
 async def test_ends_of_runs_as_exceptions(world: Instance) -> None:
@@ -408,7 +732,7 @@ async def test_ends_of_runs_as_exceptions(world: Instance) -> None:
     await world.delete_run(str(deleted))
     with pytest.raises(WorkflowRunDeleted, match=f"^run {deleted} was deleted"):
         await ends
-    with pytest.raises(WorkflowRunDeleted, match=r"^run nobody was deleted, or there never was one$"):
+    with pytest.raises(WorkflowRunDeleted, match=r"^run nobody was deleted, or never existed$"):
         await admin.get_workflow_run("nobody").result()
 
 

@@ -5,6 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from hatchet_sdk import Context, Hatchet
+from hatchet_sdk.testing import FakeContext, LocalServer
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "testing"
 
 
@@ -33,3 +38,30 @@ def test_the_tests_of_the_example_pass() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 passed" in done.stdout
+
+
+LARGE = "x" * 300_000
+hatchet = Hatchet()  # for its decorators
+
+
+@hatchet.workflow()
+class Double:
+    @hatchet.step()
+    def double(self, context: Context) -> dict[str, str]:
+        return {"text": context.workflow_input()["text"] * 2}
+
+
+def test_a_local_server_may_have_a_store_of_payloads(tmp_path: Path) -> None:
+    folder = tmp_path / "payloads"
+    with LocalServer(payloads=folder) as server, server.worker(Double()):
+        assert server.run("Double", {"text": LARGE}) == {"double": {"text": LARGE * 2}}
+    assert len([file for file in folder.rglob("*") if file.is_file()]) == 2
+
+
+def test_a_fake_context_may_have_one() -> None:
+    context = FakeContext({"text": LARGE}, payloads=True)
+    assert Double().double(context) == {"text": LARGE * 2}
+    context.answer("Child", {"make": {"text": LARGE}})
+    assert context.spawn_workflow("Child", {"text": LARGE}).sync_result() == {"make": {"text": LARGE}}
+    with pytest.raises(ValueError, match="have the operator keep large ones in a payload store"):
+        FakeContext({"text": LARGE})

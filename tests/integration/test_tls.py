@@ -15,15 +15,15 @@ import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from hatchet_operator.apiserver import ApiServer
-from hatchet_operator.certificates import KeyPair, make_authority, make_certificate, read_certificate
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.access.certificates import KeyPair, make_authority, make_certificate, read_certificate
+from hatchet_operator.access.tls import CA_SECRET, CertificateFiles, OwnAuthority, ServerCertificate
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.kinds import POOLS, SECRETS
-from hatchet_operator.engine.tls import CA_SECRET, CertificateFiles, OwnAuthority, ServerCertificate
 from hatchet_operator.errors import ConfigurationError, NotFound
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Tls
+from hatchet_operator_dev.apiserver import ApiServer
 from hatchet_sdk import Context, Hatchet
 from hatchet_sdk._client import connection
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
@@ -148,7 +148,7 @@ async def test_pools_pods_are_told_whom_to_trust(world: Instance, files: Files) 
 
 async def test_files_that_make_no_sense_are_named(tmp_path: Path) -> None:
     source = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key", None)
-    with pytest.raises(ConfigurationError, match=r"tls\.crt and .*tls\.key are no certificate"):
+    with pytest.raises(ConfigurationError, match=r"tls\.crt and .*tls\.key are not a certificate"):
         await source.read()
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import PODS, POOLS, WORKFLOWS, Resource
 from hatchet_operator.decisions.pooling import trouble_of
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
 from tests.integration.inprocess import NAMESPACE, POOL, Instance, running_operator
 from tests.kube.eventually import eventually
@@ -131,7 +130,7 @@ async def test_what_the_watch_showed_of_a_pod_is_newer_than_the_answer_to_its_cr
 
         def is_known() -> bool:
             known = world.engine.run_pods._pod(pod["metadata"]["uid"])
-            return known is not None and trouble_of(known.obj) is not None
+            return known is not None and trouble_of(known.seen) is not None
 
         await world.until(is_known)
         is_shown.set()
@@ -220,7 +219,7 @@ async def test_a_suspended_workflow_is_told_and_no_more_when_it_goes_on() -> Non
         await world.api.patch(WORKFLOWS, NAMESPACE, "etl", {"spec": {"suspended": True}})
         await world.until(lambda: is_suspended(world, "etl"))
         await world.create_run("r", "etl")
-        want = 'workflow "etl" is suspended; it goes on without spec.suspended'
+        want = 'workflow "etl" is suspended: no step starts until its spec.suspended is false'
         assert await until_told(world, "r", "suspended", reason="WorkflowSuspended") == want
         assert worker.has_nothing_new
         await world.api.patch(WORKFLOWS, NAMESPACE, "etl", {"spec": {"suspended": False}})
@@ -334,9 +333,8 @@ async def test_runs_that_wait_for_a_quota_get_their_pods_in_the_order_in_which_t
             await until_told(world, name, words)
         asked = world.server.faults.rules[0].fired
         world.server.faults.clear()
-        for known in world.engine.run_pods._runs.values():  # as after many tries
-            if known.recheck is not None:
-                known.recheck.cancel()
+        for uid, known in world.engine.run_pods._runs.items():  # as after many tries
+            world.engine.run_pods._work.forget(uid)
             known.refused_until += 3600
         await world.api.delete(PODS, NAMESPACE, full, grace_seconds=0)
 

@@ -17,10 +17,8 @@ import pytest
 from hatchet_operator.resources.names import tenant_id
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import events_pb2 as events
-from hatchet_sdk.contracts import workflows_pb2 as workflows
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
 from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
-from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
 from tests.integration.harness import NAMESPACE, Cluster, phase_of
 from tests.integration.raw_worker import COMPLETED, STARTED, RawWorker, next_action, raw_worker
 
@@ -129,36 +127,18 @@ async def test_calls_that_change_nothing_here_are_answered(cluster: Cluster, cha
     metadata = (("authorization", f"bearer {cluster.token()}"),)
     overrides = wire.OverridesData(task_run_external_id="x", path="setting", value="1")
     await dispatcher.PutOverridesData(overrides, metadata=metadata)
-    labels = wire.UpsertWorkerLabelsRequest(worker_id="w", labels={"memory": wire.WorkerLabels(int_value=512)})
-    assert (await dispatcher.UpsertWorkerLabels(labels, metadata=metadata)).worker_id == "w"
     version = (await dispatcher.GetVersion(wire.GetVersionRequest(), metadata=metadata)).version
     assert tuple(int(part) for part in version.removeprefix("v").split(".")) >= (0, 80, 0)
 
 
 async def test_a_call_that_is_not_served_says_what_is_missing(cluster: Cluster, channel: grpc.aio.Channel) -> None:
     metadata = (("authorization", f"bearer {cluster.token()}"),)
-    pushing, running, listening = EventsServiceStub(channel), WorkflowServiceStub(channel), DispatcherStub(channel)
-    streaming = listening.SubscribeToWorkflowEvents(wire.SubscribeToWorkflowEventsRequest(), metadata=metadata)
+    pushing = EventsServiceStub(channel)
     answers: list[tuple[Awaitable[object], str]] = [
-        (pushing.Push(events.PushEventRequest(key="a"), metadata=metadata), "no events; trigger the workflow itself"),
-        (pushing.PutStreamEvent(events.PutStreamEventRequest(), metadata=metadata), "no streams of steps"),
-        (running.ScheduleWorkflow(workflows.ScheduleWorkflowRequest(), metadata=metadata), "no scheduled runs"),
-        (running.PutRateLimit(workflows.PutRateLimitRequest(), metadata=metadata), "no rate limits"),
-        (streaming.read(), "no event streams; await the run's result instead"),
+        (pushing.ReplaySingleEvent(events.ReplayEventRequest(), metadata=metadata), "no replay of events"),
     ]
     for answer, want in answers:
         await assert_not_there(answer, want)
-
-
-async def test_a_run_that_asks_for_what_is_not_there_is_refused(cluster: Cluster, channel: grpc.aio.Channel) -> None:
-    metadata = (("authorization", f"bearer {cluster.token()}"),)
-    running = WorkflowServiceStub(channel)
-    twice = workflows.TriggerWorkflowRequest(name=WORKFLOW, additional_metadata='{"dedupe": "x"}')
-    await assert_not_there(running.TriggerWorkflow(twice, metadata=metadata), 'has the entry "dedupe", which asks for')
-    sticky = workflows.TriggerWorkflowRequest(name=WORKFLOW, desired_worker_id="w")
-    await assert_not_there(
-        running.TriggerWorkflow(sticky, metadata=metadata), "asks for one worker (sticky, or by labels)"
-    )
 
 
 async def assert_not_there(answer: Awaitable[object], want: str) -> None:

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from hatchet_operator.cluster.api import Json
 from hatchet_operator.cluster.kinds import PODS
+from hatchet_operator.resources.base import Json
 from tests.integration.harness import NAMESPACE, Cluster, fan_out_results, output_of, phase_of
 from tests.integration.raw_worker import COMPLETED, RawWorker, next_action, raw_worker
 from tests.kube.eventually import eventually

@@ -8,10 +8,11 @@ import asyncio
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from hatchet_sdk import Context, Hatchet, WorkflowRunFailed, WorkflowRunRef
+from hatchet_sdk import Context, Hatchet, RateLimit, RateLimitDuration, WorkflowRunFailed, WorkflowRunRef
 
 DIRECTORY = Path(os.environ["HATCHET_TEST_DIRECTORY"])
 
@@ -54,7 +55,10 @@ class Parent:
         results = []
         for number in range(given["children"]):
             run: WorkflowRunRef = await context.aio.spawn_workflow(
-                "Child", {"a": str(number), "gate": given.get("in_child")}, key=f"child{number}"
+                "Child",
+                {"a": str(number), "gate": given.get("in_child")},
+                key=f"child{number}",
+                options={"record": given["record"]} if "record" in given else None,
             )
             results.append(run.result())
         (DIRECTORY / f"spawned-{context.workflow_run_id()}").touch()
@@ -70,6 +74,20 @@ def unwrap(end: Any) -> Any:
 
 
 @hatchet.workflow()
+class Streaming:
+    """Says a number at a time: to ``first``, then, once the gate is open, to ``last``."""
+
+    @hatchet.step(timeout="5m")
+    async def speak(self, context: Context) -> dict[str, int]:
+        given = context.workflow_input()
+        for number in range(given["last"]):
+            if number == given["first"]:
+                await gate(given["gate"])
+            context.put_stream(str(number))
+        return {"said": given["last"]}
+
+
+@hatchet.workflow()
 class Child:
     @hatchet.step(timeout="5m")
     async def process(self, context: Context) -> dict[str, str]:
@@ -79,10 +97,82 @@ class Child:
         return {"status": "success " + given["a"]}
 
 
+@hatchet.workflow()
+class Node:
+    """A node of a tree: spawns one for each entry of ``nodes`` and awaits them; a ``sick`` one fails until healed."""
+
+    @hatchet.step(timeout="5m")
+    async def first(self, context: Context) -> dict[str, str]:
+        note(context, "first")
+        return {"of": context.workflow_run_id()}
+
+    @hatchet.step(timeout="5m", parents=["first"])
+    async def grow(self, context: Context) -> dict[str, Any]:
+        note(context, "grow")
+        given = context.workflow_input()
+        below = [
+            await context.aio.spawn_workflow("Node", {**node, "tree": given["tree"]}, key=str(number))
+            for number, node in enumerate(given.get("nodes", []))
+        ]
+        results = await asyncio.gather(*(node.result() for node in below))
+        if given.get("sick") and not (DIRECTORY / f"gate-{given['tree']}-healed").exists():
+            raise RuntimeError("it is sick")
+        return {"size": 1 + sum(result["grow"]["size"] for result in results)}
+
+
+def note_time(of: str) -> None:
+    """Write down when a limited step began, as its worker sees it."""
+    file = os.open(DIRECTORY / "limited", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, f"{time.time()} {of}\n".encode())
+    finally:
+        os.close(file)
+
+
+@hatchet.workflow()
+class Limited:
+    """Uses a unit of "calls" for some time."""
+
+    @hatchet.step(timeout="5m", rate_limits=[RateLimit("calls")])
+    async def call(self, context: Context) -> dict[str, str]:
+        note_time("calls")
+        await asyncio.sleep(context.workflow_input().get("seconds", 0))
+        return {"called": "yes"}
+
+
+@hatchet.workflow()
+class Metered:
+    """What it may use is said by its input: five units in an hour for each user."""
+
+    @hatchet.step(timeout="5m")
+    async def price(self, context: Context) -> dict[str, int]:
+        return {"units": context.workflow_input()["units"]}
+
+    @hatchet.step(
+        timeout="5m",
+        parents=["price"],
+        rate_limits=[
+            RateLimit(
+                dynamic_key="'user ' + input.user",
+                units="parents.price.units",
+                limit="additional_metadata.limit",
+                duration=RateLimitDuration.HOUR,
+            )
+        ],
+    )
+    async def use(self, context: Context) -> dict[str, str]:
+        note_time(context.workflow_input()["user"])
+        return {"used": "yes"}
+
+
 def main() -> None:
     worker = hatchet.worker("integration", max_runs=int(sys.argv[1]) if len(sys.argv) > 1 else 40)
     worker.register_workflow(Parent())
     worker.register_workflow(Child())
+    worker.register_workflow(Streaming())
+    worker.register_workflow(Node())
+    worker.register_workflow(Limited())
+    worker.register_workflow(Metered())
     worker.start()
 
 

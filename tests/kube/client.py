@@ -67,6 +67,9 @@ REVISIONS = Kind(api_version="apps/v1", kind="ControllerRevision", plural="contr
 TOKEN_REVIEWS = Kind(
     api_version="authentication.k8s.io/v1", kind="TokenReview", plural="tokenreviews", namespaced=False
 )
+ACCESS_REVIEWS = Kind(
+    api_version="authorization.k8s.io/v1", kind="LocalSubjectAccessReview", plural="localsubjectaccessreviews"
+)
 CRDS = Kind(
     api_version="apiextensions.k8s.io/v1",
     kind="CustomResourceDefinition",

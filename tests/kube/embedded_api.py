@@ -28,7 +28,7 @@ class EmbeddedApi:
 
     Args:
         directory: Holds its certificate and log; ``None`` makes a temporary one, removed by `stop`.
-        args: More arguments for ``python -m hatchet_operator.apiserver``.
+        args: More arguments for ``python -m hatchet_operator_dev.apiserver``.
     """
 
     def __init__(self, directory: Path | None = None, *, args: Sequence[str] = ()) -> None:
@@ -78,7 +78,7 @@ class EmbeddedApi:
         token = secrets.token_urlsafe(24)
         ready_file = self.directory / "ready.json"
         ready_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "hatchet_operator.apiserver", "--port=0", "--tls", f"--token={token}"]
+        command = [sys.executable, "-m", "hatchet_operator_dev.apiserver", "--port=0", "--tls", f"--token={token}"]
         with (self.directory / "apiserver.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*die_with_parent(), *command, f"--ready-file={ready_file}", *self._args],
@@ -114,7 +114,7 @@ class EmbeddedApi:
         self._control("/_compact", None)
 
     def inject(self, *rules: dict[str, object]) -> None:
-        """Add rules to its fault injector, see `hatchet_operator.apiserver.faults`."""
+        """Add rules to its fault injector, see `hatchet_operator_dev.apiserver.faults`."""
         self._control("/_faults", list(rules))
 
     def put(self, objects: list[dict[str, object]]) -> None:

@@ -211,7 +211,15 @@ class RealApi:
 
     def request_counts(self) -> Counter[RequestKind]:
         """Return how many requests of each kind the API server has answered since it started."""
-        return count_requests(self._get("/metrics"))
+        return count_requests(self.metrics())
+
+    def metrics(self) -> str:
+        """Return the API server's page of metrics, which has megabytes."""
+        return self._get("/metrics")
+
+    def etcd_metrics(self) -> str:
+        with urllib.request.urlopen(f"{self._etcd_url}/metrics", timeout=10) as response:
+            return str(response.read(), "utf-8")
 
     def _start_etcd(self, client_url: str, peer_url: str) -> None:
         self._spawn(

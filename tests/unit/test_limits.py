@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from hatchet_operator.decisions.graph import DEFAULT_SCHEDULE_TIMEOUT
-from hatchet_operator.decisions.retry import _LONGEST_BACKOFF
-from hatchet_operator.dispatcher.translation import _LONGEST_KEY
+from hatchet_operator.decisions.placing import _WAITING_PER_SLOT
+from hatchet_operator.decisions.retry import LONGEST_BACKOFF
+from hatchet_operator.decisions.turns import BOUND
+from hatchet_operator.dispatcher.v0.translation import _LONGEST_KEY
 from hatchet_operator.durations import format_duration
-from hatchet_operator.engine.workers import _WAITING_PER_SLOT, DEFAULT_SLOTS
+from hatchet_operator.engine.dispatch.worker import DEFAULT_SLOTS
+from hatchet_operator.engine.streams import buffer
+from hatchet_operator.engine.streams.streams import KEPT_SECONDS
 from hatchet_operator.resources import limits
 from hatchet_operator.resources.crds import load_crds
 from hatchet_operator.resources.nesting import MAX_DEPTH
+from hatchet_operator.resources.worker_labels import MAX_LABEL_LENGTH, MAX_LABELS
 from hatchet_operator.settings import Settings, settings_table
 from hatchet_sdk._client.json_text import MAX_BYTES
+from hatchet_sdk._client.pieces import MAX_PIECE_BYTES
 from hatchet_sdk._client.triggers import MAX_BATCH_ITEMS
 from hatchet_sdk._hatchet import Hatchet
 
@@ -49,14 +56,22 @@ def kib(size: int) -> str:
         ("error text", kib(limits.MAX_ERROR_BYTES)),
         ("depth", str(MAX_DEPTH)),
         ("a spawn key", str(_LONGEST_KEY)),
+        ("one `put_stream`", kib(buffer.MAX_PIECE_BYTES)),
+        ("one `put_stream`", kib(MAX_PIECE_BYTES)),
+        ("what is kept of a run's stream", kib(buffer.MAX_RUN_BYTES)),
+        ("what is kept of all streams", kib(buffer.MAX_ALL_BYTES)),
+        ("a finished run's stream", format_duration(timedelta(seconds=KEPT_SECONDS))),
         ("children in one", str(MAX_BATCH_ITEMS)),
         ("waiting while no worker", format_duration(DEFAULT_SCHEDULE_TIMEOUT)),
         ("what a timed-out attempt", format_duration(DEFAULTS.cancel_grace)),
         ("a worker without heartbeat", format_duration(DEFAULTS.worker_silent)),
         ("a standby takes over", format_duration(DEFAULTS.lease_duration)),
-        ("a backoff", format_duration(_LONGEST_BACKOFF)),
+        ("a backoff", format_duration(LONGEST_BACKOFF)),
         ("steps at a time", str(DEFAULT_SLOTS)),
         ("parents in a worker", str(_WAITING_PER_SLOT)),
+        ("labels of a worker", str(MAX_LABELS)),
+        ("labels of a worker", str(MAX_LABEL_LENGTH)),
+        ("slots that a worker gives", str(BOUND)),
         ("workers that may die", str(DEFAULTS.max_losses)),
         ("writes to the API server", str(DEFAULTS.max_writes)),
     ],

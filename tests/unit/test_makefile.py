@@ -48,7 +48,7 @@ def test_an_old_python_is_refused_in_words_and_leaves_nothing(name: str, tmp_pat
     assert not (tmp_path / ".venv").exists()
 
 
-def test_a_virtual_environment_of_an_old_python_is_made_anew(tmp_path: Path) -> None:
+def test_a_virtual_environment_of_an_old_python_is_replaced(tmp_path: Path) -> None:
     old_python(tmp_path / ".venv" / "bin" / "python")
     works = script(tmp_path / "python3", 'case "$*" in *venv*) mkdir -p .venv/bin; touch .venv/made ;; esac')
     ended = make(tmp_path, ".venv/bin/python", f"PYTHON={works}")
@@ -59,5 +59,5 @@ def test_a_virtual_environment_of_an_old_python_is_made_anew(tmp_path: Path) -> 
 def test_looking_at_the_help_changes_nothing(tmp_path: Path) -> None:
     old_python(tmp_path / ".venv" / "bin" / "python")
     for goal in ("help", "clean"):
-        assert "made anew" not in make(tmp_path, "-n", goal).stdout
+        assert "it is replaced" not in make(tmp_path, "-n", goal).stdout
     assert (tmp_path / ".venv" / "bin" / "python").exists()

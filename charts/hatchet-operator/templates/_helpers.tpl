@@ -38,14 +38,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.serviceAccount.name | default (include "hatchet-operator.name" .) }}
 {{- end }}
 
-{{- /* The name that worker pods connect to. */}}
+{{- /* The name that worker pods connect to; with shards, those of the first. */}}
 {{- define "hatchet-operator.host" -}}
-{{ include "hatchet-operator.name" . }}.{{ .Release.Namespace }}.svc
+{{ first (fromJsonArray (include "hatchet-operator.services" .)) }}.{{ .Release.Namespace }}.svc
 {{- end }}
 
-{{- /* What else the certificate is for, as a JSON list. */}}
+{{- /* What else the certificate is for, as a JSON list; the operator replaces {shard}. */}}
 {{- define "hatchet-operator.moreNames" -}}
-{{ concat (list (printf "%s.%s" (include "hatchet-operator.name" .) .Release.Namespace) (printf "%s.cluster.local" (include "hatchet-operator.host" .))) .Values.tls.names | toJson }}
+{{- $service := printf "%s%s.%s" (include "hatchet-operator.name" .) (ternary "-shard-{shard}" "" (gt (int .Values.shards) 1)) .Release.Namespace }}
+{{- concat (list $service (printf "%s.svc.cluster.local" $service)) .Values.tls.names | toJson }}
+{{- end }}
+
+{{- /* The Services that lead to a leader, as a JSON list: one, or one for each shard. */}}
+{{- define "hatchet-operator.services" -}}
+{{- $name := include "hatchet-operator.name" . }}
+{{- $services := list $name }}
+{{- if gt (int .Values.shards) 1 }}
+{{- $services = list }}
+{{- range until (int .Values.shards) }}
+{{- $services = append $services (printf "%s-shard-%d" $name .) }}
+{{- end }}
+{{- end }}
+{{- $services | toJson }}
 {{- end }}
 
 {{- /* Where the certificate is that workers are to trust: name of the Secret; empty: there is none. */}}

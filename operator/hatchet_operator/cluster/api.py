@@ -1,11 +1,11 @@
-"""One HTTP session to the API server, raw JSON in and out, errors as our own types.
+"""The API server over HTTP, raw JSON in and out, errors as our own types.
 
-Typed clients cost up to 1.5 ms of CPU a call, this 0.25; the API server's writes are the budget of everything, so
-the number of writes under way is bounded here, and a 429 is waited out for as long as the server asked.
+Typed clients cost up to 1.5 ms of CPU per call, aiohttp 0.5, `HttpClient` half of that; endless responses, watches and
+logs, go through aiohttp. The API server's capacity for writes limits everything else, so
+the number of writes in flight is bounded here, and after a 429 we wait for as long as the server asked.
 """
 
 import asyncio
-import random
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -13,30 +13,34 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self, TypeVar
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import orjson
 
+from hatchet_operator.backoff import NO_ANSWER, NO_PAGE
+from hatchet_operator.cluster.http_client import HttpClient
 from hatchet_operator.cluster.kinds import PODS, Resource
 from hatchet_operator.cluster.ownership import Owner
+from hatchet_operator.cluster.watch_lines import version_in
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Refused, Transient
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.nesting import read_json
 
-Json = dict[str, Any]
 Params = Mapping[str, str]
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_FIRST_PAGE = 50  # objects; of 1 MiB each at most, but nobody knows yet
+_FIRST_PAGE = 50  # objects; their size, at most 1 MiB each, is not known yet
 _LARGEST_PAGE, _SMALLEST_PAGE = 500, 10
 _PAGE_BYTES = (
-    500_000  # about: parsing them takes some 3 ms, in which nothing else is done, and ten times as much memory
+    500_000  # roughly: parsing them takes about 3 ms, in which nothing else runs, and ten times as much memory
 )
 _PAGE_TRIES = 4
 _LIST_TRIES = 3
 _ANSWER_SECONDS = 30.0
-_TOO_LARGE = ("request is too large", "message larger than max")  # etcd's own words, above 1.5 and above 2 MiB
+_TOO_LARGE = ("request is too large", "message larger than max")  # etcd's own words, above 1.5 MiB and above 2 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,7 @@ class Endpoint:
         token_file: File with a bearer token that is rotated; read again once a minute.
         ssl_context: For https.
         namespace: The namespace that the kubeconfig or the Pod names.
-        account: The ServiceAccount that we act as there, as the owner of objects; None: we are no Pod.
+        account: The ServiceAccount that we act as there, as the owner of objects; None: we are not a Pod.
     """
 
     server: str
@@ -62,14 +66,14 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """A part of a list, and the resourceVersion of all of it. Whoever takes the items out frees their memory."""
+    """A part of a list, and the resourceVersion of all of it. Taking the items out frees their memory."""
 
     items: list[Json]
     version: str
 
 
 def always() -> bool:
-    """Whether somebody may write who shares it with nobody: everybody but a leader, who may be deposed."""
+    """Always allow writes: for processes without an election; only a leader may be deposed."""
     return True
 
 
@@ -78,10 +82,13 @@ class Api:
 
     Args:
         endpoint: Where it is.
-        may_write: Asked right before each write; while it says no, nothing is sent and the write fails as Transient.
-        user_agent: Who we say that we are.
-        max_writes: How many writes may be under way at a time.
-        on_no_answer: Told of each error after which `until_answered` tries again.
+        may_write: Checked right before each write; while False, nothing is sent and the write fails as Transient.
+        user_agent: How we identify ourselves.
+        max_writes: How many writes may be in flight at a time.
+        writing: The same, shared with others; None: these are ours alone.
+        on_answer: Called after each request except watches: method, kind with its subresource, status (0: there was no
+            answer), and how many seconds it took.
+        on_no_answer: Called after each error after which `until_answered` tries again.
     """
 
     def __init__(
@@ -91,6 +98,8 @@ class Api:
         may_write: Callable[[], bool],
         user_agent: str = "hatchet-operator",
         max_writes: int = 32,
+        writing: asyncio.Semaphore | None = None,
+        on_answer: Callable[[str, str, int, float], None] = lambda method, kind, status, seconds: None,
         on_no_answer: Callable[[ApiError], None] = lambda error: None,
     ) -> None:
         self.endpoint = endpoint
@@ -98,25 +107,34 @@ class Api:
         self._user_agent = user_agent
         self._may_write = may_write
         self._on_no_answer = on_no_answer
-        self._writing = asyncio.Semaphore(max_writes)
+        self._on_answer = on_answer
+        self._writing = writing or asyncio.Semaphore(max_writes)
         self._session: aiohttp.ClientSession | None = None
+        self._http: HttpClient | None = None
         self._token = endpoint.token
         self._token_read_at = float("-inf")
 
     async def start(self) -> None:
         ssl_context = self.endpoint.ssl_context
+        headers = {"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
+        self._http = HttpClient(
+            self.endpoint.server, ssl_context=ssl_context, headers=headers, answer_seconds=_ANSWER_SECONDS
+        )
         self._session = aiohttp.ClientSession(
             base_url=self.endpoint.server.rstrip("/"),
             connector=aiohttp.TCPConnector(
                 limit=0, keepalive_timeout=60, ssl=ssl_context if ssl_context is not None else True
             ),
-            headers={"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"},
+            headers=headers,
             timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, connect=5),
             trust_env=False,
             auto_decompress=False,
         )
 
     async def close(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -141,13 +159,13 @@ class Api:
         label_selector: str | None = None,
         field_selector: str | None = None,
     ) -> tuple[list[Json], str]:
-        """Read all objects of one consistent snapshot; of what there may be many of, use `list_pages`.
+        """Read all objects of one consistent snapshot; if there may be many, use `list_pages`.
 
         Returns:
             The objects and the resourceVersion from which a watch misses nothing.
 
         Raises:
-            Gone: The snapshot was forgotten before all of it was read, time and again.
+            Gone: The snapshot expired before all of it was read, repeatedly.
         """
         tries = 0
         while True:
@@ -163,7 +181,7 @@ class Api:
                 tries += 1
                 if tries == _LIST_TRIES:
                     raise
-                continue  # from the beginning: what is left of another snapshot would not fit to what we have
+                continue  # from the beginning: the rest of another snapshot would not match what we have
             return items, version
 
     async def list_pages(
@@ -177,8 +195,8 @@ class Api:
         """Yield all objects of one consistent snapshot, about half a megabyte at a time however large they are.
 
         Raises:
-            Gone: The snapshot was forgotten before all of it was read. The server offers to go on in the present, but
-                what changed in pages that were read already would be missed; so the list has to begin anew.
+            Gone: The snapshot expired before all of it was read. The server offers to continue in the present, but
+                changes in pages that were read already would be missed; so the list has to start again.
         """
         params = _selectors(label_selector, field_selector) | {"limit": str(_FIRST_PAGE)}
         while True:
@@ -193,8 +211,29 @@ class Api:
             fitting = _PAGE_BYTES * max(count, 1) // size
             params |= {"continue": token, "limit": str(min(max(fitting, _SMALLEST_PAGE), _LARGEST_PAGE))}
 
+    async def list_page(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        limit: int,
+        token: str = "",
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> tuple[list[Json], str]:
+        """Read one page; return its objects and the token of the next one, "" if there is none.
+
+        Raises:
+            Gone: The token's snapshot expired.
+        """
+        params = _selectors(label_selector, field_selector) | {"limit": str(limit)}
+        if token:
+            params["continue"] = token
+        page = read_json(await self._read_page(resource.path(namespace), params))
+        return page["items"], page["metadata"].get("continue") or ""
+
     async def _read_page(self, path: str, params: Params) -> bytes:
-        """Read a page, again if there was no answer: to begin anew for each of a hundred requests might never end."""
+        """Read a page, and retry if there was no answer: restarting the whole list each time might never end."""
         tries = 1
         while True:
             try:
@@ -202,7 +241,7 @@ class Api:
             except Transient as error:
                 if tries == _PAGE_TRIES or "continue" not in params:
                     raise
-                await asyncio.sleep(error.retry_after or back_off(tries, longest_seconds=1))
+                await asyncio.sleep(error.retry_after or NO_PAGE.jittered_after(tries))
                 tries += 1
 
     async def list_one(self, resource: Resource, namespace: str | None = None) -> list[Json]:
@@ -212,11 +251,11 @@ class Api:
         return items
 
     async def document(self, path: str) -> Json:
-        """Read what is no object: discovery, or OpenAPI."""
+        """Read a document that is not an object: discovery, or OpenAPI."""
         return await self._request("GET", path)
 
     async def create(self, resource: Resource, namespace: str | None, body: Json, *, strict: bool = False) -> Json:
-        """Create an object; ``strict``: unless it has fields that its kind lacks, which else are dropped in silence."""
+        """Create an object; ``strict``: refuse fields that its kind lacks, which are otherwise silently dropped."""
         params = {"fieldValidation": "Strict"} if strict else None
         return await self._write("POST", resource, resource.path(namespace), body, params=params)
 
@@ -261,8 +300,20 @@ class Api:
         field_selector: str | None = None,
         timeout_seconds: int = 300,
         silence_seconds: float = 75,
+        is_known: Callable[[int], bool] | None = None,
     ) -> AsyncIterator[tuple[str, Json]]:
         """Yield (type, object) until the server closes the stream; BOOKMARK events are yielded too.
+
+        Args:
+            resource: The kind.
+            namespace: Only this one; None: all.
+            resource_version: What the caller knows.
+            label_selector: Only objects with these labels.
+            field_selector: Only objects with these fields.
+            timeout_seconds: When the server is asked to close it.
+            silence_seconds: How long it may be silent.
+            is_known: Whether the caller knows what an object was when it had this resourceVersion; an event that says
+                just this is yielded as a BOOKMARK, without being parsed. See `version_in`.
 
         Raises:
             Gone: The resourceVersion is too old.
@@ -276,9 +327,9 @@ class Api:
         }
         timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=silence_seconds)
         try:
-            async with self._open("GET", resource.path(namespace), params=params, timeout=timeout) as response:
+            async with self._open(resource.path(namespace), params=params, timeout=timeout) as response:
                 if response.status != HTTPStatus.OK:
-                    raise _error(response.status, await response.read(), response.headers)
+                    raise _error(response.status, await response.read(), response.headers.get("Retry-After", ""))
                 rest = b""
                 # not readline(): it refuses lines over its buffer's limit, and objects may be larger
                 async for chunk in response.content.iter_any():
@@ -286,10 +337,13 @@ class Api:
                     for line in lines:
                         if not line:
                             continue
+                        if is_known and (version := version_in(line)) is not None and is_known(version):
+                            yield "BOOKMARK", {"metadata": {"resourceVersion": str(version)}}
+                            continue
                         event = read_json(line)
                         if event["type"] == "ERROR":
                             status = event["object"]
-                            raise _error(status.get("code", 500), line, {}, message=status.get("message", ""))
+                            raise _error(status.get("code", 500), line, message=status.get("message", ""))
                         yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
             raise Transient(f"watch of {resource.plural}: {error!r}") from error
@@ -303,17 +357,17 @@ class Api:
             namespace: The pod's.
             pod: Its name.
             container: Its container; None: its only one.
-            follow: Also those to come, until the container ends.
-            previous: Of the container before its last restart.
+            follow: Also future lines, until the container ends.
+            previous: Read the log of the container before its last restart.
         """
         path = PODS.path(namespace, pod, "log")
         params = {"timestamps": "true"} | ({"container": container} if container else {})
         params |= {name: "true" for name, wanted in (("follow", follow), ("previous", previous)) if wanted}
         timeout = aiohttp.ClientTimeout(total=None, connect=5)
         try:
-            async with self._open("GET", path, params=params, timeout=timeout) as response:
+            async with self._open(path, params=params, timeout=timeout) as response:
                 if response.status != HTTPStatus.OK:
-                    raise _error(response.status, await response.read(), response.headers)
+                    raise _error(response.status, await response.read(), response.headers.get("Retry-After", ""))
                 rest = b""
                 async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -327,7 +381,7 @@ class Api:
     async def until_answered(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Repeat a call that is safe to repeat until the server gives a definite answer.
 
-        As in ``await api.until_answered(api.get, RUNS, namespace, name)``.
+        For example: ``await api.until_answered(api.get, RUNS, namespace, name)``.
         """
         failures = 0
         while True:
@@ -336,7 +390,7 @@ class Api:
             except Transient as error:
                 self._on_no_answer(error)
                 failures += 1
-                await asyncio.sleep(back_off(failures, longest_seconds=5))
+                await asyncio.sleep(NO_ANSWER.jittered_after(failures))
 
     async def _write(
         self,
@@ -359,7 +413,7 @@ class Api:
                 except Transient as error:
                     if error.status != HTTPStatus.TOO_MANY_REQUESTS or not error.retry_after:
                         raise
-                    await asyncio.sleep(error.retry_after)  # the server says that it did nothing, and when to come
+                    await asyncio.sleep(error.retry_after)  # the server says that it did nothing, and when to retry
 
     async def _request(
         self,
@@ -386,33 +440,33 @@ class Api:
         data: bytes | None = None,
         content_type: str = "application/json",
     ) -> bytes:
+        if self._http is None:
+            raise RuntimeError("Api is used before start()")
+        headers = self._authorization() if data is None else {**self._authorization(), "Content-Type": content_type}
+        target = f"{quote(path)}?{urlencode(params)}" if params else quote(path)
+        clock, status = asyncio.get_running_loop().time, 0
+        began = clock()
         try:
-            async with self._open(method, path, params=params, data=data, content_type=content_type) as response:
-                answer = await response.read()
-                if response.status >= HTTPStatus.BAD_REQUEST:
-                    raise _error(response.status, answer, response.headers)
-                return answer
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            answer = await self._http.request(method, target, headers=headers, body=data)
+            status = answer.status
+        except (TimeoutError, OSError) as error:
             raise Transient(f"{method} {self.endpoint.server}{path}: {error!r}") from error
+        finally:
+            self._on_answer(method, _kind_in(path), status, clock() - began)
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise _error(answer.status, answer.body, answer.retry_after)
+        return answer.body
 
     def _open(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Params | None = None,
-        data: bytes | None = None,
-        content_type: str = "application/json",
-        timeout: aiohttp.ClientTimeout | None = None,  # aiohttp's own, not ours
+        self, path: str, *, params: Params, timeout: aiohttp.ClientTimeout
     ) -> "aiohttp.client._RequestContextManager":
         if self._session is None:
             raise RuntimeError("Api is used before start()")
-        headers = {"Content-Type": content_type} if data is not None else {}
-        if token := self._current_token():
-            headers["Authorization"] = f"Bearer {token}"
-        return self._session.request(
-            method, path, params=params, data=data, headers=headers, timeout=timeout or self._session.timeout
-        )
+        return self._session.get(path, params=params, headers=self._authorization(), timeout=timeout)
+
+    def _authorization(self) -> dict[str, str]:
+        token = self._current_token()
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     def _current_token(self) -> str | None:
         if self.endpoint.token_file is None:
@@ -423,10 +477,21 @@ class Api:
         return self._token
 
 
-def back_off(failures: int, *, longest_seconds: float) -> float:
-    """Return how long to wait: twice as long after each failure, with jitter, so that not all come back at once."""
-    # 0.05 * 2**10 is longer than any limit; without a bound, a day of failures would be too large for a float
-    return min(0.05 * 2.0 ** min(failures, 10), longest_seconds) * random.uniform(0.5, 1)  # noqa: S311  # jitter
+def _kind_in(path: str) -> str:
+    """Return the kind of a path, with its subresource: "workflowruns/status"; "other": it has no kind."""
+    parts = path.split("/")
+    match parts[1]:
+        case "apis":
+            rest = parts[4:]
+        case "api":
+            rest = parts[3:]
+        case _:
+            rest = []
+    if len(rest) > 2 and rest[0] == "namespaces":
+        rest = rest[2:]
+    if not rest:
+        return "other"
+    return f"{rest[0]}/{rest[2]}" if len(rest) > 2 else rest[0]
 
 
 def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
@@ -434,8 +499,8 @@ def _selectors(label_selector: str | None, field_selector: str | None) -> dict[s
     return {key: value for key, value in selectors.items() if value}
 
 
-def _error(status: int, answer: bytes, headers: Mapping[str, str], *, message: str = "") -> ApiError:
-    """Turn a Status answer into the error that says what may be done about it."""
+def _error(status: int, answer: bytes, after: str = "", *, message: str = "") -> ApiError:
+    """Turn a Status answer into the error that says how to react to it."""
     reason, causes = "", frozenset[str]()
     if not message:
         try:
@@ -454,11 +519,10 @@ def _error(status: int, answer: bytes, headers: Mapping[str, str], *, message: s
         case HTTPStatus.GONE:
             return Gone(message, status=status)
         case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.UNAUTHORIZED | HTTPStatus.REQUEST_TIMEOUT:
-            # 401: a token that was rotated this minute; the next try reads it anew
-            after = headers.get("Retry-After", "")
+            # 401: a token that was rotated this minute; the next try reads it again
             return Transient(message, status=status, retry_after=float(after) if after.isdigit() else None)
         case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            # etcd's limits come as 500s; repeating these would go on for ever
+            # etcd's limits come as 500s; retrying these would never end
             kind = Refused if any(text in message for text in _TOO_LARGE) else Transient
             return kind(message, status=status)
         case _:

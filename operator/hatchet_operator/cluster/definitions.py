@@ -1,35 +1,37 @@
-"""Whether the API server knows our kinds as this operator needs them, in words for whoever has to mend it.
+"""Whether the API server knows our kinds as this operator needs them, in words for those who have to fix it.
 
 Fields are looked up in the OpenAPI document, which every client may read, and not in the CRDs, which a right for one
-namespace does not show. A field that a CRD lacks is dropped in silence, so an older CRD loses what is written.
+namespace does not show. A field that a CRD lacks is silently dropped, so an older CRD loses what is written.
 """
 
 from collections.abc import Iterator
 
-from hatchet_operator.cluster.api import Api, Json
-from hatchet_operator.cluster.kinds import POOLS, RUNS, WORKFLOWS, Resource
+from hatchet_operator.cluster.api import Api
+from hatchet_operator.cluster.kinds import POOLS, RATE_LIMITS, RUNS, WEBHOOK_SOURCES, WORKFLOWS, Resource
 from hatchet_operator.errors import NotFound, Refused
-from hatchet_operator.resources.base import GROUP, VERSION
+from hatchet_operator.resources.base import GROUP, VERSION, Json
 from hatchet_operator.resources.crds import load_crds
 
-# Not with both: Helm 4 has field managers, and after a kubectl apply it refuses to upgrade the CRDs that it made.
+# Not with both: Helm 4 has field managers, and after a kubectl apply it refuses to upgrade the CRDs that it created.
 HOW_TO_MEND = (
     'install them with "helm upgrade" where the chart installed them, '
     'else with "hatchet-operator crds | kubectl apply -f -"'
 )
+
+OUR_KINDS = (WORKFLOWS, RUNS, POOLS, WEBHOOK_SOURCES, RATE_LIMITS)
 
 _DOCUMENT = f"/openapi/v3/apis/{GROUP}/{VERSION}"
 _FIELDS_TOLD = 3
 
 
 async def definition_problems(api: Api, namespace: str | None) -> tuple[str, ...]:
-    """Say what is missing of our CRDs; nothing: all is there.
+    """Say what is missing in our CRDs; an empty result: nothing is.
 
     Args:
         api: The API server.
         namespace: The one namespace that may be read; None: all.
     """
-    missing = [resource for resource in (WORKFLOWS, RUNS, POOLS) if not await _is_served(api, resource, namespace)]
+    missing = [each for each in OUR_KINDS if not await _is_served(api, each, namespace)]
     if missing:
         versions = await _served_versions(api)
         elsewhere = f" in {VERSION}, but in {', '.join(versions)}" if versions and VERSION not in versions else ""
@@ -37,7 +39,7 @@ async def definition_problems(api: Api, namespace: str | None) -> tuple[str, ...
     try:
         document = await api.document(_DOCUMENT)
     except (NotFound, Refused):
-        return ()  # it is made a moment after the CRD, and somebody may have taken the right to read it from us
+        return ()  # it exists a moment after the CRD, and we may have lost the right to read it
     schemas = document.get("components", {}).get("schemas", {})
     return tuple(_lacks(crd, schemas) for crd in load_crds() if _lacks(crd, schemas))
 
@@ -71,7 +73,7 @@ def _lacks(crd: Json, schemas: Json) -> str:
 
 
 def missing_fields(needed: Json, served: Json, path: str = "") -> Iterator[str]:
-    """Yield the fields of one schema that another does not know and would drop, as in "status.steps.*.losses"."""
+    """Yield the fields of one schema that another lacks and would drop, such as "status.steps.*.losses"."""
     if served.get("x-kubernetes-preserve-unknown-fields"):
         return
     known = served.get("properties", {})

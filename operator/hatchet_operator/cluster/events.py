@@ -1,17 +1,17 @@
 """Kubernetes Events: what a person should see in ``kubectl describe``. None on the happy path.
 
-Best effort, and bounded: the same thing about the same object is said once a minute, and an API server that has other
-troubles is not bothered with repeats.
+Best effort, and bounded: the same thing about the same object is said once a minute, and an API server in trouble is
+not bothered with retries.
 """
 
 import asyncio
 import logging
 from datetime import UTC, datetime
 
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import EVENTS, PODS
 from hatchet_operator.errors import ApiError
-from hatchet_operator.resources.base import API_VERSION, Named, ObjectMeta
+from hatchet_operator.resources.base import API_VERSION, Json, Named, ObjectMeta
 from hatchet_operator.resources.names import generate_name
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _MESSAGE_BYTES = 1024  # the API server's own limit for core/v1 events
 
 
 class EventRecorder:
-    """Says what happened to an object, where its author looks."""
+    """Records what happened to an object, where its author looks."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -49,7 +49,7 @@ class EventRecorder:
             log.warning("event not recorded", extra={"reason": event["reason"], "error": str(error)})
 
     async def stop(self) -> None:
-        """Let what is being said be said, if that takes no time."""
+        """Let events in flight be sent, if that takes no time."""
         tasks = list(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=_LAST_WORDS_SECONDS)
@@ -63,7 +63,7 @@ def _event(subject: Named, reason: str, message: str) -> Json:
 
 
 async def warn_on_pod(api: Api, pod: ObjectMeta, reason: str, message: str) -> None:
-    """Say on a Pod, which may be this process' own, what `kubectl describe` is to show; or log why not."""
+    """Record on a Pod, perhaps this process's own, what `kubectl describe` should show; or log why that fails."""
     try:
         await api.create(EVENTS, pod.namespace, _body(PODS.api_version, PODS.kind, pod, reason, message))
     except ApiError as error:

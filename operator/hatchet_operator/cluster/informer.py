@@ -1,9 +1,9 @@
 """Objects of one kind, as a stream of changes that never ends: list, watch, and a relist that diffs.
 
 The trap that this avoids: after a 410 an object may have been deleted without an event. A relist compares what the
-server has with what was handed on, and makes up the DELETED events that nobody sent: at its end, but for an object
-whose name another has by now, which goes before that one comes. A list that is cut off in its middle begins anew; what
-was handed on of it is known, and so is compared with what the next one has.
+server has with what was passed on, and synthesizes the missing DELETED events: at its end, except for an object whose
+name another has by now, whose event comes before that one's. A list that is cut off in the middle starts again; what
+was passed on of it is known, and so is compared with what the next one has.
 """
 
 import asyncio
@@ -11,35 +11,39 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from hatchet_operator.cluster.api import Api, Json, back_off
+from hatchet_operator.backoff import NO_WATCH
+from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import Resource
 from hatchet_operator.cluster.turns import Turns
 from hatchet_operator.errors import ApiError, Gone, NotFound, Transient
+from hatchet_operator.resources.base import Json
 
 log = logging.getLogger(__name__)
 
 UidOf = Callable[[str, str], str | None]
-"""Tells the UID of the object that has a name in a namespace; None: there is none."""
+"""Returns the UID of the object with a name in a namespace; None: there is none."""
 
 _SHORTEST_WATCH_SECONDS = 0.5  # the server was asked to keep it open for much longer
 
 
 class Informer:
-    """Hands on every change of a kind's objects, in order, each object's newest state at least once.
+    """Passes on every change of a kind's objects, in order, each object's newest state at least once.
 
     Args:
-        api: Where from.
-        resource: Of which kind.
+        api: The API server.
+        resource: The kind.
         on_change: Called with ("ADDED" | "MODIFIED" | "DELETED", object); must not block.
-        on_relist: Called with the list's resourceVersion, and with what tells the UID that it has under a namespace and
-            name, after all of it was handed on: for who learns of objects by other ways too, and would not be told that
-            one of these is gone.
-        on_absence: Called when the server does not know the kind, or not any more.
-        on_failure: Called after an error of `on_change`, which is logged and stops no other object.
-        namespace: Of one namespace; None: all.
+        on_relist: Called with the list's resourceVersion, and with a lookup of the UIDs in it by namespace and
+            name, after all of it was passed on: for a consumer that also learns of objects in other ways, and would
+            not be told that one of these is gone.
+        on_absence: Called when the server does not know the kind, or no longer does.
+        on_failure: Called after an error of `on_change`, which is logged and does not stop other objects.
+        is_known: Called with the resourceVersion of an object that was added or modified; true: the consumer knows this
+            state of it, and is not told. Only for a consumer with `on_relist`.
+        namespace: Only this namespace; None: all.
         label_selector: Only objects with these labels.
         field_selector: Only objects with these fields.
-        silence_seconds: A watch that says nothing for so long is cut; the server ends it well before.
+        silence_seconds: A watch that is silent for this long is cut off; the server ends it well before.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Informer:
         on_relist: Callable[[str, UidOf], Awaitable[None]] | None = None,
         on_absence: Callable[[], None] | None = None,
         on_failure: Callable[[], None] = lambda: None,
+        is_known: Callable[[int], bool] | None = None,
         namespace: str | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
@@ -62,6 +67,7 @@ class Informer:
         self._on_relist = on_relist
         self._on_absence = on_absence
         self._on_failure = on_failure
+        self._is_known = is_known
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._silence_seconds = silence_seconds
@@ -71,7 +77,7 @@ class Informer:
         self.last_event_at = 0.0
 
     async def run(self) -> None:
-        """Go on for ever; errors lead to another try, with backoff."""
+        """Run forever; errors lead to another try, with backoff."""
         version: str | None = None
         failures = 0
         while True:
@@ -88,7 +94,7 @@ class Informer:
                     raise Transient("the watch was closed as soon as it was opened")
             except ApiError as error:
                 failures += 1
-                self.last_event_at = asyncio.get_running_loop().time()  # it goes on; to start anew would not help
+                self.last_event_at = asyncio.get_running_loop().time()  # it is alive; starting again would not help
                 if isinstance(error, Gone | NotFound):
                     version = None
                 if isinstance(error, NotFound) and self._on_absence is not None:
@@ -96,10 +102,14 @@ class Informer:
                 log.warning(
                     "watch interrupted", extra={"resource": self._resource.plural, "error": str(error), "try": failures}
                 )
-                await asyncio.sleep(back_off(failures, longest_seconds=10))
+                await asyncio.sleep(NO_WATCH.jittered_after(failures))
+
+    async def look_once(self) -> None:
+        """List what exists, and pass on what changed since; for the last look, while it does not run."""
+        await self._relist()
 
     async def _watch(self, version: str) -> AsyncIterator[tuple[str, Json]]:
-        # A kind that nobody changes gets no bookmarks either, so the server is asked to end the watch before its
+        # A kind without changes gets no bookmarks either, so the server is asked to end the watch before its
         # silence would look like a dead connection.
         ends_after = max(int(self._silence_seconds * random.uniform(0.7, 0.8)), 1)  # noqa: S311  # jitter
         turns = Turns()
@@ -109,6 +119,7 @@ class Informer:
             resource_version=version,
             timeout_seconds=ends_after,
             silence_seconds=self._silence_seconds,
+            is_known=self._is_known,
             **self._selectors,
         ):
             yield event
@@ -127,7 +138,7 @@ class Informer:
                 del names[name]
         elif known != uid:
             if known is not None:
-                self._tell("DELETED", _gone(namespace, name, known))  # first: its name is taken by this one
+                self._tell("DELETED", _gone(namespace, name, known))  # first, as this one has taken its name
             names[name] = uid
         self._tell(kind, obj)
 
@@ -141,7 +152,7 @@ class Informer:
             self._on_failure()
 
     async def _relist(self) -> str:
-        """Hand on what there is, page by page, and then what is there no more: all of it at once may be too much."""
+        """Pass on what exists, page by page, and then what no longer does: all of it at once may be too much."""
         listed: dict[str, set[str]] = {}
         version = ""
         turns = Turns()
@@ -173,5 +184,5 @@ class Informer:
 
 
 def _gone(namespace: str, name: str, uid: str) -> Json:
-    """What is known of an object whose end nobody told."""
+    """Return what is known of an object whose deletion was missed."""
     return {"metadata": {"name": name, "namespace": namespace, "uid": uid}}

@@ -1,6 +1,6 @@
-"""How to reach the API server: out of a kubeconfig, or out of the Pod that this process runs in.
+"""How to reach the API server: from a kubeconfig, or from the Pod that this process runs in.
 
-The reading is the official library's, exec plugins included; it is imported late, as it costs a quarter of a second.
+The official library reads it, including exec plugins; it is imported late, as that takes a quarter of a second.
 """
 
 import os
@@ -16,15 +16,24 @@ from hatchet_operator.errors import ConfigurationError
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
-def find_endpoint(kubeconfig: Path | None) -> Endpoint:
-    """Return the endpoint of the given kubeconfig; None: of this Pod's service account, else of $KUBECONFIG.
+def find_endpoint(kubeconfig: Path | None, context: str | None = None) -> Endpoint:
+    """Return the endpoint of the given kubeconfig; None: of this Pod's service account, otherwise of $KUBECONFIG.
+
+    Args:
+        kubeconfig: A file.
+        context: One of its contexts; None: the current one.
 
     Raises:
         ConfigurationError: There is none, or it makes no sense.
     """
-    if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ and (_IN_CLUSTER / "token").exists():
+    if (
+        kubeconfig is None
+        and context is None
+        and "KUBERNETES_SERVICE_HOST" in os.environ
+        and (_IN_CLUSTER / "token").exists()
+    ):
         return _in_cluster_endpoint()
-    return _read_kubeconfig(kubeconfig)
+    return _read_kubeconfig(kubeconfig, context)
 
 
 def _in_cluster_endpoint() -> Endpoint:
@@ -38,18 +47,24 @@ def _in_cluster_endpoint() -> Endpoint:
     )
 
 
-def _read_kubeconfig(path: Path | None) -> Endpoint:
-    from kubernetes import config
-    from kubernetes.client import Configuration
-
+def _read_kubeconfig(path: Path | None, wanted: str | None) -> Endpoint:
+    try:
+        from kubernetes import config
+        from kubernetes.client import Configuration
+    except ImportError as error:
+        raise ConfigurationError(
+            "to read a kubeconfig, install the extra of that name: hatchet-operator[kubeconfig] (docs/install.md)"
+        ) from error
     file = str(path) if path else None
     shown = file or os.environ.get("KUBECONFIG", "~/.kube/config")
     read = Configuration()
     try:
-        config.load_kube_config(file, client_configuration=read)  # type: ignore[no-untyped-call]  # the library's
-        _, current = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]  # the library's
+        config.load_kube_config(file, context=wanted, client_configuration=read)  # type: ignore[no-untyped-call]  # the library's
+        contexts, current = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]  # the library's
     except (config.ConfigException, OSError, yaml.YAMLError) as error:
         raise ConfigurationError(f"kubeconfig {shown}: {error}; choose another one with --kubeconfig") from error
+    if wanted is not None:
+        current = next(each for each in contexts if each["name"] == wanted)  # or it would not have been loaded
     context = None
     if read.host.startswith("https"):
         context = ssl.create_default_context(cafile=read.ssl_ca_cert)

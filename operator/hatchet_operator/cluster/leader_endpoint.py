@@ -1,10 +1,10 @@
-"""Where gRPC goes: the EndpointSlice of a Service without selector, which names the leader alone.
+"""Where gRPC goes: the EndpointSlice of a Service without a selector, which names only the leader.
 
-Kubernetes itself would send clients to every Ready pod, standbys included. What a deposed leader writes late meets a
+Kubernetes itself would send clients to every Ready pod, including standbys. A late write of a deposed leader meets a
 newer resourceVersion, so the slice never points back to it.
 
-Pods keep the address that they were made with. So as long as some have another port than the Service has now, it gets
-that one beside its own, and both lead to the one port that the leader listens on.
+Pods keep the address that they were created with. So as long as some have a different port than the Service has now, it
+gets that one in addition to its own, and both lead to the one port that the leader listens on.
 """
 
 import asyncio
@@ -12,20 +12,23 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, PODS, SERVICES
 from hatchet_operator.cluster.ownership import Owner, owners_with
 from hatchet_operator.errors import ApiError, NotFound, Refused
 from hatchet_operator.resources import labels
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 
 log = logging.getLogger(__name__)
 
 PORT_NAME = "grpc"
-"""The Service's port must have the same name, or none of the two any."""
+"""The Service's port must have the same name, or neither of them has one."""
+
+EVENTS_PORT_NAME = "events"
 
 _FORMER = "grpc-"
-"""What the names of ports begin with that the Service has for pods of former settings."""
+"""Prefix of the names of ports that the Service has for pods with earlier settings."""
 
 _LOOK_AGAIN_SECONDS = 20.0
 _LAST_WORDS_SECONDS = 1.0
@@ -36,14 +39,16 @@ class Address:
     """Where this operator's gRPC server can be reached.
 
     Attributes:
-        ip: Of this Pod.
-        port: That the server listens on.
-        pod_name: This Pod, for people who look.
+        ip: This Pod's.
+        port: The port that the server listens on.
+        events_port: The port for events over HTTP; None: there is none.
+        pod_name: This Pod's name, for people.
         pod_uid: Its UID.
     """
 
     ip: str
     port: int
+    events_port: int | None = None
     pod_name: str | None = None
     pod_uid: str | None = None
 
@@ -54,8 +59,8 @@ class LeaderEndpoint:
     Args:
         api: The API server.
         service: The Service.
-        address: What it is to lead to.
-        owner: What the slice goes with.
+        address: Where it should lead.
+        owner: The slice's owner.
         former_ports: Other ports of the Service that clients still use.
         on_served: Called with those of them that lead here.
     """
@@ -80,7 +85,7 @@ class LeaderEndpoint:
         self._served: frozenset[int] = frozenset()
 
     async def keep(self) -> None:
-        """Have the Service lead here, for ever, whatever others do to the slice."""
+        """Have the Service lead here, forever, whatever others do to the slice."""
         while True:
             try:
                 await self._serve_former_ports()
@@ -93,11 +98,11 @@ class LeaderEndpoint:
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     async def _serve_former_ports(self) -> None:
-        """Have the Service keep ports that clients still use, and drop those that we added for nobody any more."""
+        """Have the Service keep ports that clients still use, and drop those that we added and none uses any more."""
         try:
             service = await self._api.get(SERVICES, self._service.namespace, self._service.name)
         except NotFound:
-            self._served = frozenset()  # somebody leads clients here by other means
+            self._served = frozenset()  # clients are led here by other means
             return
         there: list[Json] = service["spec"].get("ports") or []
         own = [port for port in there if not str(port.get("name")).startswith(_FORMER)]
@@ -181,11 +186,15 @@ class LeaderEndpoint:
             },
             "addressType": "IPv6" if ":" in self._address.ip else "IPv4",
             "endpoints": [endpoint] if endpoint else [],
-            "ports": [
-                {"name": name, "port": self._address.port, "protocol": "TCP"}
-                for name in (PORT_NAME, *(f"{_FORMER}{port}" for port in sorted(self._served)))
-            ],
+            "ports": self._ports(),
         }
+
+    def _ports(self) -> list[Json]:
+        grpc = (PORT_NAME, *(f"{_FORMER}{port}" for port in sorted(self._served)))
+        ports = [(name, self._address.port) for name in grpc]
+        if self._address.events_port is not None:
+            ports.append((EVENTS_PORT_NAME, self._address.events_port))
+        return [{"name": name, "port": port, "protocol": "TCP"} for name, port in ports]
 
 
 def _former_port(port: int, main: Json) -> Json:

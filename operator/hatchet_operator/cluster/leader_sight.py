@@ -1,11 +1,11 @@
-"""Whether the process that leads is there at all: an open TCP connection to it says so, without a request.
+"""Whether the leader's process exists at all: an open TCP connection to it shows that, without a request.
 
     connect ─► met ─ the connection ends ─► connect ─┬─ accepted ─► met
                                                      └─ refused, twice ─► gone
 
-Only a process that is gone has its connections ended and the next ones refused, by its own machine. One that hangs, or
-whose machine is away, refuses nothing, and a leader that ends in order takes its address out of the Lease before it
-stops to listen. So a refusal after a meeting needs no waiting for the end of a Lease that nobody renews.
+Only if a process is gone does its own machine end its connections and refuse new ones. One that hangs, or whose machine
+is unreachable, refuses nothing, and a leader that shuts down cleanly removes its address from the Lease before it
+stops listening. So after a refusal by a met leader there is no need to wait for its Lease to expire.
 """
 
 import asyncio
@@ -20,24 +20,50 @@ _REFUSED_AGAIN_SECONDS = 0.2
 _REFUSALS = 2
 
 
+class Presence:
+    """Where others see that this process exists, if it does not always listen for workers."""
+
+    def __init__(self) -> None:
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen, and return the port."""
+        self._server = await asyncio.start_server(_say_nothing, host, port)
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+
+async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        with suppress(OSError):
+            while await reader.read(4096):
+                pass
+    finally:
+        writer.close()
+
+
 class LeaderSight:
     """Watches one leader at a time.
 
-    Attributes:
-        changed: Set when a leader is found to be gone; whoever waits for it clears it.
+    Args:
+        changed: Set when a leader is found to be gone; the waiter clears it. Several may share one.
     """
 
-    def __init__(self) -> None:
-        self.changed = asyncio.Event()
+    def __init__(self, changed: asyncio.Event | None = None) -> None:
+        self.changed = changed or asyncio.Event()
         self._watched: tuple[str, str] | None = None
         self._watching: asyncio.Task[None] | None = None
 
     def look_at(self, leader: str, address: str | None) -> bool:
-        """Watch whoever leads; return whether it is known to be gone.
+        """Watch the current leader; return whether it is known to be gone.
 
         Args:
-            leader: Who leads.
-            address: "host:port" where it listens as long as it leads; None: that is not known.
+            leader: The leader's identity.
+            address: "host:port" where it listens as long as it leads; None: unknown.
         """
         if address is None:
             self.forget()
@@ -49,7 +75,7 @@ class LeaderSight:
         return self._watching is not None and self._watching.done()
 
     def forget(self) -> None:
-        """What was seen so far means nothing."""
+        """Discard what was seen so far."""
         if self._watching is not None:
             self._watching.cancel()
         self._watched = self._watching = None

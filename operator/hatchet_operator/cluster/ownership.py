@@ -1,6 +1,6 @@
-"""What the operator's own objects go with when it is uninstalled: the ServiceAccount that it acts as.
+"""The owner with which the operator's own objects are deleted when it is uninstalled: its ServiceAccount.
 
-Not its Service or its Deployment: people make those anew when a field can't be changed, and the keys would go too.
+Not its Service or Deployment: people recreate those when a field can't be changed, which would delete the keys too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ Owner = Mapping[str, Any]
 
 
 def read_account(token: str) -> Owner | None:
-    """Return the ServiceAccount that our own token is of, which the kubelet gave us; None: it does not say."""
+    """Return the ServiceAccount of our own token, which the kubelet gave us; None: it does not say."""
     try:
         account = jwt.decode(token, options={"verify_signature": False})["kubernetes.io"]["serviceaccount"]
         return {"apiVersion": "v1", "kind": "ServiceAccount", "name": account["name"], "uid": account["uid"]}
@@ -24,15 +24,15 @@ def read_account(token: str) -> Owner | None:
 def owners_with(body: Mapping[str, Any], owner: Owner | None) -> list[Owner]:
     """Return an object's owners, ``owner`` among them: it stays as long as one of them does.
 
-    So the Secrets that two releases share in a namespace stay with the second one, and those that are found while the
-    garbage collector is about to take them away after an uninstalled release are kept.
+    So Secrets that two releases in a namespace share remain with the second one, and those that the garbage collector
+    is about to delete after a release was uninstalled are kept.
     """
     owners = list(_owners_of(body))
     return owners if owner is None or is_owned_by(owner, body) else [*owners, owner]
 
 
 def is_owned_by(owner: Owner | None, body: Mapping[str, Any]) -> bool:
-    """Whether an object goes with ``owner``, if there is one."""
+    """Whether an object is owned by ``owner``, if there is one."""
     return owner is None or any(each["uid"] == owner["uid"] for each in _owners_of(body))
 
 

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass, field
 
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import TOKEN_REVIEWS
+from hatchet_operator.resources.base import Json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenVerdict:
-    """What the API server says of a token.
+    """What the API server says about a token.
 
     Attributes:
-        user: Whose it is; None: it is not valid here.
+        user: Its user; None: it is not valid here.
         error: Why not, in the server's words.
     """
 
@@ -20,10 +21,10 @@ class TokenVerdict:
 
 
 async def review_token(api: Api, token: str, *, audience: str) -> TokenVerdict:
-    """Have a token judged.
+    """Have a token reviewed.
 
     Raises:
-        ApiError: There was no judgement.
+        ApiError: There was no verdict.
     """
     review: Json = {
         "apiVersion": TOKEN_REVIEWS.api_version,
@@ -34,6 +35,6 @@ async def review_token(api: Api, token: str, *, audience: str) -> TokenVerdict:
     if not status.get("authenticated"):
         return TokenVerdict(error=status.get("error") or "it is not valid")
     if audience not in (status.get("audiences") or ()):
-        # a server that knows nothing of audiences vouches for any token of its own
+        # a server that does not know audiences accepts any token of its own
         return TokenVerdict(error=f'it is not for the audience "{audience}"')
     return TokenVerdict(user=status.get("user") or {})

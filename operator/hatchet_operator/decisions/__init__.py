@@ -1,10 +1,37 @@
-"""What has to happen, as pure functions: everything they may look at comes in as a value, the time included.
+"""What has to happen, as pure functions: everything they depend on is passed in as a value, including the time.
 
-observed      what a decision about a run may look at, and what it may ask for
-run_rules     how a run goes on                       step_rules  how each of its steps goes on
-retry         whether and when a step is tried again  outputs     whether what it returned can be kept
-results       what somebody who awaits a run is told  graph       the steps of a workflow, with a person's overrides
-scheduling    which free worker gets an attempt
-scaling       how many pods a pool needs              pooling     the pods of a pool; why one does not start
-run_pods      the pod of a run that has its own       certificates  when one is due
+A run
+    observed         what a decision about a run may look at, and what it may ask for
+    run_rules        how it proceeds: the order of the rules is the policy
+    step_rules       how each of its steps proceeds
+    graph            the steps of its workflow, with a person's overrides
+    inputs, outputs  what it is given, and whether what a step returned can be kept
+    retry, losses    what follows a failed attempt, and a worker's death
+    last_step        the on-failure step
+    results          what a client that awaits it gets
+    deduplication, idempotency     one run of a kind: as long as it is kept, or for some time
+    recording        whether a child has an object from the start, or with its result
+    acts             what people do to it: cancel, retry, replay, suspend, resume
+    suspension, pausing, replays   how it is suspended, paused, run again
+
+Who goes next, and where
+    turns, concurrency, rate_limits, step_limits, sticking   priorities, groups, limits, sticky runs
+    placing          which worker gets an attempt
+    waiting, waiting_line          why an attempt waits, and in which order runs with pods of their own do
+
+Workers and pods
+    rejoining, claims, held_runs   after a start: who is awaited, what they may keep, which runs wait for them
+    deaths           whether a worker's container has ended
+    scaling, pooling, run_pods     how many pods a pool needs, what they look like, the pods of single runs
+
+Several operators
+    shards           which namespaces go together, and which operator leads them
+
+Triggers and clients
+    crons, event_matching, webhooks, expressions   what is due, what an event starts, signatures, CEL
+    step_events, run_filter        what clients that listen or search are told
+    payloads         who owns a stored payload
+
+Statuses
+    conditions, pool_status, workflow_status, webhook_status, actions, certificates
 """

@@ -1,8 +1,8 @@
-"""Whether a worker could take one step for another.
+"""Whether a worker could mistake one step for another.
 
-A worker knows a step by its action id alone, which clients make of names: ``<workflow>:<step>``, in lower case. So
-workflow "a:b" with step "c" and workflow "a" with step "b:c" have one id, and what can't be told apart is refused when
-it is registered. An id that was made of no names was chosen by its author, who may well give one function to two steps.
+A worker knows a step only by its action id, which clients build from names: ``<workflow>:<step>``, in lower case. So
+workflow "a:b" with step "c" and workflow "a" with step "b:c" share an id, and what can't be told apart is refused at
+registration. An id that is not built from names was chosen by its author, who may well use one function for two steps.
 """
 
 from collections.abc import Iterable
@@ -37,17 +37,19 @@ class OfferedStep:
 
 
 def offered_steps(workflow: str, definition: WorkflowDefinition) -> list[OfferedStep]:
-    """Return the steps of a definition, the one on failure too."""
+    """Return the steps of a definition, including the on-failure step and the one that names its group."""
     steps: tuple[StepDefinition, ...] = definition.steps
     if definition.on_failure is not None:
         steps = (*steps, definition.on_failure)
+    if definition.group_key is not None:
+        steps = (*steps, definition.group_key)
     return [OfferedStep(workflow, definition.name, step.name, step.action) for step in steps]
 
 
 def action_conflict(
     mine: Iterable[OfferedStep], others: Iterable[OfferedStep]
 ) -> tuple[OfferedStep, OfferedStep] | None:
-    """Return two steps that one worker could not tell apart: one of ``mine``, and another of these or of ``others``."""
+    """Return two steps that a worker could not tell apart: one of ``mine``, and another of these or of ``others``."""
     known: dict[str, OfferedStep] = {}
     for step in others:
         if step.is_named_so or step.action not in known:
@@ -62,7 +64,7 @@ def action_conflict(
 
 
 def conflict_message(one: OfferedStep, other: OfferedStep) -> str:
-    """Say which two can't be told apart, and the ways out."""
+    """Say which two can't be told apart, and how to resolve that."""
     way_out = "rename one of them"
     if one.workflow != other.workflow:
         way_out += f' (if no code has workflow "{other.exact}" any more: kubectl delete wf {other.workflow})'

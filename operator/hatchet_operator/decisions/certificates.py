@@ -1,11 +1,11 @@
-"""When certificates and their authorities are replaced, so that nobody meets one that they don't trust yet.
+"""When certificates and their authorities are replaced, so that no client sees one that it does not trust yet.
 
     authority    made ── a month ──► signs ──────────── nine years ──────────► its successor signs ── 11 months ──► ends
-                 └─ published at once: whoever reads ca.crt trusts it before it signs anything ─────────────────────┘
+                 └─ published at once: readers of ca.crt trust it before it signs anything ─────────────────────────┘
     certificate  made ── two months ──► replaced ── a month ──► ends
 
-The trap: clients that read ``ca.crt`` only when they start (Hatchet's published SDK) must be started anew within the
-month between publishing and signing. That is what makes it so long.
+The trap: clients that read ``ca.crt`` only when they start (Hatchet's published SDK) must be restarted within the month
+between publishing and signing. That is why it is so long.
 """
 
 from collections.abc import Sequence
@@ -35,9 +35,9 @@ class AuthorityPlan:
     """What to do with the authorities at hand.
 
     Attributes:
-        make_another: None is left, or the newest one is about to end.
-        trusted: Which are to be published; the others have ended. Positions in the sequence that was given.
-        signer: Which is to sign; None: there is none yet.
+        make_another: None is left, or the newest one is about to expire.
+        trusted: Which to publish; the others have expired. Positions in the given sequence.
+        signer: Which one signs; None: there is none yet.
     """
 
     make_another: bool
@@ -46,7 +46,7 @@ class AuthorityPlan:
 
 
 def plan_authorities(authorities: Sequence[Validity], now: datetime) -> AuthorityPlan:
-    """Sign with the newest that everybody knows; while there is none such, with the oldest, which most know."""
+    """Sign with the newest one that all clients know; as long as there is none, with the oldest, which most know."""
     alive = [place for place, each in enumerate(authorities) if each.ends > now]
     by_age = sorted(alive, key=lambda place: authorities[place].begins)
     known = [place for place in by_age if now - authorities[place].begins >= PUBLISHED_BEFORE_SIGNING]
@@ -60,23 +60,23 @@ def plan_authorities(authorities: Sequence[Validity], now: datetime) -> Authorit
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CertificateView:
-    """What matters of a server's certificate."""
+    """The relevant properties of a server's certificate."""
 
     validity: Validity
     names: frozenset[str]
 
 
 def is_certificate_due(certificate: CertificateView, *, names: Sequence[str], now: datetime) -> bool:
-    """Whether a new one is to be made: this one ends soon, or is not for all names."""
+    """Whether a new one must be made: this one expires soon, or does not cover all names."""
     return certificate.validity.ends - now <= CERTIFICATE_REPLACED_BEFORE_END or not set(names) <= certificate.names
 
 
 def certificate_names(address: str, more: Sequence[str] = ()) -> tuple[str, ...]:
-    """Name all that clients may call a server by.
+    """Return all names that clients may call a server by.
 
     Args:
-        address: "host:port" that is told to workers; of a Service, as in ``name.namespace.svc``, the shorter and longer
-            forms that the cluster's DNS knows are added.
+        address: The "host:port" that workers are given; for a Service, as in ``name.namespace.svc``, the shorter and
+            longer forms that the cluster's DNS knows are added.
         more: Others.
     """
     host = address.rpartition(":")[0].strip("[]")

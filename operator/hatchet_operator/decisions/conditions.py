@@ -1,8 +1,8 @@
-"""Conditions: what a status says of an object in the form that kubectl, Helm, Flux and Argo CD read.
+"""Conditions: what a status says about an object in the form that kubectl, Helm, Flux and Argo CD read.
 
 Those judge any object by the rules of kstatus (sigs.k8s.io/cli-utils/pkg/kstatus):
 
-    Ready True                  Current: it is what was asked for
+    Ready True                  Current: it is as requested
     Ready False or Unknown      InProgress: it will be, wait
     Stalled True                Failed: it will not be by itself
     Reconciling True            InProgress, whatever Ready says
@@ -21,7 +21,7 @@ from hatchet_operator.resources.reasons import ConditionType, Reason
 
 @dataclass(frozen=True, slots=True)
 class Aspect:
-    """What a condition is to say."""
+    """What a condition should say."""
 
     kind: ConditionType
     holds: bool
@@ -32,11 +32,11 @@ class Aspect:
 def with_readiness(
     aspects: tuple[Aspect, ...], *, stalled: Aspect | None, reconciling: Aspect | None = None
 ) -> tuple[Aspect, ...]:
-    """Put Ready before the aspects that it is made of: it holds if all of them do, else it says what the first says.
+    """Put Ready before the aspects that make it up: true if all of them are, otherwise it says what the first says.
 
     Args:
-        aspects: What has to hold, the most telling first.
-        stalled: Which of them will not hold by itself; None: all others will.
+        aspects: What has to be true, the most informative first.
+        stalled: Which of them will not become true by itself; None: all will.
         reconciling: Which of them is on its way to a changed spec.
     """
     first = next((aspect for aspect in aspects if not aspect.holds), None)
@@ -49,13 +49,13 @@ def with_readiness(
 def make_conditions(
     aspects: Iterable[Aspect], *, before: Iterable[Condition], generation: int | None, now: datetime
 ) -> tuple[Condition, ...]:
-    """Return the conditions that say this; one whose status stays as it was keeps the time of its transition.
+    """Return the conditions for these aspects; one whose status is unchanged keeps the time of its transition.
 
     Args:
         aspects: What they say, in the order in which people read them.
         before: Those that the object has.
-        generation: Of the object that was looked at; 0 or None: it has none.
-        now: When one whose status is another has changed.
+        generation: The generation of the object that was decided about; 0 or None: it has none.
+        now: The transition time of conditions whose status has changed.
     """
     old = {condition.type: condition for condition in before}
     conditions = []

@@ -1,17 +1,17 @@
-"""What the death of a worker means for each step that it had, and how those that may have caused it are tried again.
+"""What the death of a worker means for each step that it had, and how those that may have caused it are retried.
 
     the Pod was taken away                        ─► Disruption: nobody's fault, with a generous bound of its own
-    the step was not begun                        ─► NotStarted: given to another, nothing is lost
+    the step was not begun                        ─► NotStarted: reassigned, nothing is lost
     it only waited for children, others ran       ─► Bystander: not its fault, not counted
-    it has stood its trial, others that ran not   ─► Cleared: likewise
-    else                                          ─► Crash: counted, and a suspect from now on
+    it passed its trial, others that ran did not  ─► Cleared: not its fault, not counted
+    otherwise                                     ─► Crash: counted, and a suspect from now on
 
-A suspect is tried apart: on a worker where nothing else runs, with nothing given to it besides, until it has run for
-longer than it had when its worker died. So the guilty one takes nobody with it, and the others lose one attempt.
-Those that began last are tried first: they are the likelier cause, and sooner through. Where no worker is without
-steps for some minutes, as many are tried at a time as have stood their trial beside them, so that a death that was no
-step's fault holds back long steps for minutes and not for hours. What a suspect is stands in
-its status, so the next operator goes on with the same trials.
+A suspect gets a trial in isolation: on a worker where nothing else runs, which gets nothing else, until it has run for
+longer than it had when its worker died. So the guilty one takes no other with it, and the others lose one attempt.
+Those that began last are tried first: they are the likelier cause, and are through sooner. If no worker is without
+steps for some minutes, as many suspects are tried beside others as have passed their trial, so that a death that was no
+step's fault delays long steps for minutes and not for hours. The suspicion is part of the step's
+status, so the next operator continues the same trials.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from hatchet_operator.resources.reasons import LossKind
 from hatchet_operator.resources.run import StepStatus
 
 PATIENCE = timedelta(seconds=10), timedelta(minutes=2)
-"""How long a suspect waits for a worker where nothing runs, then for one where nothing runs that was lost before."""
+"""How long a suspect waits for an empty worker, then for one where nothing runs that was lost before."""
 _MARGIN = timedelta(seconds=2)
 _LONGEST_TRIAL = timedelta(minutes=1)
 _MOST_NOT_STARTED = 3
@@ -37,8 +37,8 @@ class LostAttempt:
     Attributes:
         id: Which one.
         may_have_begun: Whether the worker may have executed any of it.
-        is_waiting: Whether all that it did was to wait for its children.
-        stood_its_trial: Whether it was a suspect, and was tried for long enough.
+        is_waiting: Whether it was only waiting for its children.
+        stood_its_trial: Whether it was a suspect, and passed its trial.
     """
 
     id: str
@@ -48,18 +48,18 @@ class LostAttempt:
 
     @property
     def unless_likelier(self) -> LossKind:
-        """What it is if there was a likelier cause; the more innocent, the further back in `_LIKELIEST_FIRST`."""
+        """The kind of loss if there was a likelier cause; the less suspicious, the later in `_LIKELIEST_FIRST`."""
         if self.is_waiting:
             return LossKind.BYSTANDER
         return LossKind.CLEARED if self.stood_its_trial else LossKind.CRASH
 
 
 def kinds_of_loss(lost: Sequence[LostAttempt], *, disrupted: bool) -> dict[str, LossKind]:
-    """Say what the death of their worker means for each of its attempts.
+    """Return what the death of a worker means for each of its attempts.
 
     Args:
-        lost: All that it had.
-        disrupted: Its Pod was taken away, by somebody or for somebody else's sake.
+        lost: All attempts that it had.
+        disrupted: Its Pod was taken away, by somebody or in favour of another.
     """
     there = {attempt.unless_likelier for attempt in lost if attempt.may_have_begun}
     likeliest = next((kind for kind in _LIKELIEST_FIRST if kind in there), None)
@@ -75,7 +75,7 @@ def kinds_of_loss(lost: Sequence[LostAttempt], *, disrupted: bool) -> dict[str, 
 
 
 def counted_as(kind: LossKind, state: StepStatus) -> LossKind:
-    """Take a step that ends its workers before they can say that it has begun for what it is."""
+    """Count a step as a crash if it keeps killing its workers before they can say that it has begun."""
     in_a_row = takewhile(lambda lost: lost.kind is LossKind.NOT_STARTED, reversed(state.lost_workers))
     if kind is LossKind.NOT_STARTED and sum(1 for _ in in_a_row) >= _MOST_NOT_STARTED:
         return LossKind.CRASH
@@ -83,8 +83,8 @@ def counted_as(kind: LossKind, state: StepStatus) -> LossKind:
 
 
 def trial_of(state: StepStatus) -> timedelta | None:
-    """Say how long a step that may have ended its last worker is tried apart; None: it is no suspect."""
-    told = (LossKind.CRASH, LossKind.CLEARED)  # the others say nothing of the step
+    """Return how long the trial of a step is that may have killed its last worker; None: it is not a suspect."""
+    told = (LossKind.CRASH, LossKind.CLEARED)  # the others say nothing about the step
     last = next((lost for lost in reversed(state.lost_workers) if lost.kind in told), None)
     if last is None or last.kind is not LossKind.CRASH or last.attempt != state.attempt:
         return None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import orjson
 
 from hatchet_operator.decisions.observed import Report
-from hatchet_operator.resources.limits import MAX_OBJECT_BYTES, MAX_OUTPUT_BYTES
+from hatchet_operator.resources.limits import MAX_OBJECT_BYTES, output_size_problem
 from hatchet_operator.resources.nesting import depth_problem, read_json
 from hatchet_operator.resources.run import WorkflowRun
 
@@ -17,32 +17,37 @@ def output_problem(payload: str, *, step: str, run: WorkflowRun | None, pending:
 
     Args:
         payload: What the worker sent; nothing at all is an output too.
-        step: How messages call the step.
+        step: What messages call the step.
         run: The step's run, as far as it is known.
-        pending: Reports of the run that its status does not speak of yet; they will take room there.
+        pending: Reports of the run that its status does not include yet; they will take room there.
     """
     if not payload:
         return None
     size = len(payload.encode())
-    if size > MAX_OUTPUT_BYTES:
+    if (problem := output_size_problem(size, step) or content_problem(payload, step=step)) is not None:
+        return problem
+    if run is not None and size > (room := room_for_output(run, pending)):
         return (
-            f"{step} returned {size} bytes of JSON; at most {MAX_OUTPUT_BYTES} bytes ({MAX_OUTPUT_BYTES // 1024} "
-            "KiB) are kept: store large data elsewhere and return where it is"
+            f"{step} returned {size} bytes of JSON, but run {run.ref} has room for {max(room, 0)} bytes only: "
+            "a run with its input and all outputs may have 1 MiB"
         )
+    return None
+
+
+def content_problem(payload: str, *, step: str) -> str | None:
+    """Say why what a step returned is not an output, whatever its size, or None."""
     try:
         value = read_json(payload)
     except orjson.JSONDecodeError as error:
         return f"{step} returned something that is not JSON ({error}); expected a mapping or None"
     if not isinstance(value, dict):
         return f"{step} returned a JSON {type(value).__name__}; expected a mapping or None"
-    if (problem := depth_problem(value, f"what {step} returned")) is not None:
-        return problem
-    if run is not None and size > (room := MAX_OBJECT_BYTES - _object_bytes(run, pending)):
-        return (
-            f"{step} returned {size} bytes of JSON, but run {run.ref} has room for {max(room, 0)} bytes only: "
-            "a run with its input and all outputs may have 1 MiB"
-        )
-    return None
+    return depth_problem(value, f"what {step} returned")
+
+
+def room_for_output(run: WorkflowRun, pending: Iterable[Report]) -> int:
+    """Return the largest size, in bytes, of an output kept in this run, beside what is or will be there."""
+    return MAX_OBJECT_BYTES - _object_bytes(run, pending)
 
 
 def _object_bytes(run: WorkflowRun, pending: Iterable[Report]) -> int:

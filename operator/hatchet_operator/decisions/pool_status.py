@@ -13,13 +13,13 @@ from hatchet_operator.resources.workerpool import PoolStatus, WorkerPool
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """Why no pod is made for a pool.
+    """Why no pod is created for a pool.
 
     Attributes:
         message: Says so, mostly in the API server's words.
-        is_of_spec: The pool's template makes no pod; else something else stands in the way, such as a quota.
-        generation: Of the pool; with another spec it is tried again at once.
-        until: time.monotonic() before which it is not tried again.
+        is_of_spec: The pool's template makes no valid pod; otherwise something else is in the way, such as a quota.
+        generation: The pool's; if its spec changes, it is tried again at once.
+        until: The event loop's time before which it is not tried again.
         lacking: A CRD is missing, without which the pool's workers have nothing to do.
     """
 
@@ -37,10 +37,10 @@ class Refusal:
 
 
 def pool_status(pool: WorkerPool, plan: PoolPlan, refusal: Refusal | None, load: PoolLoad, now: datetime) -> PoolStatus:
-    """Say of a pool what its plan and the API server say."""
+    """Return a pool's status, from its plan and what the API server refused."""
     if refusal is None:
         available = Aspect(ConditionType.AVAILABLE, plan.available, plan.reason, plan.message)
-    elif plan.available and not refusal.lacking:  # old pods work on while no new one can be made beside them
+    elif plan.available and not refusal.lacking:  # old pods keep working while no new one can be created
         message = f"{plan.message}, but {refusal.message}"
         available = Aspect(ConditionType.AVAILABLE, True, plan.reason, message)
     else:
@@ -76,7 +76,7 @@ def pool_status(pool: WorkerPool, plan: PoolPlan, refusal: Refusal | None, load:
 
 
 def _capped(pool: WorkerPool) -> Aspect | None:
-    """Say that fewer pods are kept than somebody asked for, as an HPA may that knows nothing of the maximum."""
+    """Say that fewer pods are kept than requested, for example by an HPA that does not know the maximum."""
     asked, most = pool.spec.min_replicas, pool.spec.largest
     if asked <= most:
         return None

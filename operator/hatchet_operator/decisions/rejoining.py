@@ -1,43 +1,38 @@
-"""Who is waited for after a start, for how long, and which runs wait with it.
+"""Which workers are awaited after a start, and for how long.
 
-    absent ─ says what it holds ─────────────────────────────────► back: it goes on with that
-       ├───── its Pod or container is gone ──────────────────────► dead: what it had is told as lost
+    absent ─ says what it has ───────────────────────────────────► back: it continues with that
+       ├───── its Pod or container is gone ──────────────────────► dead: what it had is reported lost
        └───── its time is over ─┬─ a Pod of ours ─► ended ─ gone ─► dead
-                                └─ else ───────────────────────── ► given up: what it had is told as lost
+                                └─ otherwise ─────────────────────► given up: what it had is reported lost
 
-Only what an absent worker may have is held back: what was written down as with it, what the last leader said that it
-gave to it, and, where no leader could say so, steps that it could have been given in that leader's last second.
+Which runs wait for it is decided in `held_runs`, and what a worker that is back may keep, in `claims`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
-from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.durations import format_duration
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.resources.reasons import Execution, Phase
-from hatchet_operator.resources.run import StepStatus, WorkflowRun
-from hatchet_operator.resources.workflow import StepDefinition
 
 
 class Reach(StrEnum):
     """How a worker finds this operator."""
 
-    SERVED = "served"  # the address that its Pod was given leads here, or nobody knows where it leads
+    SERVED = "served"  # the address that its Pod was given leads here, or it is unknown where it leads
     TOLD = "told"  # that address does not, but it reads the new one in a file
-    LOST = "lost"  # neither: nothing says that it can come
+    LOST = "lost"  # neither: nothing indicates that it can come
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
-    """How long a worker that is known has to say what it holds.
+    """How long a known worker has to say what it has.
 
     Attributes:
-        usual: Whoever it is.
-        running: One whose container runs on: nodes may lead it to where an earlier leader was for a while.
-        lost: One whose address leads here no more.
+        usual: The usual time.
+        running: If its container still runs: nodes may route it to the previous leader's address for a while.
+        lost: If its address no longer leads here.
         ending: For a Pod that was told to end, until it is gone.
     """
 
@@ -49,20 +44,20 @@ class Patience:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownWorker:
-    """A worker that was registered before the start and did not say yet what it holds.
+    """A worker that was registered before the start and has not said yet what it has.
 
     Attributes:
-        id: Its own.
-        name: As runs have it written down.
+        id: Its id.
+        name: As in the statuses of runs.
         pool: Its pool.
         actions: What it offers.
-        pod: Its Pod's name; None: it lives in none.
-        run_uid: Of the run that its Pod was made for, which takes nothing else.
+        pod: Its Pod's name; None: it runs in none.
+        run_uid: The run that its Pod was created for, which takes nothing else.
         reach: How it finds this operator.
-        runs_on: Its container runs, on a node that is heard of.
-        may_be_ended: Its Pod is one that we made.
+        runs_on: Its container runs, on a node that is reachable.
+        may_be_ended: Its Pod is one that we created.
         ended_for: How long ago its Pod was told to end; None: it was not.
-        handed_over: The runs that the last leader said it had given to it; None: no leader said anything.
+        handed_over: The runs that the last leader said it had assigned to it; None: no leader said anything.
     """
 
     id: str
@@ -83,35 +78,14 @@ class KnownWorker:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WaitingRun:
-    """A run from before the start.
-
-    Attributes:
-        uid: Its own.
-        namespace: Where it is.
-        pool: Whose workers get its steps; None: not known, so it may be any.
-        has_own_pod: A pod that was made for it gets its steps, and no other.
-        written_with: The workers that have steps, as was written down, and did not say so yet.
-        unwritten: Actions of the steps that may be out though it is not written down; None: not known, so all may.
-    """
-
-    uid: str
-    namespace: str
-    pool: str | None
-    has_own_pod: bool = False
-    written_with: tuple[str, ...] = ()
-    unwritten: frozenset[str] | None = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class RejoinPlan:
-    """What has to happen to workers that are absent.
+    """What has to happen to absent workers.
 
     Attributes:
-        waiting: Still waited for.
-        end: Of these, whose Pods are to be ended: what they have can't be told by them, and must not be done twice.
-        give_up: Waited for no more.
-        look_again_after: When time alone changes this.
+        waiting: Still awaited.
+        end: Those of them whose Pods must be ended: they can't say what they have, and it must not be done twice.
+        give_up: No longer awaited.
+        look_again_after: When this changes by time alone.
     """
 
     waiting: tuple[KnownWorker, ...]
@@ -120,136 +94,108 @@ class RejoinPlan:
     look_again_after: timedelta | None
 
 
-def waiting_run(run: WorkflowRun, graph: Graph | None, *, claimed: Collection[str], now: datetime) -> WaitingRun:
-    """Tell what may be out of a run from before the start.
+# --- How long
 
-    Args:
-        run: As it was written down.
-        graph: What it executes; None: not known.
-        claimed: Steps that a worker said to have.
-        now: The time: what waits for its next attempt is not out.
+
+class Fate(StrEnum):
+    """What becomes of a worker that is absent."""
+
+    WAIT = "wait"  # it is awaited
+    END = "end"  # its Pod is ended, and that is awaited: what it has must not be done twice
+    GIVE_UP = "give up"  # it is no longer awaited
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Absence:
+    """A worker that is absent, at a moment.
+
+    Attributes:
+        worker: The worker.
+        patience: How long it has.
+        waited: How long ago workers were let in.
     """
-    states = run.status.steps
-    written = tuple(
-        state.worker
-        for name, state in states.items()
-        if state.worker is not None and state.phase is Phase.RUNNING and name not in claimed
-    )
-    uid, namespace = run.metadata.uid, run.ref.namespace
-    if graph is None:
-        return WaitingRun(uid=uid, namespace=namespace, pool=None, written_with=written, unwritten=None)
-    steps = [step for step in graph.steps if step.name not in claimed and _may_be_out(step, states, now)]
-    last = graph.on_failure
-    if last is not None and last.name not in claimed and _has_failed(states):
-        steps += [last] if _may_be_out(last, states, now) else []
-    return WaitingRun(
-        uid=uid,
-        namespace=namespace,
-        pool=graph.pool,
-        has_own_pod=graph.execution is Execution.POD,
-        written_with=written,
-        unwritten=frozenset(step.action for step in steps),
-    )
+
+    worker: KnownWorker
+    patience: Patience
+    waited: timedelta
+
+    @property
+    def is_over(self) -> bool:
+        return self.waited >= patience_with(self.worker, self.patience)
 
 
-def _may_be_out(step: StepDefinition, states: Mapping[str, StepStatus], now: datetime) -> bool:
-    """Whether a step may be with a worker that is not written down."""
-    state = states.get(step.name)
-    if state is not None:
-        if state.phase.is_final or (state.phase is Phase.RUNNING and state.worker is not None):
-            return False
-        if state.retry_at is not None and state.retry_at > now:
-            return False
-    return all(name in states and states[name].phase is Phase.SUCCEEDED for name in step.parents)
+Prospect = tuple[Fate, timedelta]
+"""What becomes of it, and for how long that applies."""
+
+AbsenceRule = Callable[[Absence], Prospect | None]
 
 
-def _has_failed(states: Mapping[str, StepStatus]) -> bool:
-    return any(state.phase in (Phase.FAILED, Phase.CANCELLED) for state in states.values())
+def await_the_end_of_its_pod(absence: Absence) -> Prospect | None:
+    ended_for = absence.worker.ended_for
+    if ended_for is None or ended_for >= absence.patience.ending:
+        return None
+    return Fate.WAIT, absence.patience.ending - ended_for
+
+
+def give_up_whose_pod_does_not_end(absence: Absence) -> Prospect | None:
+    return (Fate.GIVE_UP, timedelta()) if absence.worker.ended_for is not None else None
+
+
+def wait_while_it_has_time(absence: Absence) -> Prospect | None:
+    if absence.is_over:
+        return None
+    return Fate.WAIT, patience_with(absence.worker, absence.patience) - absence.waited
+
+
+def end_what_may_run_on(absence: Absence) -> Prospect | None:
+    """End a Pod of ours in which a step could still be running while another worker has it."""
+    worker = absence.worker
+    may_run_on = worker.runs_on or worker.reach is Reach.LOST
+    return (Fate.END, absence.patience.ending) if worker.may_be_ended and may_run_on else None
+
+
+ABSENCE_RULES: tuple[AbsenceRule, ...] = (
+    await_the_end_of_its_pod,
+    give_up_whose_pod_does_not_end,
+    wait_while_it_has_time,
+    end_what_may_run_on,
+)
 
 
 def patience_with(worker: KnownWorker, patience: Patience) -> timedelta:
-    """Return how long a worker has, from the start on."""
+    """Return how long a worker has, counted from the start."""
     if worker.reach is Reach.LOST:
         return min(patience.lost, patience.usual)
     return max(patience.running, patience.usual) if worker.runs_on else patience.usual
 
 
+def prospect_of(absence: Absence, rules: tuple[AbsenceRule, ...] = ABSENCE_RULES) -> Prospect:
+    """Return what becomes of an absent worker: the first rule with an opinion applies; without one it is given up."""
+    return next((prospect for rule in rules if (prospect := rule(absence)) is not None), (Fate.GIVE_UP, timedelta()))
+
+
 def plan_rejoin(absent: Sequence[KnownWorker], patience: Patience, *, waited: timedelta) -> RejoinPlan:
-    """Say who is waited for on, whose Pod is to end, and who is given up.
+    """Decide which workers are still awaited, whose Pods are ended, and which are given up.
 
     Args:
-        absent: Who did not say yet what it holds.
+        absent: The workers that have not said yet what they have.
         patience: How long each has.
-        waited: Since workers were let in.
+        waited: How long ago workers were let in.
     """
-    waiting, end, give_up, deadlines = [], [], [], []
-    for worker in absent:
-        left = patience_with(worker, patience) - waited
-        if worker.ended_for is not None:
-            left = patience.ending - worker.ended_for
-        elif left <= timedelta() and worker.may_be_ended and (worker.runs_on or worker.reach is Reach.LOST):
-            end.append(worker)
-            left = patience.ending
-        if left <= timedelta():
-            give_up.append(worker)
-        else:
-            waiting.append(worker)
-            deadlines.append(left)
+    seen = [(worker, *prospect_of(Absence(worker=worker, patience=patience, waited=waited))) for worker in absent]
     return RejoinPlan(
-        waiting=tuple(waiting),
-        end=tuple(end),
-        give_up=tuple(give_up),
-        look_again_after=min(deadlines, default=None),
+        waiting=tuple(worker for worker, fate, _ in seen if fate is not Fate.GIVE_UP),
+        end=tuple(worker for worker, fate, _ in seen if fate is Fate.END),
+        give_up=tuple(worker for worker, fate, _ in seen if fate is Fate.GIVE_UP),
+        look_again_after=min((left for _, fate, left in seen if fate is not Fate.GIVE_UP), default=None),
     )
 
 
-class Missing:
-    """Tells which runs may have steps with workers that did not say so; made once for many runs.
-
-    Args:
-        absent: They will say what they hold.
-        mute: Names (with their namespaces) of workers that never do. They may have what is written down to be with
-            them. Outside of Pods names are not unique, so such a worker can't be taken to have it.
-    """
-
-    def __init__(self, absent: Iterable[KnownWorker], mute: Iterable[tuple[str, str]] = ()) -> None:
-        self._by_name = {(worker.pool.namespace, worker.name): worker for worker in absent}
-        self._by_run: dict[str, KnownWorker] = {}
-        self._by_pool: dict[str, list[KnownWorker]] = {}
-        for worker in absent:
-            if worker.run_uid is not None:
-                self._by_run[worker.run_uid] = worker
-            elif worker.handed_over is None:
-                self._by_pool.setdefault(worker.pool.namespace, []).append(worker)
-            else:
-                self._by_run |= dict.fromkeys(worker.handed_over, worker)
-        self._mute = frozenset(mute)
-
-    def holds(self, run: WaitingRun) -> KnownWorker | bool:
-        """Return who may have steps of a run; True: somebody who never says so; False: nobody."""
-        if (worker := self._by_run.get(run.uid)) is not None:
-            return worker
-        for name in run.written_with:
-            if (worker := self._by_name.get((run.namespace, name))) is not None:
-                return worker
-            if (run.namespace, name) in self._mute:
-                return True
-        if not run.has_own_pod:
-            for worker in self._by_pool.get(run.namespace, ()):
-                if _could_have_been_given(worker, run):
-                    return worker
-        return False
-
-
-def _could_have_been_given(worker: KnownWorker, run: WaitingRun) -> bool:
-    """Whether a worker may have a step of a run that was not written down: it is, once it ran for a second."""
-    if run.pool not in (None, worker.pool.name):
-        return False
-    return run.unwritten is None or not run.unwritten.isdisjoint(worker.actions)
+# --- Messages
 
 
 def say_who_is_awaited(worker: KnownWorker, patience: Patience) -> str:
-    """Say who is waited for, in words that stay the same while it is."""
+    """Say which worker is awaited, in words that stay the same as long as it is."""
     longest = format_duration(patience_with(worker, patience))
     return f"waits up to {longest} for {worker.shown}, which may still have steps and did not say so yet"
 
@@ -258,5 +204,5 @@ def why_ended(worker: KnownWorker, patience: Patience, *, address: str | None) -
     """Say why a worker's Pod was ended."""
     text = f"it did not come back within {format_duration(patience_with(worker, patience))}"
     if worker.reach is Reach.LOST:
-        text += f": the address that it was given, {address or 'none'}, leads to the operator no more"
+        text += f": the address that it was given, {address or 'none'}, no longer leads to the operator"
     return text

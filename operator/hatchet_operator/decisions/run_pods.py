@@ -1,12 +1,12 @@
-"""Pods that are made for one run: what they look like, and when one is made, deleted or killed.
+"""Pods that are created for one run: what they look like, and when one is created, deleted or killed.
 
-    an attempt waits, no pod is there or coming
+    an attempt waits, no pod exists or is coming
         └─► pod ─► its worker takes the run's attempts ─► the run is final ─► deleted
              ├─ ended by itself ─► kept for its log, the next one after a pause
-             └─ an attempt goes on that was told to stop, or the worker is dead ─► killed, the next one at once
+             └─ an attempt still runs that was told to stop, or the worker is dead ─► killed, the next one at once
 
-A pod in which an attempt was told to stop gets nothing new: nobody knows whether the step listens. restartPolicy is
-Never, so a pod is one life of a worker; the pause between two lives is ours, and grows with their number.
+A pod in which an attempt was told to stop gets nothing new: it is unknown whether the step reacts. restartPolicy is
+Never, so each pod is one life of a worker; the pause between two lives is ours, and grows with their number.
 """
 
 import hashlib
@@ -15,32 +15,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from hatchet_operator.decisions.pooling import Json, OperatorAccess, make_pod, worker_status
+from hatchet_operator.backoff import RUN_POD_ENDED
+from hatchet_operator.decisions.pooling import OperatorAccess, make_pod
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import owner_reference
+from hatchet_operator.resources.base import Json, owner_reference
+from hatchet_operator.resources.pod import Pod
 from hatchet_operator.resources.pod_overrides import PodOverrides
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workerpool import WorkerPool
 
-_LONGEST_PAUSE = timedelta(minutes=1)
-_LOOK_AGAIN = timedelta(seconds=5)  # at a pod that can't start: its template may have been mended
+_LOOK_AGAIN = timedelta(seconds=5)  # at a pod that can't start: its template may have been fixed
 _LONGEST_NAME = 253
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunPodView:
-    """What matters of a run's pod.
+    """The relevant properties of a run's pod.
 
     Attributes:
         name: Its name.
         number: How many pods the run had before it.
-        deleting: It is about to go.
-        current: It was made from what its pool's template and its workflow say now.
+        deleting: It is being deleted.
+        current: It was created from what its pool's template and its workflow say now.
         connected: Its worker has an open stream.
         draining: Its worker gets nothing new.
         attempts: How many attempts its worker has.
-        lost: Its worker is dead, though the pod may run.
-        stopping_for: How long an attempt that does not end has been told to stop; None: there is none.
+        lost: Its worker is dead, though the pod may still run.
+        stopping_for: How long ago an attempt that does not end was told to stop; None: there is none.
         ended_for: How long ago it ended by itself; None: it did not.
         trouble: Why it does not run.
     """
@@ -60,7 +61,7 @@ class RunPodView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunPodsPlan:
-    """What has to happen: whether a pod is to be made, and which are to be deleted or killed (deleted at once)."""
+    """What has to happen: whether to create a pod, and which to delete or kill (delete at once)."""
 
     create: bool = False
     delete: tuple[str, ...] = ()
@@ -69,13 +70,13 @@ class RunPodsPlan:
 
 
 def plan_run_pods(pods: Sequence[RunPodView], *, final: bool, queued: bool, cancel_grace: timedelta) -> RunPodsPlan:
-    """Say what the pods of a run need next.
+    """Decide what the pods of a run need next.
 
     Args:
-        pods: All that are there.
+        pods: All that exist.
         final: The run is over, or gone.
         queued: Attempts of it wait for a worker.
-        cancel_grace: How long an attempt that is told to stop may still end by itself.
+        cancel_grace: How long an attempt that was told to stop may take to end by itself.
     """
     kill = [pod for pod in pods if _must_be_killed(pod, cancel_grace)]
     left = [pod for pod in pods if pod not in kill and not pod.deleting]
@@ -101,15 +102,15 @@ def _must_be_killed(pod: RunPodView, cancel_grace: timedelta) -> bool:
 
 
 def _is_unneeded(pod: RunPodView) -> bool:
-    """It will take nothing more and has nothing left; or it can't start, and one made now would be another."""
+    """Whether it takes nothing more and has nothing left; or can't start, and a new one would be different."""
     if pod.draining:
         return pod.attempts == 0 and pod.stopping_for is None
     return pod.trouble is not None and not pod.connected and not pod.current
 
 
 def pause_after(number: int) -> timedelta:
-    """How long after a pod's end the next is made: 1 s, 2 s, 4 s … 1 min."""
-    return min(timedelta(seconds=2 ** min(number, 10)), _LONGEST_PAUSE)
+    """Return how long after a pod's end the next is created: 1 s, 2 s, 4 s … 1 min."""
+    return timedelta(seconds=RUN_POD_ENDED.after(number + 1))
 
 
 def _plan(
@@ -139,7 +140,7 @@ def run_pod_name(run: str, number: int) -> str:
 def make_run_pod(
     pool: WorkerPool, access: OperatorAccess, run: WorkflowRun, *, number: int, overrides: PodOverrides | None
 ) -> Json:
-    """Make the pod of a run: a pod of the pool, with what the workflow has otherwise, owned by the run."""
+    """Build the pod of a run: a pod of the pool, with the workflow's overrides, owned by the run."""
     pod = make_pod(pool, access)
     spec = pod["spec"]
     spec["restartPolicy"] = "Never"
@@ -168,17 +169,12 @@ def _hash(spec: Json) -> str:
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def has_ended(pod: Json) -> bool:
-    """Whether a pod's worker is over; a sidecar may keep the pod itself running."""
-    status = pod.get("status", {})
-    if status.get("phase") in ("Failed", "Succeeded"):
-        return True
-    return "terminated" in (worker_status(pod) or {}).get("state", {})
+def has_ended(pod: Pod) -> bool:
+    """Whether a pod's worker has ended; a sidecar may keep the pod itself running."""
+    return pod.is_over or (pod.worker is not None and pod.worker.terminated is not None)
 
 
-def run_uid_of(pod: Json) -> str | None:
-    """Return the UID of the run that a Pod was made for: one that is labelled so, and that the run owns."""
-    metadata = pod["metadata"]
-    uid: str | None = metadata.get("labels", {}).get(labels.RUN_UID)
-    owners = metadata.get("ownerReferences") or []
-    return uid if any(owner["uid"] == uid and owner["kind"] == "WorkflowRun" for owner in owners) else None
+def run_uid_of(pod: Pod) -> str | None:
+    """Return the UID of the run that a Pod was created for, if the Pod is labelled with it and owned by it."""
+    uid = pod.labels.get(labels.RUN_UID)
+    return uid if any((owner.kind, owner.uid) == (WorkflowRun.__name__, uid) for owner in pod.owners) else None

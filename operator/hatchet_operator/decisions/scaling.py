@@ -1,15 +1,15 @@
-"""How many pods a pool needs, and which of them may go.
+"""How many pods a pool needs, and which of them may be removed.
 
     desired = what is queued and running, in pods, between minReplicas and maxReplicas
 
-A pod goes in two steps: it is drained (its worker gets nothing new), and deleted when it has nothing left or its time
-is over. Pods of an older template are replaced by surging: new ones are made beside them, up to a quarter more than
-desired, and an old one is drained only when enough others are connected. So a template that does not start takes
-nothing away; its pods go when another template needs their room.
+A pod is removed in two steps: it is drained (its worker gets nothing new), and deleted when it has nothing left or its
+time is over. Pods of an older template are replaced by surging: new ones are created beside them, up to a quarter more
+than desired, and an old one is drained only when enough others are connected. So a template that does not start does no
+harm; its pods are removed when another template needs their room.
 
 A pod that ended by itself is replaced after a pause, which doubles with each that did not live long: the kubelet's own
-back-off is about containers, and knows nothing of a pod that does not start them again. How many there were before is
-kept on the next pod, and the last of them is kept for its log until enough workers are connected.
+back-off is about containers, and does not apply to a pod that does not restart them. How many there were before is
+recorded on the next pod, and the last of them is kept for its log until enough workers are connected.
 """
 
 from collections.abc import Sequence
@@ -17,28 +17,28 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 
+from hatchet_operator.backoff import POOL_POD_ENDED
 from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.resources.workerpool import WorkerPool
 
-_LONG_LIFE = timedelta(minutes=10)  # after which the kubelet's back-off begins anew, too
-_LONGEST_PAUSE = timedelta(minutes=5)
+_LONG_LIFE = timedelta(minutes=10)  # after which the kubelet resets its back-off, too
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PodView:
-    """What matters of a pool's pod.
+    """The relevant properties of a pool's pod.
 
     Attributes:
         name: Its name.
-        deleting: It is about to go.
-        current: It was made from the pool's template as it is now.
+        deleting: It is being deleted.
+        current: It was created from the pool's current template.
         connected: Its worker has an open stream.
         attempts: How many attempts its worker has.
         occupied: How many of these occupy a slot.
         idle_for: How long its worker has had none; None: it has some, or there is no worker.
-        draining_for: How long it has got nothing new; None: it is not draining.
+        draining_for: How long it has been draining; None: it is not.
         trouble: Why it does not run, in the kubelet's words.
-        number: How many pods before it ended soon after they were made.
+        number: How many pods before it ended soon after they were created.
         ended_for: How long ago it was seen to have ended by itself; None: it did not.
         lived: How long its worker ran, if it ended.
     """
@@ -58,7 +58,7 @@ class PodView:
 
     @property
     def has_worker(self) -> bool:
-        """Whether its worker is registered: one that is not connected comes back soon, or is dead then."""
+        """Whether its worker is registered: one that is not connected reconnects soon, or is declared dead."""
         return self.connected or self.attempts > 0 or self.idle_for is not None
 
 
@@ -93,7 +93,7 @@ class PoolPlan:
 
 
 def plan_pool(pool: WorkerPool, pods: Sequence[PodView], demand: Demand) -> PoolPlan:
-    """Say what a pool's pods need next."""
+    """Decide what a pool's pods need next."""
     spec = pool.spec
     present = [pod for pod in pods if not pod.deleting]
     ended = [pod for pod in present if pod.ended_for is not None]
@@ -139,8 +139,8 @@ def desired_replicas(pool: WorkerPool, *, occupied: int, demand: Demand) -> int:
 
 
 def pause_after(number: int) -> timedelta:
-    """How long after a pod's early end the next is made: 1 s, 2 s, 4 s … 5 min."""
-    return min(timedelta(seconds=2 ** min(number, 10)), _LONGEST_PAUSE)
+    """Return how long after a pod's early end the next is created: 1 s, 2 s, 4 s … 5 min."""
+    return timedelta(seconds=POOL_POD_ENDED.after(number + 1))
 
 
 def _pause_left(last: PodView) -> timedelta:
@@ -153,10 +153,10 @@ def _last_of_short_life(ended: list[PodView]) -> PodView | None:
 
 
 def _replaceable(current: list[PodView], outdated: list[PodView], desired: int) -> list[PodView]:
-    """Outdated pods that are not needed: those that do not work anyway, and as many as others can stand in for.
+    """Return outdated pods that are not needed: those that do not work anyway, and as many as others can replace.
 
-    A pod without a worker may be the only one to come. So before the first new pod is connected, only those go that
-    take the room of a newer one: of a template that did not start, which another one mends.
+    A pod without a worker may be the only one to come. So before the first new pod is connected, only those are removed
+    that take the room of a newer one: pods of a template that did not start and that the newer one fixes.
     """
     absent = sorted((pod for pod in outdated if not pod.has_worker), key=_least_hope)
     connected = sorted((pod for pod in outdated if pod.connected), key=_least_loss)
@@ -166,7 +166,7 @@ def _replaceable(current: list[PodView], outdated: list[PodView], desired: int) 
 
 
 def _surplus(pool: WorkerPool, current: list[PodView], desired: int) -> list[PodView]:
-    """Pods beyond what is desired: idle ones after a while, others at once if they are beyond the maximum."""
+    """Return pods beyond what is desired: idle ones after a while, others at once if they are beyond the maximum."""
     candidates = sorted(current, key=_least_loss)[: max(len(current) - desired, 0)]
     beyond = len(current) - pool.spec.largest
     return [
@@ -178,17 +178,17 @@ def _surplus(pool: WorkerPool, current: list[PodView], desired: int) -> list[Pod
 
 
 def _least_loss(pod: PodView) -> tuple[bool, int, timedelta, str]:
-    """Sort order for removing pods: not connected, then the least busy, then the longest idle."""
+    """Return a sort key for removing pods: not connected, then the least busy, then the longest idle."""
     return pod.connected, pod.attempts, -(pod.idle_for or timedelta()), pod.name
 
 
 def _least_hope(pod: PodView) -> tuple[bool, str]:
-    """Sort order for removing pods that have no worker."""
+    """Return a sort key for removing pods that have no worker."""
     return pod.trouble is None, pod.name
 
 
 def _trouble_in(pods: list[PodView], last: PodView | None) -> str | None:
-    """Say why a pod is not connected: one of these, or else the last one that ended."""
+    """Say why a pod is not connected: one of these, or otherwise the last one that ended."""
     trouble = next((f"pod {pod.name}: {pod.trouble}" for pod in pods if pod.trouble and not pod.connected), None)
     if trouble is None and last is not None:
         return f"pod {last.name}: {last.trouble or 'it ended'}"
@@ -203,9 +203,9 @@ def _availability(trouble: str | None, ready: int, desired: int) -> tuple[Reason
 
 
 def _rollout(running: list[PodView], trouble: str | None, desired: int) -> tuple[Reason, str]:
-    """Say whether the template has proved good, with no pod of an older one left, and else why not.
+    """Say whether the template has proved to work, with no pod of an older one left, and otherwise why not.
 
-    While pods of an older one work, nothing else tells that new ones fail.
+    While pods of an older one work, nothing else shows that new ones fail.
     """
     older = sum(not pod.current for pod in running)
     updated = sum(pod.current and pod.connected for pod in running)
@@ -220,7 +220,7 @@ def _rollout(running: list[PodView], trouble: str | None, desired: int) -> tuple
 def _next_deadline(
     pool: WorkerPool, idle: list[PodView], draining: list[PodView], pause: timedelta
 ) -> timedelta | None:
-    """When time alone changes the plan: a pod has been idle, draining or gone for long enough."""
+    """Return when time alone changes the plan: a pod has been idle, draining or gone for long enough."""
     left = [pool.spec.idle_before_scale_in - pod.idle_for for pod in idle if pod.idle_for is not None]
     left += [pool.spec.drain_timeout - (pod.draining_for or timedelta()) for pod in draining if pod.attempts]
     left += [pause] if pause else []

@@ -1,8 +1,8 @@
-"""Whose turn it is among runs whose pods a quota has no room for: the order in which they came, and nobody overtakes.
+"""Whose turn it is among runs whose pods a quota has no room for: in the order in which they came, without overtaking.
 
-Pods that are made alike stand in one line: what is refused to the first is refused to all behind it, so only the first
-is tried, and the next when it is gone. Others may fit where these do not, so they have lines of their own, and a pod
-that fits nowhere holds up nobody but its like.
+Identical pods wait in one line: what is refused to the first is refused to all behind it, so only the first is tried,
+and the next when it is gone. Other pods may fit where these do not, so they have lines of their own, and a pod that
+fits nowhere only delays its like.
 """
 
 from bisect import bisect_left, insort
@@ -13,14 +13,14 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where a run stands.
+    """A run's place in line.
 
     Attributes:
         uid: The run's.
-        line: Its namespace, and what its pod is made from.
+        line: Its namespace, and the specification of its pod.
         priority: The higher goes first.
         since: When the run was created; the older goes first.
-        name: Decides between runs of one second, which is all that a creation time tells.
+        name: Decides between runs created in the same second, which is the resolution of creation times.
     """
 
     uid: str
@@ -35,14 +35,14 @@ class Place:
 
 
 class WaitingLines:
-    """All lines of all namespaces; a run stands in one of them or in none."""
+    """All lines of all namespaces; a run is in one of them or in none."""
 
     def __init__(self) -> None:
         self._lines: dict[tuple[str, Hashable], list[tuple[int, datetime, str, str]]] = {}
         self._places: dict[str, Place] = {}
 
     def join(self, place: Place) -> None:
-        """Stand in a line, and in no other one; who stands in it already stays."""
+        """Put a run in a line, and remove it from any other; if it is in that line already, it keeps its place."""
         if self._places.get(place.uid) == place:
             return
         self.leave(place.uid)
@@ -50,7 +50,7 @@ class WaitingLines:
         insort(self._lines.setdefault(place.line, []), place.order)
 
     def leave(self, uid: str) -> str | None:
-        """Stand in no line any more; return whose turn it is now, if it was this one's."""
+        """Remove a run from its line; return whose turn it is now, if it was this one's."""
         place = self._places.pop(uid, None)
         if place is None:
             return None
@@ -65,7 +65,7 @@ class WaitingLines:
         return uid in self._places
 
     def first_before(self, place: Place) -> str | None:
-        """Return who is tried instead of one that stands, or would stand, there; None: it is its turn."""
+        """Return the run that is tried before one at this place; None: it is this one's turn."""
         line = self._lines.get(place.line)
         return line[0][3] if line and line[0] < place.order else None
 
@@ -75,7 +75,7 @@ class WaitingLines:
         return (order[3] for order in self._lines[place.line] if order[3] != uid) if place else iter(())
 
     def firsts(self, namespace: str) -> list[str]:
-        """Return whose turn it is in a namespace when something was freed there, in their order."""
+        """Return, in order, whose turn it is in a namespace when room was freed there."""
         return [line[0][3] for line in sorted(self._lines_of(namespace), key=lambda line: line[0])]
 
     def _lines_of(self, namespace: str) -> Iterator[list[tuple[int, datetime, str, str]]]:

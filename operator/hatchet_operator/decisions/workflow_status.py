@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hatchet_operator.decisions.conditions import Aspect, make_conditions, with_readiness
+from hatchet_operator.decisions.expressions import CONCURRENCY, EVENT_FILTER, IDEMPOTENCY, expression_problem
 from hatchet_operator.decisions.graph import InvalidDefinitionError, check_definition, unknown_overrides
+from hatchet_operator.decisions.step_limits import limits_problem
 from hatchet_operator.resources.base import Condition
 from hatchet_operator.resources.reasons import ConditionType, Reason
 from hatchet_operator.resources.workflow import Workflow, WorkflowDefinition, WorkflowStatus
@@ -12,11 +14,11 @@ from hatchet_operator.resources.workflow import Workflow, WorkflowDefinition, Wo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Offer:
-    """Who could take a workflow's steps now.
+    """Which workers could take a workflow's steps now.
 
     Attributes:
-        workers: Connected workers that offer it; of one whose steps are offered by different ones, the fewest.
-        connected: Connected workers of its pool, whatever they offer.
+        workers: How many connected workers offer it; if that differs by step, the fewest.
+        connected: How many connected workers its pool has, whatever they offer.
     """
 
     workers: int
@@ -31,7 +33,7 @@ def with_conditions(
     conflict: str | None = None,
     offer: Offer | None = None,
 ) -> WorkflowStatus:
-    """Return a status with all that follows from it; see `workflow_conditions`."""
+    """Return a status with the conditions that follow from it; see `workflow_conditions`."""
     conditions = workflow_conditions(
         workflow.model_copy(update={"status": status}), now, conflict=conflict, offer=offer
     )
@@ -44,13 +46,13 @@ def with_conditions(
 def workflow_conditions(
     workflow: Workflow, now: datetime, *, conflict: str | None = None, offer: Offer | None = None
 ) -> tuple[Condition, ...]:
-    """The conditions as they should be.
+    """Return the conditions as they should be.
 
     Args:
         workflow: The workflow.
-        now: For those that change.
+        now: The transition time of those that change.
         conflict: Why workers of the pool that a person chose can't be given its steps.
-        offer: Who could take its steps; None: nobody looked yet, or each run has a pod of its own.
+        offer: Which workers could take its steps; None: not known yet, or each run has a pod of its own.
     """
     status = workflow.status
     if status.definition is None:
@@ -67,11 +69,16 @@ def workflow_conditions(
         known = ", ".join(step.name for step in status.definition.steps)
         message = f"spec.steps overrides {', '.join(unknown)}, which the workflow does not have (it has: {known})"
         valid = Aspect(ConditionType.VALID, False, Reason.UNKNOWN_STEP, message)
+    elif workflow.spec.on_failure is not None and status.definition is not None and not status.definition.on_failure:
+        message = "spec.onFailure says when the on-failure step runs, but the workflow registered none"
+        valid = Aspect(ConditionType.VALID, False, Reason.UNKNOWN_STEP, message)
+    elif (problem := _expression_problem(workflow)) is not None or (problem := _limits_problem(workflow)) is not None:
+        valid = Aspect(ConditionType.VALID, False, Reason.INVALID_SPEC, problem)
     elif conflict is not None:
         message = f'spec.pool is "{workflow.spec.pool}", where {conflict}'
         valid = Aspect(ConditionType.VALID, False, Reason.INVALID_SPEC, message)
     offered = _offered(workflow, offer)
-    # Without any worker all is well: a run brings one. With some that lack its code, none would ever take a run.
+    # Without any worker all is well: a run causes one to start. If all lack its code, none would ever take a run.
     needed = (offered,) if offered is not None and offered.reason == Reason.NOT_OFFERED else ()
     aspects = with_readiness((registered, valid, *needed), stalled=None if valid.holds else valid)
     if offered is not None and not needed:
@@ -96,6 +103,29 @@ def _offered(workflow: Workflow, offer: Offer | None) -> Aspect | None:
         "code? Delete this Workflow if it is not needed any more"
     )
     return Aspect(ConditionType.OFFERED, False, Reason.NOT_OFFERED, message)
+
+
+def _expression_problem(workflow: Workflow) -> str | None:
+    """Say what is wrong with the first invalid expression of a person, or None."""
+    limits = (("spec.concurrency", limit.expression, CONCURRENCY) for limit in workflow.spec.concurrency or ())
+    filters = (
+        (f"spec.events[{number}].filter", trigger.filter, EVENT_FILTER)
+        for number, trigger in enumerate(workflow.spec.events)
+        if trigger.filter is not None
+    )
+    same = workflow.spec.idempotency
+    keys = (("spec.idempotency", same.expression, IDEMPOTENCY),) if same is not None else ()
+    for where, text, purpose in (*limits, *filters, *keys):
+        if (problem := expression_problem(text, purpose)) is not None:
+            return f"{where}: {problem}"
+    return None
+
+
+def _limits_problem(workflow: Workflow) -> str | None:
+    for step, overrides in workflow.spec.steps.items():
+        if (problem := limits_problem(overrides.rate_limits or ())) is not None:
+            return f"spec.steps.{step}.rateLimits: {problem}"
+    return None
 
 
 def _problem(definition: WorkflowDefinition) -> str | None:

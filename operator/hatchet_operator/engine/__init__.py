@@ -1,13 +1,24 @@
 """The operator's memory and what it does: observe, decide by `decisions`, apply. No gRPC, no kopf.
 
-records    what is known of runs, attempts and workers            (memory, rebuilt from the API at any time)
-queue      attempts that wait for a slot, and the choice of a worker
-runs       one run: observe, decide, apply; settle reports
-status_writer  the PUT of a run's status, and what its refusal means  (the only writer of WorkflowRun status)
-spawning   TriggerWorkflow: names, creates, finds again
-results    who awaits which run
-workers    registrations, streams, deaths
-workflows  registration, revisions, graphs
-pools      pods of WorkerPools
-engine     all of these, wired together
+Each package is a room that may import the rooms below it, and none above:
+
+engine         the rooms wired together, the steps of a start, calls that involve more than one room
+obstacles      why no worker takes a waiting attempt
+gauges         current quantities, for Prometheus
+attempt_calls  what workers report about attempts
+pods           pods that the operator creates: for pools, and for runs with their own
+workers        registrations, streams, silence, deaths; which worker has which attempts after a start
+triggers       runs that nobody requests individually: crons, events
+streams        what steps publish while they run, for anyone listening
+payloads       inputs and outputs that are kept in a store, and when they are removed from it
+runs           one run: its record, its reconciling, its status; spawns and results
+dispatch       attempts that wait for a slot, and which worker gets which
+limits         the units left of each rate limit, reserved in advance where necessary
+workflows      registration, revisions, the graph that a run executes
+work_queue     which key is processed next
+metrics        what is counted
+tombstones     what was deleted most recently
+clock          the time of day and the event loop's time
+
+Nothing here is the source of truth: all of it is rebuilt from the API server's objects and from what workers say.
 """

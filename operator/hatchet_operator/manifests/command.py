@@ -1,4 +1,4 @@
-"""From the options of ``manifests`` to YAML on stdout and an exit code."""
+"""Runs ``manifests``: from its options to YAML on stdout and an exit code."""
 
 import sys
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from hatchet_operator.manifests.program import describe_workers
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestOptions:
-    """What was asked for on the command line.
+    """The options of the command.
 
     Attributes:
         program: The Python file that starts a worker.
         pool: Name of the WorkerPool; None: the worker's.
-        image: Of its pods; None: the pool's name.
-        namespace: Of the objects; None: the one that they are applied to.
+        image: The image of its pods; None: the pool's name.
+        namespace: The objects' namespace; None: the one that they are applied to.
         replicas: ``MIN`` or ``MIN:MAX``; None: the default.
     """
 

@@ -1,13 +1,12 @@
-"""From what workers would register to the objects that a person keeps in a repository. Pure.
+"""Turns what workers would register into the objects that a person keeps in a repository. Pure.
 
-They hold a person's side alone: what a registration or the operator writes (status, defaults) is not in them. So they
+They contain only what a person sets, and not what a registration or the operator writes (status, defaults). So they
 can be applied before or after a worker registers, any number of times, and neither undoes what the other did.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -15,14 +14,12 @@ from pydantic import ValidationError
 from hatchet_operator.decisions.graph import InvalidDefinitionError, check_definition
 from hatchet_operator.errors import ConfigurationError
 from hatchet_operator.manifests.program import WorkerDescription
-from hatchet_operator.resources.base import API_VERSION
+from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import MAX_NAME, workflow_object_name
 from hatchet_operator.resources.workerpool import WorkerPool
 from hatchet_operator.resources.workflow import Workflow, WorkflowDefinition
 
-Json = dict[str, Any]
-
-# What a namespace with the Pod Security Standard "restricted" demands.
+# What a namespace with the Pod Security Standard "restricted" requires.
 _POD_SECURITY: Json = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 _CONTAINER_SECURITY: Json = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
@@ -43,7 +40,7 @@ def parse_replicas(text: str) -> Replicas:
     """Read ``MIN`` or ``MIN:MAX``.
 
     Raises:
-        ConfigurationError: It is neither, or MAX is the lower one.
+        ConfigurationError: It is neither, or MAX is less than MIN.
     """
     if (match := _REPLICAS.fullmatch(text)) is None:
         raise ConfigurationError(f'--replicas is "{text}"; expected MIN or MIN:MAX, as in 2 or 0:10')
@@ -54,7 +51,7 @@ def parse_replicas(text: str) -> Replicas:
 
 
 def pool_name(workers: Sequence[WorkerDescription], asked: str | None) -> str:
-    """Name the pool: as asked, or after the worker.
+    """Return the pool's name: as requested, or the worker's.
 
     Raises:
         ConfigurationError: The name can't be an object's, or there are several workers to name it after.
@@ -80,7 +77,7 @@ def pool_name(workers: Sequence[WorkerDescription], asked: str | None) -> str:
 
 
 def make_workflows(workers: Sequence[WorkerDescription], *, pool: str, namespace: str | None) -> list[Json]:
-    """Make the Workflow objects, in the order of registration.
+    """Build the Workflow objects, in the order of registration.
 
     Raises:
         ConfigurationError: The operator would refuse a registration; the message is the one it would give.
@@ -116,13 +113,13 @@ def make_pool(
     program: str,
     replicas: Replicas | None,
 ) -> Json:
-    """Make the WorkerPool; what was not asked for is left to the defaults, and to who scales it.
+    """Build the WorkerPool; what was not requested is left to the defaults, and to whatever scales it.
 
     Args:
-        workers: Of the program; the slots of a single one are the pool's, so that it can be scaled from zero pods.
+        workers: The program's; a single one's slots become the pool's, so that it can be scaled from zero pods.
         pool: Its name.
-        namespace: Of the object; None: the one that it is applied to.
-        image: Has the program in its working directory.
+        namespace: The object's; None: the one that it is applied to.
+        image: An image with the program in its working directory.
         program: The file's name there.
         replicas: None: the default.
 
@@ -148,7 +145,7 @@ def make_pool(
 
 
 def render(objects: Sequence[Json]) -> str:
-    """Write objects as YAML that every parser reads alike."""
+    """Write objects as YAML that every parser reads in the same way."""
     return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -174,7 +171,7 @@ def _metadata(name: str, namespace: str | None) -> Json:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.1 in Go takes for something else than text, where Python's does not: ``Y``, ``1e3``."""
+    """Quotes what YAML 1.1 in Go, unlike in Python, does not read as text: ``Y``, ``1e3``."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

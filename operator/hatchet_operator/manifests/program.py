@@ -1,9 +1,9 @@
-"""From a Python file to what its workers would register.
+"""Finds out what the workers of a Python file would register.
 
-The file is run as a pool's pods would run it, up to ``worker.start()``, which the SDK lets write a line of JSON instead
-of connecting. So names that code computes are right, and nothing has to be guessed from the classes of a module.
+The file is run as a pool's pods would run it, up to ``worker.start()``, which here writes a line of JSON instead of
+connecting. So computed names are correct, and nothing has to be guessed from the classes of a module.
 
-The trap: what else the program does on its way there, it does here too; so nothing leads it to an operator.
+The trap: whatever else the program does before that, it does here too; so its environment leads to no operator.
 """
 
 import os
@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 from google.protobuf.json_format import ParseDict
 
-from hatchet_operator.dispatcher.translation import registration_request, workflow_definition
+from hatchet_operator.dispatcher.v0.translation import registration_request, workflow_definition
 from hatchet_operator.errors import ConfigurationError
 from hatchet_operator.resources.workflow import WorkflowDefinition
 from hatchet_sdk.contracts.dispatcher_pb2 import WorkerRegisterRequest
@@ -34,7 +34,7 @@ class WorkerDescription:
     """What one worker would register.
 
     Attributes:
-        name: Of the worker.
+        name: The worker's.
         slots: Attempts at a time; None: it leaves that to the pool.
         workflows: Not yet checked to be graphs.
     """
@@ -45,7 +45,7 @@ class WorkerDescription:
 
 
 def describe_workers(program: Path, *, patience_seconds: float = PATIENCE_SECONDS) -> list[WorkerDescription]:
-    """Run a program and return the workers that it starts; what it prints goes to stderr.
+    """Run a program and return the workers that it starts; its output goes to stderr.
 
     Raises:
         ConfigurationError: There is no such file, it fails, starts no worker, or does not end.
@@ -77,12 +77,12 @@ def describe_workers(program: Path, *, patience_seconds: float = PATIENCE_SECOND
 def _run(program: Path, descriptions: Path, patience_seconds: float) -> int:
     """Run the program in its own folder, as ``python worker.py`` there would."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HATCHET_CLIENT_")}
-    return subprocess.run(  # noqa: S603  # the program of whoever runs this command
+    return subprocess.run(  # noqa: S603  # the program of the user who runs this command
         [sys.executable, str(program)],
         cwd=program.parent,
         env=environment | {_DESCRIPTIONS_FILE: str(descriptions)},
         stdin=subprocess.DEVNULL,
-        stdout=2,  # ours is for the objects
+        stdout=2,  # our stdout is for the objects
         timeout=patience_seconds,
         check=False,
     ).returncode

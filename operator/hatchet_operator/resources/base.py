@@ -8,7 +8,11 @@ from pydantic.alias_generators import to_camel
 
 GROUP = "hatchet-operator.dev"
 VERSION = "v1alpha1"
+RECORDED_VERSION = "v1alpha1-recorded"
 API_VERSION = f"{GROUP}/{VERSION}"
+
+Json = dict[str, Any]
+"""An object of the Kubernetes API, or a part of one, as it travels."""
 
 
 class ResourceModel(BaseModel):

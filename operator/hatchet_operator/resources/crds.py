@@ -6,11 +6,16 @@ What cannot be said that way raises here, when the CRDs are made, not in a clust
 The trap: the API server must never accept what the model refuses, or etcd holds an object that nobody can read. So a
 limit goes into the model, which also puts it here; only rules about several fields or about a change are written here,
 in CEL.
+
+The API server evaluates all rules of a run at each write of its status too, and whenever an expression looks a field up
+it copies the schemas of all fields beside it: some 16 KiB for one of `spec`, which has 24. So a rule stands at the
+field that it is about wherever it can, where `self` is looked up already; and what is absent from most runs is asked
+for first, since that costs nothing (docs/design/0039-what-a-write-costs-the-api-server.md).
 """
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,15 +24,15 @@ import yaml
 from pydantic.json_schema import GenerateJsonSchema
 
 from hatchet_operator.durations import format_duration
-from hatchet_operator.resources.base import GROUP, VERSION, ResourceModel
+from hatchet_operator.resources.base import GROUP, RECORDED_VERSION, VERSION, Json, ResourceModel
+from hatchet_operator.resources.rate_limit import RateLimit
 from hatchet_operator.resources.reasons import ConditionType
 from hatchet_operator.resources.run import WorkflowRun
+from hatchet_operator.resources.webhook_source import WebhookSource
 from hatchet_operator.resources.workerpool import WorkerPool
 from hatchet_operator.resources.workflow import Workflow
 
-Json = dict[str, Any]
-
-_HEADER = "# Generated from hatchet_operator.resources; do not edit. `make generate` writes it anew.\n"
+_HEADER = "# Generated from hatchet_operator.resources; do not edit. `make generate` writes it.\n"
 _NOBODY_LOOKED = {
     "conditions": [
         {
@@ -39,13 +44,51 @@ _NOBODY_LOOKED = {
         }
     ]
 }
-"""Status of an object that was just made: else whoever waits for it (Helm, Flux, Argo CD) would take it for ready."""
+"""Status of a new object: otherwise whoever waits for it (Helm, Flux, Argo CD) would take it for ready."""
+_ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "x-kubernetes-map-type": "atomic"}
+"""A part that is not described, and has one owner for the whole."""
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 
-def load_crds() -> list[Json]:
-    """Return the CRDs as the API server takes them: workflows, workflowruns, workerpools."""
-    return [_make_crd(kind) for kind in KINDS]
+def load_crds(*, light_runs: bool = False) -> list[Json]:
+    """Return the CRDs as the API server takes them.
+
+    Args:
+        light_runs: Whether runs may be made together with their status, which costs others something: see
+            `recorded_version`.
+    """
+    crds = [_make_crd(kind) for kind in KINDS]
+    if light_runs:
+        next(crd for crd in crds if crd["spec"]["names"]["kind"] == RUN.model.__name__)["spec"]["versions"].append(
+            recorded_version()
+        )
+    return crds
+
+
+def recorded_version() -> Json:
+    """Return the version of WorkflowRun in which a run is made together with its status.
+
+    A version with the status subresource drops the status of a new object; this one has none, so it keeps it. All
+    versions share what is stored, so the object is read in the other one as any. It describes nothing, since only the
+    operator may use it, which the admission policy says: a schema would cost each create as much as both writes of
+    a full record. The API server keeps a cache of all runs for each version, so it is there only where it is asked for.
+    """
+    rule = "!has(oldSelf.kind)"
+    message = f"in version {RECORDED_VERSION} runs are made, by the operator, but not changed; use {VERSION}"
+    return {
+        "name": RECORDED_VERSION,
+        "served": True,
+        "storage": False,
+        "schema": {
+            "openAPIV3Schema": {
+                "description": f"In this version the operator makes runs that have ended. Use {VERSION}.",
+                "type": "object",
+                "x-kubernetes-preserve-unknown-fields": True,
+                "x-kubernetes-validations": [{"rule": rule, "message": message, "reason": "FieldValueForbidden"}],
+                "properties": {"spec": dict(_ANYTHING), "status": dict(_ANYTHING)},
+            }
+        },
+    }
 
 
 def write_crds(directory: Path) -> None:
@@ -77,12 +120,22 @@ class _NoAliases(yaml.SafeDumper):
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A CEL rule on ``spec``, and what a person reads who breaks it."""
+    """A CEL rule on ``spec``, and what a person reads who breaks it.
+
+    Attributes:
+        rule: The expression.
+        message: What is said to whoever breaks it.
+        field: The field that is to blame, from where the rule stands.
+        reason: As which kind of error.
+        at: The field of ``spec`` at which the rule stands, and which is its ``self``; None: ``spec`` itself. At a field
+            it is evaluated only if the field is there, a rule with ``oldSelf`` only if it was there before too.
+    """
 
     rule: str
     message: str
     field: str | None = None
     reason: str = "FieldValueInvalid"
+    at: str | None = None
 
     def to_wire(self) -> Json:
         path = {"fieldPath": f".{self.field}"} if self.field else {}
@@ -111,19 +164,27 @@ class Kind:
     short_name: str
     columns: tuple[Column, ...]
     rules: tuple[Rule, ...] = ()
+    object_rules: tuple[Rule, ...] = ()  # of the whole object, for what stands beside its spec
     selectable: tuple[str, ...] = ()
     scale: Mapping[str, str] | None = None
     max_name: int | None = None
 
 
-def _immutable(field: str, instead: str, *, this: str = "self", old: str = "oldSelf") -> Rule:
-    same = f"(!has({this}.{field}) || {this}.{field} == {old}.{field})"
-    return Rule(
-        rule=f"has({this}.{field}) == has({old}.{field}) && {same}",
-        message=f"{field} is fixed once the object exists: it can be neither changed, added nor removed; {instead}",
-        field=field,
-        reason="FieldValueForbidden",
+def _immutable(field: str, instead: str, *, is_required: bool = False) -> tuple[Rule, ...]:
+    """Have a field stay as it is: its value where it stands, its presence, unless the schema requires it, beside it."""
+    message = f"{field} is fixed once the object exists: it can be neither changed, added nor removed; {instead}"
+    value = Rule(rule="self == oldSelf", message=message, reason="FieldValueForbidden", at=field)
+    presence = Rule(
+        rule=f"has(self.{field}) == has(oldSelf.{field})", message=message, field=field, reason="FieldValueForbidden"
     )
+    return (value,) if is_required else (presence, value)
+
+
+def _immutable_map(field: str, instead: str) -> tuple[Rule, ...]:
+    """Have a map of anything stay as it is; CEL has no name for what is in it, so no rule can stand at the field."""
+    (presence, _) = _immutable(field, instead)
+    this, old = f"dyn(self).{field}", f"dyn(oldSelf).{field}"
+    return (replace(presence, rule=f"has({this}) == has({old}) && (!has({this}) || {this} == {old})"),)
 
 
 def _condition(condition_type: str, *, field: str = "status") -> str:
@@ -143,11 +204,22 @@ WORKFLOW = Kind(
         Column(name="Version", path=".status.definition.version"),
         Column(name="Pool", path=".status.pool"),
         Column(name="Suspended", type="boolean", path=".spec.suspended"),
+        Column(name="Waiting", type="integer", path=".status.waiting", priority=1),
+        Column(name="Last tick", type="date", path=".status.lastTick", priority=1),
+        Column(name="Next tick", path=".status.nextTick", priority=1),  # as a date, the future is "<invalid>"
         Column(name="Exact name", path=".status.definition.name", priority=1),
         Column(name="Revision", path=".status.revision", priority=1),
         _AGE,
     ),
-    rules=(_immutable("name", "to rename the workflow, create another Workflow and delete this one"),),
+    rules=_immutable("name", "to rename the workflow, create another Workflow and delete this one"),
+    object_rules=(
+        Rule(
+            rule="self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+            message='is not a name that runs can refer to: a Workflow\'s has lower-case letters, digits and "-"; the '
+            'workflow itself may have any, as in metadata.name: "a-b", spec.name: "a.b"',
+            field="metadata.name",
+        ),
+    ),
 )
 
 RUN = Kind(
@@ -162,16 +234,18 @@ RUN = Kind(
         Column(name="Key", path=".spec.parent.key"),
         Column(name="Duration", path=".status.duration"),
         _AGE,
+        Column(name="Starts", path=".spec.startAt", priority=1),  # as a date, the future is "<invalid>"
         Column(name="UID", path=".metadata.uid", priority=1),
     ),
-    selectable=(".status.phase", ".spec.workflow"),
+    selectable=(".status.phase", ".status.reason", ".spec.workflow"),
     rules=(
-        _immutable("workflow", _ANOTHER_RUN),
+        *_immutable("workflow", _ANOTHER_RUN, is_required=True),
         # CEL sees a map of anything through dyn() alone. As an object that preserves unknown fields it needs none,
         # but there kube-apiserver 1.37 compares only the keys that both have: {a: 1} equals {b: 1}.
-        _immutable("input", _ANOTHER_RUN, this="dyn(self)", old="dyn(oldSelf)"),
-        _immutable("inputJson", _ANOTHER_RUN),
-        _immutable("parent", "only the operator sets it, when a step spawns the run"),
+        *_immutable_map("input", _ANOTHER_RUN),
+        *_immutable("inputJson", _ANOTHER_RUN),
+        *_immutable("managedBy", "who runs it is said when it is created"),
+        *_immutable("parent", "only the operator sets it, when a step spawns the run"),
         Rule(
             rule="!(has(dyn(self).input) && has(self.inputJson))",
             message="input and inputJson are both set, but a run has one input; "
@@ -179,7 +253,7 @@ RUN = Kind(
             field="inputJson",
         ),
         Rule(
-            rule="self.cancelled || !oldSelf.cancelled",
+            rule="!oldSelf.cancelled || self.cancelled",
             message=f"cancelled cannot go back to false: a cancelled run stays cancelled; {_ANOTHER_RUN}",
             field="cancelled",
             reason="FieldValueForbidden",
@@ -197,16 +271,54 @@ RUN = Kind(
             field="reruns",
         ),
         Rule(
+            rule="!has(oldSelf.resumes) || (has(self.resumes) && self.resumes >= oldSelf.resumes)",
+            message="resumes is lower than it was, but it only goes up; to resume a paused run, raise it by one",
+            field="resumes",
+        ),
+        Rule(
+            rule="!has(oldSelf.replay) || (has(self.replay) && self.replay.number >= oldSelf.replay.number)",
+            message="replay.number is lower than it was, but it counts reruns and only goes up; "
+            "to replay the run, set it to status.reruns + 1",
+            field="replay",
+        ),
+        Rule(
+            rule="!has(self.replay) || (has(oldSelf.replay) && self.replay.number == oldSelf.replay.number)"
+            " || self.replay.number > oldSelf.reruns",
+            message="replay.number is a rerun that was asked for before by reruns; to replay the run, set it to "
+            "status.reruns + 1",
+            field="replay",
+        ),
+        Rule(
+            rule="!has(oldSelf.replay) || !has(self.replay) || self.replay.number > oldSelf.replay.number"
+            " || self.replay.from == oldSelf.replay.from",
+            message="replay.from says how replay.number goes, and can't be changed alone; set replay.number to "
+            "status.reruns + 1 as well",
+            field="replay",
+        ),
+        Rule(
+            rule="!self.cancelled || (self.reruns <= oldSelf.reruns && (!has(self.replay)"
+            " || (has(oldSelf.replay) && self.replay.number <= oldSelf.replay.number)))",
+            message=f"a cancelled run stays cancelled, so it can't be run again; {_ANOTHER_RUN}",
+            field="cancelled",
+            reason="FieldValueForbidden",
+        ),
+        Rule(
+            rule="!has(self.replay) || !has(self.replay.requestedBy) || has(self.parent)",
+            message="replay.requestedBy is set on a run without parent, but it names a replay of that; leave it out",
+            field="replay.requestedBy",
+        ),
+        Rule(
             rule="!has(oldSelf.execution) || (has(self.execution) && self.execution >= oldSelf.execution)",
             message="execution (the earlier name of reruns) is lower than it was, but it only goes up; "
             "leave it as it is, and raise reruns above it to run the run once more",
             field="execution",
         ),
         Rule(
-            rule="!has(self.parent) || !has(self.parent.key) || self.parent.key != ''",
+            rule="!has(self.key) || self.key != ''",
             message="parent.key is empty; give it at least one character, "
             "or leave it out for a child that its index names",
-            field="parent.key",
+            field="key",
+            at="parent",
         ),
         Rule(
             rule="!has(self.rerunRequestedBy) || has(self.parent)",
@@ -242,7 +354,49 @@ POOL = Kind(
     },
 )
 
-KINDS = (WORKFLOW, RUN, POOL)
+WEBHOOK_SOURCE = Kind(
+    model=WebhookSource,
+    short_name="whs",
+    max_name=63,  # it is the value of a label on runs
+    columns=(
+        Column(name="Type", path=".spec.type"),
+        Column(name="Ready", path=_condition("Ready")),
+        Column(name="Reason", path=_condition("Ready", field="reason")),
+        Column(name="Path", path=".status.path"),
+        Column(name="Secret", path=".spec.secretRef.name", priority=1),
+        _AGE,
+    ),
+    rules=(
+        Rule(
+            rule="(self.type == 'HMAC') == has(self.hmac)",
+            message="hmac says how type HMAC signs: that type needs it, and the others know it by themselves",
+            field="hmac",
+        ),
+        Rule(
+            rule="self.type != 'HMAC' || has(self.eventKey)",
+            message="eventKey is missing: of type HMAC nobody knows which event a delivery is; "
+            "expected an expression, as in 'shop:' + input.kind",
+            field="eventKey",
+        ),
+    ),
+)
+
+RATE_LIMIT = Kind(
+    model=RateLimit,
+    short_name="rl",
+    columns=(
+        Column(name="Limit", type="integer", path=".spec.limit"),
+        Column(name="Window", path=".spec.window"),
+        Column(name="Used", type="integer", path=".status.used"),
+        Column(name="Waiting", type="integer", path=".status.waiting"),
+        Column(name="Refills", path=".status.refillsAt", priority=1),  # as a date, the future is "<invalid>"
+        Column(name="Key", path=".spec.key", priority=1),
+        _AGE,
+    ),
+    rules=_immutable("key", "create another RateLimit and delete this one"),
+)
+
+KINDS = (WORKFLOW, RUN, POOL, WEBHOOK_SOURCE, RATE_LIMIT)
 
 
 def _make_crd(kind: Kind) -> Json:
@@ -289,8 +443,15 @@ def _object_schema(kind: Kind) -> Json:
     schema["required"] = [field for field in schema.get("required", []) if field != "metadata"]
     if not schema["required"]:
         del schema["required"]
-    if kind.rules:
-        schema["properties"]["spec"]["x-kubernetes-validations"] = [rule.to_wire() for rule in kind.rules]
+    if kind.object_rules:
+        schema["x-kubernetes-validations"] = [rule.to_wire() for rule in kind.object_rules]
+    for rule in kind.rules:
+        spec = schema["properties"]["spec"]
+        place = spec["properties"][rule.at] if rule.at else spec
+        place["x-kubernetes-validations"] = [*place.get("x-kubernetes-validations", ()), rule.to_wire()]
+    # Only the operator writes a status, and always the whole of it: so it has one owner, and the API server need not
+    # note of each field in it who wrote that, which was a third of a run's bytes.
+    schema["properties"]["status"]["x-kubernetes-map-type"] = "atomic"
     return schema
 
 
@@ -337,7 +498,13 @@ class _Structural:
                     raise TypeError(f"{path}: no structural schema has {keyword!r}; give the field another type")
         if "type" not in result and "x-kubernetes-int-or-string" not in result:
             result |= {"x-kubernetes-preserve-unknown-fields": True, "nullable": True}  # null is a value like another
-        result |= self._default(schema.get("default"), result)
+        default = self._default(schema.get("default"), result)
+        if default and ".spec." in path and "[]" in path:
+            # Lists are compared whole: filled in by the API server, each kubectl apply would change the object again.
+            if default["default"] is not False:
+                result["description"] = f"{result['description']} Default: {default['default']}."
+        else:
+            result |= default
         return {keyword: result[keyword] for keyword in sorted(result, key=_KEYWORDS.index)}
 
     def _resolve(self, schema: Json, path: str) -> Json:
@@ -372,6 +539,7 @@ _KEYWORDS = [
         "x-kubernetes-preserve-unknown-fields",
         "x-kubernetes-list-type",
         "x-kubernetes-list-map-keys",
+        "x-kubernetes-map-type",
     ),
     *("x-kubernetes-validations", "required", "properties", "additionalProperties", "items"),
 ]
@@ -380,7 +548,11 @@ _KEYWORDS = [
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the CustomResourceDefinitions, one file for each kind.")
     parser.add_argument("directory", type=Path, help="where to write them")
-    write_crds(parser.parse_args().directory)
+    parser.add_argument("--recorded-version", type=Path, help="where to write that version of WorkflowRun")
+    args = parser.parse_args()
+    write_crds(args.directory)
+    if args.recorded_version is not None:
+        args.recorded_version.write_text(render_crd(recorded_version()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The field type of durations in our resources."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -23,7 +24,8 @@ _IS_SHORT = (
 _RULES = [
     {
         "rule": _IS_FORM,
-        "message": f"is no duration; expected numbers with units, the largest first (d, h, m, s, ms), e.g. {EXAMPLES}",
+        "message": "is not a duration; expected numbers with units, the largest first (d, h, m, s, ms), e.g. "
+        f"{EXAMPLES}",
     },
     {
         "rule": f"!({_IS_FORM}) || ({_IS_SHORT})",
@@ -47,6 +49,13 @@ def _to_timedelta(value: object) -> object:
 def _schema(*rules: dict[str, str]) -> dict[str, Any]:
     # An integer is let through to the rules, whose words help more than "must be of type string".
     return {"x-kubernetes-int-or-string": True, "maxLength": 64, "x-kubernetes-validations": list(rules)}
+
+
+def text_of_duration(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return JSON schema of the text if a structural schema is a duration's, for those who know no CEL."""
+    if _RULES[0] not in schema.get("x-kubernetes-validations", ()):
+        return None
+    return {"type": "string", "pattern": _FORM, "minLength": 1}
 
 
 Duration = Annotated[

@@ -7,17 +7,19 @@ import hashlib
 import json
 import re
 import uuid
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 MAX_NAME = 63
 _READABLE = 46
 _GENERATED = 50
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_PLAIN_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NOT_ALLOWED = re.compile(r"[^a-z0-9-]+")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectRef:
+class ObjectRef(NamedTuple):  # not a frozen dataclass: as a key, it is hashed and compared forty times for a child
     """Where an object is: its namespace and name."""
 
     namespace: str
@@ -44,7 +46,7 @@ def spawn_identity(*, key: str | None, index: int) -> str:
 def child_run_name(parent_name: str, parent_uid: str, *, step: str, spawn: str) -> str:
     """Name the run that ``step`` of a parent run spawns.
 
-    The UID takes part, since a parent deleted and made anew under its old name must not inherit children.
+    The UID takes part, since a parent that is deleted and created again under its old name must not inherit children.
 
     Args:
         parent_name: The parent's name, of which the first 46 characters stay readable.
@@ -61,6 +63,64 @@ def child_run_name(parent_name: str, parent_uid: str, *, step: str, spawn: str) 
 def root_run_name(workflow: str, request_id: str) -> str:
     """Name a run without a parent: the same request for the same workflow gives the same name."""
     return _named(workflow, _digest(workflow, request_id))
+
+
+def tick_run_name(workflow: str, *, schedule: str, zone: str, tick: datetime) -> str:
+    """Name the run that a cron starts at a tick, so that it is started once, whoever starts it."""
+    return _named(workflow, _digest("cron", workflow, schedule, zone, tick.astimezone(UTC).isoformat()))
+
+
+def cron_label(schedule: str, zone: str) -> str:
+    """Return the value of the label by which the runs of one cron of a workflow are found."""
+    return _digest(schedule, zone)
+
+
+def rate_limit_name(key: str) -> str:
+    """Name the RateLimit that a program sets: after its key, where that can be a name."""
+    return key if _PLAIN_NAME.fullmatch(key) else _named(_readable(key) or "limit", _digest("rate limit", key))
+
+
+def event_run_name(workflow: str, event_id: str, *, let_in_by: str | None = None) -> str:
+    """Name the run of a workflow that an event starts, so that it is started once however often it is pushed.
+
+    Args:
+        workflow: Object name of the Workflow.
+        event_id: The event's id.
+        let_in_by: Which of the workflow's filters let it in, since each has a run of its own; None: it has none.
+    """
+    more = () if let_in_by is None else (let_in_by,)
+    return _named(workflow, _digest("event", workflow, event_id, *more))
+
+
+def event_label(event_id: str) -> str:
+    """Return the value of the label by which the runs of an event are found: its id, if a label can have it."""
+    return event_id if _LABEL.fullmatch(event_id) else _digest(event_id)
+
+
+def dedupe_run_name(workflow: str, value: str) -> str:
+    """Name the run of a workflow that has a deduplication value: there can be one of this name."""
+    return _named(workflow, _digest("dedupe", workflow, value))
+
+
+def idempotent_run_name(workflow: str, key: str, *, after: str) -> str:
+    """Name the run that has an idempotency key next: of all that ask for it at once, one gets it.
+
+    Args:
+        workflow: Object name of the Workflow.
+        key: The key.
+        after: UID of the run that had the key before, as long as that is there; "": none.
+    """
+    return _named(workflow, _digest("idempotency", workflow, key, after))
+
+
+def idempotency_label(key: str) -> str:
+    """Return the value of the label by which runs with an idempotency key are found; see `event_label`."""
+    return event_label(key)
+
+
+def dedupe_label(value: str) -> str:
+    """Return the value of the label by which the run with a deduplication value is found; see `event_label`."""
+    return event_label(value)
 
 
 def revision_name(workflow: str, definition_json: str) -> str:
@@ -112,6 +172,7 @@ def action_id(workflow: str, step: str) -> str:
 
 
 _ATTEMPTS = uuid.UUID("6f1a6a5e-7f0c-5c46-9a53-6a2f8d0b6c11")
+_STEPS = uuid.UUID("c1d1b2a8-3f5e-5b0c-9a36-41b1a0a7f0de")
 _TENANTS = uuid.UUID("0b9f3b7e-52a4-5d0e-8c0f-3d2f6f1f7a55")
 
 
@@ -124,6 +185,44 @@ def attempt_id(run_uid: str, *, rerun: int, step: str, attempt: int, dispatch: i
     return str(uuid.uuid5(_ATTEMPTS, f"{run_uid}/{rerun}/{step}/{attempt}/{dispatch}"))
 
 
+def job_id(revision: str, *, on_failure: bool) -> str:
+    """Return the id of a job: Hatchet's clients tell the on-failure step from the others by it."""
+    return f"{revision}/{'on-failure' if on_failure else 'main'}"
+
+
+def step_uuid(revision: str, step: str) -> str:
+    """A step of a definition as clients of Hatchet's REST API want it: a UUID."""
+    return str(uuid.uuid5(_STEPS, f"{revision}/{step}"))
+
+
+MAX_TASKS = 257
+"""Steps of a workflow, and its on-failure step."""
+_LOW_DIGITS = 3  # of the UID, which hold more than there are tasks
+
+
+def task_run_id(run_uid: str, number: int) -> str:
+    """The id of a task in a run for clients of Hatchet's REST API: its run's UID, with its number mixed into the end.
+
+    From it alone the run is found again, by `runs_of_task`; nobody has to remember it.
+
+    Args:
+        run_uid: The run.
+        number: Which of its tasks, from 1; 0 is the run itself.
+    """
+    high, low = run_uid[:-_LOW_DIGITS], run_uid[-_LOW_DIGITS:]
+    return f"{high}{int(low, 16) ^ number:0{_LOW_DIGITS}x}"
+
+
+def runs_of_task(task_id: str) -> list[str]:
+    """Return the UIDs of the runs that a task of this id could be of, in the order of its number, from 1.
+
+    Raises:
+        ValueError: It is the id of nothing.
+    """
+    return [task_run_id(task_id, number) for number in range(1, MAX_TASKS + 1)]
+
+
+@lru_cache(maxsize=1_000)  # asked for in each call of a worker
 def tenant_id(namespace: str) -> str:
     """A namespace as Hatchet's clients want it: a UUID."""
     return str(uuid.uuid5(_TENANTS, namespace))

@@ -1,14 +1,24 @@
 """WorkflowRun: one execution of a workflow, child or not. Its object in etcd is the truth about the run."""
 
+import operator
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel, Time
 from hatchet_operator.resources.durations import Duration
+from hatchet_operator.resources.labels import LabelKey
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.resources.reasons import LossKind, OnParentClose, Phase
+from hatchet_operator.resources.reasons import LossKind, OnParentClose, Phase, ReplayFrom
+from hatchet_operator.resources.worker_labels import StickyWorker
 from hatchet_operator.resources.workflow import MAX_INT32
+
+OURSELVES = "hatchet-operator.dev/operator"
+"""Which `managedBy` is ours."""
+_CONTROLLER = {
+    "rule": "self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$')",
+    "message": "cannot be the name of a controller; expected a domain and a path, as in kueue.x-k8s.io/multikueue",
+}
 
 
 class ParentRef(ResourceModel):
@@ -23,8 +33,28 @@ class ParentRef(ResourceModel):
     ]
 
 
+class Replay(ResourceModel):
+    """A finished run, run again: from what failed, or from the start."""
+
+    number: Annotated[
+        int,
+        Field(ge=1, le=MAX_INT32, description="Which rerun is meant: one more than status.reruns. It only goes up."),
+    ]
+    from_: Annotated[
+        ReplayFrom,
+        Field(
+            alias="from",
+            description="Failed: the steps that did not succeed, the failed children of these first; outputs and "
+            "children of the others are kept. Start: all steps; the children are deleted first, and spawned again.",
+        ),
+    ]
+    requested_by: Annotated[
+        str | None, Field(description="The replay of the parent that asked, set by the operator.", max_length=64)
+    ] = None
+
+
 class RunSpec(ResourceModel):
-    """What is to be executed. Immutable, but for `cancelled`, `reruns`, `priority`, `ttl` and `propagateLabels`."""
+    """What is to be executed. Immutable, but for its start, urgency, suspension, end, reruns and time to live."""
 
     workflow: Annotated[
         str,
@@ -36,8 +66,8 @@ class RunSpec(ResourceModel):
                 "x-kubernetes-validations": [
                     {
                         "rule": "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
-                        "message": 'is no name of a Workflow object, which has lower-case letters, digits and "-": '
-                        'workflow "DailyReport" has the object "dailyreport"; see kubectl get wf',
+                        "message": "cannot be the name of a Workflow object, which has lower-case letters, digits and "
+                        '"-": workflow "DailyReport" has the object "dailyreport"; see kubectl get wf',
                     },
                 ]
             },
@@ -53,25 +83,89 @@ class RunSpec(ResourceModel):
             description="Input as the text of a JSON object, as programs write it; at most 256 KiB.", max_length=262144
         ),
     ] = None
+    filter_payload: Annotated[
+        str | None,
+        Field(
+            description="Payload of the filter that let in the event which started the run, as the text of a JSON "
+            "object; Hatchet's clients give it to steps.",
+            max_length=65536,
+        ),
+    ] = None
+    start_at: Annotated[
+        Time | None, Field(description="No step is given out before this time; may be changed until then.")
+    ] = None
+    sticky_worker: Annotated[
+        StickyWorker | None,
+        Field(description="Set by the operator on sticky children: the worker that the run was asked for at."),
+    ] = None
     priority: Annotated[int | None, Field(ge=1, le=3, description="3 goes first, 1 is the default.")] = None
     additional_metadata: Annotated[
         dict[str, Any] | None,
         Field(description="Free key-value pairs, handed to the steps and down to children; at most 256 KiB as JSON."),
     ] = None
-    parent: Annotated[ParentRef | None, Field(description="Set by the operator on runs that a step spawned.")] = None
+    parent: Annotated[
+        ParentRef | None,
+        Field(
+            description="Set by the operator on runs that a step spawned.",
+            json_schema_extra={"x-kubernetes-map-type": "atomic"},  # it is never changed, so has one owner
+        ),
+    ] = None
+    managed_by: Annotated[
+        str | None,
+        Field(
+            description="Which controller runs it, a domain and a path; absent or hatchet-operator.dev/operator: "
+            "hatchet-operator, which leaves a run of another one, and the runs below it, entirely alone.",
+            max_length=63,
+            json_schema_extra={"x-kubernetes-validations": [_CONTROLLER]},
+        ),
+    ] = None
+    begun_as: Annotated[
+        str | None,
+        Field(
+            description="Set by the operator on a child of which the result is recorded: the id under which it began, "
+            "before this object was made. Its attempts are identified by it.",
+            max_length=64,
+        ),
+    ] = None
     cancelled: Annotated[bool, Field(description="Set to true to cancel the run and its children.")] = False
+    suspended: Annotated[
+        bool,
+        Field(
+            description="No step of the run is started while this is true, nor does it wait for anything; running "
+            "steps finish, and so do their children."
+        ),
+    ] = False
     ttl: Annotated[
         Duration | None, Field(description="How long the run is kept after it finished; root runs only.")
     ] = None
     propagate_labels: Annotated[
-        tuple[Annotated[str, Field(max_length=317, min_length=1)], ...] | None,
+        tuple[LabelKey, ...] | None,
         Field(
             description="Keys of labels of this run that its children get too, and theirs.",
             max_length=16,
             json_schema_extra={"x-kubernetes-list-type": "set"},
         ),
     ] = None
-    reruns: Annotated[int, Field(ge=0, description="Raise it by one to run a finished run once more.")] = 0
+    reruns: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Raise it by one to run all steps of a finished run once more; they find its children as they "
+            "are. See replay for other ways.",
+        ),
+    ] = 0
+    resumes: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_INT32,
+            description="Raise it to have steps tried again that failed and wait for that, as a Workflow's "
+            "onRetriesExhausted: Pause has them do.",
+        ),
+    ] = None
+    replay: Annotated[
+        Replay | None, Field(description="Runs a finished run again; one that goes on is run again after its end.")
+    ] = None
     rerun_requested_by: Annotated[
         str | None, Field(description="The parent's attempt that asked for the last rerun.", max_length=64)
     ] = None
@@ -87,6 +181,21 @@ class RunSpec(ResourceModel):
     @classmethod
     def _read_earlier_names(cls, value: Any) -> Any:
         return _with_earlier_names(value, reruns="execution", rerunRequestedBy="executionRequestedBy")
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether no other controller runs it."""
+        return self.managed_by in (None, OURSELVES)
+
+    @property
+    def reruns_wanted(self) -> int:
+        """The rerun that was asked for last, in whichever way."""
+        return max(self.reruns, self.replay.number) if self.replay else self.reruns
+
+    @property
+    def rerun_from(self) -> ReplayFrom | None:
+        """How that rerun is to go; None: all steps, which find the run's children as they are."""
+        return self.replay.from_ if self.replay and self.replay.number > self.reruns else None
 
 
 MAX_EARLIER = 10
@@ -129,9 +238,10 @@ class StepStatus(ResourceModel):
         int, Field(ge=0, description="How often its worker was taken away: drains, evictions, deletion, scale-in.")
     ] = 0
     lost_workers: Annotated[
-        tuple[LostWorker, ...], Field(description="The last workers that were lost under this step.", max_length=8)
+        tuple[LostWorker, ...],
+        Field(description="The last workers that were lost under this step.", max_length=8, exclude_if=operator.not_),
     ] = ()
-    dispatch: Annotated[int, Field(ge=0, description="Raised when an attempt must be given out anew.")] = 0
+    dispatch: Annotated[int, Field(ge=0, description="Raised when an attempt must be dispatched again.")] = 0
     worker: Annotated[
         str | None, Field(description="The worker pod, or worker, that has or had it.", max_length=253)
     ] = None
@@ -140,14 +250,25 @@ class StepStatus(ResourceModel):
         Field(
             description="Who had it before: attempts that failed and workers that died, the last ten.",
             max_length=MAX_EARLIER,
+            exclude_if=operator.not_,
         ),
     ] = ()
     started_at: Annotated[Time | None, Field(description="When the attempt was given to the worker.")] = None
     finished_at: Annotated[Time | None, Field(description="When the step became final.")] = None
     retry_at: Annotated[Time | None, Field(description="When the next attempt may start.")] = None
+    paused_at: Annotated[
+        Time | None, Field(description="Since when it waits for a person, having failed without retries left.")
+    ] = None
+    retries_from: Annotated[
+        int | None, Field(ge=0, description="The attempt that a person resumed it with; its retries count from there.")
+    ] = None
     reason: Annotated[str | None, Field(description="Why it failed or was cancelled.", max_length=63)] = None
     error: Annotated[str | None, Field(description="Error text of the last failed attempt.", max_length=20000)] = None
     output: Annotated[str | None, Field(description="What the step returned, as JSON text.", max_length=262144)] = None
+
+
+NOT_BEGUN = StepStatus()
+"""The state of a step that the status says nothing about."""
 
 
 class ChildCounts(ResourceModel):
@@ -173,6 +294,16 @@ class RunStatus(ResourceModel):
     message: Annotated[str | None, Field(description="Why, as a sentence.", max_length=4096)] = None
     reruns: Annotated[int, Field(ge=0, description="The rerun that this status describes; 0 is the first run.")] = 0
     execution: Annotated[int | None, Field(ge=0, description="Earlier name of reruns.")] = None
+    resumes: Annotated[
+        int | None, Field(ge=0, description="How much of spec.resumes has had its effect; absent: none.")
+    ] = None
+    children_first: Annotated[
+        ReplayFrom | None,
+        Field(
+            description="A replay has begun, and the run's own steps wait. Failed: until children that failed were run "
+            "again. Start: until its children are deleted."
+        ),
+    ] = None
     started_at: Annotated[Time | None, Field(description="When the first step was given to a worker.")] = None
     finished_at: Annotated[Time | None, Field(description="When the run became final.")] = None
     duration: Annotated[str | None, Field(description="From start to finish.", max_length=32)] = None
@@ -186,7 +317,16 @@ class RunStatus(ResourceModel):
         dict[str, StepStatus], Field(description="The steps by name.", json_schema_extra={"maxProperties": 257})
     ] = {}
     children: Annotated[ChildCounts | None, Field(description="The children that this run spawned.")] = None
-    conditions: Annotated[Conditions, Field(description="Ready, Finished, Succeeded, Stalled, WorkflowMissing.")] = ()
+    sticky_worker: Annotated[
+        StickyWorker | None, Field(description="Of an unfinished sticky run: the worker that its steps go to.")
+    ] = None
+    concurrency_groups: Annotated[
+        tuple[Annotated[str, Field(max_length=512)], ...] | None,
+        Field(description="The groups whose limits it is counted in, one for each of the workflow's.", max_length=9),
+    ] = None
+    conditions: Annotated[
+        Conditions, Field(description="Ready, Finished, Succeeded, Stalled, Paused, Suspended, WorkflowMissing.")
+    ] = ()
     observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
 
     @model_validator(mode="before")
@@ -217,3 +357,8 @@ class WorkflowRun(ResourceModel):
     @property
     def ref(self) -> ObjectRef:
         return ObjectRef(self.metadata.namespace, self.metadata.name)
+
+    @property
+    def identity(self) -> str:
+        """By which its attempts are identified: its UID, unless it began before it had one."""
+        return self.spec.begun_as or self.metadata.uid

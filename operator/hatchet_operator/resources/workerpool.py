@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from hatchet_operator.resources.base import Conditions, ObjectMeta, ResourceModel, Time
 from hatchet_operator.resources.durations import Duration
+from hatchet_operator.resources.labels import LabelValue, keys_rule
 
 
 def _has_containers(spec: dict[str, Any]) -> dict[str, Any]:
@@ -40,8 +41,20 @@ PodSpec = Annotated[
 class TemplateMeta(ResourceModel):
     """Labels and annotations for the pool's pods."""
 
-    labels: Annotated[dict[str, str], Field(description="Labels for the pods.")] = {}
-    annotations: Annotated[dict[str, str], Field(description="Annotations for the pods.")] = {}
+    labels: Annotated[
+        dict[str, LabelValue],
+        Field(
+            description="Labels for the pods.",
+            json_schema_extra={"maxProperties": 64, "x-kubernetes-validations": [keys_rule("a label", "team")]},
+        ),
+    ] = {}
+    annotations: Annotated[
+        dict[str, str],
+        Field(
+            description="Annotations for the pods.",
+            json_schema_extra={"maxProperties": 128, "x-kubernetes-validations": [keys_rule("an annotation", "team")]},
+        ),
+    ] = {}
 
 
 class PodTemplate(ResourceModel):

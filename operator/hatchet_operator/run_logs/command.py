@@ -1,4 +1,4 @@
-"""From the command line of ``hatchet-operator logs`` to an exit code."""
+"""Runs ``hatchet-operator logs``: from its options to an exit code."""
 
 import asyncio
 import os
@@ -19,15 +19,16 @@ _INTERRUPTED = 130
 
 @dataclass(frozen=True, kw_only=True)
 class LogOptions:
-    """What was asked for.
+    """The options of the command.
 
     Attributes:
         run: Name of the run.
-        follow: Go on until it has ended.
+        follow: Continue until it has ended.
         children: Show the runs below it too.
-        step: Lines of this step only.
-        attempt: Lines of this attempt only, from 1.
+        step: Only lines of this step.
+        attempt: Only lines of this attempt, from 1.
         namespace: Where it is; None: the kubeconfig's.
+        context: A context of the kubeconfig; None: its current one.
         kubeconfig: How to reach the cluster.
     """
 
@@ -37,6 +38,7 @@ class LogOptions:
     step: str | None = None
     attempt: int | None = None
     namespace: str | None = None
+    context: str | None = None
     kubeconfig: Path | None = None
 
 
@@ -49,13 +51,13 @@ def show_logs(options: LogOptions) -> int:
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:  # whoever read it, such as head, has seen enough
+    except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 async def _show(options: LogOptions) -> int:
-    endpoint = find_endpoint(options.kubeconfig)
+    endpoint = find_endpoint(options.kubeconfig, options.context)
     async with Api(endpoint, user_agent="hatchet-operator-logs", may_write=lambda: False) as api:
         logs = RunLogs(
             api,

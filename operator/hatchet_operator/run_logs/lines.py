@@ -1,8 +1,8 @@
 """Lines of a pod's log: when Kubernetes got them, which attempt wrote them, and how they are shown. Pure.
 
 The SDK marks each line with its run, step and attempt. A pool's pod writes lines of many runs, of which those with a
-wanted mark are shown. A pod that was made for the run writes of nothing else, so its other lines are shown too, under
-the pod's name: the worker's own news, and what subprocesses and C code printed.
+wanted mark are shown. A pod that was created for the run serves nothing else, so its other lines are shown too, under
+the pod's name: the worker's own messages, and the output of subprocesses and C code.
 """
 
 import re
@@ -15,7 +15,7 @@ from hatchet_operator.resources.reasons import Phase, Reason
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_sdk.contracts.step_lines import read_line
 
-CLOCKS_DIFFER = timedelta(seconds=2)  # those of nodes and the API server, whose times of creation are whole seconds
+CLOCKS_DIFFER = timedelta(seconds=2)  # of nodes and the API server, whose creation times are whole seconds
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d) ")
 _TRACEBACK = "Traceback (most recent call last):"
@@ -24,11 +24,11 @@ _STYLES = re.compile(r"\x1b\[[0-9;:]*m")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that is to be shown.
+    """A line to show.
 
     Attributes:
         time: When the node got it; None: the server does not say.
-        run: Name of the run; None: of none, but in the log of a pod that was made for a run.
+        run: Name of the run; None: none, but in the log of a pod that was created for a run.
         step: Name of the step, or of the pod.
         attempt: From 1.
         text: As it was written.
@@ -50,11 +50,11 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Whose lines are wanted.
+    """Which lines are wanted.
 
     Attributes:
-        step: Of this step only; names are compared in lower case.
-        attempt: Of this attempt only, from 1.
+        step: Only those of this step; names are compared in lower case.
+        attempt: Only those of this attempt, from 1.
     """
 
     step: str | None = None
@@ -76,10 +76,10 @@ def wanted_lines(
 
     Args:
         raw: The line.
-        runs: The runs that are looked at, by name.
+        runs: The runs in question, by name.
         wanted: Which of their attempts.
         pod: Name of the pod.
-        is_the_runs: Whether it was made for one of them.
+        is_the_runs: Whether it was created for one of them.
     """
     time, text = _split(raw)
     line = read_line(text)
@@ -95,7 +95,7 @@ def wanted_lines(
         return
     created_at = run.metadata.creation_timestamp
     if time is not None and created_at is not None and time < created_at - CLOCKS_DIFFER:
-        return  # of an earlier run of this name
+        return  # it belongs to an earlier run of this name
     yield Line(time, line.run, line.step, line.attempt, line.text)
 
 
@@ -105,25 +105,25 @@ def error_lines(run: WorkflowRun, wanted: Wanted, *, with_run: bool) -> Iterator
         has_failed = state.phase is Phase.FAILED or state.reason == Reason.SCHEDULING_TIMED_OUT
         if has_failed and state.error and wanted.takes(step, state.attempt + 1):
             prefix = f"{run.metadata.name} " if with_run else ""
-            # Workers put the exception's words before the traceback, which ends with them anyway.
+            # Workers put the exception's message before the traceback, which ends with it anyway.
             error = state.error[max(state.error.find(_TRACEBACK), 0) :].rstrip("\n")
             for text in error.split("\n"):
                 yield f"{prefix}{terminal.one_line(step)}#{state.attempt + 1} ! {plain(text)}"
 
 
 def plain(text: str) -> str:
-    """Return text that a user wrote, without colours, and with nothing else that a terminal would obey."""
+    """Return text that a user wrote, without colours or anything else that a terminal would interpret."""
     return terminal.lines(_STYLES.sub("", _last_drawn(text)))
 
 
 def with_colours(text: str) -> str:
-    """Return text that a user wrote, with nothing but colours that a terminal would obey."""
+    """Return text that a user wrote, without anything but colours that a terminal would interpret."""
     parts = re.split(f"({_STYLES.pattern})", _last_drawn(text))
     return "".join(part if index % 2 else terminal.lines(part) for index, part in enumerate(parts))
 
 
 def _last_drawn(text: str) -> str:
-    """Return what a progress bar that redraws its line shows in the end."""
+    """Return the final state of a progress bar that redraws its line."""
     text = text.rstrip("\r")
     return text[text.rfind("\r") + 1 :]
 

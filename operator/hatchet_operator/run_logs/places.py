@@ -9,16 +9,16 @@ from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.run_logs.lines import Wanted
 
 _NAMED = 3
-_NEVER_BEGUN = (Reason.SCHEDULING_TIMED_OUT, Reason.PREVIOUS_STEP_FAILED)  # the worker is that of the attempt before
+_NEVER_BEGUN = (Reason.SCHEDULING_TIMED_OUT, Reason.PREVIOUS_STEP_FAILED)  # the worker is the previous attempt's
 
 
 @dataclass(kw_only=True, slots=True)
 class Place:
-    """A pod, or a worker that may be none, and the attempts that it had.
+    """A pod, or a worker that may not be a pod, and the attempts that it had.
 
     Attributes:
         pod: Its name.
-        is_the_runs: Whether it was made for one of the runs.
+        is_the_runs: Whether it was created for one of the runs.
         attempts: (run, step, attempt from 1).
     """
 

@@ -1,36 +1,38 @@
-"""Reads the lines of a run, or of a tree of runs, out of the logs of the pods that its attempts were on.
+"""Reads the lines of a run, or of a tree of runs, from the logs of the pods that its attempts were on.
 
-A step's worker stands in the run's status once the step lasts longer than a second or has ended, and those of earlier
-attempts stay there. Kubernetes keeps a pod's log as long as the pod, and of a container that was restarted the last
-two: what is gone is said to be, with the attempts that it was of.
+A step's worker is in the run's status once the step lasts longer than a second or has ended, and those of earlier
+attempts stay there. Kubernetes keeps a pod's log as long as the pod, and the last two of a container that was
+restarted: missing logs are reported, with the attempts that they belonged to.
 """
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hatchet_operator.cluster.api import Api, Json
+from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import PODS, RUNS
 from hatchet_operator.errors import ApiError, NotFound, Refused, Transient, UnknownObject
 from hatchet_operator.resources import labels
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.run_logs.lines import Line, Wanted, error_lines, wanted_lines
 from hatchet_operator.run_logs.places import Place, places_of
 
 LOOK_SECONDS = 0.5
-"""While following: how often the runs are looked at."""
+"""While following: how often the runs are read."""
 
 _EVERYTHING = Wanted()
-_KEPT_LOGS = 2  # of a container that was restarted
+_KEPT_LOGS = 2  # kept of a container that was restarted
 
 
 class KnownLines:
     """Tells which lines of a log are new when it is read again.
 
-    Lines that differ from those read before are another log: that of the container after its restart. How often it was
-    restarted does not tell, as that is known later than the log begins.
+    Lines that differ from those read before are another log: that of the container after its restart. The restart
+    count does not show this, as it is updated later than the log begins.
     """
 
     def __init__(self) -> None:
@@ -39,7 +41,7 @@ class KnownLines:
         self._place = 0
 
     def begin(self) -> None:
-        """The log is read from its start."""
+        """Note that the log is being read from its start."""
         self._again.clear()
         self._place = 0
 
@@ -56,6 +58,9 @@ class KnownLines:
         self._again.clear()
         self._place += 1
         return [*begun_alike, line]
+
+
+_IS_UID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(slots=True)
@@ -76,7 +81,7 @@ class RunLogs:
         ref: The run.
         write: Called with each line.
         wanted: Which lines.
-        children: Those of the runs below too.
+        children: Whether to include the runs below.
     """
 
     def __init__(
@@ -102,15 +107,15 @@ class RunLogs:
 
     @property
     def silence(self) -> str | None:
-        """Why nothing was written, though logs were read."""
+        """Say why nothing was written, though logs were read."""
         read = [pod for pod, reading in self._readings.items() if reading.was_read]
         if not read or not self._is_silent:
             return None
         commands = "; ".join(f"kubectl logs -n {self._ref.namespace} {pod}" for pod in read)
-        what = "that was asked for " if not self._wanted.is_all else ""
+        what = " that was asked for" if not self._wanted.is_all else ""
         return (
-            f"nothing {what}of run {self._ref} is in the logs of its workers; lines that carry no run (of "
-            f"subprocesses, of C code, of workers with the published SDK) are in those of all: {commands}"
+            f"no line{what} is known to be of run {self._ref}. What subprocesses, C code or the published SDK print "
+            f"names no run; to see all that its workers printed: {commands}"
         )
 
     async def show(self) -> None:
@@ -123,7 +128,7 @@ class RunLogs:
         found: list[Line] = []
         for place in places.values():
             await self._read(place, found.append)
-        # Within a pod's log the order is that of its lines, which times may not tell.
+        # Within a pod's log lines keep their order, which their times may not show.
         if len(places) > 1 and all(line.time is not None for line in found):
             found.sort(key=lambda line: (line.time is None, line.time))
         for line in found:
@@ -131,7 +136,7 @@ class RunLogs:
         self._finish(places)
 
     async def follow(self) -> None:
-        """Write what comes, until the runs are final.
+        """Write lines as they come, until the runs are final.
 
         Raises:
             UnknownObject: There is no such run, or it was deleted.
@@ -149,7 +154,7 @@ class RunLogs:
             for place in places.values():
                 reading = self._readings[place.pod]
                 assert reading.following is not None, "one was started above"
-                if not place.is_the_runs:  # such a pod goes with its run, and its log ends by itself
+                if not place.is_the_runs:  # such a pod ends with its run, and so does its log
                     reading.following.cancel()
                 await asyncio.wait([reading.following])
                 await self._read(place, self._show, may_be_gone=place.is_the_runs and reading.was_read)
@@ -165,7 +170,7 @@ class RunLogs:
         self._write(line.shown(with_run=self._with_children))
 
     def _finish(self, places: dict[str, Place]) -> None:
-        """Write the errors, and note what is not there."""
+        """Write the errors, and note what is missing."""
         for run in self._runs.values():
             for text in error_lines(run, self._wanted, with_run=self._with_children):
                 self._is_silent = False
@@ -216,9 +221,20 @@ class RunLogs:
         except NotFound as error:
             if self._runs:
                 raise UnknownObject(f"run {self._ref} was deleted") from error
+            if (found := await self._find_by_uid()) is not None:
+                self._ref = found.ref
+                return found
             raise UnknownObject(
                 f'there is no run "{self._ref.name}" in namespace "{self._ref.namespace}"; see kubectl get wfr -A'
             ) from error
+
+    async def _find_by_uid(self) -> WorkflowRun | None:
+        """Find the run whose UID was given as its name, as published clients print it; a GET can't."""
+        if not _IS_UID.fullmatch(self._ref.name):
+            return None
+        items, _ = await self._api.list_all(RUNS, self._ref.namespace)
+        found = (item for item in items if item["metadata"]["uid"] == self._ref.name)
+        return next((WorkflowRun.model_validate(item) for item in found), None)
 
     # --- Logs
 
@@ -226,7 +242,7 @@ class RunLogs:
         try:
             await self._copy(place, self._show, follow=True)
         except ApiError:
-            return  # what is left is asked for when the runs have ended
+            return  # the rest is read when the runs have ended
 
     async def _read(self, place: Place, take: Callable[[Line], None], *, may_be_gone: bool = False) -> None:
         try:
@@ -243,7 +259,7 @@ class RunLogs:
             self.problems.append(f'log of pod "{place.pod}": {error}')
 
     async def _copy(self, place: Place, take: Callable[[Line], None], *, follow: bool = False) -> None:
-        """Hand on the wanted lines that were not read before."""
+        """Pass on the wanted lines that were not read before."""
         reading = self._readings[place.pod]
         container: str | None = None
         try:

@@ -1,4 +1,4 @@
-"""The gRPC channel, and the rule of what is repeated: whatever says nothing about the request itself.
+"""The gRPC channel, and which errors are retried: those that say nothing about the request itself.
 
 Everything here runs in the I/O thread's loop.
 """
@@ -22,10 +22,13 @@ from grpc import StatusCode
 from hatchet_sdk._client.config import Endpoint
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
 from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
-from hatchet_sdk.contracts.headers import NAMES, RUN_IDS
+from hatchet_sdk.contracts.headers import DIRECT, NAMES, RUN_IDS
+from hatchet_sdk.contracts.refusals import DEDUPE_VIOLATION
+from hatchet_sdk.contracts.runs_pb2_grpc import RunsStub
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
 from hatchet_sdk.errors import (
     AccessDenied,
+    DedupeViolationErr,
     HatchetError,
     InvalidRequest,
     NotConfigured,
@@ -36,16 +39,17 @@ from hatchet_sdk.errors import (
 if TYPE_CHECKING:  # they exist for type checkers only
     from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherAsyncStub
     from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceAsyncStub
+    from hatchet_sdk.contracts.runs_pb2_grpc import RunsAsyncStub
     from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceAsyncStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-CALL_SECONDS = 30.0  # how long one try may take; the operator may hold a call while the API server is away
+CALL_SECONDS = 30.0  # how long one try may take; the operator may keep a call open while the API server is down
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.05, 5.0
-_SOON_SECONDS, _SOON_TRIES = 1.0, 25  # as long as another operator may be about to take over: some 15 s
+_SOON_SECONDS, _SOON_TRIES = 1.0, 25  # as long as another operator may be about to take over: about 15 s
 _COMPLAINT_SECONDS = 5.0
-_READ_AGAIN_SECONDS = 1.0  # a stranger to trust, or an address that moved, keeps a worker out until it is read
+_READ_AGAIN_SECONDS = 1.0  # a new authority, or a new address, keeps a worker out until it is read
 
 TRANSIENT = frozenset(
     {
@@ -53,7 +57,7 @@ TRANSIENT = frozenset(
         StatusCode.DEADLINE_EXCEEDED,
         StatusCode.RESOURCE_EXHAUSTED,
         StatusCode.ABORTED,
-        StatusCode.CANCELLED,  # a server that stops; our own cancelling raises CancelledError instead
+        StatusCode.CANCELLED,  # a server that stops; our own cancellation raises CancelledError instead
         StatusCode.UNKNOWN,
         StatusCode.INTERNAL,
     }
@@ -73,10 +77,10 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    # A channel that nobody calls any more lets go, and does not try for ever: one whose authority was exchanged.
+    # An unused channel disconnects and does not retry forever: one whose authority was replaced.
     ("grpc.client_idle_timeout_ms", 30_000),
-    ("grpc.enable_retries", 0),  # repeating is decided here
-    # Reconnect about as eagerly as calls are repeated, or a restarted operator would be found seconds late.
+    ("grpc.enable_retries", 0),  # retries are decided here
+    # Reconnect about as eagerly as calls are retried, or a restarted operator would be found seconds late.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
@@ -86,14 +90,14 @@ log = logging.getLogger("hatchet_sdk")
 
 
 def delay_after(tries: int) -> float:
-    """Return the seconds to wait after so many failures: doubling, with jitter so that a crowd spreads out."""
+    """Return the seconds to wait after this many failures: doubling, with jitter to spread many clients out."""
     bound = _SOON_SECONDS if tries < _SOON_TRIES else _LAST_DELAY_SECONDS
     longest = min(bound, _FIRST_DELAY_SECONDS * 2.0 ** min(tries, 10))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 
 def delays() -> Iterator[float]:
-    """Yield the waits between repeated tries, for ever."""
+    """Yield the waits between tries, forever."""
     return map(delay_after, itertools.count())
 
 
@@ -102,11 +106,13 @@ def refusal(
 ) -> RequestRefused:
     """Turn a definite answer into an error."""
     kind = kinds.get(code) or _REFUSALS.get(code, RequestRefused)
+    if code is StatusCode.ALREADY_EXISTS and (message or "").startswith(DEDUPE_VIOLATION):
+        kind = DedupeViolationErr
     return kind(message or f"the operator refused the request ({code.name})")
 
 
 class RenewedFile:
-    """The content of a file that somebody renews; it is read again when the last reading is some seconds old."""
+    """The content of a file that is renewed; it is read again when the last read is some seconds old."""
 
     def __init__(self, path: str, name: str, *, optional: bool = False) -> None:
         self._path = path
@@ -117,7 +123,7 @@ class RenewedFile:
     def content(self) -> bytes:
         if time.monotonic() >= self._read_again_at:
             self._read_again_at = time.monotonic() + _READ_AGAIN_SECONDS
-            with contextlib.suppress(OSError):  # while it is exchanged, what was in it is still good
+            with contextlib.suppress(OSError):  # while it is being replaced, its previous content is still valid
                 self._content = Path(self._path).read_bytes()
         return self._content
 
@@ -132,14 +138,15 @@ class _Channel:
         self.dispatcher = DispatcherStub(channel)
         self.workflows = WorkflowServiceStub(channel)
         self.events = EventsServiceStub(channel)
+        self.runs = RunsStub(channel)
 
 
 class Connection:
-    """The way to one operator: its services, and the bearer token of each call.
+    """The connection to one operator: its services, and the bearer token of each call.
 
-    Tokens and authorities are exchanged while a worker runs, and the operator may move. A call has the token that the
-    file has at that time; when there is another authority to trust, or another address, new calls go over a new
-    channel, and those under way end on the old one.
+    Tokens and authorities are renewed while a worker runs, and the operator may move. A call uses the token that is in
+    the file at that time; if there is a new authority to trust, or a new address, new calls go over a new
+    channel, and those in flight end on the old one.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -151,12 +158,14 @@ class Connection:
         self._ca_file = RenewedFile(ca_file, "tls_root_ca_file") if ca_file else None
         self._channels = [self._open(self._address, self._root_ca)]
         self._complain_again_at = 0.0
+        self._says: tuple[tuple[str, str], ...] = ((RUN_IDS, NAMES),)
+        if endpoint.store is not None:
+            self._says = (*self._says, (DIRECT, "1"))
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._token_file.content.decode().strip() if self._token_file else self._endpoint.token
-        ids = (RUN_IDS, NAMES)
-        return (("authorization", f"bearer {token}"), ids) if token else (ids,)
+        return (("authorization", f"bearer {token}"), *self._says) if token else self._says
 
     @property
     def dispatcher(self) -> "DispatcherAsyncStub":
@@ -170,11 +179,15 @@ class Connection:
     def events(self) -> "EventsServiceAsyncStub":
         return self._channel().events
 
+    @property
+    def runs(self) -> "RunsAsyncStub":
+        return self._channel().runs
+
     def _channel(self) -> _Channel:
         newest, address, root_ca = self._channels[-1], self._address, self._root_ca
         if (address, root_ca) != (newest.address, newest.root_ca):
             newest = self._open(address, root_ca)
-            self._channels.append(newest)  # the old ones stay, idle: to close one would cancel its calls
+            self._channels.append(newest)  # the old ones stay, idle: closing one would cancel its calls
         return newest
 
     @property
@@ -202,13 +215,15 @@ class Connection:
         request: Request,
         *,
         patience_seconds: float | None = None,
+        refusals: Mapping[StatusCode, type[RequestRefused]] = _REFUSALS,
     ) -> Response:
         """Call until answered.
 
         Args:
             method: A stub's method.
-            request: Its request; must be harmless to repeat.
+            request: Its request; must be safe to repeat.
             patience_seconds: When to give up; None: never.
+            refusals: What a definite answer means here.
 
         Raises:
             RequestRefused: The operator said no.
@@ -221,7 +236,7 @@ class Connection:
                 return await self.call_once(method, request)
             except grpc.aio.AioRpcError as error:
                 if error.code() not in TRANSIENT:
-                    raise refusal(error.code(), error.details()) from None
+                    raise refusal(error.code(), error.details(), refusals) from None
                 if give_up_at is not None and loop.time() + delay > give_up_at:
                     raise self.unavailable(error.details()) from None
                 self.complain(error.details())
@@ -235,21 +250,21 @@ class Connection:
         return await method(request, metadata=self.metadata, timeout=CALL_SECONDS)
 
     def complain(self, reason: str | None) -> None:
-        """Log that the operator does not answer, at most once every few seconds whoever notices."""
+        """Log that the operator does not answer, at most once every few seconds in this process."""
         now = asyncio.get_running_loop().time()
         if now >= self._complain_again_at:
             self._complain_again_at = now + _COMPLAINT_SECONDS
             log.warning("hatchet-operator at %s does not answer, trying again: %s", self.address, reason)
 
     def unavailable(self, reason: str | None) -> HatchetError:
-        """Make the error of somebody whose patience ran out."""
+        """Return the error of a caller whose patience ran out."""
         return OperatorUnavailable(f"hatchet-operator at {self.address} does not answer: {reason}")
 
 
 def _open_channel(endpoint: Endpoint, root_ca: bytes | None) -> grpc.aio.Channel:
     options: list[tuple[str, int | str]] = list(_CHANNEL_OPTIONS)
-    # A machine's or a pod's http_proxy is for the web; the operator is near, and behind no proxy unless one is asked
-    # for by the name that only gRPC knows.
+    # A machine's or a pod's http_proxy is for the web; the operator is near, and not behind a proxy unless one is
+    # set by the variable that only gRPC knows.
     options.append(("grpc.enable_http_proxy", int("grpc_proxy" in os.environ)))
     if endpoint.tls_strategy == "none":
         return grpc.aio.insecure_channel(endpoint.address, options=options)

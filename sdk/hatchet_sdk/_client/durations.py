@@ -1,4 +1,4 @@
-"""Durations as a program writes them, and as the operator reads them: "90s", "1h30m", "24h", "7d"."""
+"""Durations, as programs write them and the operator reads them: "90s", "1h30m", "24h", "7d"."""
 
 import re
 
@@ -6,11 +6,11 @@ EXPECTED = 'a duration like "90s", "24h" or "7d"'
 _DURATION = re.compile(r"(\d+(\.\d+)?(ms|s|m|h|d))+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_LONGEST_DAYS = 3650  # what the operator takes
+_LONGEST_DAYS = 3650  # the operator's limit
 
 
 def duration_problem(value: object, what: str) -> str | None:
-    """Say in a sentence why a value is no duration of more than zero and at most ten years, or None."""
+    """Say in a sentence why a value is not a duration of more than zero and at most ten years, or None."""
     if not isinstance(value, str) or not _DURATION.fullmatch(value):
         return f"{what} is {value!r} (expected {EXPECTED})"
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))

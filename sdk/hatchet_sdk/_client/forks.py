@@ -1,12 +1,12 @@
-"""What a forked process must not inherit from this package, put away in the child before user code goes on in it.
+"""Cleans up what a forked process must not inherit from this package, before user code continues in the child.
 
 `os.fork`, multiprocessing's "fork" and subprocess with a ``preexec_fn`` copy the process in the middle of whatever its
-other threads do. The copy has none of those threads, but their locks as they stood, the signal handlers, the running
-event loop and gRPC's memory. So in the child: signals do what they did before the worker came, locks are new, the loop
-executes nothing any more, and what gRPC left behind is never touched, not even to free it.
+other threads do. The copy has none of those threads, but their locks as they were, the signal handlers, the running
+event loop and gRPC's memory. So in the child: signals do what they did before the worker started, locks are new, the
+loop executes nothing any more, and what gRPC left behind is never touched, not even to free it.
 
-gRPC has handlers for forks of its own. With calls under way, as a worker always has, they do nothing but say so on
-stderr, and the child dies of SIGSEGV now and then (measured with 1.85: 1 of 15). They are switched off, by a variable
+gRPC has fork handlers of its own. With calls in flight, as a worker always has, they do nothing but say so on
+stderr, and the child sometimes dies of SIGSEGV (measured with 1.85: 1 of 15). They are switched off, by a variable
 that gRPC reads when it is imported; that is why it is set here, with the first import of this package.
 """
 
@@ -47,7 +47,7 @@ def install_handlers(handler: Handler, numbers: tuple[signal.Signals, ...]) -> N
 
 
 def restore_handlers() -> None:
-    """Put the handlers back that were there before, unless somebody else has put others meanwhile."""
+    """Restore the previous handlers, unless others were installed meanwhile."""
     while _previous:
         number, (ours, before) = _previous.popitem()
         if signal.getsignal(number) is ours:
@@ -68,18 +68,18 @@ def is_step_loop(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def note_grpc() -> None:
-    """Remember that this process speaks gRPC, which no child of it can."""
+    """Remember that this process uses gRPC, which no child of it can."""
     global _speaks_grpc
     _speaks_grpc = True
 
 
 def connecting() -> "threading.RLock":
-    """Return what is held while this process makes a client or its I/O thread: a lock of its own in each process."""
+    """Return the lock for creating this process's client and I/O thread: each process has its own."""
     return _connecting
 
 
 def end_forked_process(error: BaseException | None = None) -> NoReturn:
-    """End a process that user code forked and came back with: a copy of a worker must not go on as one.
+    """End a process that user code forked and returned in: a copy of a worker must not continue as one.
 
     It ends as a Python program does: exit code 0, that of a SystemExit, or 1 with the traceback on stderr.
     """
@@ -96,7 +96,7 @@ def end_forked_process(error: BaseException | None = None) -> NoReturn:
 
 def _end(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # nobody is left to tell
+        with contextlib.suppress(Exception):  # there is nobody left to tell
             stream.flush()
     os._exit(code & 0xFF)
 
@@ -131,7 +131,7 @@ def _after_in_child() -> None:
     try:
         if _speaks_grpc:
             gc.freeze()  # channels and calls that were garbage already would wait for threads that are not here
-        _connecting = threading.RLock()  # whoever held it may not be here to release it
+        _connecting = threading.RLock()  # the thread that held it may not exist here to release it
         restore_handlers()
         _leave_step_loops()
     finally:
@@ -145,14 +145,14 @@ def _restore_mask() -> None:
 
 
 def _leave_step_loops() -> None:
-    """Have nothing more executed in the loop that forked, and no signal of ours written into its parent's pipe."""
+    """Stop execution in the loop that forked, and keep our signals out of its parent's pipe."""
     if not _step_loops:
         return
     signal.set_wakeup_fd(-1)
     for loop, thread in _step_loops:
         if thread == threading.get_ident():
             asyncio.set_event_loop(None)
-            for handle in getattr(loop, "_ready", ()):  # private: what is due in this turn, steps of others among it
+            for handle in getattr(loop, "_ready", ()):  # private: what is due in this turn, including other steps
                 handle.cancel()
             loop.call_soon(_end_instead_of_awaiting)
     _step_loops.clear()

@@ -1,7 +1,7 @@
-"""The one background thread in which this process speaks gRPC.
+"""The only background thread in which this process uses gRPC.
 
 grpc.aio wants a single event loop per process, and user code may block its own loop as long as it likes without
-stopping heartbeats. So every call has one asynchronous body in the loop here and hands back a
+stopping heartbeats. So every call has one asynchronous body in the loop here and returns a
 `concurrent.futures.Future`: sync callers block on it, async callers wrap it.
 """
 
@@ -43,7 +43,7 @@ class IoThread:
         return asyncio.run_coroutine_threadsafe(body, self.loop)
 
     def refuse_after_fork(self) -> None:
-        """Raise in a process that was forked: the thread is not there, and gRPC does not survive it."""
+        """Raise in a process that was forked: the thread does not exist there, and gRPC does not survive a fork."""
         if os.getpid() != self._home:
             raise RuntimeError(
                 "this process was forked from one that had spoken to hatchet-operator, which its connection does not "
@@ -51,7 +51,7 @@ class IoThread:
             )
 
     def _stop(self) -> None:
-        """End what is open before the interpreter goes, so that nothing complains about a loop that vanished."""
+        """Close what is open before the interpreter exits, so that nothing complains about a loop that vanished."""
         if os.getpid() != self._home:
             return
 
@@ -68,7 +68,7 @@ class IoThread:
 
 
 def io_thread() -> IoThread:
-    """Return the process's I/O thread, started at the first need."""
+    """Return the process's I/O thread, started on first use."""
     global _only
     with forks.connecting():
         if _only is None:
@@ -77,7 +77,7 @@ def io_thread() -> IoThread:
 
 
 class Mailbox(Generic[T]):
-    """Hands items from any thread to the I/O loop: many items, one wake-up, in order."""
+    """Passes items from any thread to the I/O loop: many items, one wake-up, in order."""
 
     def __init__(self, io: IoThread, deliver: Callable[[list[T]], None]) -> None:
         self._io = io
@@ -86,13 +86,13 @@ class Mailbox(Generic[T]):
         self._woken = False
 
     def put(self, *items: T) -> None:
-        """Hand over at once."""
+        """Pass items on at once."""
         self._io.refuse_after_fork()
         self._items.extend(items)
         self._wake()
 
     def put_with_others(self, *items: T) -> None:
-        """Hand over after the caller's event loop has let its other tasks put theirs."""
+        """Pass items on after the caller's event loop has let its other tasks put theirs."""
         self._io.refuse_after_fork()
         self._items.extend(items)
         asyncio.get_running_loop().call_soon(self._wake)
@@ -103,7 +103,7 @@ class Mailbox(Generic[T]):
             self._io.loop.call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:
-        self._woken = False  # before emptying: whoever puts from now on wakes again
+        self._woken = False  # before emptying: a put from now on wakes the loop again
         items = [self._items.popleft() for _ in range(len(self._items))]
         if items:
             self._deliver(items)

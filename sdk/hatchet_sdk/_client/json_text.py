@@ -1,12 +1,12 @@
-"""JSON text of what user code hands in: inputs, outputs, metadata. What JSON cannot say is refused by its path.
+"""JSON text of what user code passes in: inputs, outputs, metadata. What has no JSON form is refused, with its path.
 
-One rule holds in mappings, dataclasses and pydantic models: a value becomes what pydantic writes for it by default.
+One rule applies in mappings, dataclasses and pydantic models: a value becomes what pydantic writes for it by default.
 
     datetime, date, time    ISO 8601, UTC as "Z"            Enum              its value
     timedelta               ISO 8601, as in "PT1M30S"       set, frozenset    a list, in an order of its own
     Decimal, UUID, Path     text                            bytes             their text, if they are UTF-8
 
-Keys of mappings may be any of these that are text or number; two that become one key are refused.
+Keys of mappings may be any of these that become a text or number; two that become the same key are refused.
 """
 
 import dataclasses
@@ -22,8 +22,9 @@ from typing import Any, ClassVar, Protocol, TypeAlias, cast, runtime_checkable
 from uuid import UUID
 
 from hatchet_sdk._client.models import is_model, plain_model
+from hatchet_sdk.payloads.reference import MAX_PAYLOAD_BYTES
 
-MAX_BYTES = 256 * 1024  # of one input or output; the operator's limit
+MAX_BYTES = 256 * 1024  # of one input or output, without a payload store; the operator's limit
 
 _ATOMS = frozenset({str, int, bool, float, type(None)})
 
@@ -44,17 +45,18 @@ class DataclassInstance(Protocol):
 JsonObject: TypeAlias = Mapping[str, object] | SupportsModelDump | DataclassInstance
 
 
-def encode_object(value: object, *, what: str, expected: str = "a mapping") -> str:
+def encode_object(value: object, *, what: str, expected: str = "a mapping", max_bytes: int | None = None) -> str:
     """Write a mapping, dataclass or pydantic model as JSON text.
 
     Args:
         value: What to write.
-        what: How to call it in messages, e.g. ``input``; paths continue it: ``input["a"][2]``.
+        what: What to call it in messages, e.g. ``input``; paths continue it: ``input["a"][2]``.
         expected: What ``value`` should have been, for the message.
+        max_bytes: The largest size, if a payload store may take it; otherwise 256 KiB.
 
     Raises:
-        TypeError: It is no object, or something in it has no JSON form.
-        ValueError: It contains NaN or an infinity, refers to itself, or is larger than 256 KiB; or two keys become one.
+        TypeError: It is not an object, or something in it has no JSON form.
+        ValueError: It contains NaN or an infinity, refers to itself, or is too large; or two keys become the same.
     """
     if not _may_be_object(value):
         raise TypeError(f"{what} is {_described(value)} (expected {expected})")
@@ -70,12 +72,23 @@ def encode_object(value: object, *, what: str, expected: str = "a mapping") -> s
         raise _refusal(plain, what) or ValueError(f"{what} has no JSON form: {error}") from None
     if not isinstance(plain, dict):
         raise TypeError(f"{what} is {_described(value)} (expected {expected})")
-    if size > MAX_BYTES:
-        raise ValueError(
-            f"{what} is {size} bytes of JSON, more than the limit of {MAX_BYTES} bytes (256 KiB); "
-            "put large data into a store of yours and pass a reference to it"
-        )
+    if size > (max_bytes or MAX_BYTES):
+        raise ValueError(_too_large(what, size, max_bytes))
     return text
+
+
+def _too_large(what: str, size: int, max_bytes: int | None) -> str:
+    says = f"{what} is {size} bytes of JSON, more than the limit of {max_bytes or MAX_BYTES} bytes"
+    if max_bytes is None:
+        return f"{says} (256 KiB); put large data into a store of yours and pass a reference to it"
+    if max_bytes == MAX_PAYLOAD_BYTES:
+        return f"{says} (1 GiB); put it into a store of yours in parts, and pass references to them"
+    if max_bytes > MAX_BYTES:
+        return f"{says} that travel through the operator; install hatchet-operator-sdk[payloads] (docs/payloads.md)"
+    return (
+        f"{says} (256 KiB); have the operator keep large ones in a payload store (docs/payloads.md), or put it "
+        "into a store of yours and pass a reference to it"
+    )
 
 
 class _Refused(Exception):
@@ -87,7 +100,7 @@ class _Refused(Exception):
 
 
 _Path: TypeAlias = "str | tuple[_Path, str | int | None]"
-"""What the whole is called, or where the container is, and the key or index in it; an item of a set has none."""
+"""The name of the whole, or the path of the container and the key or index in it; an item of a set has none."""
 
 
 def _at(path: _Path) -> str:
@@ -105,7 +118,7 @@ def _may_be_object(value: object) -> bool:
 
 
 def _plain(value: object, path: _Path, inside: tuple[int, ...]) -> object:
-    """Turn what we accept beside json's own types into those; ``inside`` are the containers around it."""
+    """Convert the other types that we accept into json's own; ``inside`` are the containers around the value."""
     kind = type(value)
     if kind in _ATOMS:
         return value
@@ -170,18 +183,18 @@ def key_text(key: object, path: _Path) -> str:
 
 
 def same_key(value: Mapping[Any, object], text: str, path: _Path) -> ValueError:
-    """Say which keys of a mapping are one in JSON."""
+    """Return the error that says which keys of a mapping are the same in JSON."""
     same = " and ".join(repr(key) for key in value if key_text(key, path) == text)
     return ValueError(f"{_at(path)} has the keys {same}, which are one key in JSON: one of the values would be lost")
 
 
 def in_order(items: Iterable[object]) -> list[object]:
-    """List the items of a set so that equal sets are equal lists, in whichever process."""
+    """List the items of a set so that equal sets become equal lists, in any process."""
     return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
 
 
 def _text_of(value: object, path: _Path) -> str | None:
-    """Write one of the types that JSON knows as text only; None: it is none of them."""
+    """Convert one of the types that are text in JSON; None: it is none of them."""
     if isinstance(value, datetime | time):
         text = value.isoformat()
         return f"{text.removesuffix('+00:00')}Z" if text.endswith("+00:00") else text
@@ -216,7 +229,7 @@ def _iso_duration(value: timedelta) -> str:
 
 
 def _refusal(value: object, path: _Path) -> Exception | None:
-    """Find the first text or number in what is plain already that has no JSON form."""
+    """Find the first text or number in an already plain value that has no JSON form."""
     if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
         return ValueError(f"{_at(path)} contains half of a surrogate pair, which is no text")
     if isinstance(value, float) and not math.isfinite(value):

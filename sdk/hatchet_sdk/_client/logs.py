@@ -1,4 +1,4 @@
-"""Lines of `context.log` on their way to the operator: best effort, one at a time, never in a step's way."""
+"""Sends lines of `context.log` to the operator: best effort, one at a time, never blocking a step."""
 
 import asyncio
 from collections import deque
@@ -9,7 +9,7 @@ from hatchet_sdk._client.connection import Connection, log
 from hatchet_sdk._client.io_thread import IoThread, Mailbox
 from hatchet_sdk.contracts.events_pb2 import PutLogRequest
 
-MAX_WAITING = 1000  # of a step that logs faster than the network takes it, the oldest lines are dropped
+MAX_WAITING = 1000  # if a step logs faster than the network allows, the oldest lines are dropped
 
 
 class Logs:
@@ -34,6 +34,6 @@ class Logs:
                 log.debug("log line not delivered: %s", error.details())
 
     async def flush(self) -> None:
-        """Wait until what is known now is sent or dropped."""
+        """Wait until the lines so far are sent or dropped."""
         if self._sending is not None:
             await asyncio.wait([self._sending])

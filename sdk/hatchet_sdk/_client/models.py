@@ -1,8 +1,8 @@
-"""Pydantic models as JSON that the same model reads: by the names that it validates, without importing pydantic.
+"""Pydantic models as JSON that the same model can read: by the names that it validates, without importing pydantic.
 
-pydantic writes by other names than it reads wherever the two were set apart (`serialization_alias`), writes computed
+pydantic writes other names than it reads if the two differ (`serialization_alias`), writes computed
 fields that a model with ``extra="forbid"`` refuses, loses keys that become equal, and writes NaN as null and secrets
-as asterisks. So what it wrote is gone through beside the model itself.
+as asterisks. So what it wrote is compared with the model itself.
 """
 
 import json
@@ -15,7 +15,7 @@ _SIMPLE = frozenset({str, int, bool, type(None)})
 
 
 def is_model(value: object) -> bool:
-    """Tell whether it is a model of pydantic 2, or one of its dataclasses."""
+    """Return whether a value is a model of pydantic 2, or one of its dataclasses."""
     return hasattr(type(value), "__pydantic_serializer__") and _fields_of(value) is not None
 
 
@@ -24,8 +24,8 @@ def plain_model(value: Any, what: str, *, key_text: Callable[[object], str]) -> 
 
     Args:
         value: The model.
-        what: How messages call it.
-        key_text: Writes the key of a mapping.
+        what: What messages call it.
+        key_text: Converts the key of a mapping.
 
     Raises:
         TypeError, ValueError: Something in it has no JSON form, or would be lost.
@@ -34,7 +34,7 @@ def plain_model(value: Any, what: str, *, key_text: Callable[[object], str]) -> 
     try:
         everything = write(mode="json", by_alias=True)
         readable = write(mode="json", by_alias=True, round_trip=True)  # without computed fields, Json fields as text
-    except ValueError as error:  # pydantic's, and that of bytes that are no text
+    except ValueError as error:  # pydantic's, and that of bytes that are not text
         raise TypeError(f"{what}, a {type(value).__name__}, has no JSON form: {error}") from None
     return _Reading(key_text).back(value, readable, everything, what)
 
@@ -47,13 +47,13 @@ def _writer_of(value: Any) -> Callable[..., object]:
 
 
 class _Reading:
-    """Goes through a model and what was written for it, side by side: ``readable`` to be read, and ``whole``."""
+    """Walks through a model and what was written for it, side by side: ``readable`` to be read, and ``whole``."""
 
     def __init__(self, key_text: Callable[[object], str]) -> None:
         self._key_text = key_text
 
     def back(self, value: Any, readable: Any, whole: Any, path: str, step: str = "") -> Any:
-        """Return what the model would read; what a serializer of the user's own wrote stays as it is."""
+        """Return what the model would read; what a user's own serializer wrote stays as it is."""
         if type(value) in _SIMPLE:
             return readable
         path += step

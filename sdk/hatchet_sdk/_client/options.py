@@ -1,4 +1,4 @@
-"""What may be said about a run beside its input, and who asks for it."""
+"""Options of runs, besides their input, and the attempt that spawns one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Item = TypeVar("Item", "WorkflowRunDict", "ChildWorkflowRunDict")
 class TriggerWorkflowOptions(TypedDict, total=False):
     """Options of a root run.
 
-    ``request_id``: two requests for one workflow with one id make one run; by default each call has an id of its own.
+    ``request_id``: requests for a workflow with the same id create only one run; by default each call has its own id.
     """
 
     additional_metadata: Mapping[str, object]
@@ -27,19 +27,34 @@ class ChildTriggerWorkflowOptions(TypedDict, total=False):
     ``on_conflict="fail"``: raise SpawnConflict if the child that this parent already has differs in workflow or input.
     ``on_failed="retry"``: run the child that this parent already has again if it failed.
     ``on_parent_close="Cancel"``: cancel the child when its parent succeeds or fails.
+    ``sticky=True``: have the child go to this worker; its workflow must be sticky, and decides what if it is busy.
+    ``record="result"``: have the child's object made when it has finished, failed or run for a second, and not before:
+    it costs one write, and runs again if the operator ends earlier; "full": at once. By default its workflow decides.
     """
 
     additional_metadata: Mapping[str, object]
     priority: int
+    record: Literal["full", "result"]
     on_conflict: Literal["fail"]
     on_failed: Literal["retry"]
     on_parent_close: Literal["Abandon", "Cancel"]
+    sticky: bool
+
+
+class ChildScheduleWorkflowOptions(TypedDict, total=False):
+    """Options of child runs that start at given times.
+
+    ``additional_metadata``: put over the parent's.
+    """
+
+    additional_metadata: Mapping[str, object]
+    priority: int
 
 
 class WorkflowRunDict(TypedDict):
     """One of many root runs."""
 
-    workflow_name: str
+    workflow_name: str | type
     input: NotRequired[JsonObject | None]
     options: NotRequired[TriggerWorkflowOptions | None]
 
@@ -47,7 +62,7 @@ class WorkflowRunDict(TypedDict):
 class ChildWorkflowRunDict(TypedDict):
     """One of many child runs."""
 
-    workflow_name: str
+    workflow_name: str | type
     input: NotRequired[JsonObject | None]
     key: NotRequired[str | None]
     options: NotRequired[ChildTriggerWorkflowOptions | None]
@@ -55,24 +70,29 @@ class ChildWorkflowRunDict(TypedDict):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpawningAttempt:
-    """Who spawns, and whether it still wants to."""
+    """The attempt that spawns, and whether it still wants to."""
 
     workflow_run_id: str
     task_run_external_id: str
     additional_metadata: Mapping[str, object]
     is_current: Callable[[], bool]
+    run_uid: str = ""
+    worker_id: str = ""
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "on_conflict": ("fail",),
     "on_failed": ("retry",),
     "on_parent_close": ("Abandon", "Cancel"),
+    "record": ("full", "result"),
 }
 
 
 def checked_options(options: Mapping[str, object] | None, kind: type, *, what: str) -> dict[str, object]:
-    """Return the options that are set, after refusing what ``kind`` does not know: nothing is ignored in silence."""
+    """Return the options that are set, after refusing what ``kind`` does not know: nothing is silently ignored."""
     known = cast("Mapping[str, object]", kind.__annotations__)
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"{what}: options is {options!r} (expected a dict with {', '.join(sorted(known))})")
     found = {name: value for name, value in (options or {}).items() if value is not None}
     for name, value in found.items():
         if name not in known:
@@ -91,6 +111,8 @@ def input_of(item: WorkflowRunDict | ChildWorkflowRunDict) -> JsonObject:
 def checked_items(items: Sequence[Item], kind: type[Item]) -> Sequence[Item]:
     """Return the items of a bulk call, after refusing what ``kind`` does not know or lacks."""
     known = kind.__annotations__
+    if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
+        raise TypeError(f"the runs are {items!r} (expected a list of dicts with workflow_name and input)")
     for number, item in enumerate(items):
         if not isinstance(item, Mapping):
             raise TypeError(f"item {number} is {item!r} (expected a dict with workflow_name and input)")
@@ -98,5 +120,5 @@ def checked_items(items: Sequence[Item], kind: type[Item]) -> Sequence[Item]:
             if name not in known:
                 raise ValueError(f'item {number}: unknown field "{name}" (known: {", ".join(sorted(known))})')
         if "workflow_name" not in item:
-            raise ValueError(f"item {number} has no workflow_name")
+            raise ValueError(f"item {number} has no workflow_name (expected the name of a registered workflow)")
     return items

@@ -1,33 +1,44 @@
-"""A run that somebody started: its id, and its result when it has one."""
+"""A run that was started: its id, and its result when it has one."""
 
 import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, cast
 
+from hatchet_sdk._client.arguments import check_seconds
+from hatchet_sdk._client.typed import ResultT, RunResult
+from hatchet_sdk._client.validation import validated
 from hatchet_sdk.errors import WorkflowRunCancelled, WorkflowRunDeleted, WorkflowRunFailed
 
 if TYPE_CHECKING:
     from hatchet_sdk._client.client import Client
+    from hatchet_sdk._client.streams import RunStream
+    from hatchet_sdk._client.triggers import Trigger
     from hatchet_sdk.contracts.dispatcher_pb2 import WorkflowRunEvent
 
-RunResult = dict[str, dict[str, Any]]
 
-
-class WorkflowRunRef:
+class WorkflowRunRef(Generic[ResultT]):
     """A workflow run; printed, it is the name under which ``kubectl get wfr`` shows it."""
 
     def __init__(
-        self, workflow_run_id: str, client: "Client", *, hold: "Callable[[Future[Any]], None] | None" = None
+        self,
+        workflow_run_id: str,
+        client: "Client",
+        *,
+        hold: "Callable[[Future[Any]], None] | None" = None,
+        model: type[Any] | None = None,
+        started_by: "Trigger | None" = None,
     ) -> None:
         if not isinstance(workflow_run_id, str):
             raise TypeError(f"the id of a run is {workflow_run_id!r} (expected a str, as ref.workflow_run_id is)")
         if not workflow_run_id:
-            raise ValueError("the id of a run is empty")
+            raise ValueError("the id of a run is empty (expected a str, as ref.workflow_run_id is)")
         self._workflow_run_id = workflow_run_id
         self._client = client
         self._hold = hold  # told of what a thread waits for here
+        self._model = model  # of the result
+        self._again = started_by if started_by is not None and started_by.is_light else None
 
     @property
     def workflow_run_id(self) -> str:
@@ -39,37 +50,60 @@ class WorkflowRunRef:
     def __repr__(self) -> str:
         return f"WorkflowRunRef({self.workflow_run_id!r})"
 
-    async def result(self) -> RunResult:
-        """Wait for the run's end, however long the operator may be away meanwhile.
+    async def result(self) -> ResultT:
+        """Wait for the run's end, however long the operator may be down meanwhile.
 
         Returns:
-            The output of each step that has one, by the step's name.
+            The output of each step that has one, by the step's name; as a model, if the workflow's class says one.
 
         Raises:
-            WorkflowRunFailed: The run failed, or as a subclass of it: was cancelled or deleted.
+            WorkflowRunFailed: The run failed; subclasses: it was cancelled or deleted.
+            InvalidInput: The model does not accept what the run returned.
         """
-        return _result_of(await asyncio.wrap_future(self._client.end_of_run(self.workflow_run_id)))
+        return self._result_of(await asyncio.wrap_future(self._end()))
 
-    def sync_result(self, timeout: float | None = None) -> RunResult:
+    def sync_result(self, timeout: float | None = None) -> ResultT:
         """Block until the run's end; otherwise as `result`.
 
         Args:
-            timeout: Seconds; None waits for ever.
+            timeout: Seconds; None waits forever.
 
         Raises:
-            TimeoutError: The run goes on.
+            TimeoutError: The run is still running.
             AttemptCancelled: The step that spawned it was cancelled or timed out, and its grace period is over.
             RuntimeError: Called in an async step, where it would block the very loop that may have to run the child.
         """
-        self._client.refuse_to_block_steps()
-        end: Future[WorkflowRunEvent] = self._client.end_of_run(self.workflow_run_id)
-        if self._hold is not None:
-            self._hold(end)
+        check_seconds(timeout, what="sync_result(): timeout")
+        end = self._end(hold=True)
         try:
-            return _result_of(end.result(timeout))
+            return self._result_of(end.result(timeout))
         except TimeoutError:
             end.cancel()
             raise TimeoutError(f"run {self.workflow_run_id} did not end within {timeout} seconds") from None
+
+    def _result_of(self, end: "WorkflowRunEvent") -> ResultT:
+        result: Any = _result_of(end)
+        if self._model is None:
+            return cast("ResultT", result)
+        return cast("ResultT", validated(result, self._model, what=f"the result of run {self.workflow_run_id}"))
+
+    def _end(self, *, hold: bool = False) -> "Future[WorkflowRunEvent]":
+        """Return the future of the run's end; ``hold``: a thread will block on it."""
+        if hold:
+            self._client.refuse_to_block_steps()
+        end: Future[WorkflowRunEvent] = self._client.end_of_run(self.workflow_run_id, again=self._again)
+        if hold and self._hold is not None:
+            self._hold(end)
+        return end
+
+    def stream(self) -> "RunStream":
+        """Listen to what the run's steps say (`Context.put_stream`) and how they end.
+
+        ``async for event in ref.stream()``, or ``for`` outside of async code, to the run's end. A connection that
+        breaks is reopened, from where it was. What steps published before comes first, as far as the operator still
+        has it.
+        """
+        return self._client.stream_of_run(self.workflow_run_id, hold=self._hold)
 
 
 def _result_of(end: "WorkflowRunEvent") -> RunResult:

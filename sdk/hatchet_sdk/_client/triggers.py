@@ -1,21 +1,23 @@
-"""Requests for new runs. Those made together travel together; each is answered, repeated and refused on its own."""
+"""Requests for new runs. Those made together are sent together; each is answered, retried and refused on its own."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import grpc.aio
 from grpc import StatusCode
 
 from hatchet_sdk._client.connection import TRANSIENT, Connection, delay_after, refusal
 from hatchet_sdk._client.io_thread import IoThread, Mailbox, settle
+from hatchet_sdk._client.payloads import Payloads
 from hatchet_sdk.contracts.workflows_pb2 import BulkTriggerWorkflowRequest, TriggerWorkflowRequest
 from hatchet_sdk.errors import AttemptCancelled, AttemptSuperseded, RequestRefused, SpawnConflict, WorkflowNotFound
 
 MAX_BATCH_ITEMS = 100  # the protocol allows 1000; smaller batches are answered sooner
-MAX_BATCH_BYTES = 3 * 1024 * 1024  # gRPC servers take 4 MiB
+MAX_BATCH_BYTES = 3 * 1024 * 1024  # gRPC servers accept 4 MiB
 MAX_BATCHES_UNDER_WAY = 4
 
 _REFUSALS: Mapping[StatusCode, type[RequestRefused]] = {
@@ -36,6 +38,12 @@ class Trigger:
     answer: "Future[str]" = field(default_factory=Future)
     give_up_at: float | None = None
     tries: int = 0
+    owner: str = ""  # the owner of a large input
+    is_light: bool = False  # once it is answered: the run has no object yet, and may have to be started again
+
+    def again(self) -> "Trigger":
+        """Return the same trigger, not sent yet."""
+        return replace(self, answer=Future(), tries=0, give_up_at=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +57,36 @@ class Failure:
 class Triggers:
     """Sends triggers in batches, in the order of the calls, a few batches at a time."""
 
-    def __init__(self, io: IoThread, connection: Connection) -> None:
+    def __init__(self, io: IoThread, connection: Connection, payloads: Payloads) -> None:
         self.mailbox = Mailbox(io, self._accept)
         self._connection = connection
+        self._payloads = payloads
         self._waiting: deque[Trigger] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._storing: set[asyncio.Task[None]] = set()
 
     def _accept(self, triggers: list[Trigger]) -> None:
         now = asyncio.get_running_loop().time()
         for trigger in triggers:
             if trigger.patience_seconds is not None:
                 trigger.give_up_at = now + trigger.patience_seconds
-        self._waiting.extend(triggers)
+            if self._payloads.is_large(trigger.request.input):
+                self._begin(self._store_input(trigger))
+            else:
+                self._waiting.append(trigger)
+        self._dispatch()
+
+    async def _store_input(self, trigger: Trigger) -> None:
+        """Have a large input stored before its request is sent; others overtake it."""
+        request = trigger.request
+        try:
+            request.input = await self._payloads.keep(
+                trigger.owner, request.input, is_wanted=trigger.is_wanted, give_up_at=trigger.give_up_at
+            )
+        except Exception as error:  # noqa: BLE001 - nobody may wait for what will not come
+            settle(trigger.answer, error)
+            return
+        self._waiting.append(trigger)
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -69,6 +95,11 @@ class Triggers:
                 task = asyncio.create_task(self._send(batch))
                 self._under_way.add(task)
                 task.add_done_callback(self._sent)
+
+    def _begin(self, storing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(storing)
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
 
     def _sent(self, task: "asyncio.Task[None]") -> None:
         self._under_way.discard(task)
@@ -110,7 +141,7 @@ class Triggers:
                 self._connection.complain(answer.message)
                 self._repeat_later(trigger, answer, repeat)
         if repeat:
-            # Not here: a batch that waits must not keep others from travelling.
+            # Not here: a batch that waits must not keep others from being sent.
             delay = delay_after(min(trigger.tries for trigger in repeat))
             asyncio.get_running_loop().call_later(delay, self._requeue, repeat)
 
@@ -130,6 +161,7 @@ class Triggers:
         try:
             if len(batch) == 1:
                 answer = await self._connection.call_once(stub.TriggerWorkflow, batch[0].request)
+                batch[0].is_light = answer.is_light
                 return [answer.workflow_run_id]
             bulk = BulkTriggerWorkflowRequest(workflows=[trigger.request for trigger in batch], errors_per_item=True)
             answers = await self._connection.call_once(stub.BulkTriggerWorkflow, bulk)
@@ -138,6 +170,8 @@ class Triggers:
         found: list[str | Failure] = list(answers.workflow_run_ids)
         if len(found) != len(batch):
             return [Failure(StatusCode.UNKNOWN, "the operator answered a different number of items")] * len(batch)
+        for position in answers.light:
+            batch[position].is_light = True
         for error_of in answers.errors:
             found[error_of.index] = Failure(_CODES.get(error_of.code, StatusCode.UNKNOWN), error_of.message)
         return found

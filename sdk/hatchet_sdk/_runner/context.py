@@ -1,4 +1,4 @@
-"""What a step knows about its run and may ask for while it runs."""
+"""What a step knows about its run and can request while it runs."""
 
 import asyncio
 import contextlib
@@ -8,32 +8,40 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from hatchet_sdk._client.admin import all_of, settled
+from hatchet_sdk._client.arguments import check_seconds
 from hatchet_sdk._client.io_thread import settle
 from hatchet_sdk._client.json_text import JsonObject
 from hatchet_sdk._client.options import (
+    ChildScheduleWorkflowOptions,
     ChildTriggerWorkflowOptions,
     ChildWorkflowRunDict,
     SpawningAttempt,
     checked_items,
     input_of,
 )
+from hatchet_sdk._client.pieces import piece_of_stream
 from hatchet_sdk._client.run_ref import WorkflowRunRef
+from hatchet_sdk._client.typed import InputT, ResultT, Workflow, name_of, result_model
+from hatchet_sdk._client.validation import Model, Validator, validated
 from hatchet_sdk._runner.output import StepOutput
+from hatchet_sdk._runner.worker_labels import WorkerContext
 from hatchet_sdk.errors import AttemptCancelled
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from hatchet_sdk._client.client import Client
+    from hatchet_sdk._client.triggers import Trigger
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
-    """One attempt of a step, as the operator gave it out."""
+    """One attempt of a step, as the operator assigned it."""
 
     workflow_run_id: str
     task_run_external_id: str
@@ -46,15 +54,26 @@ class Assignment:
     child_index: int
     child_key: str
     parent_workflow_run_id: str
+    run_uid: str = ""
 
 
 class Context:
     """The second argument of a step. One per attempt; usable from any thread of it."""
 
-    def __init__(self, assignment: Assignment, client: "Client") -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        client: "Client",
+        worker: WorkerContext,
+        *,
+        input_validator: "type[Validator] | None" = None,
+    ) -> None:
         self._aio = ContextAio(self)
         self._assignment = assignment
         self._client = client
+        self._input_validator = input_validator
+        self._next_piece = itertools.count()
+        self._worker = worker
         self._next_index = itertools.count(-1)  # as Hatchet counts; one counter for every kind of spawn
         self._cancelled = False
         self._cancelled_by_step = False
@@ -62,6 +81,7 @@ class Context:
         self._stopping = False
         self._interrupted = threading.Event()
         self._awaited: set[Future[Any]] = set()
+        self._texts: dict[tuple[str, str], str] = {}
         self._waits_no_more = False
         self._when_interrupted: set[Callable[[], object]] = set()
 
@@ -70,10 +90,23 @@ class Context:
         """The same calls for async steps."""
         return self._aio
 
+    @property
+    def worker(self) -> WorkerContext:
+        """The worker that runs this step."""
+        return self._worker
+
     @cached_property
     def _payload(self) -> Mapping[str, Any]:
-        read: Mapping[str, Any] = json.loads(self._assignment.payload or "{}")
+        read: dict[str, Any] = json.loads(self._assignment.payload or "{}")
+        for (part, name), text in self._texts.items():  # here, as a large one takes its time, which is the step's
+            of_part = read[part] if part else read
+            of_part[name] = json.loads(text)
+        self._texts = {}
         return read
+
+    def _take_texts(self, texts: "dict[tuple[str, str], str]") -> None:
+        """Set the texts read from a store: by the part of the payload, "" for all of it, and the name in it."""
+        self._texts = texts
 
     @cached_property
     def _is_in_a_pod(self) -> bool:
@@ -86,6 +119,8 @@ class Context:
             task_run_external_id=self._assignment.task_run_external_id,
             additional_metadata=self.additional_metadata(),
             is_current=lambda: not self._cancelled,
+            run_uid=self._assignment.run_uid,
+            worker_id=self._worker.id(),
         )
 
     @property
@@ -99,7 +134,7 @@ class Context:
         return self._cancelled
 
     def done(self) -> bool:
-        """Tell whether the step should stop; same as `exit_flag`."""
+        """Return whether the step should stop; same as `exit_flag`."""
         return self._cancelled
 
     def cancel(self) -> None:
@@ -112,8 +147,8 @@ class Context:
         """Whether the worker is about to stop: save what you have.
 
         It was told to (its pod is drained, replaced or scaled in; Ctrl-C), takes nothing new and waits for this step as
-        long as its pod's grace period lasts. What does not end until then is executed again by another worker, which
-        uses up no retry.
+        long as its pod's grace period lasts. What has not ended by then is executed again by another worker, without
+        using up a retry.
         """
         return self._stopping
 
@@ -121,12 +156,13 @@ class Context:
         """Block until the worker is about to stop, or this step should (`exit_flag`).
 
         Args:
-            timeout: Seconds; None waits for ever.
+            timeout: Seconds; None waits forever.
 
         Returns:
             False if nothing happened within the timeout, so that ``while not context.wait_until_stopping(60):`` is a
             loop that saves in time.
         """
+        check_seconds(timeout, what="wait_until_stopping(): timeout")
         return self._interrupted.wait(timeout)
 
     def _hold(self, awaited: "Future[Any]") -> None:
@@ -150,23 +186,58 @@ class Context:
         self._interrupt()
 
     def _interrupt(self) -> None:
-        self._interrupted.set()  # before the look at who waits: whoever begins to wait now looks at this after adding
+        self._interrupted.set()  # before looking at the waiters: a new one looks at this after adding itself
         for wake in tuple(self._when_interrupted):
             wake()
 
     def workflow_run_id(self) -> str:
         return self._assignment.workflow_run_id
 
-    def workflow_input(self) -> dict[str, Any]:
-        read: dict[str, Any] = self._payload.get("input") or {}
-        return read
+    @overload
+    def workflow_input(self) -> dict[str, Any]: ...
 
-    def step_output(self, step: str) -> dict[str, Any]:
+    @overload
+    def workflow_input(self, model: type[Model]) -> Model: ...
+
+    def workflow_input(self, model: "type[Validator] | None" = None) -> Any:
+        """Return the run's input.
+
+        Args:
+            model: A pydantic model to read it as; default: the workflow's ``input_validator``, and without one it is a
+                dict.
+
+        Raises:
+            InvalidInput: The model does not accept it; uncaught, it fails the step at once, whatever retries are left.
+        """
+        model = model or self._input_validator
+        given: dict[str, Any] = self._payload.get("input") or {}
+        if model is None:
+            return given
+        return validated(given, model, what=f"the input of run {self.workflow_run_id()}")
+
+    @overload
+    def step_output(self, step: str) -> dict[str, Any]: ...
+
+    @overload
+    def step_output(self, step: str, model: type[Model]) -> Model: ...
+
+    def step_output(self, step: str, model: "type[Validator] | None" = None) -> Any:
         """Return what an earlier step of this run returned.
+
+        Args:
+            step: Its name.
+            model: A pydantic model to read it as; default: a dict.
 
         Raises:
             ValueError: There is no output of that step.
+            InvalidInput: The model does not accept it.
         """
+        output = self._output_of(step)
+        return output if model is None else validated(output, model, what=f'the output of step "{step}"')
+
+    def _output_of(self, step: str) -> dict[str, Any]:
+        if not isinstance(step, str):
+            raise TypeError(f"step_output: step is {step!r} (expected a step's name)")
         outputs: Mapping[str, dict[str, Any]] = self._payload.get("parents") or {}
         try:
             return outputs[step.lower()]
@@ -181,6 +252,24 @@ class Context:
         """Return the errors of the run's failed steps by step name; for on-failure steps."""
         read: dict[str, str] = self._payload.get("step_run_errors") or {}
         return read
+
+    def fetch_run_failures(self) -> list[dict[str, str]]:
+        """Return the run's failed steps as Hatchet's first SDKs do; `step_run_errors` says the same, by name."""
+        workflow = self._assignment.action_id.rpartition(":")[0]
+        return [
+            {"step_id": step, "step_run_action_name": f"{workflow}:{step}", "error": error}
+            for step, error in self.step_run_errors().items()
+        ]
+
+    def playground(self, name: str, default: Any = None) -> Any:
+        """Return the default: nothing here overrides what a program of Hatchet's lets its dashboard override."""
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"playground: name is {name!r} (expected a text)")
+        return default
+
+    def triggered_by_event(self) -> bool:
+        """Whether an event started the run."""
+        return self._payload.get("triggered_by") == "event"
 
     def retry_count(self) -> int:
         """Return 0 in the first attempt."""
@@ -205,60 +294,147 @@ class Context:
     def log(self, message: object) -> None:
         """Write to this process's standard output, each line with run, step and attempt before it.
 
-        It is output and no matter of ``logging``: nothing that a program makes of that, or of ``sys.stdout``, hides it.
+        It is output, not ``logging``: however a program configures that, or ``sys.stdout``, the output is not hidden.
         """
         text = str(message)
         self._output.log(text)
         if not self._is_in_a_pod:  # whose log Kubernetes keeps; elsewhere the operator's has it too, at best effort
-            sendable = text.encode("utf-8", "backslashreplace").decode()  # gRPC takes no lone surrogates
+            sendable = text.encode("utf-8", "backslashreplace").decode()  # gRPC accepts no lone surrogates
             self._client.put_log(self.step_run_id, sendable, self.retry_count())
 
+    def put_stream(self, data: str | bytes) -> None:
+        """Publish a chunk to listeners of this run (``ref.stream()``), in the order of the calls.
+
+        It is sent in the background and kept in the operator's memory for a while: return what has to last.
+
+        Args:
+            data: A text, or its bytes in UTF-8; at most 64 KiB.
+
+        Raises:
+            TypeError, ValueError: It can't be sent; nothing was.
+        """
+        self._client.put_stream(self.step_run_id, next(self._next_piece), piece_of_stream(data))
+
     def refresh_timeout(self, increment_by: str) -> None:
-        """Put this attempt's deadline off, e.g. by "10s"; blocks until the operator agreed."""
+        """Extend this attempt's deadline, e.g. by "10s"; blocks until the operator has confirmed."""
         self._client.refresh_timeout(self.step_run_id, increment_by).result()
 
     def release_slot(self) -> None:
-        """Let the worker take another attempt beside this one; blocks until the operator agreed."""
+        """Let the worker take another attempt beside this one; blocks until the operator has confirmed."""
         self._client.release_slot(self.step_run_id).result()
 
+    @overload
+    def spawn_workflow(
+        self,
+        workflow_name: type[Workflow[InputT, ResultT]],
+        input: InputT,
+        key: str | None = None,
+        options: ChildTriggerWorkflowOptions | None = None,
+    ) -> WorkflowRunRef[ResultT]: ...
+
+    @overload
     def spawn_workflow(
         self,
         workflow_name: str,
         input: JsonObject | None = None,
         key: str | None = None,
         options: ChildTriggerWorkflowOptions | None = None,
-    ) -> WorkflowRunRef:
+    ) -> WorkflowRunRef: ...
+
+    def spawn_workflow(
+        self,
+        workflow_name: object,
+        input: Any = None,
+        key: str | None = None,
+        options: ChildTriggerWorkflowOptions | None = None,
+    ) -> WorkflowRunRef[Any]:
         """Start a child run and block until the operator has it.
 
         A retried attempt that spawns again with the same key, or without one at the same place in the order of its
-        spawns, gets the child that is already there, whatever became of it. In an async step use ``aio``: this blocks
-        its event loop.
+        spawns, gets the existing child, whatever its state. In an async step use ``aio``: this blocks its event
+        loop.
 
         Args:
-            workflow_name: The child's workflow.
-            input: A mapping, dataclass or pydantic model, as JSON at most 256 KiB; None: an empty one.
-            key: What names the child within this step; any text but the empty one.
+            workflow_name: The child's workflow: its name, or its class, whose `Workflow` base says what it takes and
+                returns.
+            input: A mapping, dataclass or pydantic model, as JSON at most 256 KiB (with a payload store, 1 GiB);
+                None: an empty one.
+            key: What identifies the child within this step; any text but the empty one.
             options: See `ChildTriggerWorkflowOptions`.
 
         Raises:
-            TypeError, ValueError: Input or key cannot be sent; nothing was.
+            TypeError, ValueError: Input or key cannot be sent; nothing was sent.
             WorkflowNotFound: There is no such workflow.
-            SpawnConflict: ``on_conflict`` is "fail", and the child that is there differs.
+            SpawnConflict: ``on_conflict`` is "fail", and the existing child differs.
             AttemptSuperseded, AttemptCancelled: This attempt may not spawn any more.
         """
-        (answer,) = self._spawn([_child(workflow_name, input, key, options)], with_others=False)
-        return WorkflowRunRef(answer.result(), self._client, hold=self._hold)
+        (trigger,) = self._spawn([_child(workflow_name, input, key, options)], with_others=False)
+        return self._ref_of(trigger, trigger.answer.result(), model=result_model(workflow_name))
 
     def spawn_workflows(self, child_workflow_runs: Sequence[ChildWorkflowRunDict]) -> list[WorkflowRunRef]:
         """Start many child runs at once; raises the first error after all are answered."""
         return self._refs(self._spawn(child_workflow_runs, with_others=False))
 
-    def _spawn(self, children: Sequence[ChildWorkflowRunDict], *, with_others: bool) -> "list[Future[str]]":
+    def schedule_workflow(
+        self,
+        workflow_name: str | type,
+        schedules: Sequence[datetime],
+        input: JsonObject | None = None,
+        key: str | None = None,
+        options: ChildScheduleWorkflowOptions | None = None,
+    ) -> list[WorkflowRunRef]:
+        """Create child runs that start at given times, one for each, and block until the operator has them.
+
+        A retried attempt that does so again, with the same key or at the same place in the order of its spawns, gets
+        the existing runs, in their order, with their previous times: so a time may be relative to now. They
+        outlive this run's end, and are cancelled and deleted with it.
+
+        Args:
+            workflow_name: Their workflow.
+            schedules: When; a time without a zone is local, one in the past means now.
+            input: The input of all of them; see `spawn_workflow`.
+            key: What identifies them within this step.
+            options: See `ChildScheduleWorkflowOptions`.
+
+        Raises:
+            TypeError, ValueError: Times, input or key are invalid; nothing was sent.
+            WorkflowNotFound: There is no such workflow.
+            AttemptSuperseded, AttemptCancelled: This attempt may not spawn any more.
+        """
+        return self._refs_of(self._schedule(workflow_name, schedules, input, key, options).result())
+
+    def _schedule(
+        self,
+        workflow_name: str | type,
+        schedules: Sequence[datetime],
+        input: JsonObject | None,
+        key: str | None,
+        options: ChildScheduleWorkflowOptions | None,
+    ) -> "Future[list[str]]":
+        self._refuse_when_cancelled()
+        index = next(self._next_index)  # before anything that may fail or be repeated, as for any child
+        return self._client.schedule_children(
+            name_of(workflow_name),
+            schedules,
+            {} if input is None else input,
+            key=key,
+            index=index,
+            options=options,
+            parent=self._as_parent,
+        )
+
+    def _refuse_when_cancelled(self) -> None:
         if self._cancelled:
             raise AttemptCancelled(f'step "{self._assignment.step}" was cancelled and spawns nothing more')
+
+    def _refs_of(self, runs: list[str]) -> list[WorkflowRunRef]:
+        return [WorkflowRunRef(run_id, self._client, hold=self._hold) for run_id in runs]
+
+    def _spawn(self, children: Sequence[ChildWorkflowRunDict], *, with_others: bool) -> "list[Trigger]":
+        self._refuse_when_cancelled()
         triggers = [
             self._client.prepare_spawn(
-                child["workflow_name"],
+                name_of(child["workflow_name"]),
                 input_of(child),
                 key=child.get("key"),
                 index=index,
@@ -270,38 +446,74 @@ class Context:
                 (child, next(self._next_index)) for child in checked_items(children, ChildWorkflowRunDict)
             ]
         ]
-        return self._client.trigger(triggers, with_others=with_others)
+        self._client.trigger(triggers, with_others=with_others)
+        return triggers
 
-    def _refs(self, answers: "Sequence[Future[str]]") -> list[WorkflowRunRef]:
-        return [WorkflowRunRef(run_id, self._client, hold=self._hold) for run_id in all_of(answers)]
+    def _refs(self, triggers: "Sequence[Trigger]") -> list[WorkflowRunRef]:
+        return list(map(self._ref_of, triggers, all_of([trigger.answer for trigger in triggers])))
+
+    def _ref_of(self, trigger: "Trigger", run_id: str, *, model: type[Any] | None = None) -> WorkflowRunRef[Any]:
+        return WorkflowRunRef(run_id, self._client, hold=self._hold, model=model, started_by=trigger)
 
 
 class ContextAio:
-    """`Context`'s calls for async steps; spawns awaited together travel together."""
+    """`Context`'s calls for async steps; spawns awaited together are sent together."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    @overload
+    async def spawn_workflow(
+        self,
+        workflow_name: type[Workflow[InputT, ResultT]],
+        input: InputT,
+        key: str | None = None,
+        options: ChildTriggerWorkflowOptions | None = None,
+    ) -> WorkflowRunRef[ResultT]: ...
+
+    @overload
     async def spawn_workflow(
         self,
         workflow_name: str,
         input: JsonObject | None = None,
         key: str | None = None,
         options: ChildTriggerWorkflowOptions | None = None,
-    ) -> WorkflowRunRef:
+    ) -> WorkflowRunRef: ...
+
+    async def spawn_workflow(
+        self,
+        workflow_name: object,
+        input: Any = None,
+        key: str | None = None,
+        options: ChildTriggerWorkflowOptions | None = None,
+    ) -> WorkflowRunRef[Any]:
         """Start a child run and wait until the operator has it; see `Context.spawn_workflow`."""
-        (answer,) = self._context._spawn([_child(workflow_name, input, key, options)], with_others=True)
-        context = self._context
-        return WorkflowRunRef(await asyncio.wrap_future(answer), context._client, hold=context._hold)
+        (trigger,) = self._context._spawn([_child(workflow_name, input, key, options)], with_others=True)
+        run_id = await asyncio.wrap_future(trigger.answer)
+        return self._context._ref_of(trigger, run_id, model=result_model(workflow_name))
 
     async def spawn_workflows(self, child_workflow_runs: Sequence[ChildWorkflowRunDict]) -> list[WorkflowRunRef]:
         """Start many child runs at once; see `Context.spawn_workflows`."""
-        answers = self._context._spawn(child_workflow_runs, with_others=True)
-        await settled(answers)
-        return self._context._refs(answers)
+        triggers = self._context._spawn(child_workflow_runs, with_others=True)
+        await settled([trigger.answer for trigger in triggers])
+        return self._context._refs(triggers)
+
+    async def schedule_workflow(
+        self,
+        workflow_name: str | type,
+        schedules: Sequence[datetime],
+        input: JsonObject | None = None,
+        key: str | None = None,
+        options: ChildScheduleWorkflowOptions | None = None,
+    ) -> list[WorkflowRunRef]:
+        """Create child runs that start at given times; see `Context.schedule_workflow`."""
+        context = self._context
+        answer = context._schedule(workflow_name, schedules, input, key, options)
+        return context._refs_of(await asyncio.wrap_future(answer))
 
     async def wait_until_stopping(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as its sync twin
         """Wait until the worker is about to stop, or this step should; see `Context.wait_until_stopping`."""
+        check_seconds(timeout, what="wait_until_stopping(): timeout")
         context, loop, told = self._context, asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -320,7 +532,7 @@ class ContextAio:
         return True
 
     async def refresh_timeout(self, increment_by: str) -> None:
-        """Put this attempt's deadline off; see `Context.refresh_timeout`."""
+        """Extend this attempt's deadline; see `Context.refresh_timeout`."""
         context = self._context
         await asyncio.wrap_future(context._client.refresh_timeout(context.step_run_id, increment_by))
 
@@ -331,6 +543,6 @@ class ContextAio:
 
 
 def _child(
-    name: str, input: JsonObject | None, key: str | None, options: ChildTriggerWorkflowOptions | None
+    name: Any, input: JsonObject | None, key: str | None, options: ChildTriggerWorkflowOptions | None
 ) -> ChildWorkflowRunDict:
     return {"workflow_name": name, "input": input, "key": key, "options": options}

@@ -1,20 +1,31 @@
-"""What a decorated class says, read once and checked: after this a workflow makes sense or was refused."""
+"""What a decorated class declares, read once and checked: after this a workflow is valid or was refused."""
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from hatchet_sdk._client.durations import duration_problem
+from hatchet_sdk._client.json_text import JsonObject, encode_object
+from hatchet_sdk._client.rate_limits import RateLimit, rate_limits_problem
+from hatchet_sdk._client.typed import DEFINITION, input_model
+from hatchet_sdk._client.validation import is_validator
+from hatchet_sdk._runner.concurrency import ConcurrencyExpression, GroupMethod, concurrency_problem, naming_step
+from hatchet_sdk._runner.sticky import StickyStrategy
+from hatchet_sdk._runner.worker_labels import DesiredWorkerLabel, desired_labels_problem
 from hatchet_sdk.errors import InvalidDefinition
 
 StepFunction = Callable[..., Any]
 
-_OPTIONS, _DEFINITION = "_hatchet_step", "_hatchet_workflow"
+_OPTIONS = "_hatchet_step"
 _LONGEST_NAME = 253  # of an object in Kubernetes
-_LARGEST = 2**31 - 1  # what the protocol carries
+_RECORDS = ("full", "result")
+_MOST_LIMITS = 8
+_MOST_DELAYS = 32
+_MOST_TRIGGERS = 100
+_LARGEST = 2**31 - 1  # the protocol's limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +38,14 @@ class StepOptions:
     retries: int
     backoff_factor: float | None
     backoff_max_seconds: int | None
+    backoff_delays: Sequence[str] | None = None
+    backoff_jitter: float | None = None
     max_reassignments: int | None = None
+    desired_worker_labels: Mapping[str, DesiredWorkerLabel] = field(default_factory=dict)
+    rate_limits: Sequence[RateLimit] = ()
     on_failure: bool = False
+    run_on: str = "failure"
+    group: GroupMethod | None = None  # it names the concurrency group, before all steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,25 +72,34 @@ class WorkflowDefinition:
     default_priority: int | None
     steps: tuple[Step, ...]
     on_failure: Step | None
+    sticky: StickyStrategy | None = None
+    concurrency: tuple[ConcurrencyExpression, ...] = ()
+    group_key: Step | None = None
+    on_events: tuple[str, ...] = ()
+    on_crons: tuple[str, ...] = ()
+    cron_input: str | None = None
+    input_validator: type[Any] | None = None
+    record: str | None = None
 
     @property
     def all_steps(self) -> tuple[Step, ...]:
-        return (*self.steps, self.on_failure) if self.on_failure else self.steps
+        others = (self.on_failure, self.group_key)
+        return (*self.steps, *(step for step in others if step is not None))
 
 
 def action_id(workflow: str, step: Step) -> str:
-    """Name what a worker can do, as Hatchet's clients do; workers and attempts meet by it."""
+    """Return a step's action id, as Hatchet's clients build it; it matches attempts to workers."""
     return f"{workflow.lower()}:{step.name}"
 
 
 def check_distinct(workflows: Iterable[tuple[str, WorkflowDefinition]]) -> None:
-    """Refuse workflows that can't be told apart, or steps of them: attempts would go to the wrong code.
+    """Refuse workflows or steps that can't be told apart: attempts would go to the wrong code.
 
     Args:
         workflows: Each with the name it is registered under.
 
     Raises:
-        InvalidDefinition: Two are one on the wire; the message names both.
+        InvalidDefinition: Two are the same on the wire; the message names both.
     """
     names: dict[str, str] = {}
     actions: dict[str, str] = {}
@@ -94,7 +120,7 @@ def check_distinct(workflows: Iterable[tuple[str, WorkflowDefinition]]) -> None:
 
 
 def mark_step(function: StepFunction, options: StepOptions) -> None:
-    """Remember what the decorator said; it is read when the class is complete."""
+    """Remember the decorator's options; they are read when the class is complete."""
     try:
         setattr(function, _OPTIONS, options)
     except AttributeError:
@@ -105,50 +131,85 @@ def mark_step(function: StepFunction, options: StepOptions) -> None:
 
 
 def mark_workflow(cls: type, definition: WorkflowDefinition) -> None:
-    setattr(cls, _DEFINITION, definition)
+    setattr(cls, DEFINITION, definition)
 
 
 def definition_of(workflow: object) -> WorkflowDefinition:
     """Find the definition of a workflow object.
 
     Raises:
-        TypeError: It is no instance of a class decorated with ``@hatchet.workflow()``.
+        TypeError: It is not an instance of a class decorated with ``@hatchet.workflow()``.
     """
     if isinstance(workflow, type):
         raise TypeError(f"register_workflow({workflow.__name__}) got the class (expected an instance: add parentheses)")
-    found = vars(type(workflow)).get(_DEFINITION)
+    found = vars(type(workflow)).get(DEFINITION)
     if not isinstance(found, WorkflowDefinition):
         raise TypeError(
-            f"{type(workflow).__name__} is no workflow: its class is not decorated with @hatchet.workflow()"
+            f"{type(workflow).__name__} is no workflow: its class is not decorated with @hatchet.workflow() (expected "
+            "an instance of one that is)"
         )
     return found
 
 
 def define_workflow(
-    cls: type, *, name: str, version: str, timeout: str, schedule_timeout: str, default_priority: int | None
+    cls: type,
+    *,
+    name: str,
+    version: str,
+    timeout: str,
+    schedule_timeout: str,
+    default_priority: int | None,
+    sticky: StickyStrategy | None = None,
+    concurrency: tuple[ConcurrencyExpression, ...] = (),
+    on_events: Sequence[str] | None = None,
+    on_crons: Sequence[str] | None = None,
+    cron_input: JsonObject | None = None,
+    input_validator: type[Any] | None = None,
+    record: str | None = None,
 ) -> WorkflowDefinition:
     """Read a class whose steps are marked.
 
     Raises:
-        InvalidDefinition: What it says is impossible; the message names workflow and step.
+        InvalidDefinition: It declares something impossible; the message names workflow and step.
     """
     name = name or cls.__name__
     where = f'workflow "{name}"'
     _check_text(name, where)
+    if not isinstance(version, str) or len(version) > _LONGEST_NAME:
+        raise InvalidDefinition(
+            f"{where}: version is {version!r} (expected a text of at most {_LONGEST_NAME} characters)"
+        )
     _check_duration(timeout, f"{where}: timeout")
     _check_duration(schedule_timeout, f"{where}: schedule_timeout")
     if default_priority is not None:
         _check_whole(default_priority, f"{where}: default_priority", expected="1 to 3")
+    input_validator = input_model(cls) if input_validator is None else input_validator
+    if input_validator is not None and not is_validator(input_validator):
+        raise InvalidDefinition(f"{where}: input_validator is {input_validator!r} (expected a pydantic model: a class)")
+    if sticky is not None and not isinstance(sticky, StickyStrategy):
+        raise InvalidDefinition(f"{where}: sticky is {sticky!r} (expected StickyStrategy.SOFT or StickyStrategy.HARD)")
+    if record not in (None, *_RECORDS):
+        raise InvalidDefinition(f"{where}: record is {record!r} (expected {' or '.join(map(repr, _RECORDS))})")
+    for limit in concurrency:
+        if (problem := concurrency_problem(limit)) is not None:
+            raise InvalidDefinition(f"{where}: {problem}")
+    if len(concurrency) > _MOST_LIMITS:
+        raise InvalidDefinition(f"{where}: concurrency has {len(concurrency)} limits (expected at most {_MOST_LIMITS})")
     found = [
         _read_step(attribute, function, options, where)
         for attribute, (function, options) in _marked_functions(cls).items()
     ]
-    steps = tuple(step for step in found if not step.options.on_failure)
+    steps = tuple(step for step in found if not step.options.on_failure and step.options.group is None)
+    groups = [step for step in found if step.options.group is not None]
     on_failure = [step for step in found if step.options.on_failure]
     if not steps:
         raise InvalidDefinition(f"{where} has no steps (expected at least one method decorated with @hatchet.step())")
     if len(on_failure) > 1:
         raise InvalidDefinition(f"{where} has {len(on_failure)} on-failure steps (expected at most one)")
+    if len(groups) > 1:
+        raise InvalidDefinition(
+            f"{where} has {len(groups)} methods that name its concurrency group (expected at most one)"
+        )
     _check_names(found, where)
     _check_graph(steps, where)
     return WorkflowDefinition(
@@ -158,7 +219,33 @@ def define_workflow(
         default_priority=None if default_priority is None else min(max(default_priority, 1), 3),
         steps=steps,
         on_failure=on_failure[0] if on_failure else None,
+        sticky=sticky,
+        concurrency=concurrency,
+        group_key=groups[0] if groups else None,
+        input_validator=input_validator,
+        record=record,
+        on_events=_texts(on_events, f"{where}: on_events", longest=1024),
+        on_crons=_texts(on_crons, f"{where}: on_crons", longest=256),
+        cron_input=None if cron_input is None else encode_object(cron_input, what=f"{where}: cron_input"),
     )
+
+
+def _texts(values: Sequence[str] | None, what: str, *, longest: int) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise InvalidDefinition(f'{what} is "{values}" (expected a list: ["{values}"])')
+    if values is None:
+        return ()
+    if isinstance(values, Mapping) or not isinstance(values, Iterable):
+        raise InvalidDefinition(f"{what} is {values!r} (expected a list of texts)")
+    found = tuple(dict.fromkeys(values))
+    for value in found:
+        if not isinstance(value, str) or not value.strip():
+            raise InvalidDefinition(f"{what} has {value!r} (expected texts)")
+        if len(value) > longest:
+            raise InvalidDefinition(f"{what} has one of {len(value)} characters (expected at most {longest})")
+    if len(found) > _MOST_TRIGGERS:
+        raise InvalidDefinition(f"{what} has {len(found)} entries (expected at most {_MOST_TRIGGERS})")
+    return found
 
 
 def _marked_functions(cls: type) -> dict[str, tuple[StepFunction, StepOptions]]:
@@ -177,7 +264,14 @@ def _marked_functions(cls: type) -> dict[str, tuple[StepFunction, StepOptions]]:
     return found
 
 
+_RUN_ON = ("failure", "cancel", "failure_or_cancel", "always")
+
+
 def _read_step(attribute: str, function: StepFunction, options: StepOptions, where: str) -> Step:
+    if options.group is not None:
+        if (problem := concurrency_problem(options.group)) is not None:
+            raise InvalidDefinition(f'{where}, method "{attribute}": {problem}')
+        function = naming_step(function)
     name = options.name or getattr(function, "__name__", attribute)  # partials and callable objects have none
     where = f'{where}, step "{name}"'
     _check_text(name, where)
@@ -189,14 +283,13 @@ def _read_step(attribute: str, function: StepFunction, options: StepOptions, whe
         _check_whole(options.max_reassignments, f"{where}: max_reassignments", expected="0 or more")
         if options.max_reassignments < 0:
             raise InvalidDefinition(f"{where}: max_reassignments is {options.max_reassignments} (expected 0 or more)")
-    if (factor := options.backoff_factor) is not None and not (
-        isinstance(factor, int | float) and not isinstance(factor, bool) and math.isfinite(factor) and factor >= 1
-    ):
-        raise InvalidDefinition(f"{where}: backoff_factor is {factor!r} (expected a number, 1 or more)")
-    if (longest := options.backoff_max_seconds) is not None:
-        _check_whole(longest, f"{where}: backoff_max_seconds", expected="1 or more")
-        if longest < 1:
-            raise InvalidDefinition(f"{where}: backoff_max_seconds is {longest} (expected more than 0)")
+    _check_backoff(options, where)
+    if options.run_on not in _RUN_ON:
+        raise InvalidDefinition(f"{where}: run_on is {options.run_on!r} (expected {' or '.join(map(repr, _RUN_ON))})")
+    if (problem := desired_labels_problem(options.desired_worker_labels, where)) is not None:
+        raise InvalidDefinition(problem)
+    if (problem := rate_limits_problem(options.rate_limits, where)) is not None:
+        raise InvalidDefinition(problem)
     try:
         inspect.signature(function).bind(None, None)
     except TypeError:
@@ -213,9 +306,34 @@ def _read_step(attribute: str, function: StepFunction, options: StepOptions, whe
     return Step(name=name.lower(), function=function, parents=parents, options=options)
 
 
+def _check_backoff(options: StepOptions, where: str) -> None:
+    if (factor := options.backoff_factor) is not None and not (_is_number(factor) and factor >= 1):
+        raise InvalidDefinition(f"{where}: backoff_factor is {factor!r} (expected a number, 1 or more)")
+    if (jitter := options.backoff_jitter) is not None and not (_is_number(jitter) and 0 <= jitter <= 1):
+        raise InvalidDefinition(f"{where}: backoff_jitter is {jitter!r} (expected a number from 0 to 1)")
+    if (longest := options.backoff_max_seconds) is not None:
+        _check_whole(longest, f"{where}: backoff_max_seconds", expected="1 or more")
+        if longest < 1:
+            raise InvalidDefinition(f"{where}: backoff_max_seconds is {longest} (expected more than 0)")
+    if (delays := options.backoff_delays) is None:
+        return
+    if isinstance(delays, str) or not isinstance(delays, Sequence) or not 1 <= len(delays) <= _MOST_DELAYS:
+        raise InvalidDefinition(
+            f"{where}: backoff_delays is {delays!r} (expected a list of 1 to {_MOST_DELAYS} durations)"
+        )
+    if factor is not None:
+        raise InvalidDefinition(f"{where}: it has backoff_delays and backoff_factor (expected one of them)")
+    for position, delay in enumerate(delays):
+        _check_duration(delay, f"{where}: backoff_delays[{position}]")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _check_text(name: str, where: str) -> None:
     if not name.strip():
-        raise InvalidDefinition(f"{where}: the name is empty")
+        raise InvalidDefinition(f"{where}: the name is empty (expected a text)")
     if len(name) > _LONGEST_NAME:
         raise InvalidDefinition(
             f"{where[:80]}…: the name has {len(name)} characters (expected at most {_LONGEST_NAME})"

@@ -1,4 +1,4 @@
-"""Running user code: async steps as tasks of the worker's loop, sync steps in a thread each, and what came of it.
+"""Running user code: async steps as tasks of the worker's loop, sync steps in a thread each, and their outcomes.
 
 Each attempt has a copy of the context variables that were set when the worker started, and leaves none to the next.
 """
@@ -12,16 +12,18 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from functools import partial
 
 from hatchet_sdk._client import forks
-from hatchet_sdk._client.json_text import encode_object
+from hatchet_sdk._client.json_text import MAX_BYTES, encode_object
 from hatchet_sdk._runner.context import Assignment, Context
 from hatchet_sdk._runner.definition import Step
 from hatchet_sdk._runner.failures import failure_text, sendable
-from hatchet_sdk.errors import NonRetryableError
+from hatchet_sdk.errors import NonRetryableError, RetryAfterError
 
+_LONGEST_WAIT_MS = 86_400_000  # the operator's limit
 CANCEL_GRACE_SECONDS = 1.0  # how long a cancelled step may still finish by itself
 
 
@@ -40,11 +42,12 @@ class Outcome:
     ending: Ending
     payload: str = ""
     should_not_retry: bool = False
+    retry_after_ms: int | None = None
 
 
 @dataclass(kw_only=True, eq=False, slots=True)
 class Attempt:
-    """An attempt that this worker holds; known to the session until its outcome is acknowledged."""
+    """An attempt that this worker has; known to the session until its outcome is acknowledged."""
 
     assignment: Assignment
     step: Step
@@ -54,6 +57,7 @@ class Attempt:
     cancelled_at: float | None = None
     task: "asyncio.Task[None] | None" = None
     has_ended: bool = False
+    max_output_bytes: int = MAX_BYTES
 
     @property
     def id(self) -> str:
@@ -61,7 +65,7 @@ class Attempt:
 
     @property
     def is_out_of_time(self) -> bool:
-        """Whether it was cancelled so long ago that nobody wants to hear of it."""
+        """Whether it was cancelled so long ago that its outcome no longer matters."""
         return self.overran_for(CANCEL_GRACE_SECONDS)
 
     def overran_for(self, seconds: float) -> bool:
@@ -98,7 +102,7 @@ class Execution:
             self._loop.call_soon_threadsafe(self._start_task, attempt, variables, partial(_call, attempt))
         else:
             name = f"{attempt.assignment.workflow_run_id}/{attempt.step.name}"
-            # A thread each, no pool: the operator bounds them by slots and lets steps that wait for children go beside.
+            # A thread each, no pool: the operator bounds them by slots, and steps that wait for children don't count.
             thread = threading.Thread(target=self._run_sync, args=(attempt, variables), name=name, daemon=True)
             try:
                 thread.start()
@@ -106,7 +110,7 @@ class Execution:
                 self._ended(attempt, _of_error(attempt, error))
 
     def cancel(self, attempt: Attempt) -> None:
-        """Set the exit flag; after the grace period end an async step, and the waiting of a sync one for its children.
+        """Set the exit flag; after the grace period end an async step, and a sync one's wait for its children.
 
         Otherwise a thread cannot be ended: it is only told. Called in the I/O loop.
         """
@@ -186,9 +190,10 @@ def _of_return(attempt: Attempt, value: object) -> Outcome | None:
         return Outcome(Ending.CANCELLED)
     if value is None:
         return Outcome(Ending.COMPLETED)
-    what = f'what step "{attempt.step.name}" returned'
+    what, expected = f'what step "{attempt.step.name}" returned', "a mapping, or None for no output"
     try:
-        return Outcome(Ending.COMPLETED, encode_object(value, what=what, expected="a mapping, or None for no output"))
+        text = encode_object(value, what=what, expected=expected, max_bytes=attempt.max_output_bytes)
+        return Outcome(Ending.COMPLETED, text)
     except (TypeError, ValueError) as error:
         return Outcome(Ending.FAILED, sendable(f"{type(error).__name__}: {error}"))
 
@@ -200,4 +205,18 @@ def _of_error(attempt: Attempt, error: BaseException) -> Outcome | None:
         return Outcome(Ending.CANCELLED)
     # By its class: isinstance would ask the exception for its __class__, which may raise.
     should_not_retry = issubclass(type(error), NonRetryableError)
-    return Outcome(Ending.FAILED, failure_text(error), should_not_retry=should_not_retry)
+    return Outcome(
+        Ending.FAILED, failure_text(error), should_not_retry=should_not_retry, retry_after_ms=_asked_delay(error)
+    )
+
+
+def _asked_delay(error: BaseException) -> int | None:
+    """Return the milliseconds that an error asks its next attempt to wait; None: it gives no readable value."""
+    if not issubclass(type(error), RetryAfterError):
+        return None
+    try:
+        wait = error.retry_after  # type: ignore[attr-defined]  # of a subclass it could be anything
+        seconds = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)
+        return min(int(seconds * 1000), _LONGEST_WAIT_MS)
+    except BaseException:  # noqa: BLE001 - user code again: the step failed, whatever its error's attribute does
+        return None

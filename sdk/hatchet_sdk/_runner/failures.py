@@ -1,7 +1,7 @@
-"""The text that tells of an exception: whatever user code raises has one.
+"""The text that describes an exception: whatever user code raises has one.
 
 An exception is user code too. Its ``__str__``, ``__getattr__`` or ``__notes__`` may raise, SystemExit included, its
-fields may be of any type and its chain of any length. The class's name and where it was raised are told in any case.
+fields may be of any type and its chain of any length. The class's name and where it was raised are always included.
 """
 
 import traceback
@@ -28,7 +28,7 @@ def class_name(error: BaseException) -> str:
 
 
 def sendable(text: str, max_bytes: int = MAX_ERROR_BYTES) -> str:
-    """Make text fit: no lone surrogates, and of a long one the beginning and the end."""
+    """Make text fit: without lone surrogates, and a long one cut to its beginning and end."""
     data = str.encode(text, "utf-8", "backslashreplace")  # not text.encode(): of a subclass that could be anything
     if len(data) > max_bytes:
         half = max_bytes // 2 - 50
@@ -44,7 +44,7 @@ def _message(error: BaseException) -> str:
 
 
 def _user_traceback(error: BaseException) -> str:
-    """Format a traceback without the frames of this package, which tell a user nothing."""
+    """Format a traceback without the frames of this package, which are of no use to a user."""
     try:
         shown = traceback.TracebackException.from_exception(error)
         todo: list[traceback.TracebackException | None] = [shown]

@@ -1,4 +1,4 @@
-"""Whether the published SDK is installed beside this one: they are one package by two names."""
+"""Whether the published SDK is installed beside this one: they are one package under two names."""
 
 from collections.abc import Callable
 

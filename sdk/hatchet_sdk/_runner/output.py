@@ -1,15 +1,15 @@
-"""What steps say: each line that they print or log gets the mark of its attempt, and whole lines are written at once.
+"""What steps print: each line that they print or log gets the mark of its attempt, and whole lines are written at once.
 
     print(), logging's handlers ──► write() of sys.stdout, sys.stderr ──► is a step at work here? ──► marked line
     context.log ───────────────────────────────────────────────────────────────────────────────────► marked line
 
 While a worker runs, the ``write`` of the process's text streams is ours. The streams themselves stay, since handlers of
-``logging`` and other libraries hold them from the time when the program was set up. Which attempt is at work is told by
-a context variable; a thread that a step starts, and a function that it gives to a ThreadPoolExecutor, are of the step
-until it has ended. What no attempt wrote passes unchanged.
+``logging`` and other libraries refer to them from the time when the program was set up. A context variable says which
+attempt is running; a thread that a step starts, and a function that it gives to a ThreadPoolExecutor, belong to the
+step until it has ended. What no attempt wrote passes unchanged.
 
-`context.log` is output and no matter of logging: it goes to what was the process's standard output when the worker
-began, whatever the program makes of logging, of ``sys.stdout`` or of descriptor 1.
+`context.log` is output, not logging: it goes to what was the process's standard output when the worker
+began, however the program changes logging, ``sys.stdout`` or descriptor 1.
 """
 
 import functools
@@ -30,7 +30,7 @@ from typing import Any, TextIO
 from hatchet_sdk.contracts.step_lines import mark_of
 
 LONGEST_PART = 1024 * 1024  # of a line without an end
-REDRAWN_SECONDS = 5.0  # a line that replaces itself, such as a progress bar, is written so often, and when it is done
+REDRAWN_SECONDS = 5.0  # a line that replaces itself, such as a progress bar, is written this often, and when it is done
 
 _current: "ContextVar[StepOutput | None]" = ContextVar("hatchet_step_output", default=None)
 _lock = threading.RLock()  # reentrant: a signal handler may print in the middle of a print
@@ -60,11 +60,11 @@ class StepOutput:
         self.has_ended = False
 
     def begin(self) -> None:
-        """Take what is printed and logged in the current context from now on."""
+        """Capture what is printed and logged in the current context from now on."""
         _current.set(self)
 
     def end(self) -> None:
-        """Write what has no line's end, and take nothing more."""
+        """Write what has no newline yet, and capture nothing more."""
         self.has_ended = True
         self.flush()
 
@@ -79,7 +79,7 @@ class StepOutput:
                 sys.stdout.write(data)
 
     def add(self, stream: "_Stream", text: str) -> None:
-        """Take what was written to a stream; lines are passed on when they are complete."""
+        """Add what was written to a stream; lines are passed on when they are complete."""
         with _lock:
             rest = self._rests.get(stream)
             if rest is None or self._forks != _forks:
@@ -102,7 +102,7 @@ class StepOutput:
             stream.write_marked(data)
 
     def flush(self) -> None:
-        """Write what has no line's end yet."""
+        """Write what has no newline yet."""
         with _lock:
             if self._forks == _forks:
                 for stream, rest in self._rests.items():
@@ -110,7 +110,7 @@ class StepOutput:
             self._rests.clear()
 
     def flush_in_fork(self, stream: "_Stream") -> None:
-        """Write what has no line's end yet, in a process that was forked: nobody tells when that ends."""
+        """Write what has no newline yet, in a process that was forked: its end is not announced."""
         with _lock:
             if self._forks == _forks and (rest := self._rests.get(stream)) is not None:
                 self._write_rest(stream, rest)
@@ -153,7 +153,7 @@ class _Rest:
         self._seen_at: float | None = None  # for lines that replace themselves
 
     def add(self, text: str) -> None:
-        """Append text without a line's end."""
+        """Append text without a newline."""
         if self._is_replaced:
             self._clear()
         if "\r" in text:
@@ -178,7 +178,7 @@ class _Rest:
         return text
 
     def is_due(self) -> bool:
-        """Tell whether a line that replaces itself was not written for long; then it counts as written."""
+        """Return whether a line that replaces itself has not been written for long; then it counts as written."""
         if self._seen_at is None or time.monotonic() - self._seen_at < REDRAWN_SECONDS:
             return False
         self._seen_at = time.monotonic()
@@ -209,7 +209,7 @@ def _is_json(line: str) -> bool:
 
 
 def current() -> StepOutput | None:
-    """Return the output of the attempt that is at work here."""
+    """Return the output of the attempt that is running here."""
     output = _current.get()
     if output is None:
         output = getattr(threading.current_thread(), "hatchet_step_output", None)
@@ -324,7 +324,7 @@ class _Installed:
 
 
 def install() -> Callable[[], None]:
-    """Begin to mark what steps say; return what ends it. May be called for several workers of a process."""
+    """Begin to mark what steps print; return a function that ends it. Several workers of a process may call it."""
     global _installed, _installs
     with _lock:
         if _installed is None:
@@ -343,10 +343,10 @@ def install() -> Callable[[], None]:
 
 
 def _join_streams() -> int | None:
-    """In a pod, let standard error be standard output: two pipes would not keep the order of a step's lines.
+    """In a pod, redirect standard error to standard output: two pipes would not keep the order of a step's lines.
 
     Returns:
-        A descriptor for what standard error was; None: nothing was changed.
+        A descriptor of the previous standard error; None: nothing was changed.
     """
     if not os.environ.get("HATCHET_POD_NAME"):
         return None
@@ -400,7 +400,7 @@ def _call_in(output: StepOutput, function: Callable[..., Any], /, *args: Any, **
 
 
 def _name_steps_in_records() -> Callable[[], None]:
-    """Let each record of ``logging`` say of which attempt it is; None for all three when it is of none."""
+    """Let each record of ``logging`` name its attempt; None for all three if it has none."""
     before = logging.getLogRecordFactory()
 
     def make_record(*args: Any, **kw: Any) -> logging.LogRecord:
@@ -422,7 +422,7 @@ def _name_steps_in_records() -> Callable[[], None]:
 
 
 def _handling(handle: Callable[[logging.Handler, logging.LogRecord], Any]) -> Callable[..., Any]:
-    """A record that waited in a queue or in memory is written by another thread: it is still its own step's."""
+    """Wrap a handler so that a record written later, by another thread, still belongs to its own step."""
 
     def handle_as_part_of_step(handler: logging.Handler, record: logging.LogRecord) -> Any:
         run = getattr(record, "hatchet_run", None)
@@ -446,5 +446,5 @@ def _after_fork() -> None:
     _forks += 1
 
 
-# A forked process goes on marking, without the lock that a thread may have held which is not there.
+# A forked process continues marking, without the lock that may be held by a thread that does not exist there.
 os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,4 @@
-"""Workflows as the operator wants them registered; names as in Hatchet's protocol."""
+"""Workflows as registration messages for the operator; names as in Hatchet's protocol."""
 
 import json
 from collections.abc import Sequence
@@ -6,15 +6,22 @@ from collections.abc import Sequence
 from google.protobuf.json_format import MessageToDict
 
 from hatchet_sdk._client.config import prefixed
+from hatchet_sdk._client.rate_limits import step_rate_limit
 from hatchet_sdk._runner.definition import Step, WorkflowDefinition, action_id
+from hatchet_sdk._runner.worker_labels import DesiredWorkerLabel, WorkerLabelComparator
 from hatchet_sdk.contracts.dispatcher_pb2 import WorkerRegisterRequest
 from hatchet_sdk.contracts.workflows_pb2 import (
     DAG,
     CreateWorkflowJobOpts,
     CreateWorkflowStepOpts,
     CreateWorkflowVersionOpts,
+    DesiredWorkerLabels,
     PutWorkflowRequest,
+    WorkflowConcurrencyOpts,
 )
+from hatchet_sdk.contracts.workflows_pb2 import ConcurrencyLimitStrategy as WireStrategy
+from hatchet_sdk.contracts.workflows_pb2 import StickyStrategy as WireSticky
+from hatchet_sdk.contracts.workflows_pb2 import WorkerLabelComparator as WireComparator
 
 
 def put_workflow_request(workflow: WorkflowDefinition, *, prefix: str) -> PutWorkflowRequest:
@@ -25,9 +32,32 @@ def put_workflow_request(workflow: WorkflowDefinition, *, prefix: str) -> PutWor
         kind=DAG,
         schedule_timeout=workflow.schedule_timeout,
         default_priority=workflow.default_priority,
+        sticky=None if workflow.sticky is None else WireSticky.Value(workflow.sticky.name),
+        event_triggers=[prefixed(key, prefix) for key in workflow.on_events],
+        cron_triggers=workflow.on_crons,
+        cron_input=workflow.cron_input,
         jobs=[_job(name, name, workflow.steps)],
     )
+    limits = [
+        WorkflowConcurrencyOpts(
+            expression=limit.expression,
+            max_runs=limit.max_runs,
+            limit_strategy=WireStrategy.Value(limit.limit_strategy.name),
+        )
+        for limit in workflow.concurrency
+    ]
+    if (method := workflow.group_key) is not None and (group := method.options.group) is not None:
+        strategy = WireStrategy.Value(group.limit_strategy.name)
+        action = action_id(name, method)
+        limits.insert(0, WorkflowConcurrencyOpts(action=action, max_runs=group.max_runs, limit_strategy=strategy))
+    if limits:
+        opts.concurrency.CopyFrom(limits[0])
+        opts.more_concurrency.extend(limits[1:])
+    if workflow.record is not None:
+        opts.record = workflow.record.title()  # as the operator writes it: Result
     if workflow.on_failure is not None:
+        if (run_on := workflow.on_failure.options.run_on) != "failure":
+            opts.run_on = run_on.title().replace("_", "")  # as the operator writes it: FailureOrCancel
         opts.on_failure_job.CopyFrom(_job(f"{name}-on-failure", name, (workflow.on_failure,)))
     return PutWorkflowRequest(opts=opts)
 
@@ -45,17 +75,32 @@ def _job(name: str, workflow: str, steps: tuple[Step, ...]) -> CreateWorkflowJob
                 retries=step.options.retries,
                 backoff_factor=step.options.backoff_factor,
                 backoff_max_seconds=step.options.backoff_max_seconds,
+                backoff_delays=step.options.backoff_delays,
+                backoff_jitter=step.options.backoff_jitter,
                 max_reassignments=step.options.max_reassignments,
+                rate_limits=[step_rate_limit(limit) for limit in step.options.rate_limits],
+                worker_labels={key: _desired_label(label) for key, label in step.options.desired_worker_labels.items()},
             )
             for step in steps
         ],
     )
 
 
-def description(name: str, workflows: Sequence[WorkflowDefinition], *, max_runs: int | None, prefix: str) -> str:
-    """Say what a worker would register, for who wants to know it without an operator: JSON of the messages, one line.
+def _desired_label(label: DesiredWorkerLabel) -> DesiredWorkerLabels:
+    value, comparator = label["value"], label.get("comparator")
+    return DesiredWorkerLabels(
+        str_value=value if isinstance(value, str) else None,
+        int_value=value if isinstance(value, int) else None,
+        required=label.get("required"),
+        comparator=None if comparator is None else WireComparator.Value(WorkerLabelComparator(comparator).name),
+        weight=label.get("weight"),
+    )
 
-    What only a process in its place knows, such as its pod, is not in it.
+
+def description(name: str, workflows: Sequence[WorkflowDefinition], *, max_runs: int | None, prefix: str) -> str:
+    """Describe what a worker would register, for use without an operator: JSON of the messages, in one line.
+
+    What only a running worker knows, such as its pod, is not in it.
     """
     worker = WorkerRegisterRequest(
         worker_name=prefix + name,

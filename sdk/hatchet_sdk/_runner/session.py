@@ -1,6 +1,6 @@
 """A worker's conversation with the operator: register, take attempts, report how they ended, stay known.
 
-    register ──► listen ──► stream lost: listen again, saying what is held
+    register ──► listen ──► stream lost: reconnect, saying what is held
        ▲           │
        └───────────┴── NOT_FOUND (the operator forgot this worker): register again under the same id
 
@@ -13,10 +13,12 @@ import contextlib
 import contextvars
 import os
 import platform
+import time
 import uuid
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 from grpc import StatusCode
@@ -24,10 +26,14 @@ from grpc import StatusCode
 from hatchet_sdk._client.client import Client
 from hatchet_sdk._client.connection import delay_after, delays, log
 from hatchet_sdk._client.io_thread import Mailbox
+from hatchet_sdk._client.requests import labels_message
 from hatchet_sdk._runner.context import Assignment, Context
 from hatchet_sdk._runner.definition import Step, WorkflowDefinition, action_id
 from hatchet_sdk._runner.execution import Attempt, Ending, Execution, Outcome
+from hatchet_sdk._runner.health import WorkerState
 from hatchet_sdk._runner.registration import put_workflow_request
+from hatchet_sdk._runner.tally import Tally
+from hatchet_sdk._runner.worker_labels import WorkerContext
 from hatchet_sdk.contracts.dispatcher_pb2 import (
     CANCEL_STEP_RUN,
     PYTHON,
@@ -43,24 +49,24 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
     RuntimeInfo,
     StepActionEvent,
     StepActionEventType,
-    WorkerLabels,
     WorkerListenRequest,
     WorkerRegisterRequest,
     WorkerUnsubscribeRequest,
 )
-from hatchet_sdk.errors import HatchetError, StepsOverran
+from hatchet_sdk.errors import AttemptCancelled, HatchetError, PayloadError, StepsOverran
 
 HEARTBEAT_SECONDS = 4.0
 HEARTBEAT_TIMEOUT_SECONDS = 5.0
-LOST_HEARTBEATS = 3  # after so many the stream is taken for dead, whatever TCP believes
+LOST_HEARTBEATS = 3  # after this many the stream is considered dead, whatever TCP says
 MAX_REPORT_BYTES = 3 * 1024 * 1024
-PROMPT_REPORTS = 4  # while fewer are under way an outcome is sent at once,
-GATHER_SECONDS = 0.01  # else a moment later with others: a call costs the operator much more than an item in it
+PROMPT_REPORTS = 4  # while fewer are in flight an outcome is sent at once,
+GATHER_SECONDS = 0.01  # otherwise a moment later with others: a call costs the operator much more than an item in it
 REMEMBERED_BYTES = 8 * 1024 * 1024
 UNSUBSCRIBE_SECONDS = 5.0
 FLUSH_SECONDS = 1.0
-OVERRUN_TOLD_SECONDS = 0.5  # after a CANCEL that did not end the step: before the operator gives out its next attempt
-OVERRUN_PATIENCE_SECONDS = 10.0  # what goes on for longer counts towards the bound at which the worker is replaced
+PUT_SECONDS = 2.0  # how long a step's end waits for the last chunks of its stream, if the operator doesn't accept them
+OVERRUN_TOLD_SECONDS = 0.5  # after a CANCEL that did not end the step: before the operator assigns its next attempt
+OVERRUN_PATIENCE_SECONDS = 10.0  # what runs for longer counts towards the limit at which the worker is replaced
 DEFAULT_SLOTS = 100  # of an operator that does not say
 _LASTED_SECONDS = 5.0
 
@@ -72,7 +78,7 @@ _EVENT_TYPES: Mapping[Ending, "StepActionEventType.ValueType"] = {
     Ending.FAILED: STEP_EVENT_TYPE_FAILED,
     Ending.CANCELLED: STEP_EVENT_TYPE_CANCELLED,
 }
-# What no repetition can change: the operator read the report and does not want it.
+# What no retry can change: the operator read the report and does not want it.
 _REFUSED_REPORT = frozenset(
     {
         StatusCode.INVALID_ARGUMENT,
@@ -85,7 +91,7 @@ _REFUSED_REPORT = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """Who the worker says it is."""
+    """How the worker identifies itself."""
 
     name: str
     max_runs: int | None
@@ -108,21 +114,23 @@ class Session:
     ) -> None:
         self._client = client
         self._connection = client.connection
+        self._payloads = client.payloads
         self._options = options
         self._definitions = [definition for definition, _ in workflows]
-        self._steps: dict[str, tuple[Step, object]] = {
-            action_id(client.endpoint.prefixed(definition.name), step): (step, workflow)
+        self._steps: dict[str, tuple[Step, object, type[Any] | None]] = {
+            action_id(client.endpoint.prefixed(definition.name), step): (step, workflow, definition.input_validator)
             for definition, workflow in workflows
             for step in definition.all_steps
         }
         ended: Mailbox[Ended] = Mailbox(client.io, self._take_outcomes)
         self._execution = Execution(step_loop, variables, lambda attempt, outcome: ended.put((attempt, outcome)))
+        self._labels = dict(options.labels)
         self._held: dict[str, Attempt] = {}
         self._done = RecentOutcomes()
         self._to_report: list[Report] = []
         self._gathering: asyncio.TimerHandle | None = None
         self._reports: set[asyncio.Task[None]] = set()
-        self._worker_id = str(uuid.uuid4())  # ours to choose, so that a Register whose answer got lost is the same one
+        self._worker_id = str(uuid.uuid4())  # chosen by us, so that a repeated Register is recognized as the same one
         self._is_known = False
         self._stream: grpc.aio.UnaryStreamCall[WorkerListenRequest, AssignedAction] | None = None
         self._stopping = asyncio.Event()
@@ -134,6 +142,20 @@ class Session:
         self._overrunning = 0  # as the operator was told last
         self._slots = options.max_runs or DEFAULT_SLOTS
         self._overran: StepsOverran | None = None
+        self.tally = Tally()
+
+    def state(self) -> WorkerState:
+        """Return where the worker stands; from any thread."""
+        held = list(self._held.values())
+        running = sum(not attempt.has_ended for attempt in held)
+        return WorkerState(
+            name=self._options.name,
+            is_connected=self._stream is not None and self._is_known,
+            is_stopping=self._stopping.is_set(),
+            slots=self._slots,
+            running=running,
+            unreported=len(held) - running,
+        )
 
     async def run(self) -> None:
         """Work until stopped and idle.
@@ -160,7 +182,7 @@ class Session:
             raise self._overran
 
     def stop(self) -> None:
-        """Take nothing new, finish what is held, and tell it so."""
+        """Take nothing new, finish what is held, and tell the operator so."""
         self._stopping.set()
         for attempt in self._held.values():
             attempt.context._announce_stop()
@@ -172,7 +194,7 @@ class Session:
         while self._unfinished() or self._reports:
             self._changed.clear()
             await self._changed.wait()
-        self._has_ended = True  # what comes from now on is for another
+        self._has_ended = True  # what comes from now on is for another worker
         if not self._gave_up_a_report:
             await self._unsubscribe()
         await asyncio.wait([asyncio.create_task(self._client.logs.flush())], timeout=FLUSH_SECONDS)
@@ -207,7 +229,7 @@ class Session:
             actions=self._steps,
             services=["default"],
             slots=self._options.max_runs,
-            labels={name: _label(value) for name, value in self._options.labels.items()},
+            labels=labels_message(self._labels),
             runtime_info=RuntimeInfo(
                 language=PYTHON, language_version=platform.python_version(), os=platform.system().lower()
             ),
@@ -228,7 +250,7 @@ class Session:
         log.info("worker %s registered at %s as %s", self._options.name, self._connection.address, self._worker_id)
 
     async def _register_again(self) -> None:
-        """Register once more; having attempts to finish, this worker does not give up where a new one would."""
+        """Register once more; having attempts to finish, this worker does not give up when a new one would."""
         for delay in delays():
             try:
                 await self._register()
@@ -285,7 +307,7 @@ class Session:
             await asyncio.sleep(delay_after(tries))
 
     async def _listen(self) -> bool:
-        """Take actions until the stream ends; tell whether the operator ended it."""
+        """Take actions until the stream ends; return whether the operator ended it."""
         request = WorkerListenRequest(worker_id=self._worker_id, reports_held=True)
         for attempt in self._held.values():
             held = HeldAttempt(
@@ -297,7 +319,7 @@ class Session:
             request.held.append(held)
         self._stream = self._connection.dispatcher.ListenV2(request, metadata=self._connection.metadata)
         if self._stopping.is_set():
-            await self._unsubscribe()  # a stream opened anew would invite new attempts
+            await self._unsubscribe()  # a reopened stream would invite new attempts
         try:
             async for action in self._stream:
                 self._act(action)
@@ -336,30 +358,56 @@ class Session:
         if found is None:
             log.error("action %s was never registered by this worker", action.action_id)
             return
-        step, workflow = found
-        context = Context(assignment, self._client)
+        step, workflow, input_validator = found
+        worker = WorkerContext(self._client, worker_id=self._worker_id, labels=self._labels)
+        context = Context(assignment, self._client, worker, input_validator=input_validator)
         if self._stopping.is_set():
             context._announce_stop()
-        attempt = Attempt(assignment=assignment, step=step, workflow=workflow, context=context)
+        attempt = Attempt(
+            assignment=assignment,
+            step=step,
+            workflow=workflow,
+            context=context,
+            max_output_bytes=self._payloads.max_bytes,
+        )
         self._held[attempt.id] = attempt
-        self._execution.start(attempt)
+        self.tally.begin(action.action_id)
+        if self._payloads.may_refer(assignment.payload):
+            self._begin(self._read_and_start(attempt))
+        else:
+            self._execution.start(attempt)
 
-    # Those that go on though they were cancelled
+    async def _read_and_start(self, attempt: Attempt) -> None:
+        """Start an attempt once its input, and the outputs that it may read, were fetched from the store."""
+        try:
+            texts = await self._payloads.texts_in(
+                attempt.assignment.payload, is_wanted=lambda: attempt.cancelled_at is None
+            )
+        except AttemptCancelled:
+            self._take_outcomes([(attempt, None)])
+        except PayloadError as error:  # a retry would not find it either
+            text = f"{type(error).__name__}: {error}"
+            self._take_outcomes([(attempt, Outcome(Ending.FAILED, text, should_not_retry=True))])
+        else:
+            attempt.context._take_texts(texts)
+            self._execution.start(attempt)
+
+    # Attempts that keep running after they were cancelled
 
     def _count_overruns(self) -> int:
         return sum(attempt.overran_for(0.9 * OVERRUN_TOLD_SECONDS) for attempt in self._going_on())
 
     def _going_on(self) -> list[Attempt]:
-        """Return what is executed; held are as well those that ended, until their report is acknowledged."""
+        """Return what is being executed; what is held also includes ended attempts whose report is not acknowledged."""
         return [attempt for attempt in self._held.values() if not attempt.has_ended]
 
     def _tell_overruns(self) -> None:
-        """Tell the operator soon, so that it gives their slots to nobody."""
+        """Tell the operator soon, so that it does not reuse their slots."""
         if self._count_overruns() != self._overrunning:
             self._beat_now.set()
 
     def _end_at_the_bound(self) -> None:
-        """Finish the others and end once too many steps overrun: nothing else ends a thread than its process's end."""
+        """Finish the others and end once too many steps overrun: only the end of its process ends a thread."""
         overrun = [attempt for attempt in self._going_on() if attempt.overran_for(0.9 * OVERRUN_PATIENCE_SECONDS)]
         bound = self._options.max_overruns or self._slots
         if len(overrun) < bound or self._overran is not None:
@@ -378,12 +426,35 @@ class Session:
     def _take_outcomes(self, ended: list[Ended]) -> None:
         for attempt, outcome in ended:
             attempt.has_ended = True
+            how = outcome.ending.value if outcome is not None else "abandoned"
+            self.tally.end(attempt.assignment.action_id, how, time.time() - attempt.started_at)
             if outcome is None:
                 self._held.pop(attempt.id, None)
                 self._changed.set()
                 self._tell_overruns()
+            elif (putting := self._client.puts.under_way(attempt.id)) is not None:
+                self._report_after(putting, attempt, outcome)
             else:
-                self._to_report.append((attempt, outcome))
+                self._add_report(attempt, outcome)
+        self._report_soon()
+
+    def _add_report(self, attempt: Attempt, outcome: Outcome) -> None:
+        if outcome.ending is Ending.COMPLETED and self._payloads.is_large(outcome.payload):
+            self._begin(self._store_and_report(attempt, outcome))
+        else:
+            self._to_report.append((attempt, outcome))
+
+    def _report_after(self, putting: "asyncio.Task[None]", attempt: Attempt, outcome: Outcome) -> None:
+        """Report an end once the operator has what the step published before: the stream ends with the run."""
+
+        async def wait() -> None:
+            await asyncio.wait([putting], timeout=PUT_SECONDS)
+            self._add_report(attempt, outcome)
+            self._report_soon()
+
+        self._begin(wait())
+
+    def _report_soon(self) -> None:
         if len(self._reports) < PROMPT_REPORTS:
             self._report_gathered()
         elif self._gathering is None:
@@ -402,9 +473,7 @@ class Session:
                 self._report(batch)
 
     def _report(self, reports: list[Report]) -> None:
-        task = asyncio.create_task(self._deliver(reports))
-        self._reports.add(task)
-        task.add_done_callback(self._delivered)
+        self._begin(self._deliver(reports))
 
     def _delivered(self, task: "asyncio.Task[None]") -> None:
         self._reports.discard(task)
@@ -412,8 +481,28 @@ class Session:
         if not task.cancelled():
             task.result()
 
+    async def _store_and_report(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Store a large output before it is reported, trying for as long as the attempt may take."""
+        owner = attempt.assignment.run_uid
+        try:
+            text = await self._payloads.keep(owner, outcome.payload, is_wanted=lambda: not attempt.is_out_of_time)
+            outcome = Outcome(Ending.COMPLETED, text)
+        except AttemptCancelled:
+            self._held.pop(attempt.id, None)
+            self._changed.set()
+            return
+        except PayloadError as error:
+            what = f'what step "{attempt.step.name}" returned can\'t be stored'
+            outcome = Outcome(Ending.FAILED, f"{type(error).__name__}: {what}: {error}")
+        self._report([(attempt, outcome)])
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._reports.add(task)
+        task.add_done_callback(self._delivered)
+
     async def _deliver(self, reports: list[Report]) -> None:
-        """Send outcomes until acknowledged: a result is not lost because the operator is away."""
+        """Send outcomes until acknowledged: a result is not lost because the operator is down."""
         for delay in delays():
             try:
                 await self._send(reports)
@@ -449,6 +538,7 @@ class Session:
                 event_payload=outcome.payload,
                 retry_count=attempt.assignment.retry_count,
                 should_not_retry=outcome.should_not_retry or None,
+                retry_after_ms=outcome.retry_after_ms,
             )
             event.event_timestamp.GetCurrentTime()
             await self._connection.call_once(dispatcher.SendStepActionEvent, event)
@@ -464,6 +554,7 @@ class Session:
                     event_payload=outcome.payload,
                     retry_count=attempt.assignment.retry_count,
                     should_not_retry=outcome.should_not_retry or None,
+                    retry_after_ms=outcome.retry_after_ms,
                 )
                 for attempt, outcome in reports
             ],
@@ -473,7 +564,7 @@ class Session:
 
 
 class RecentOutcomes:
-    """Outcomes that were acknowledged a short while ago, for the case that an assignment arrives twice."""
+    """Outcomes that were acknowledged recently, in case an assignment arrives twice."""
 
     def __init__(self) -> None:
         self._reports: OrderedDict[str, Report] = OrderedDict()
@@ -492,7 +583,7 @@ class RecentOutcomes:
 
 
 def _size(outcome: Outcome) -> int:
-    return len(outcome.payload) + 2048  # an entry's own weight, so that empty outcomes are bounded too
+    return len(outcome.payload) + 2048  # an entry's overhead, so that empty outcomes are bounded too
 
 
 def _batches(reports: list[Report]) -> list[list[Report]]:
@@ -509,17 +600,13 @@ def _batches(reports: list[Report]) -> list[list[Report]]:
 
 
 def _after_refusal(report: Report, error: grpc.aio.AioRpcError) -> list[Report]:
-    """Decide what is still worth telling about an attempt whose report was refused for good."""
+    """Decide what is still worth reporting about an attempt whose report was refused permanently."""
     attempt, outcome = report
     run = attempt.assignment.workflow_run_id
     log.error("the report of step %s of run %s was refused: %s", attempt.step.name, run, error.details())
     if outcome.ending is Ending.COMPLETED and error.code() is StatusCode.INVALID_ARGUMENT:
         return [(attempt, Outcome(Ending.FAILED, f"the operator refused the output: {error.details()}"))]
     return []
-
-
-def _label(value: str | int) -> WorkerLabels:
-    return WorkerLabels(int_value=value) if isinstance(value, int) else WorkerLabels(str_value=value)
 
 
 def _assignment(action: AssignedAction) -> Assignment:
@@ -535,4 +622,5 @@ def _assignment(action: AssignedAction) -> Assignment:
         child_index=action.child_workflow_index,
         child_key=action.child_workflow_key,
         parent_workflow_run_id=action.parent_workflow_run_id,
+        run_uid=action.job_run_id,
     )

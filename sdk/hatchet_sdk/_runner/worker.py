@@ -16,11 +16,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from hatchet_sdk._client import forks
+from hatchet_sdk._client.arguments import LONGEST_NAME, checked_number, checked_text
 from hatchet_sdk._client.config import ClientConfig, prefix_of, prefixed
 from hatchet_sdk._runner import installation, output
 from hatchet_sdk._runner.definition import WorkflowDefinition, check_distinct, definition_of
 from hatchet_sdk._runner.failures import class_name
-from hatchet_sdk.errors import InvalidDefinition, StepsOverran
+from hatchet_sdk.errors import InvalidDefinition, RequestRefused, StepsOverran
 
 if TYPE_CHECKING:
     from hatchet_sdk._client.client import Client
@@ -30,7 +31,8 @@ log = logging.getLogger("hatchet_sdk")
 DESCRIPTIONS_FILE = "HATCHET_DESCRIPTIONS_FILE"
 """Environment variable: a worker that starts only appends to this file what it would register."""
 
-_CLOSE_SECONDS = 5.0  # for what a step's tasks do when they are cancelled
+_MOST_RUNS = 10_000  # the operator's limit
+_CLOSE_SECONDS = 5.0  # for the cleanup of a step's tasks when they are cancelled
 
 
 class Worker:
@@ -47,12 +49,13 @@ class Worker:
         labels: Mapping[str, str | int],
         debug: bool,
     ) -> None:
-        if not name:
-            raise ValueError("the worker's name is empty")
-        if max_runs is not None and max_runs < 1:
-            raise ValueError(f'worker "{name}": max_runs is {max_runs} (expected 1 or more)')
-        if max_overruns is not None and max_overruns < 1:
-            raise ValueError(f'worker "{name}": max_overruns is {max_overruns} (expected 1 or more)')
+        checked_text(name, what="worker(): the name", longest=LONGEST_NAME)
+        where = f'worker "{name}"'
+        if max_runs is not None:
+            most = _MOST_RUNS
+            checked_number(max_runs, what=f"{where}: max_runs", expected=f"1 to {most}", least=1, most=most)
+        if max_overruns is not None:
+            checked_number(max_overruns, what=f"{where}: max_overruns", expected="1 or more", least=1)
         self._name = name
         self._client = client
         self._config = config
@@ -79,18 +82,18 @@ class Worker:
         self._workflows.append((definition, workflow))
 
     def start(self) -> None:
-        """Register, then run attempts until SIGTERM or SIGINT; what runs then is finished first.
+        """Register, then run attempts until SIGTERM or SIGINT; what is running then is finished first.
 
-        Waits for the operator for as long as it is away. A second signal ends the process at once. In another thread
-        than the main one signals are not handled; use `stop`. Where an event loop runs already, use `async_start`.
+        Waits for the operator as long as it is down. A second signal ends the process at once. Outside the main
+        thread signals are not handled; use `stop`. If an event loop is already running, use `async_start`.
 
-        Where the variable HATCHET_DESCRIPTIONS_FILE names a file, it only appends to it what would be registered, as a
-        line of JSON: ``hatchet-operator manifests`` asks programs so.
+        If the variable HATCHET_DESCRIPTIONS_FILE names a file, it only appends to it what would be registered, as a
+        line of JSON: this is how ``hatchet-operator manifests`` queries programs.
 
         Raises:
             NotConfigured: No operator's address is known.
             RequestRefused: The operator refused the registration.
-            StepsOverran: The bound of steps that go on though they were cancelled was reached; the process ends soon.
+            StepsOverran: The limit of steps that keep running after cancellation was reached; the process ends soon.
             RuntimeError: An event loop runs in this thread, or this worker runs already.
         """
         if _is_in_a_loop():
@@ -112,12 +115,15 @@ class Worker:
             except StepsOverran:
                 _end_after_main()
                 raise
+            except RequestRefused as refused:  # above the traceback that Python writes of it
+                log.error("worker %s can't start: %s", self.name, refused)
+                raise
             finally:
                 self._is_over()
                 _close(loop)
 
     async def async_start(self) -> None:
-        """Register, then run attempts beside what else this event loop does, until `exit_gracefully` or `stop`.
+        """Register, then run attempts beside whatever else this event loop does, until `exit_gracefully` or `stop`.
 
         Async steps run in this very loop, sync steps in threads. Signals are the host's: none is handled here.
         Cancelled, it ends without waiting for steps: async ones are cancelled, sync ones have `Context.exit_flag` set,
@@ -126,7 +132,7 @@ class Worker:
         Raises:
             NotConfigured: No operator's address is known.
             RequestRefused: The operator refused the registration.
-            StepsOverran: The bound of steps that go on though they were cancelled was reached; end the process.
+            StepsOverran: The limit of steps that keep running after cancellation was reached; end the process.
             RuntimeError: This worker runs already.
         """
         if self._only_describes():
@@ -140,7 +146,7 @@ class Worker:
             self._is_over()
 
     async def exit_gracefully(self) -> None:
-        """Take nothing new, wait until what runs is finished; `async_start` returns then."""
+        """Take nothing new, and wait until what is running is finished; `async_start` returns then."""
         self.stop()
         if self._serving is not None:
             ended = asyncio.wrap_future(self._serving)
@@ -149,7 +155,7 @@ class Worker:
                 ended.exception()  # seen, and none of ours: async_start raises it
 
     def stop(self) -> None:
-        """Take nothing new, finish what runs, then let `start` return. From any thread or signal handler."""
+        """Take nothing new, finish what is running, then let `start` return. From any thread or signal handler."""
         self._stop_asked = True
         if self._stop is not None:
             self._stop()
@@ -162,6 +168,7 @@ class Worker:
     async def _hold_session(
         self, client: "Client", step_loop: asyncio.AbstractEventLoop, variables: contextvars.Context
     ) -> None:
+        from hatchet_sdk._runner.health import HealthOptions, HealthServer
         from hatchet_sdk._runner.session import Session, WorkerOptions
 
         options = WorkerOptions(
@@ -171,7 +178,15 @@ class Worker:
         self._stop = lambda: _call_in(client.io.loop, session.stop)
         if self._stop_asked:
             session.stop()
-        await session.run()
+        asked = HealthOptions.read(os.environ)
+        health = HealthServer(asked, session.state, session.tally) if asked is not None else None
+        if health is not None:
+            log.info("worker %s tells its health and metrics at port %d", self.name, health.port)
+        try:
+            await session.run()
+        finally:
+            if health is not None:
+                await asyncio.get_running_loop().run_in_executor(None, health.close)
 
     def _is_over(self) -> None:
         self._serving = self._stop = None
@@ -242,7 +257,7 @@ def _run(loop: asyncio.AbstractEventLoop, served: "asyncio.Future[None]") -> Non
             return loop.run_until_complete(served)
         except (SystemExit, KeyboardInterrupt) as error:
             # asyncio lets these two out of the loop when a task or callback raises them, here one that a step made.
-            # Whoever awaits that task gets the error as well.
+            # Code that awaits that task gets the error as well.
             log.warning("code of a step raised %s in a task of its own; the worker goes on", class_name(error))
 
 
@@ -261,7 +276,7 @@ def _end_after_main() -> None:
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """End what steps left in the loop; not for ever, as asyncio.run would."""
+    """End what steps left in the loop; without waiting forever, as asyncio.run would."""
     with suppress(SystemExit, KeyboardInterrupt):
         left = asyncio.all_tasks(loop)
         for task in left:

@@ -787,22 +787,48 @@ Global___GroupKeyActionEvent: _TypeAlias = GroupKeyActionEvent  # noqa: Y015
 class SubscribeToWorkflowEventsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class SeenEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     WORKFLOW_RUN_ID_FIELD_NUMBER: _builtins.int
     ADDITIONAL_META_KEY_FIELD_NUMBER: _builtins.int
     ADDITIONAL_META_VALUE_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
     workflow_run_id: _builtins.str
     additional_meta_key: _builtins.str
     additional_meta_value: _builtins.str
+    @_builtins.property
+    def seen(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Ours, for who comes back: the index of the last piece that was read of each attempt's stream."""
+
     def __init__(
         self,
         *,
         workflow_run_id: _builtins.str | None = ...,
         additional_meta_key: _builtins.str | None = ...,
         additional_meta_value: _builtins.str | None = ...,
+        seen: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_additional_meta_key", b"_additional_meta_key", "_additional_meta_value", b"_additional_meta_value", "_workflow_run_id", b"_workflow_run_id", "additional_meta_key", b"additional_meta_key", "additional_meta_value", b"additional_meta_value", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_additional_meta_key", b"_additional_meta_key", "_additional_meta_value", b"_additional_meta_value", "_workflow_run_id", b"_workflow_run_id", "additional_meta_key", b"additional_meta_key", "additional_meta_value", b"additional_meta_value", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_additional_meta_key", b"_additional_meta_key", "_additional_meta_value", b"_additional_meta_value", "_workflow_run_id", b"_workflow_run_id", "additional_meta_key", b"additional_meta_key", "additional_meta_value", b"additional_meta_value", "seen", b"seen", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__additional_meta_key: _TypeAlias = _typing.Literal["additional_meta_key"]  # noqa: Y015
     _WhichOneofArgType__additional_meta_key: _TypeAlias = _typing.Literal["_additional_meta_key", b"_additional_meta_key"]  # noqa: Y015
@@ -833,6 +859,7 @@ class WorkflowEvent(_message.Message):
     TASK_RETRIES_FIELD_NUMBER: _builtins.int
     RETRY_COUNT_FIELD_NUMBER: _builtins.int
     EVENT_INDEX_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     workflow_run_id: _builtins.str
     resource_type: Global___ResourceType.ValueType
     event_type: Global___ResourceEventType.ValueType
@@ -842,6 +869,8 @@ class WorkflowEvent(_message.Message):
     task_retries: _builtins.int
     retry_count: _builtins.int
     event_index: _builtins.int
+    step: _builtins.str
+    """Ours: the step's name; of the run itself, none."""
     @_builtins.property
     def event_timestamp(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -857,21 +886,26 @@ class WorkflowEvent(_message.Message):
         task_retries: _builtins.int | None = ...,
         retry_count: _builtins.int | None = ...,
         event_index: _builtins.int | None = ...,
+        step: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_event_index", b"_event_index", "_retry_count", b"_retry_count", "_task_retries", b"_task_retries", "event_index", b"event_index", "event_timestamp", b"event_timestamp", "retry_count", b"retry_count", "task_retries", b"task_retries"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_event_index", b"_event_index", "_retry_count", b"_retry_count", "_step", b"_step", "_task_retries", b"_task_retries", "event_index", b"event_index", "event_timestamp", b"event_timestamp", "retry_count", b"retry_count", "step", b"step", "task_retries", b"task_retries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_event_index", b"_event_index", "_retry_count", b"_retry_count", "_task_retries", b"_task_retries", "event_index", b"event_index", "event_payload", b"event_payload", "event_timestamp", b"event_timestamp", "event_type", b"event_type", "hangup", b"hangup", "resource_id", b"resource_id", "resource_type", b"resource_type", "retry_count", b"retry_count", "task_retries", b"task_retries", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_event_index", b"_event_index", "_retry_count", b"_retry_count", "_step", b"_step", "_task_retries", b"_task_retries", "event_index", b"event_index", "event_payload", b"event_payload", "event_timestamp", b"event_timestamp", "event_type", b"event_type", "hangup", b"hangup", "resource_id", b"resource_id", "resource_type", b"resource_type", "retry_count", b"retry_count", "step", b"step", "task_retries", b"task_retries", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__event_index: _TypeAlias = _typing.Literal["event_index"]  # noqa: Y015
     _WhichOneofArgType__event_index: _TypeAlias = _typing.Literal["_event_index", b"_event_index"]  # noqa: Y015
     _WhichOneofReturnType__retry_count: _TypeAlias = _typing.Literal["retry_count"]  # noqa: Y015
     _WhichOneofArgType__retry_count: _TypeAlias = _typing.Literal["_retry_count", b"_retry_count"]  # noqa: Y015
+    _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
+    _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
     _WhichOneofReturnType__task_retries: _TypeAlias = _typing.Literal["task_retries"]  # noqa: Y015
     _WhichOneofArgType__task_retries: _TypeAlias = _typing.Literal["_task_retries", b"_task_retries"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__event_index) -> _WhichOneofReturnType__event_index | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_count) -> _WhichOneofReturnType__retry_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__task_retries) -> _WhichOneofReturnType__task_retries | None: ...
 
@@ -944,10 +978,13 @@ class WorkflowRunEvent(_message.Message):
     EVENT_TIMESTAMP_FIELD_NUMBER: _builtins.int
     RESULTS_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
+    IS_UNKNOWN_FIELD_NUMBER: _builtins.int
     workflow_run_id: _builtins.str
     event_type: Global___WorkflowRunEventType.ValueType
     phase: _builtins.str
     """How the run ended: Succeeded, Failed, Cancelled, or Deleted when there is no such run (any more)."""
+    is_unknown: _builtins.bool
+    """There is no such run; one of which only the result is recorded may have been lost with the operator."""
     @_builtins.property
     def event_timestamp(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -960,13 +997,19 @@ class WorkflowRunEvent(_message.Message):
         event_timestamp: _timestamp_pb2.Timestamp | None = ...,
         results: _abc.Iterable[Global___StepRunResult] | None = ...,
         phase: _builtins.str | None = ...,
+        is_unknown: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_phase", b"_phase", "event_timestamp", b"event_timestamp", "phase", b"phase"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_is_unknown", b"_is_unknown", "_phase", b"_phase", "event_timestamp", b"event_timestamp", "is_unknown", b"is_unknown", "phase", b"phase"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_phase", b"_phase", "event_timestamp", b"event_timestamp", "event_type", b"event_type", "phase", b"phase", "results", b"results", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_unknown", b"_is_unknown", "_phase", b"_phase", "event_timestamp", b"event_timestamp", "event_type", b"event_type", "is_unknown", b"is_unknown", "phase", b"phase", "results", b"results", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__is_unknown: _TypeAlias = _typing.Literal["is_unknown"]  # noqa: Y015
+    _WhichOneofArgType__is_unknown: _TypeAlias = _typing.Literal["_is_unknown", b"_is_unknown"]  # noqa: Y015
     _WhichOneofReturnType__phase: _TypeAlias = _typing.Literal["phase"]  # noqa: Y015
     _WhichOneofArgType__phase: _TypeAlias = _typing.Literal["_phase", b"_phase"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_unknown) -> _WhichOneofReturnType__is_unknown | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__phase) -> _WhichOneofReturnType__phase | None: ...
 
 Global___WorkflowRunEvent: _TypeAlias = WorkflowRunEvent  # noqa: Y015

@@ -153,12 +153,17 @@ class PutStreamEventRequest(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     EVENT_INDEX_FIELD_NUMBER: _builtins.int
+    MORE_MESSAGES_FIELD_NUMBER: _builtins.int
     task_run_external_id: _builtins.str
     message: _builtins.bytes
     metadata: _builtins.str
     event_index: _builtins.int
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def more_messages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Ours: what the step said right after that, with the indices that follow."""
+
     def __init__(
         self,
         *,
@@ -167,10 +172,11 @@ class PutStreamEventRequest(_message.Message):
         message: _builtins.bytes = ...,
         metadata: _builtins.str = ...,
         event_index: _builtins.int | None = ...,
+        more_messages: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_event_index", b"_event_index", "created_at", b"created_at", "event_index", b"event_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_event_index", b"_event_index", "created_at", b"created_at", "event_index", b"event_index", "message", b"message", "metadata", b"metadata", "task_run_external_id", b"task_run_external_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_event_index", b"_event_index", "created_at", b"created_at", "event_index", b"event_index", "message", b"message", "metadata", b"metadata", "more_messages", b"more_messages", "task_run_external_id", b"task_run_external_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__event_index: _TypeAlias = _typing.Literal["event_index"]  # noqa: Y015
     _WhichOneofArgType__event_index: _TypeAlias = _typing.Literal["_event_index", b"_event_index"]  # noqa: Y015
@@ -203,11 +209,14 @@ class PushEventRequest(_message.Message):
     ADDITIONAL_METADATA_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     payload: _builtins.str
     additional_metadata: _builtins.str
     priority: _builtins.int
     scope: _builtins.str
+    event_id: _builtins.str
+    """Ours: an event that is pushed again with its id starts nothing again."""
     @_builtins.property
     def event_timestamp(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -219,19 +228,24 @@ class PushEventRequest(_message.Message):
         additional_metadata: _builtins.str | None = ...,
         priority: _builtins.int | None = ...,
         scope: _builtins.str | None = ...,
+        event_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_priority", b"_priority", "_scope", b"_scope", "additional_metadata", b"additional_metadata", "event_timestamp", b"event_timestamp", "priority", b"priority", "scope", b"scope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_event_id", b"_event_id", "_priority", b"_priority", "_scope", b"_scope", "additional_metadata", b"additional_metadata", "event_id", b"event_id", "event_timestamp", b"event_timestamp", "priority", b"priority", "scope", b"scope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_priority", b"_priority", "_scope", b"_scope", "additional_metadata", b"additional_metadata", "event_timestamp", b"event_timestamp", "key", b"key", "payload", b"payload", "priority", b"priority", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_event_id", b"_event_id", "_priority", b"_priority", "_scope", b"_scope", "additional_metadata", b"additional_metadata", "event_id", b"event_id", "event_timestamp", b"event_timestamp", "key", b"key", "payload", b"payload", "priority", b"priority", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__additional_metadata: _TypeAlias = _typing.Literal["additional_metadata"]  # noqa: Y015
     _WhichOneofArgType__additional_metadata: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata"]  # noqa: Y015
+    _WhichOneofReturnType__event_id: _TypeAlias = _typing.Literal["event_id"]  # noqa: Y015
+    _WhichOneofArgType__event_id: _TypeAlias = _typing.Literal["_event_id", b"_event_id"]  # noqa: Y015
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     _WhichOneofReturnType__scope: _TypeAlias = _typing.Literal["scope"]  # noqa: Y015
     _WhichOneofArgType__scope: _TypeAlias = _typing.Literal["_scope", b"_scope"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__additional_metadata) -> _WhichOneofReturnType__additional_metadata | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__event_id) -> _WhichOneofReturnType__event_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
     @_typing.overload

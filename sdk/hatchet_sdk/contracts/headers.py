@@ -1,7 +1,10 @@
-"""What calls say of their client beside the bearer token."""
+"""What calls say about their client besides the bearer token."""
 
 RUN_IDS = "hatchet-operator-run-ids"
-"""Which ids of runs a client wants to be given; without it, UIDs, since Hatchet's own clients parse them as UUIDs."""
+"""Which ids of runs a client wants; without it, UIDs, since Hatchet's own clients parse them as UUIDs."""
 
 NAMES = "names"
-"""Value of `RUN_IDS`: the names of the WorkflowRun objects. Either is understood from everybody."""
+"""Value of `RUN_IDS`: the names of the WorkflowRun objects. Either is accepted from all clients."""
+
+DIRECT = "hatchet-operator-payloads"
+"""Set by a client that reads payloads from their store itself, and gets references; others get the texts."""

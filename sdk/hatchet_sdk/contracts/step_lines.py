@@ -1,11 +1,11 @@
-"""How a line of a worker's output names the attempt that wrote it: between the SDK, and whoever reads a pod's log.
+"""How a line of a worker's output names the attempt that wrote it: shared by the SDK and readers of a pod's log.
 
     [etl-7/load#2] what the step printed                  run "etl-7", step "load", second attempt
     {"hatchet": "etl-7/load#2", "level": "info", …}       the same for a line that is a JSON object
 
 The name of a run has no slash; what could end the name of a step too early, and control characters, are written as
-``%`` and the hexadecimal digits of their UTF-8 bytes. A line without a mark is of no step. What subprocesses and C code
-print is not marked, and may stand before a mark when it did not end its line.
+``%`` and the hexadecimal digits of their UTF-8 bytes. A line without a mark belongs to no step. What subprocesses and C
+code print is not marked, and may precede a mark if it did not end its line.
 """
 
 import re
@@ -42,7 +42,7 @@ def mark_of(run: str, step: str, attempt: int) -> str:
 
 
 def read_line(line: str) -> StepLine | None:
-    """Take a mark out of a line; None: it has none."""
+    """Parse the mark of a line; None: it has none."""
     if (found := _MARK.search(line)) is None:
         return None
     before, after = line[: found.start()], line[found.end() :]

@@ -114,6 +114,7 @@ class _ConcurrencyLimitStrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapp
     QUEUE_NEWEST: _ConcurrencyLimitStrategy.ValueType  # 2
     GROUP_ROUND_ROBIN: _ConcurrencyLimitStrategy.ValueType  # 3
     CANCEL_NEWEST: _ConcurrencyLimitStrategy.ValueType  # 4
+    CANCEL_QUEUED_EXCEPT_NEWEST: _ConcurrencyLimitStrategy.ValueType  # 5
 
 class ConcurrencyLimitStrategy(_ConcurrencyLimitStrategy, metaclass=_ConcurrencyLimitStrategyEnumTypeWrapper): ...
 
@@ -122,6 +123,7 @@ DROP_NEWEST: ConcurrencyLimitStrategy.ValueType  # 1
 QUEUE_NEWEST: ConcurrencyLimitStrategy.ValueType  # 2
 GROUP_ROUND_ROBIN: ConcurrencyLimitStrategy.ValueType  # 3
 CANCEL_NEWEST: ConcurrencyLimitStrategy.ValueType  # 4
+CANCEL_QUEUED_EXCEPT_NEWEST: ConcurrencyLimitStrategy.ValueType  # 5
 Global___ConcurrencyLimitStrategy: _TypeAlias = ConcurrencyLimitStrategy  # noqa: Y015
 
 @_typing.final
@@ -162,6 +164,11 @@ class CreateWorkflowVersionOpts(_message.Message):
     STICKY_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     DEFAULT_PRIORITY_FIELD_NUMBER: _builtins.int
+    MORE_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    RUN_ON_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    EVENT_FILTERS_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     description: _builtins.str
     version: _builtins.str
@@ -170,6 +177,10 @@ class CreateWorkflowVersionOpts(_message.Message):
     sticky: Global___StickyStrategy.ValueType
     kind: Global___WorkflowKind.ValueType
     default_priority: _builtins.int
+    run_on: _builtins.str
+    """After which ends on_failure_job runs: "Failure", "Cancel", "FailureOrCancel" or "Always". Absent: "Failure"."""
+    record: _builtins.str
+    """What is recorded of children that ask for nothing else: "Full" or "Result". Absent: "Full"."""
     @_builtins.property
     def event_triggers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -182,6 +193,18 @@ class CreateWorkflowVersionOpts(_message.Message):
     def concurrency(self) -> Global___WorkflowConcurrencyOpts: ...
     @_builtins.property
     def on_failure_job(self) -> Global___CreateWorkflowJobOpts: ...
+    @_builtins.property
+    def more_concurrency(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkflowConcurrencyOpts]:
+        """Limits beside the first one; a run starts when all of them let it."""
+
+    @_builtins.property
+    def event_filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventFilter]:
+        """Which events of event_triggers start a run: one run for each that is true."""
+
+    @_builtins.property
+    def idempotency(self) -> Global___IdempotencyOpts:
+        """What makes two runs of the workflow the same one."""
+
     def __init__(
         self,
         *,
@@ -199,19 +222,30 @@ class CreateWorkflowVersionOpts(_message.Message):
         sticky: Global___StickyStrategy.ValueType | None = ...,
         kind: Global___WorkflowKind.ValueType | None = ...,
         default_priority: _builtins.int | None = ...,
+        more_concurrency: _abc.Iterable[Global___WorkflowConcurrencyOpts] | None = ...,
+        run_on: _builtins.str | None = ...,
+        record: _builtins.str | None = ...,
+        event_filters: _abc.Iterable[Global___EventFilter] | None = ...,
+        idempotency: Global___IdempotencyOpts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cron_input", b"_cron_input", "_default_priority", b"_default_priority", "_kind", b"_kind", "_on_failure_job", b"_on_failure_job", "_schedule_timeout", b"_schedule_timeout", "_sticky", b"_sticky", "concurrency", b"concurrency", "cron_input", b"cron_input", "default_priority", b"default_priority", "kind", b"kind", "on_failure_job", b"on_failure_job", "schedule_timeout", b"schedule_timeout", "sticky", b"sticky"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cron_input", b"_cron_input", "_default_priority", b"_default_priority", "_idempotency", b"_idempotency", "_kind", b"_kind", "_on_failure_job", b"_on_failure_job", "_record", b"_record", "_run_on", b"_run_on", "_schedule_timeout", b"_schedule_timeout", "_sticky", b"_sticky", "concurrency", b"concurrency", "cron_input", b"cron_input", "default_priority", b"default_priority", "idempotency", b"idempotency", "kind", b"kind", "on_failure_job", b"on_failure_job", "record", b"record", "run_on", b"run_on", "schedule_timeout", b"schedule_timeout", "sticky", b"sticky"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cron_input", b"_cron_input", "_default_priority", b"_default_priority", "_kind", b"_kind", "_on_failure_job", b"_on_failure_job", "_schedule_timeout", b"_schedule_timeout", "_sticky", b"_sticky", "concurrency", b"concurrency", "cron_input", b"cron_input", "cron_triggers", b"cron_triggers", "default_priority", b"default_priority", "description", b"description", "event_triggers", b"event_triggers", "jobs", b"jobs", "kind", b"kind", "name", b"name", "on_failure_job", b"on_failure_job", "schedule_timeout", b"schedule_timeout", "scheduled_triggers", b"scheduled_triggers", "sticky", b"sticky", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cron_input", b"_cron_input", "_default_priority", b"_default_priority", "_idempotency", b"_idempotency", "_kind", b"_kind", "_on_failure_job", b"_on_failure_job", "_record", b"_record", "_run_on", b"_run_on", "_schedule_timeout", b"_schedule_timeout", "_sticky", b"_sticky", "concurrency", b"concurrency", "cron_input", b"cron_input", "cron_triggers", b"cron_triggers", "default_priority", b"default_priority", "description", b"description", "event_filters", b"event_filters", "event_triggers", b"event_triggers", "idempotency", b"idempotency", "jobs", b"jobs", "kind", b"kind", "more_concurrency", b"more_concurrency", "name", b"name", "on_failure_job", b"on_failure_job", "record", b"record", "run_on", b"run_on", "schedule_timeout", b"schedule_timeout", "scheduled_triggers", b"scheduled_triggers", "sticky", b"sticky", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cron_input: _TypeAlias = _typing.Literal["cron_input"]  # noqa: Y015
     _WhichOneofArgType__cron_input: _TypeAlias = _typing.Literal["_cron_input", b"_cron_input"]  # noqa: Y015
     _WhichOneofReturnType__default_priority: _TypeAlias = _typing.Literal["default_priority"]  # noqa: Y015
     _WhichOneofArgType__default_priority: _TypeAlias = _typing.Literal["_default_priority", b"_default_priority"]  # noqa: Y015
+    _WhichOneofReturnType__idempotency: _TypeAlias = _typing.Literal["idempotency"]  # noqa: Y015
+    _WhichOneofArgType__idempotency: _TypeAlias = _typing.Literal["_idempotency", b"_idempotency"]  # noqa: Y015
     _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
     _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
     _WhichOneofReturnType__on_failure_job: _TypeAlias = _typing.Literal["on_failure_job"]  # noqa: Y015
     _WhichOneofArgType__on_failure_job: _TypeAlias = _typing.Literal["_on_failure_job", b"_on_failure_job"]  # noqa: Y015
+    _WhichOneofReturnType__record: _TypeAlias = _typing.Literal["record"]  # noqa: Y015
+    _WhichOneofArgType__record: _TypeAlias = _typing.Literal["_record", b"_record"]  # noqa: Y015
+    _WhichOneofReturnType__run_on: _TypeAlias = _typing.Literal["run_on"]  # noqa: Y015
+    _WhichOneofArgType__run_on: _TypeAlias = _typing.Literal["_run_on", b"_run_on"]  # noqa: Y015
     _WhichOneofReturnType__schedule_timeout: _TypeAlias = _typing.Literal["schedule_timeout"]  # noqa: Y015
     _WhichOneofArgType__schedule_timeout: _TypeAlias = _typing.Literal["_schedule_timeout", b"_schedule_timeout"]  # noqa: Y015
     _WhichOneofReturnType__sticky: _TypeAlias = _typing.Literal["sticky"]  # noqa: Y015
@@ -221,15 +255,72 @@ class CreateWorkflowVersionOpts(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default_priority) -> _WhichOneofReturnType__default_priority | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__idempotency) -> _WhichOneofReturnType__idempotency | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__on_failure_job) -> _WhichOneofReturnType__on_failure_job | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__record) -> _WhichOneofReturnType__record | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_on) -> _WhichOneofReturnType__run_on | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__schedule_timeout) -> _WhichOneofReturnType__schedule_timeout | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__sticky) -> _WhichOneofReturnType__sticky | None: ...
 
 Global___CreateWorkflowVersionOpts: _TypeAlias = CreateWorkflowVersionOpts  # noqa: Y015
+
+@_typing.final
+class IdempotencyOpts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    UNTIL_END_FIELD_NUMBER: _builtins.int
+    expression: _builtins.str
+    ttl_ms: _builtins.int
+    until_end: _builtins.bool
+    """A key is free again when its run has ended, and ttl_ms after its creation at the latest."""
+    def __init__(
+        self,
+        *,
+        expression: _builtins.str = ...,
+        ttl_ms: _builtins.int = ...,
+        until_end: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "ttl_ms", b"ttl_ms", "until_end", b"until_end"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdempotencyOpts: _TypeAlias = IdempotencyOpts  # noqa: Y015
+
+@_typing.final
+class EventFilter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPRESSION_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    expression: _builtins.str
+    scope: _builtins.str
+    payload: _builtins.str
+    def __init__(
+        self,
+        *,
+        expression: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        payload: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expression", b"expression", "payload", b"payload", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventFilter: _TypeAlias = EventFilter  # noqa: Y015
 
 @_typing.final
 class CreateWorkflowJobOpts(_message.Message):
@@ -397,6 +488,8 @@ class CreateWorkflowStepOpts(_message.Message):
     BACKOFF_FACTOR_FIELD_NUMBER: _builtins.int
     BACKOFF_MAX_SECONDS_FIELD_NUMBER: _builtins.int
     MAX_REASSIGNMENTS_FIELD_NUMBER: _builtins.int
+    BACKOFF_JITTER_FIELD_NUMBER: _builtins.int
+    BACKOFF_DELAYS_FIELD_NUMBER: _builtins.int
     readable_id: _builtins.str
     action: _builtins.str
     timeout: _builtins.str
@@ -407,12 +500,18 @@ class CreateWorkflowStepOpts(_message.Message):
     backoff_max_seconds: _builtins.int
     max_reassignments: _builtins.int
     """How often an attempt is given to another worker after one died with it; 0: never. Absent: the operator decides."""
+    backoff_jitter: _builtins.float
+    """Which share of a backoff is left to chance, 0 to 1: the wait is between (1 - jitter) and all of it."""
     @_builtins.property
     def parents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def rate_limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateStepRateLimit]: ...
     @_builtins.property
     def worker_labels(self) -> _containers.MessageMap[_builtins.str, Global___DesiredWorkerLabels]: ...
+    @_builtins.property
+    def backoff_delays(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Durations: the n-th retry waits the n-th of them, every later one the last. Instead of backoff_factor."""
+
     def __init__(
         self,
         *,
@@ -428,19 +527,25 @@ class CreateWorkflowStepOpts(_message.Message):
         backoff_factor: _builtins.float | None = ...,
         backoff_max_seconds: _builtins.int | None = ...,
         max_reassignments: _builtins.int | None = ...,
+        backoff_jitter: _builtins.float | None = ...,
+        backoff_delays: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_factor", b"_backoff_factor", "_backoff_max_seconds", b"_backoff_max_seconds", "_max_reassignments", b"_max_reassignments", "backoff_factor", b"backoff_factor", "backoff_max_seconds", b"backoff_max_seconds", "max_reassignments", b"max_reassignments"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_factor", b"_backoff_factor", "_backoff_jitter", b"_backoff_jitter", "_backoff_max_seconds", b"_backoff_max_seconds", "_max_reassignments", b"_max_reassignments", "backoff_factor", b"backoff_factor", "backoff_jitter", b"backoff_jitter", "backoff_max_seconds", b"backoff_max_seconds", "max_reassignments", b"max_reassignments"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_factor", b"_backoff_factor", "_backoff_max_seconds", b"_backoff_max_seconds", "_max_reassignments", b"_max_reassignments", "action", b"action", "backoff_factor", b"backoff_factor", "backoff_max_seconds", b"backoff_max_seconds", "inputs", b"inputs", "max_reassignments", b"max_reassignments", "parents", b"parents", "rate_limits", b"rate_limits", "readable_id", b"readable_id", "retries", b"retries", "timeout", b"timeout", "user_data", b"user_data", "worker_labels", b"worker_labels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_factor", b"_backoff_factor", "_backoff_jitter", b"_backoff_jitter", "_backoff_max_seconds", b"_backoff_max_seconds", "_max_reassignments", b"_max_reassignments", "action", b"action", "backoff_delays", b"backoff_delays", "backoff_factor", b"backoff_factor", "backoff_jitter", b"backoff_jitter", "backoff_max_seconds", b"backoff_max_seconds", "inputs", b"inputs", "max_reassignments", b"max_reassignments", "parents", b"parents", "rate_limits", b"rate_limits", "readable_id", b"readable_id", "retries", b"retries", "timeout", b"timeout", "user_data", b"user_data", "worker_labels", b"worker_labels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backoff_factor: _TypeAlias = _typing.Literal["backoff_factor"]  # noqa: Y015
     _WhichOneofArgType__backoff_factor: _TypeAlias = _typing.Literal["_backoff_factor", b"_backoff_factor"]  # noqa: Y015
+    _WhichOneofReturnType__backoff_jitter: _TypeAlias = _typing.Literal["backoff_jitter"]  # noqa: Y015
+    _WhichOneofArgType__backoff_jitter: _TypeAlias = _typing.Literal["_backoff_jitter", b"_backoff_jitter"]  # noqa: Y015
     _WhichOneofReturnType__backoff_max_seconds: _TypeAlias = _typing.Literal["backoff_max_seconds"]  # noqa: Y015
     _WhichOneofArgType__backoff_max_seconds: _TypeAlias = _typing.Literal["_backoff_max_seconds", b"_backoff_max_seconds"]  # noqa: Y015
     _WhichOneofReturnType__max_reassignments: _TypeAlias = _typing.Literal["max_reassignments"]  # noqa: Y015
     _WhichOneofArgType__max_reassignments: _TypeAlias = _typing.Literal["_max_reassignments", b"_max_reassignments"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_factor) -> _WhichOneofReturnType__backoff_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_jitter) -> _WhichOneofReturnType__backoff_jitter | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_max_seconds) -> _WhichOneofReturnType__backoff_max_seconds | None: ...
     @_typing.overload
@@ -593,6 +698,7 @@ class TriggerWorkflowRequest(_message.Message):
     ON_CONFLICT_FIELD_NUMBER: _builtins.int
     ON_FAILED_FIELD_NUMBER: _builtins.int
     ON_PARENT_CLOSE_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     input: _builtins.str
     """JSON text of an object"""
@@ -612,6 +718,10 @@ class TriggerWorkflowRequest(_message.Message):
     """Child runs: "retry" runs a cached child again that failed. Absent: it is returned as it is."""
     on_parent_close: _builtins.str
     """Child runs: "Cancel" cancels the child when its parent succeeds or fails. Absent: "Abandon"."""
+    record: _builtins.str
+    """Child runs: "Result" has the run's object made with its result, "Full" at once, "Workflow" as its workflow says. Who
+    sends "Result" or "Workflow" triggers the child again if it is told that the run is unknown. Absent: "Full".
+    """
     @_builtins.property
     def desired_worker_labels(self) -> _containers.MessageMap[_builtins.str, Global___DesiredWorkerLabels]: ...
     def __init__(
@@ -631,10 +741,11 @@ class TriggerWorkflowRequest(_message.Message):
         on_conflict: _builtins.str | None = ...,
         on_failed: _builtins.str | None = ...,
         on_parent_close: _builtins.str | None = ...,
+        record: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_index", b"_child_index", "_child_key", b"_child_key", "_desired_worker_id", b"_desired_worker_id", "_on_conflict", b"_on_conflict", "_on_failed", b"_on_failed", "_on_parent_close", b"_on_parent_close", "_parent_id", b"_parent_id", "_parent_task_run_external_id", b"_parent_task_run_external_id", "_priority", b"_priority", "_request_id", b"_request_id", "additional_metadata", b"additional_metadata", "child_index", b"child_index", "child_key", b"child_key", "desired_worker_id", b"desired_worker_id", "on_conflict", b"on_conflict", "on_failed", b"on_failed", "on_parent_close", b"on_parent_close", "parent_id", b"parent_id", "parent_task_run_external_id", b"parent_task_run_external_id", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_index", b"_child_index", "_child_key", b"_child_key", "_desired_worker_id", b"_desired_worker_id", "_on_conflict", b"_on_conflict", "_on_failed", b"_on_failed", "_on_parent_close", b"_on_parent_close", "_parent_id", b"_parent_id", "_parent_task_run_external_id", b"_parent_task_run_external_id", "_priority", b"_priority", "_record", b"_record", "_request_id", b"_request_id", "additional_metadata", b"additional_metadata", "child_index", b"child_index", "child_key", b"child_key", "desired_worker_id", b"desired_worker_id", "on_conflict", b"on_conflict", "on_failed", b"on_failed", "on_parent_close", b"on_parent_close", "parent_id", b"parent_id", "parent_task_run_external_id", b"parent_task_run_external_id", "priority", b"priority", "record", b"record", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_index", b"_child_index", "_child_key", b"_child_key", "_desired_worker_id", b"_desired_worker_id", "_on_conflict", b"_on_conflict", "_on_failed", b"_on_failed", "_on_parent_close", b"_on_parent_close", "_parent_id", b"_parent_id", "_parent_task_run_external_id", b"_parent_task_run_external_id", "_priority", b"_priority", "_request_id", b"_request_id", "additional_metadata", b"additional_metadata", "child_index", b"child_index", "child_key", b"child_key", "desired_worker_id", b"desired_worker_id", "desired_worker_labels", b"desired_worker_labels", "input", b"input", "name", b"name", "on_conflict", b"on_conflict", "on_failed", b"on_failed", "on_parent_close", b"on_parent_close", "parent_id", b"parent_id", "parent_task_run_external_id", b"parent_task_run_external_id", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_index", b"_child_index", "_child_key", b"_child_key", "_desired_worker_id", b"_desired_worker_id", "_on_conflict", b"_on_conflict", "_on_failed", b"_on_failed", "_on_parent_close", b"_on_parent_close", "_parent_id", b"_parent_id", "_parent_task_run_external_id", b"_parent_task_run_external_id", "_priority", b"_priority", "_record", b"_record", "_request_id", b"_request_id", "additional_metadata", b"additional_metadata", "child_index", b"child_index", "child_key", b"child_key", "desired_worker_id", b"desired_worker_id", "desired_worker_labels", b"desired_worker_labels", "input", b"input", "name", b"name", "on_conflict", b"on_conflict", "on_failed", b"on_failed", "on_parent_close", b"on_parent_close", "parent_id", b"parent_id", "parent_task_run_external_id", b"parent_task_run_external_id", "priority", b"priority", "record", b"record", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__additional_metadata: _TypeAlias = _typing.Literal["additional_metadata"]  # noqa: Y015
     _WhichOneofArgType__additional_metadata: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata"]  # noqa: Y015
@@ -656,6 +767,8 @@ class TriggerWorkflowRequest(_message.Message):
     _WhichOneofArgType__parent_task_run_external_id: _TypeAlias = _typing.Literal["_parent_task_run_external_id", b"_parent_task_run_external_id"]  # noqa: Y015
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    _WhichOneofReturnType__record: _TypeAlias = _typing.Literal["record"]  # noqa: Y015
+    _WhichOneofArgType__record: _TypeAlias = _typing.Literal["_record", b"_record"]  # noqa: Y015
     _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
     _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
     @_typing.overload
@@ -679,6 +792,8 @@ class TriggerWorkflowRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__record) -> _WhichOneofReturnType__record | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
 
 Global___TriggerWorkflowRequest: _TypeAlias = TriggerWorkflowRequest  # noqa: Y015
@@ -688,17 +803,23 @@ class TriggerWorkflowResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WORKFLOW_RUN_ID_FIELD_NUMBER: _builtins.int
+    IS_LIGHT_FIELD_NUMBER: _builtins.int
     workflow_run_id: _builtins.str
+    is_light: _builtins.bool
+    """The run has no object yet: whoever awaits it triggers it again if it becomes unknown."""
     def __init__(
         self,
         *,
         workflow_run_id: _builtins.str = ...,
+        is_light: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_is_light", b"_is_light", "is_light", b"is_light"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["workflow_run_id", b"workflow_run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_light", b"_is_light", "is_light", b"is_light", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__is_light: _TypeAlias = _typing.Literal["is_light"]  # noqa: Y015
+    _WhichOneofArgType__is_light: _TypeAlias = _typing.Literal["_is_light", b"_is_light"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_light) -> _WhichOneofReturnType__is_light | None: ...
 
 Global___TriggerWorkflowResponse: _TypeAlias = TriggerWorkflowResponse  # noqa: Y015
 
@@ -761,21 +882,27 @@ class BulkTriggerWorkflowResponse(_message.Message):
 
     WORKFLOW_RUN_IDS_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    LIGHT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def workflow_run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """in request order; "" where `errors` has an entry"""
 
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkTriggerError]: ...
+    @_builtins.property
+    def light(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """positions of runs that have no object yet, see TriggerWorkflowResponse.is_light"""
+
     def __init__(
         self,
         *,
         workflow_run_ids: _abc.Iterable[_builtins.str] | None = ...,
         errors: _abc.Iterable[Global___BulkTriggerError] | None = ...,
+        light: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "workflow_run_ids", b"workflow_run_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "light", b"light", "workflow_run_ids", b"workflow_run_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -794,6 +921,7 @@ class ScheduleWorkflowRequest(_message.Message):
     CHILD_KEY_FIELD_NUMBER: _builtins.int
     ADDITIONAL_METADATA_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     input: _builtins.str
     parent_id: _builtins.str
@@ -802,6 +930,8 @@ class ScheduleWorkflowRequest(_message.Message):
     child_key: _builtins.str
     additional_metadata: _builtins.str
     priority: _builtins.int
+    request_id: _builtins.str
+    """Ours: makes a repeated request find the runs of the first one."""
     @_builtins.property
     def schedules(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]: ...
     def __init__(
@@ -816,10 +946,11 @@ class ScheduleWorkflowRequest(_message.Message):
         child_key: _builtins.str | None = ...,
         additional_metadata: _builtins.str | None = ...,
         priority: _builtins.int | None = ...,
+        request_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_index", b"_child_index", "_child_key", b"_child_key", "_parent_id", b"_parent_id", "_parent_step_run_id", b"_parent_step_run_id", "_priority", b"_priority", "additional_metadata", b"additional_metadata", "child_index", b"child_index", "child_key", b"child_key", "parent_id", b"parent_id", "parent_step_run_id", b"parent_step_run_id", "priority", b"priority"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_index", b"_child_index", "_child_key", b"_child_key", "_parent_id", b"_parent_id", "_parent_step_run_id", b"_parent_step_run_id", "_priority", b"_priority", "_request_id", b"_request_id", "additional_metadata", b"additional_metadata", "child_index", b"child_index", "child_key", b"child_key", "parent_id", b"parent_id", "parent_step_run_id", b"parent_step_run_id", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_index", b"_child_index", "_child_key", b"_child_key", "_parent_id", b"_parent_id", "_parent_step_run_id", b"_parent_step_run_id", "_priority", b"_priority", "additional_metadata", b"additional_metadata", "child_index", b"child_index", "child_key", b"child_key", "input", b"input", "name", b"name", "parent_id", b"parent_id", "parent_step_run_id", b"parent_step_run_id", "priority", b"priority", "schedules", b"schedules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_index", b"_child_index", "_child_key", b"_child_key", "_parent_id", b"_parent_id", "_parent_step_run_id", b"_parent_step_run_id", "_priority", b"_priority", "_request_id", b"_request_id", "additional_metadata", b"additional_metadata", "child_index", b"child_index", "child_key", b"child_key", "input", b"input", "name", b"name", "parent_id", b"parent_id", "parent_step_run_id", b"parent_step_run_id", "priority", b"priority", "request_id", b"request_id", "schedules", b"schedules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__additional_metadata: _TypeAlias = _typing.Literal["additional_metadata"]  # noqa: Y015
     _WhichOneofArgType__additional_metadata: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata"]  # noqa: Y015
@@ -833,6 +964,8 @@ class ScheduleWorkflowRequest(_message.Message):
     _WhichOneofArgType__parent_step_run_id: _TypeAlias = _typing.Literal["_parent_step_run_id", b"_parent_step_run_id"]  # noqa: Y015
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
+    _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__additional_metadata) -> _WhichOneofReturnType__additional_metadata | None: ...
     @_typing.overload
@@ -845,6 +978,8 @@ class ScheduleWorkflowRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_step_run_id) -> _WhichOneofReturnType__parent_step_run_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
 
 Global___ScheduleWorkflowRequest: _TypeAlias = ScheduleWorkflowRequest  # noqa: Y015
 

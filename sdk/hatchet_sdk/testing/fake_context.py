@@ -1,19 +1,23 @@
-"""A context without an operator: the real one, over a client that writes down what it is asked and answers as told."""
+"""A context without an operator: the real one, over a client that records requests and answers as configured."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from hatchet_sdk._client.io_thread import settle
-from hatchet_sdk._client.json_text import JsonObject, encode_object
-from hatchet_sdk._client.options import ChildTriggerWorkflowOptions, SpawningAttempt
-from hatchet_sdk._client.requests import child_request
+from hatchet_sdk._client.json_text import MAX_BYTES, JsonObject, encode_object
+from hatchet_sdk._client.options import ChildScheduleWorkflowOptions, ChildTriggerWorkflowOptions, SpawningAttempt
+from hatchet_sdk._client.requests import child_request, child_schedule_request, duration_text
 from hatchet_sdk._client.triggers import Trigger
+from hatchet_sdk._client.typed import name_of
 from hatchet_sdk._runner.context import Assignment, Context
+from hatchet_sdk._runner.worker_labels import WorkerContext
 from hatchet_sdk.contracts.dispatcher_pb2 import StepRunResult, WorkflowRunEvent
 from hatchet_sdk.errors import RequestRefused
+from hatchet_sdk.payloads.reference import MAX_PAYLOAD_BYTES
 
 if TYPE_CHECKING:
     from hatchet_sdk._client.client import Client
@@ -32,12 +36,14 @@ class Spawned:
 
     Attributes:
         workflow_name: As the step wrote it.
-        input: As the child would read it: what went through JSON.
+        input: As the child would read it, after JSON.
         key: The spawn's key; None without one.
         index: Its position among the step's spawns, counted from -1 as in Hatchet.
         additional_metadata: The step's own with the spawn's over it.
-        options: The other options that were given: ``priority``, ``on_conflict``, ``on_failed``, ``on_parent_close``.
-        workflow_run_id: What the reference to it says.
+        options: The other options that were given: ``priority``, ``on_conflict``, ``on_failed``, ``on_parent_close``,
+            ``sticky``, ``record``.
+        workflow_run_id: The id in the reference to it.
+        start_at: The time that it was scheduled for; None: at once.
     """
 
     workflow_name: str
@@ -47,6 +53,7 @@ class Spawned:
     additional_metadata: dict[str, Any]
     options: dict[str, Any]
     workflow_run_id: str
+    start_at: datetime | None = None
 
 
 Answer: TypeAlias = "Outputs | Callable[[Spawned], Outputs]"
@@ -62,20 +69,24 @@ class FakeContext(Context):
     """Give it to a step in place of its context: ``Workflow().step(FakeContext({"n": 1}))``.
 
     Spawns are checked and written as JSON as in a worker, so what a worker refuses is refused here. The same key again
-    is the same child. What a child returns is said with `answer` and `fail`; awaiting one that nobody answered is an
-    AssertionError, spawning it is none.
+    is the same child. What a child returns is set with `answer` and `fail`; awaiting one without an answer raises
+    AssertionError, spawning it does not.
 
     Args:
-        input: What `workflow_input` returns, after it went through JSON.
+        input: What `workflow_input` returns, after JSON.
         parents: Outputs of earlier steps by their names, for `step_output`.
         step: The step's name, for messages.
         retry_count: 0 in a first attempt.
-        additional_metadata: Of the run.
+        additional_metadata: The run's.
         step_run_errors: Errors by step, for on-failure steps.
         workflow_run_id: The run's id.
         parent_workflow_run_id: Of a child run.
         child_key: Of a child run.
         child_index: Of a child run.
+        triggered_by: What started the run: "manual", "event", "cron", "schedule" or "parent".
+        worker_labels: The labels that `Context.worker` returns.
+        input_validator: See `Hatchet.workflow`.
+        payloads: Whether there is a payload store, so that inputs and outputs may be larger than 256 KiB.
     """
 
     def __init__(
@@ -91,16 +102,22 @@ class FakeContext(Context):
         parent_workflow_run_id: str = "",
         child_key: str = "",
         child_index: int = 0,
+        triggered_by: str = "manual",
+        worker_labels: Mapping[str, str | int] | None = None,
+        input_validator: type[Any] | None = None,
+        payloads: bool = False,
     ) -> None:
+        max_bytes = MAX_PAYLOAD_BYTES if payloads else MAX_BYTES
         payload = {
-            "input": _through_json({} if input is None else input, what="input"),
+            "triggered_by": triggered_by,
+            "input": _through_json({} if input is None else input, what="input", max_bytes=max_bytes),
             "parents": {
-                name.lower(): _through_json(output, what=f'output of step "{name}"')
+                name.lower(): _through_json(output, what=f'output of step "{name}"', max_bytes=max_bytes)
                 for name, output in (parents or {}).items()
             },
             "step_run_errors": dict(step_run_errors or {}),
         }
-        self._fake = _FakeClient()
+        self._fake = _FakeClient(max_bytes=max_bytes)
         super().__init__(
             Assignment(
                 workflow_run_id=workflow_run_id,
@@ -116,38 +133,45 @@ class FakeContext(Context):
                 parent_workflow_run_id=parent_workflow_run_id,
             ),
             cast("Client", self._fake),
+            WorkerContext(cast("Client", self._fake), worker_id="worker", labels=dict(worker_labels or {})),
+            input_validator=input_validator,
         )
 
-    # What the test says
+    # What the test sets
 
-    def answer(self, workflow_name: str, outputs: Answer, *, key: str | None = None) -> None:
+    def answer(self, workflow_name: str | type, outputs: Answer, *, key: str | None = None) -> None:
         """Let runs of a workflow succeed.
 
         Args:
-            workflow_name: Spawns of this workflow.
+            workflow_name: Spawns of this workflow: its name or class.
             outputs: What ``ref.result()`` returns: outputs by step name; or a function of the `Spawned` that makes
                 them, which may raise.
-            key: Only the spawn with this key; it goes before what is said for all.
+            key: Only the spawn with this key; it takes precedence over the answer for all.
         """
-        self._fake.answers[workflow_name, key] = outputs
+        self._fake.answers[str(name_of(workflow_name)), key] = outputs
 
     def fail(
-        self, workflow_name: str, error: str | Mapping[str, str], *, key: str | None = None, phase: str = "Failed"
+        self,
+        workflow_name: str | type,
+        error: str | Mapping[str, str],
+        *,
+        key: str | None = None,
+        phase: str = "Failed",
     ) -> None:
         """Let runs of a workflow fail: ``ref.result()`` raises WorkflowRunFailed.
 
         Args:
-            workflow_name: Spawns of this workflow.
+            workflow_name: Spawns of this workflow: its name or class.
             error: The failed step's error; by step name, if the step asks ``WorkflowRunFailed.errors``.
             key: Only the spawn with this key.
             phase: "Cancelled" and "Deleted" raise the subclasses of these names.
         """
         errors = {"step": error} if isinstance(error, str) else dict(error)
-        self._fake.answers[workflow_name, key] = _Failure(errors=errors, phase=phase)
+        self._fake.answers[str(name_of(workflow_name)), key] = _Failure(errors=errors, phase=phase)
 
-    def refuse(self, workflow_name: str, error: RequestRefused, *, key: str | None = None) -> None:
-        """Let spawns of a workflow raise an error, as ``WorkflowNotFound("…")``."""
-        self._fake.refusals[workflow_name, key] = error
+    def refuse(self, workflow_name: str | type, error: RequestRefused, *, key: str | None = None) -> None:
+        """Let spawns of a workflow raise an error, such as ``WorkflowNotFound("…")``."""
+        self._fake.refusals[str(name_of(workflow_name)), key] = error
 
     def tell_to_stop(self) -> None:
         """Do what happens when the run is cancelled or the step times out: `exit_flag` is set, spawns are refused."""
@@ -168,6 +192,11 @@ class FakeContext(Context):
     def logged(self) -> list[str]:
         """What `log` was called with, as text."""
         return list(self._fake.logged)
+
+    @property
+    def streamed(self) -> list[str]:
+        """What `put_stream` was called with, as text."""
+        return list(self._fake.streamed)
 
     @property
     def refreshed(self) -> list[str]:
@@ -191,8 +220,10 @@ class _FakeClient:
     refusals: dict[_Which, RequestRefused] = field(default_factory=dict)
     spawned: dict[str, Spawned] = field(default_factory=dict)
     logged: list[str] = field(default_factory=list)
+    streamed: list[str] = field(default_factory=list)
     refreshed: list[str] = field(default_factory=list)
     released_slot: bool = False
+    max_bytes: int = MAX_BYTES
 
     def prepare_spawn(
         self,
@@ -204,7 +235,9 @@ class _FakeClient:
         options: ChildTriggerWorkflowOptions | None,
         parent: SpawningAttempt,
     ) -> Trigger:
-        request = child_request(name, input, key=key, index=index, options=options, parent=parent)
+        request = child_request(
+            name, input, key=key, index=index, options=options, parent=parent, max_bytes=self.max_bytes
+        )
         return Trigger(request=request, is_wanted=parent.is_current, patience_seconds=None)
 
     def trigger(self, triggers: list[Trigger], *, with_others: bool) -> "list[Future[str]]":
@@ -212,11 +245,44 @@ class _FakeClient:
             settle(trigger.answer, self._spawn(trigger.request))
         return [trigger.answer for trigger in triggers]
 
-    def _spawn(self, request: "TriggerWorkflowRequest") -> "str | RequestRefused":
+    def schedule_children(
+        self,
+        name: str,
+        schedules: Sequence[datetime],
+        input: object,
+        *,
+        key: str | None,
+        index: int,
+        options: ChildScheduleWorkflowOptions | None,
+        parent: SpawningAttempt,
+    ) -> "Future[list[str]]":
+        scheduled = child_schedule_request(
+            name,
+            schedules,
+            input,
+            key=key,
+            index=index,
+            options=options,
+            parent=parent,
+            max_bytes=self.max_bytes,
+        )
+        request: Any = options
+        one = child_request(name, input, key=key, index=index, options=request, parent=parent)
+        times = [each.ToDatetime(UTC) for each in scheduled.schedules]
+        answers = [self._spawn(one, f"@{position}", at) for position, at in enumerate(times)]
+        answer: Future[list[str]] = Future()
+        refused = next((each for each in answers if isinstance(each, RequestRefused)), None)
+        settle(answer, refused or [each for each in answers if isinstance(each, str)])
+        return answer
+
+    def _spawn(
+        self, request: "TriggerWorkflowRequest", position: str = "", start_at: datetime | None = None
+    ) -> "str | RequestRefused":
         key = request.child_key if request.HasField("child_key") else None
         if (refusal := _find(self.refusals, request.name, key)) is not None:
             return refusal
         run_id = f"{request.parent_id}-child-" + (f"{request.child_index}" if key is None else f"key-{key}")
+        run_id += position
         self.spawned.setdefault(
             run_id,
             Spawned(
@@ -229,13 +295,19 @@ class _FakeClient:
                     name: getattr(request, name)
                     for name in ("priority", "on_conflict", "on_failed", "on_parent_close")
                     if request.HasField(name)
-                },
+                }
+                | ({"record": request.record.lower()} if request.record in ("Full", "Result") else {})
+                | ({"sticky": True} if request.HasField("desired_worker_id") else {}),
                 workflow_run_id=run_id,
+                start_at=start_at,
             ),
         )
         return run_id
 
-    def end_of_run(self, workflow_run_id: str) -> "Future[WorkflowRunEvent]":
+    def put_stream(self, task_run_external_id: str, index: int, data: bytes) -> None:
+        self.streamed.append(data.decode())
+
+    def end_of_run(self, workflow_run_id: str, *, again: Trigger | None = None) -> "Future[WorkflowRunEvent]":
         end: Future[WorkflowRunEvent] = Future()
         try:
             settle(end, self._end_of(self.spawned[workflow_run_id]))
@@ -257,20 +329,26 @@ class _FakeClient:
             return WorkflowRunEvent(workflow_run_id=child.workflow_run_id, phase=answer.phase, results=results)
         outputs = answer(child) if callable(answer) else answer
         results = [
-            StepRunResult(task_name=step, output=encode_object(output, what=f'answer for step "{step}"'))
+            StepRunResult(
+                task_name=step,
+                output=encode_object(output, what=f'answer for step "{step}"', max_bytes=self.max_bytes),
+            )
             for step, output in outputs.items()
         ]
         return WorkflowRunEvent(workflow_run_id=child.workflow_run_id, phase="Succeeded", results=results)
 
-    def refuse_to_block_steps(self) -> None:
+    def refuse_to_block_steps(self, what: str = "", instead: str = "") -> None:
         pass  # nothing is ever waited for
 
     def refresh_timeout(self, task_run_external_id: str, increment: str) -> "Future[None]":
-        self.refreshed.append(increment)
+        self.refreshed.append(duration_text(increment, what=f"refresh_timeout({increment!r}): increment_by"))
         return _done()
 
     def release_slot(self, task_run_external_id: str) -> "Future[None]":
         self.released_slot = True
+        return _done()
+
+    def upsert_worker_labels(self, worker_id: str, labels: Mapping[str, str | int]) -> "Future[None]":
         return _done()
 
     def put_log(self, task_run_external_id: str, message: str, retry_count: int) -> None:
@@ -287,5 +365,5 @@ def _done() -> "Future[None]":
     return done
 
 
-def _through_json(value: JsonObject, *, what: str) -> object:
-    return json.loads(encode_object(value, what=what))
+def _through_json(value: JsonObject, *, what: str, max_bytes: int) -> object:
+    return json.loads(encode_object(value, what=what, max_bytes=max_bytes))

@@ -1,4 +1,4 @@
-"""The real operator in a process of its own on this machine: what ``hatchet-operator dev`` starts without a program."""
+"""The real operator in its own process on this machine: what ``hatchet-operator dev`` starts without a program."""
 
 import importlib.util
 import re
@@ -9,12 +9,14 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from hatchet_sdk._client.config import ClientConfig
 from hatchet_sdk._client.json_text import JsonObject
 from hatchet_sdk._client.options import TriggerWorkflowOptions
+from hatchet_sdk._client.typed import InputT, ResultT, RunResult, Workflow
 from hatchet_sdk._hatchet import Hatchet
 
 _SAYS_WHERE = re.compile(r"\bsource\s+(.+/client\.env'?)\s*$")
@@ -33,16 +35,20 @@ class LocalServer:
         with LocalServer() as server, server.worker(Parent(), Child()):
             assert server.run("Parent", {"n": 3}) == {"spawn": {"results": …}}
 
+    Args:
+        payloads: Folder for inputs and outputs above 256 KiB; None: they are refused.
+
     Raises:
         OperatorMissing: The package hatchet-operator is not installed beside this one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, payloads: str | PathLike[str] | None = None) -> None:
         if importlib.util.find_spec("hatchet_operator") is None:
             raise OperatorMissing(
                 "a local server runs hatchet-operator, which is not installed in this environment; install it beside "
                 "hatchet-operator-sdk (see docs/install.md), or test steps alone with hatchet_sdk.testing.FakeContext"
             )
+        self._payloads = payloads
         self._process: subprocess.Popen[str] | None = None
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
         self._environment_file: Path | None = None
@@ -54,6 +60,8 @@ class LocalServer:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "hatchet_operator", "dev"]
+        if self._payloads is not None:
+            command += ["--payloads", fspath(self._payloads)]
         self._process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
@@ -67,6 +75,7 @@ class LocalServer:
                 host_port=self.environment["HATCHET_CLIENT_HOST_PORT"],
                 token=self.environment["HATCHET_CLIENT_TOKEN"],
                 tls_strategy="none",
+                payloads=self.environment.get("HATCHET_CLIENT_PAYLOADS"),
             )
         )
         return self
@@ -83,7 +92,7 @@ class LocalServer:
 
     @contextmanager
     def worker(self, *workflows: object, max_runs: int | None = None) -> Iterator[None]:
-        """Have a worker with these workflows meanwhile: its steps run in threads of this process.
+        """Run a worker with these workflows during the block: its steps run in threads of this process.
 
         Args:
             workflows: Instances of decorated classes, whatever `Hatchet` object decorated them.
@@ -116,6 +125,17 @@ class LocalServer:
         if thread.is_alive():
             raise RuntimeError(f"the test's worker did not end within {_END_SECONDS:g} s: a step of it still runs")
 
+    @overload
+    def run(
+        self,
+        workflow_name: type[Workflow[InputT, ResultT]],
+        input: InputT,
+        *,
+        options: TriggerWorkflowOptions | None = None,
+        timeout: float = 60.0,
+    ) -> ResultT: ...
+
+    @overload
     def run(
         self,
         workflow_name: str,
@@ -123,8 +143,17 @@ class LocalServer:
         *,
         options: TriggerWorkflowOptions | None = None,
         timeout: float = 60.0,
-    ) -> dict[str, dict[str, Any]]:
-        """Run a workflow to its result: outputs by step name.
+    ) -> RunResult: ...
+
+    def run(
+        self,
+        workflow_name: Any,
+        input: Any = None,
+        *,
+        options: TriggerWorkflowOptions | None = None,
+        timeout: float = 60.0,
+    ) -> Any:
+        """Run a workflow, named or given as its class, to its result: outputs by step name.
 
         Raises:
             WorkflowRunFailed: It failed; `errors` has the tracebacks.
@@ -145,6 +174,6 @@ class LocalServer:
 
 
 def _exports(text: str) -> dict[str, str]:
-    """Read lines as ``export NAME=value``."""
+    """Parse lines of the form ``export NAME=value``."""
     words = [shlex.split(line) for line in text.splitlines() if line.startswith("export ")]
     return dict(word.split("=", 1) for _, word in words)

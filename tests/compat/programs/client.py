@@ -8,12 +8,22 @@ Prints one JSON list: for each its run id and result, or the error that the SDK 
 import asyncio
 import json
 import sys
+from datetime import datetime
 
 from hatchet_sdk import Hatchet
 
 
 async def one(hatchet: Hatchet, item) -> dict:
     try:
+        if "event" in item:
+            event = hatchet.client.event.push(item["event"], item["payload"], {"additional_metadata": {"by": "me"}})
+            return {"event": event.eventId if hasattr(event, "eventId") else event.event_id}
+        if "times" in item:
+            times = [datetime.fromisoformat(each) for each in item["times"]]
+            answer = hatchet.client.admin.schedule_workflow(item["workflow"], times, item["input"])
+            return {"runs": [each.id for each in getattr(answer, "scheduled_workflows", ())]}
+        if "listen" in item:
+            return {"events": [(str(each.type), each.payload) async for each in listening(hatchet, item)]}
         if "run" in item:
             ref = hatchet.client.admin.get_workflow_run(item["run"])
         else:
@@ -26,6 +36,19 @@ async def one(hatchet: Hatchet, item) -> dict:
         return {"run": ref.workflow_run_id, "result": await ref.result()}
     except Exception as error:  # noqa: BLE001  # whatever the SDK raises is the answer
         return {"run": ref.workflow_run_id, "error": f"{type(error).__name__}: {error}"}
+
+
+async def listening(hatchet: Hatchet, item):
+    """Listen to a run, or to all runs with an entry of metadata, of which one is started then."""
+    admin, listener = hatchet.client.admin.aio, hatchet.listener
+    options = {"additional_metadata": {"chat": "7"}}
+    if item["listen"] == "metadata":
+        stream = listener.stream_by_additional_metadata("chat", "7")
+        await admin.run_workflow(item["workflow"], {}, options)
+    else:
+        stream = (await admin.run_workflow(item["workflow"], {}, options)).stream()
+    async for each in stream:
+        yield each
 
 
 async def main() -> None:

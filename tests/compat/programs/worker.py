@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from hatchet_sdk import Context, Hatchet
 
 DIRECTORY = Path(os.environ["HATCHET_TEST_DIRECTORY"])
@@ -50,6 +52,16 @@ class Echo:
             "retry_count": context.retry_count(),
             "run": context.workflow_run_id(),
         }
+
+
+@hatchet.workflow(on_events=["user:create"], on_crons=["0 0 1 1 *"])
+class Triggered:
+    """Runs by itself, and when it is asked for."""
+
+    @hatchet.step()
+    async def say(self, context: Context):
+        by_event = context.triggered_by_event()
+        return {"input": context.workflow_input(), "metadata": context.additional_metadata(), "by_event": by_event}
 
 
 @hatchet.workflow()
@@ -201,6 +213,16 @@ class Mixed:
 
 
 @hatchet.workflow()
+class Streaming:
+    @hatchet.step()
+    async def speak(self, context: Context):
+        for number in range(5):
+            context.put_stream(f"word {number}")
+            await asyncio.sleep(0.1)  # a pool of threads sends them, each by itself
+        return {"said": 5}
+
+
+@hatchet.workflow()
 class Extras:
     """Uses what this operator does not have; each call may fail, the step goes on."""
 
@@ -235,6 +257,7 @@ class BulkParent:
 
 WORKFLOWS = [
     Echo,
+    Triggered,
     Diamond,
     RetriedParent,
     OneChild,
@@ -246,10 +269,34 @@ WORKFLOWS = [
     Returning,
     Failing,
     Mixed,
+    Streaming,
     Extras,
 ]
-if hasattr(Context, "spawn_workflow"):  # bulk spawns are as old as these
-    WORKFLOWS.append(hatchet.workflow()(BulkParent))
+if hasattr(Context, "spawn_workflow"):  # bulk spawns and backoff are as old as these
+
+    @hatchet.workflow()
+    class BackingOff:
+        @hatchet.step(retries=1, backoff_factor=1.2, backoff_max_seconds=1)
+        async def work(self, context: Context):
+            note(context, "back off")
+            if context.retry_count() == 0:
+                raise ValueError("once")
+            return {"at": time.time()}
+
+    class Number(BaseModel):
+        n: int
+
+    @hatchet.workflow(input_validator=Number)
+    class Modelled:
+        @hatchet.step()
+        async def twice(self, context: Context) -> Number:
+            return Number(n=context.workflow_input().n * 2)
+
+        @hatchet.step(parents=["twice"])
+        async def again(self, context: Context) -> Number:
+            return Number(n=context.step_output("twice").n * 2)
+
+    WORKFLOWS += [Modelled, BackingOff, hatchet.workflow()(BulkParent)]
 
 
 def main() -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from yarl import URL
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json, Page, always
+from hatchet_operator.cluster.api import Api, Endpoint, Page, always
 from hatchet_operator.cluster.election import Elector
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.errors import Transient
+from hatchet_operator.handlers import Endless
 from hatchet_operator.operator import Operator
+from hatchet_operator.resources.base import Json
 from hatchet_operator.settings import Settings
 from hatchet_operator.term import Term
-from tests.unit.operator.cluster.virtual_time import VirtualTimeLoop
+from tests.kube.virtual_time import VirtualTimeLoop
 
 NOWHERE = Endpoint(server="http://nowhere")
 FIVE_MINUTES = 300.0
@@ -52,19 +56,25 @@ async def hangs() -> None:
     await asyncio.sleep(3600)
 
 
+def a_part_of_an_engine(informer: Informer) -> Any:
+    return SimpleNamespace(run_informer=informer, pod_informer=informer, limit_informer=informer, namespaces=None)
+
+
 @pytest.mark.parametrize(
     ("watch", "want"),
     [
         pytest.param(bookmarks, [], id="one that gets bookmarks"),
         pytest.param(outage, [], id="an outage, which a new process would not end"),
-        pytest.param(hangs, ["watch of runs silent for 300s", "watch of pods silent for 300s"], id="one that hangs"),
+        pytest.param(
+            hangs, [f"watch of {each} silent for 300s" for each in ("runs", "pods", "rate limits")], id="one that hangs"
+        ),
     ],
 )
 def test_which_watches_are_silent(watch: Callable[[], Coroutine[Any, Any, None]], want: list[str]) -> None:
     async def main() -> list[str]:
         term = make_term()
         informer = Informer(WatchApi(watch), RUNS, on_change=lambda kind, obj: None)
-        term.engine = SimpleNamespace(run_informer=informer, pod_informer=informer)  # type: ignore[assignment]  # a part
+        term.engine = a_part_of_an_engine(informer)
         running = asyncio.create_task(informer.run())
         await asyncio.sleep(FIVE_MINUTES)
         running.cancel()
@@ -74,21 +84,64 @@ def test_which_watches_are_silent(watch: Callable[[], Coroutine[Any, Any, None]]
         assert runner.run(main()) == want
 
 
+async def kopf_asks(term: Term, path: str, *statuses: int) -> int:
+    """Let kopf send a request that is answered so, one after the other, and return the answer that it gets."""
+    request = SimpleNamespace(url=URL(f"http://localhost/apis/hatchet-operator.dev/v1alpha1{path}"))
+    answers = iter(statuses or (200,))
+
+    async def answer(_: object) -> SimpleNamespace:
+        status = next(answers)
+        return SimpleNamespace(status=status, ok=status < 400, close=lambda: None)
+
+    answered = await term._kopf_watches.pass_on(request, answer)  # type: ignore[arg-type]  # a part of each
+    return answered.status
+
+
+@pytest.mark.parametrize(
+    ("path", "statuses", "want"),
+    [
+        pytest.param("/workflows?limit=500", [200], True, id="a list"),
+        pytest.param("/namespaces/etl/workerpools", [200], True, id="a list of one namespace"),
+        pytest.param("/workflows?limit=500&continue=x", [200], False, id="a list's further page"),
+        pytest.param("/workflows?watch=true&resourceVersion=7", [200], False, id="a watch"),
+        pytest.param("/workflows", [503], False, id="a list that was refused"),
+        pytest.param("/workflows", [404, 404, 200], True, id="a list of a kind that came back"),
+        pytest.param("", [200], False, id="which kinds there are"),
+    ],
+)
+def test_after_which_of_its_requests_kopf_may_have_missed_deletions(path: str, statuses: list[int], want: bool) -> None:
+    async def main() -> bool:
+        term = make_term()
+        term._kopf_watches.begin()
+        assert await kopf_asks(term, path, *statuses) == statuses[-1]
+        return term._listed.is_set()
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(main()) is want
+
+
+def test_kopf_goes_on_trying_for_as_long_as_the_api_server_fails() -> None:
+    pauses = Endless()
+    assert list(islice(pauses, 1000))[-1] == 13
+    assert list(islice(pauses, 2)) == [1, 1], "each request begins with short ones"
+
+
 def test_kopf_has_to_ask_for_its_kinds_once_it_was_started() -> None:
     async def main() -> None:
         term = make_term()
         informer = Informer(
             WatchApi(bookmarks), RUNS, on_change=lambda kind, obj: None
         )  # of which nothing is known yet
-        term.engine = SimpleNamespace(run_informer=informer, pod_informer=informer)  # type: ignore[assignment]  # a part
+        term.engine = a_part_of_an_engine(informer)
         await asyncio.sleep(FIVE_MINUTES)
         assert term.silent_watches(120) == [], "before kopf's start nothing is wanted of it"
         term._kopf_watches.begin()
         await asyncio.sleep(100)
-        term._kopf_watches.note("/apis/hatchet-operator.dev/v1alpha1/namespaces/etl/workflows")
-        term._kopf_watches.note("/apis/hatchet-operator.dev/v1alpha1")
+        await kopf_asks(term, "/namespaces/etl/workflows?watch=true")
+        await kopf_asks(term, "")
         await asyncio.sleep(100)
-        assert term.silent_watches(120) == ["watch of workerpools silent for 200s"]
+        silent = ["watch of workerpools silent for 200s", "watch of webhooksources silent for 200s"]
+        assert term.silent_watches(120) == silent
         term._kopf_watches.begin()
         assert term.silent_watches(120) == []
 

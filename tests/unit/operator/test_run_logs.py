@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json
+from hatchet_operator.cluster.api import Api, Endpoint
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.errors import NotFound
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.run_logs.lines import Wanted, error_lines, plain, wanted_lines
@@ -246,7 +247,7 @@ async def test_nothing_is_claimed_of_a_run_whose_lines_are_not_found() -> None:
     lines, logs = await read(api)
     assert (lines, logs.problems) == ([], [])
     assert logs.silence is not None
-    assert "nothing of run default/run is in the logs of its workers; lines that carry no run" in logs.silence
+    assert "no line is known to be of run default/run" in logs.silence
     assert logs.silence.endswith("kubectl logs -n default pod")
 
 

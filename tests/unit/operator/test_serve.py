@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,86 @@ def test_a_service_can_not_lead_to_all_addresses(host: str) -> None:
     with pytest.raises(ConfigurationError, match="--advertise-ip"):
         make_settings(options, IN_CLUSTER)
     assert make_settings({**options, "pod_ip": "10.1.2.3"}, IN_CLUSTER).pod_ip == "10.1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("options", "want"),
+    [
+        pytest.param({"rest_url": "https://a"}, "--events-port is found, which is not given", id="no port"),
+        pytest.param({"rest_url": "a:1", "events_port": 1}, "expected a URL", id="no URL"),
+        pytest.param({"rest_url": "https://a/b?c", "events_port": 1}, "expected a URL", id="one with a query"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_refused_at_once(options: dict[str, Any], want: str) -> None:
+    with pytest.raises(ConfigurationError, match=want):
+        make_settings(options, IN_CLUSTER)
+    settings = make_settings({"rest_url": "https://a/b/", "events_port": 1}, IN_CLUSTER)
+    assert settings.rest_url == "https://a/b"
+
+
+@pytest.mark.parametrize(
+    ("options", "want"),
+    [
+        pytest.param({"payload_store": "bucket"}, "expected one of s3://", id="no URL"),
+        pytest.param({"payload_store": "s3://a:b@bucket"}, "credentials go into variables", id="one with a secret"),
+        pytest.param({"payload_store": "s3://b", "payload_key": "secret"}, "no base64 of 32 bytes", id="no key"),
+        pytest.param({"payload_key": f"{'A' * 43}="}, "--payload-store, which is not given", id="a key for nothing"),
+    ],
+)
+def test_a_store_of_payloads_that_can_be_none_is_refused_at_once(options: dict[str, Any], want: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(want)) as refused:
+        make_settings(options, IN_CLUSTER)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "want"),
+    [
+        pytest.param({"namespace": "etl"}, "--namespace names the only one", id="one namespace"),
+        pytest.param({"leader_election": False}, "--shards needs --leader-elect", id="nobody to share with"),
+        pytest.param({"grpc_advertise": "hatchet:443"}, "put {shard} into it", id="one address for all"),
+        pytest.param(
+            {"rest_url": "https://hatchet", "events_port": 1},
+            "--rest-url https://hatchet would be",
+            id="one URL for all",
+        ),
+    ],
+)
+def test_shards_that_could_not_be_dealt_or_found_are_refused(options: dict[str, Any], want: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(want)):
+        make_settings({"shards": 3, **options}, IN_CLUSTER)
+    make_settings({"shards": 1, **options}, IN_CLUSTER)
+
+
+def test_a_shards_clients_of_the_rest_api_are_told_its_service() -> None:
+    options = {"shards": 3, "grpc_service": "hatchet", "pod_ip": "10.0.0.1", "events_port": 7180}
+    assert make_settings(options, IN_CLUSTER).of_shard(2).rest_url == "http://hatchet-shard-2.ops.svc:7180"
+    outside = make_settings({**options, "rest_url": "https://{shard}.example.com/"}, IN_CLUSTER).of_shard(2)
+    assert outside.rest_url == "https://2.example.com"
+
+
+@pytest.mark.parametrize(
+    ("options", "want"),
+    [
+        pytest.param(
+            {"grpc_service": "hatchet", "pod_ip": "10.0.0.1", "events_port": 7180},
+            ("hatchet-shard-2", "hatchet-shard-2.ops.svc:7070", 7073, 7183, ("2.example.com",)),
+            id="by its Service",
+        ),
+        pytest.param(
+            {"grpc_advertise": "shard-{shard}.example.com:443"},
+            (None, "shard-2.example.com:443", 7073, None, ("2.example.com",)),
+            id="by a name outside",
+        ),
+        pytest.param({"grpc_port": 0}, (None, None, 0, None, ("2.example.com",)), id="where it happens to listen"),
+    ],
+)
+def test_a_shard_has_an_address_of_its_own(options: dict[str, Any], want: tuple[Any, ...]) -> None:
+    settings = make_settings({"shards": 3, "tls_names": ["{shard}.example.com"], **options}, IN_CLUSTER).of_shard(2)
+    assert (
+        settings.grpc_service,
+        settings.grpc_advertise,
+        settings.grpc_port,
+        settings.events_port,
+        settings.tls_names,
+    ) == want

@@ -208,6 +208,16 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
         await self._enter("PutLog", request, context)
         return events.PutLogResponse()
 
+    async def BulkPush(self, request: Any, context: Any) -> events.Events:  # noqa: N802
+        await self._enter("BulkPush", request, context)
+        answer = events.Events()
+        for event in request.events:
+            answer.events.add(event_id=event.event_id, key=event.key)
+            for name, workflow in self.workflows.items():
+                if event.key in workflow.event_triggers:
+                    self._make_run(workflows.TriggerWorkflowRequest(name=name, input=event.payload))
+        return answer
+
     # Runs
 
     async def TriggerWorkflow(self, request: Any, context: Any) -> workflows.TriggerWorkflowResponse:  # noqa: N802

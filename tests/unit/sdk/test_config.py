@@ -84,6 +84,6 @@ def test_importing_and_declaring_need_neither_grpc_nor_configuration() -> None:
 def test_the_public_names_are_those_in_all() -> None:
     import hatchet_sdk
 
-    modules = {"errors", "contracts", "testing"}
+    modules = {"errors", "contracts", "payloads", "testing"}
     public = {name for name in vars(hatchet_sdk) if not name.startswith("_")} - modules
     assert public == set(hatchet_sdk.__all__)

@@ -105,7 +105,7 @@ def test_steps_are_inherited_and_overridden() -> None:
         pytest.param(
             lambda: make_workflow(make_step("a", timeout="5x")),
             'workflow "Made", step "a": timeout is \'5x\' (expected a duration like "90s", "24h" or "7d")',
-            id="a timeout that is no duration",
+            id="a timeout that is not a duration",
         ),
         pytest.param(lambda: make_workflow(make_step(timeout="0s")), "(expected more than zero)", id="no time at all"),
         pytest.param(
@@ -121,7 +121,7 @@ def test_steps_are_inherited_and_overridden() -> None:
         pytest.param(
             lambda: make_workflow(make_step(), schedule_timeout="soon"),
             "workflow \"Made\": schedule_timeout is 'soon'",
-            id="a schedule timeout that is no duration",
+            id="a schedule timeout that is not a duration",
         ),
         pytest.param(
             lambda: make_workflow(make_step("a", retries=-1)),
@@ -186,6 +186,28 @@ def test_steps_are_inherited_and_overridden() -> None:
             id="half a second of backoff",
         ),
         pytest.param(
+            lambda: make_workflow(make_step("a", backoff_delays="5s")),
+            "step \"a\": backoff_delays is '5s' (expected a list of 1 to 32 durations)",
+            id="a delay that is not in a list",
+        ),
+        pytest.param(lambda: make_workflow(make_step(backoff_delays=[])), "expected a list of 1 to 32", id="no delays"),
+        pytest.param(
+            lambda: make_workflow(make_step(backoff_delays=["1s", 5])),
+            "backoff_delays[1] is 5 (expected a duration like",
+            id="a delay that is a number",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step(backoff_delays=["1s"], backoff_factor=2)),
+            "it has backoff_delays and backoff_factor (expected one of them)",
+            id="two kinds of backoff",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step(backoff_jitter=1.5)),
+            "backoff_jitter is 1.5 (expected a number from 0 to 1)",
+            id="more than all left to chance",
+        ),
+        pytest.param(lambda: make_workflow(make_step(backoff_jitter=True)), "backoff_jitter is True", id="a truth"),
+        pytest.param(
             lambda: make_workflow(make_step(retries=2**31)), "expected at most 2147483647", id="retries without end"
         ),
         pytest.param(
@@ -204,6 +226,16 @@ def test_steps_are_inherited_and_overridden() -> None:
             ),
             "has 2 on-failure steps (expected at most one)",
             id="two on-failure steps",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step(), input_validator=dict),
+            "input_validator is <class 'dict'> (expected a pydantic model: a class)",
+            id="a validator that is none",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step(), hatchet.on_failure_step("x", run_on="success")(noop)),  # type: ignore[arg-type]
+            "run_on is 'success' (expected 'failure' or 'cancel' or 'failure_or_cancel' or 'always')",
+            id="an end that there is not",
         ),
     ],
 )

@@ -44,6 +44,14 @@ from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventua
             id="steps in threads",
         ),
         pytest.param(
+            "triggers",
+            "Signup",
+            {"user": "ada"},
+            {"announce": {"announced": "ada"}},
+            {"Signup": 1, "Welcome": 1},
+            id="a workflow that an event starts",
+        ),
+        pytest.param(
             "nested",
             "Country",
             {"regions": 2, "shops": 3},

@@ -25,6 +25,7 @@ from hatchet_sdk import (
 from hatchet_sdk._client import client as client_module
 from hatchet_sdk._client import triggers
 from hatchet_sdk._runner.context import Assignment
+from hatchet_sdk._runner.worker_labels import WorkerContext
 from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
 
 
@@ -55,7 +56,8 @@ def make_context(hatchet: Hatchet, **assigned: Any) -> Context:
         "child_key": "",
         "parent_workflow_run_id": "",
     }
-    return Context(Assignment(**given | assigned), hatchet._client())
+    client = hatchet._client()
+    return Context(Assignment(**given | assigned), client, WorkerContext(client, worker_id="w", labels={}))
 
 
 @pytest.fixture
@@ -262,6 +264,12 @@ def test_a_cancelled_attempt_spawns_nothing_more(context: Context, operator: Fak
             id="an empty key",
         ),
         pytest.param(
+            lambda context: context.spawn_workflow(Context, {}),
+            TypeError,
+            "workflow name is the class Context (expected the name of a workflow, or a class that is decorated with ",
+            id="a class for a name",
+        ),
+        pytest.param(
             lambda context: context.spawn_workflow("Child", {}, key=7),
             TypeError,
             'spawn_workflow("Child"): key is 7 (expected a str)',
@@ -289,9 +297,9 @@ def test_a_cancelled_attempt_spawns_nothing_more(context: Context, operator: Fak
             lambda context: context.refresh_timeout("soon"), ValueError, "increment_by is 'soon'", id="no duration"
         ),
         pytest.param(
-            lambda context: context.spawn_workflow("Child", {}, options={"sticky": True}),
+            lambda context: context.spawn_workflow("Child", {}, options={"wait": True}),
             ValueError,
-            'unknown option "sticky" (known: additional_metadata, on_conflict, on_failed, on_parent_close, priority)',
+            'unknown option "wait" (known: additional_metadata, on_conflict, on_failed, on_parent_close, priority, ',
             id="an option that is not known",
         ),
         pytest.param(

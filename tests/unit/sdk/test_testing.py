@@ -42,6 +42,7 @@ def test_a_fake_says_what_the_test_said() -> None:
     assert (context.workflow_run_id(), context.parent_workflow_run_id()) == ("r-1", "r-0")
     assert (context.child_key(), context.child_index()) == ("k", 4)
     assert FakeContext().workflow_input() == {}
+    assert [FakeContext(triggered_by=cause).triggered_by_event() for cause in ("event", "cron")] == [True, False]
 
 
 async def spawn_async(context: Context, *children: tuple[str, str | None]) -> list[dict[str, Any]]:
@@ -130,7 +131,7 @@ def test_what_a_worker_refuses_is_refused() -> None:
     with pytest.raises(TypeError, match="has no JSON form"):
         context.spawn_workflow("A", {"x": object()})
     with pytest.raises(ValueError, match="unknown option"):
-        context.spawn_workflow("A", {}, options={"sticky": True})  # type: ignore[arg-type]
+        context.spawn_workflow("A", {}, options={"stickyy": True})  # type: ignore[call-overload]
     context.refuse("A", SpawnConflict("another input"), key="k")
     with pytest.raises(SpawnConflict, match="another input"):
         context.spawn_workflow("A", {}, key="k")

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.apiserver import ApiServer
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.election import Elector, LeaseTimes
 from hatchet_operator.cluster.kinds import LEASES, Resource
 from hatchet_operator.cluster.leader_sight import LeaderSight
 from hatchet_operator.errors import AlreadyExists, Conflict, NotFound, Transient
-from tests.unit.operator.cluster.virtual_time import VirtualTimeLoop
+from hatchet_operator.resources.base import Json
+from hatchet_operator_dev.apiserver import ApiServer
+from tests.kube.virtual_time import VirtualTimeLoop
 
 TIMES = LeaseTimes(10)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json, Page, always
+from hatchet_operator.cluster.api import Api, Endpoint, Page, always
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.errors import ApiError, Gone, Transient
-from tests.unit.operator.cluster.virtual_time import VirtualTimeLoop
+from hatchet_operator.resources.base import Json
+from tests.kube.virtual_time import VirtualTimeLoop
 
 OUTAGE_SECONDS = 600.0
 STUCK_SECONDS = 120.0  # silent for so long, an operator is taken for stuck and started anew

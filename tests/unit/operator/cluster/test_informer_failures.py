@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json, Page, always
+from hatchet_operator.cluster.api import Api, Endpoint, Page, always
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS
+from hatchet_operator.resources.base import Json
 
 
 def make_object(name: str) -> Json:

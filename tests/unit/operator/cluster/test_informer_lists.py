@@ -9,10 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.informer import Informer, UidOf
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.errors import ApiError, Gone, Transient
+from hatchet_operator.resources.base import Json
 
 EXPIRED = Gone("the continue parameter is too old", status=410)
 NO_ANSWER = Transient("no answer")

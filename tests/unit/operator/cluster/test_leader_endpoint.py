@@ -7,13 +7,14 @@ from unittest import mock
 
 import pytest
 
-from hatchet_operator.apiserver import ApiServer
 from hatchet_operator.cluster import leader_endpoint
-from hatchet_operator.cluster.api import Api, Endpoint, Json, always
+from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, SERVICES, Resource
 from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
 from hatchet_operator.errors import NotFound
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator_dev.apiserver import ApiServer
 from tests.kube.eventually import eventually
 
 SERVICE = ObjectRef("ops", "hatchet")
@@ -81,8 +82,8 @@ async def keep_for_some_looks(api: Api, ip: str) -> None:
                 keeping.cancel()
 
 
-def make_endpoint(api: Api, ip: str, **pod: str) -> LeaderEndpoint:
-    return LeaderEndpoint(api, SERVICE, Address(ip=ip, port=7070, **pod))
+def make_endpoint(api: Api, ip: str, **more: Any) -> LeaderEndpoint:
+    return LeaderEndpoint(api, SERVICE, Address(ip=ip, port=7070, **more))
 
 
 async def keep_until_it_leads_to(api: Api, ip: str) -> Json:
@@ -101,6 +102,15 @@ async def test_each_leader_has_the_service_lead_to_itself(api: Api) -> None:
     await keep_for_some_looks(api, "10.0.0.2")
     again = await until_it_leads_to(api, "10.0.0.2")
     assert again["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"], "nothing was to be written"
+
+
+async def test_events_are_led_to_a_port_of_their_own(api: Api) -> None:
+    keeping = asyncio.create_task(make_endpoint(api, "10.0.0.1", events_port=7080).keep())
+    try:
+        ports = (await until_it_leads_to(api, "10.0.0.1"))["ports"]
+    finally:
+        keeping.cancel()
+    assert {port["name"]: port["port"] for port in ports} == {"grpc": 7070, "events": 7080}
 
 
 @pytest.mark.parametrize(

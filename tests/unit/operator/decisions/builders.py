@@ -18,8 +18,9 @@ from hatchet_operator.decisions.observed import (
     Wait,
     current_attempt_id,
 )
-from hatchet_operator.resources.base import ObjectMeta
+from hatchet_operator.resources.base import Json, ObjectMeta
 from hatchet_operator.resources.names import action_id
+from hatchet_operator.resources.pod import Pod, read_pod
 from hatchet_operator.resources.reasons import OnParentClose, Phase, Reason
 from hatchet_operator.resources.run import ChildCounts, ParentRef, RunSpec, RunStatus, StepStatus, WorkflowRun
 from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefinition, WorkflowSpec
@@ -36,6 +37,13 @@ def ago(seconds: float) -> datetime:
 
 def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
+
+
+def seen_pod(obj: Json) -> Pod:
+    """Read a Pod as the watch would show it, of which only what matters is given."""
+    return read_pod(
+        {"spec": {"containers": [{"name": "worker"}]}, **obj, "metadata": {"name": "a", **obj.get("metadata", {})}}
+    )
 
 
 def make_step(name: str = "work", **changes: Any) -> StepDefinition:
@@ -106,6 +114,7 @@ def make_observed_run(
     parent: ParentState | None = None,
     on_parent_close: OnParentClose = OnParentClose.ABANDON,
     suspended: bool = False,
+    suspended_run: bool = False,
     held_back: bool = False,
     live: Mapping[str, LiveAttempt] | None = None,
     reports: Mapping[str, Report] | None = None,
@@ -118,10 +127,13 @@ def make_observed_run(
 ) -> ObservedRun:
     """Make what a plan looks at; ``parent`` makes the run a child, further arguments are fields of its spec.
 
-    Live attempts and reports without an id are about the step's current attempt.
+    ``suspended`` is its workflow, ``suspended_run`` it itself. Live attempts and reports without an id
+    are about the step's current attempt.
     """
     if parent is not None:
         spec = {"parent": PARENT, "on_parent_close": on_parent_close, **spec}
+    if suspended_run:
+        spec = {"suspended": True, **spec}
     run_status = RunStatus.model_validate({"phase": phase, "steps": dict(steps or {}), **(status or {})})
     run = make_run(status=run_status, age=age, **spec)
     return ObservedRun(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hatchet_operator.decisions.deaths import Json, Life, look_at_container, why_silent
+from hatchet_operator.decisions.deaths import Life, look_at_container, why_silent
+from hatchet_operator.resources.base import Json
+from hatchet_operator.resources.pod import Pod
+from tests.unit.operator.decisions.builders import seen_pod
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OOM = "(exit code 137, OOMKilled)"
@@ -38,14 +40,14 @@ def waiting(reason: str = "CrashLoopBackOff") -> Json:
     return {"waiting": {"reason": reason}}
 
 
-def make_pod(state: Json, *, restarts: int = 0, last: Json | None = None, beside: Json | None = None) -> Json:
+def make_pod(state: Json, *, restarts: int = 0, last: Json | None = None, beside: Json | None = None) -> Pod:
     statuses = [{"name": "worker", "restartCount": restarts, "state": state, "lastState": last or {}}]
     if beside is not None:
         statuses.insert(0, {"name": "a-sidecar", "restartCount": 0, "state": beside})
-    return {"spec": {"containers": [{"name": "worker"}]}, "status": {"containerStatuses": statuses}}
+    return seen_pod({"status": {"containerStatuses": statuses}})
 
 
-def look_at_all(life: Life, pods: Sequence[Json]) -> list[str | None]:
+def look_at_all(life: Life, pods: Sequence[Pod]) -> list[str | None]:
     said = []
     for pod in pods:
         life, what = look_at_container(life, pod)
@@ -109,7 +111,7 @@ NOT_SAID = Life()
         ),
     ],
 )
-def test_a_worker_ends_with_its_container(life: Life, pods: list[Json], want: str | None) -> None:
+def test_a_worker_ends_with_its_container(life: Life, pods: list[Pod], want: str | None) -> None:
     *before, last = look_at_all(life, pods)
     assert before == [None] * len(before)
     assert last == want
@@ -128,7 +130,7 @@ def test_a_worker_ends_with_its_container(life: Life, pods: list[Json], want: st
     ],
 )
 def test_silence_says_what_is_known(pod: Json | None, want: str) -> None:
-    assert why_silent(30.2, pod) == f"it was silent for 30 seconds{want}"
+    assert why_silent(30.2, seen_pod(pod) if pod else None) == f"it was silent for 30 seconds{want}"
 
 
 def test_a_clock_that_is_put_back_ends_nobody() -> None:
@@ -156,9 +158,9 @@ def lives(draw: st.DrawFn) -> list[Start]:
     return starts
 
 
-def statuses_of(starts: list[Start]) -> list[tuple[float, Json]]:
+def statuses_of(starts: list[Start]) -> list[tuple[float, Pod]]:
     """What a kubelet says, one after another, and when."""
-    said: list[tuple[float, Json]] = [(0.0, CREATING)]
+    said: list[tuple[float, Pod]] = [(0.0, CREATING)]
     last: Json = {}
     for number, start in enumerate(starts):
         over = ended(start.began, start.end, exit_code=number)
@@ -197,5 +199,4 @@ def test_whatever_is_seen_of_a_pod_its_worker_dies_once_and_of_its_own_end(
 
 
 def test_nothing_is_made_of_a_pod_without_a_status() -> None:
-    pod: dict[str, Any] = {"spec": {"containers": [{"name": "worker"}]}}
-    assert look_at_container(IN_FIRST, pod) == (IN_FIRST, None)
+    assert look_at_container(IN_FIRST, seen_pod({})) == (IN_FIRST, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,8 +15,9 @@ from hatchet_operator.decisions.graph import (
     effective_graph,
     unknown_overrides,
 )
+from hatchet_operator.decisions.retry import backoff
 from hatchet_operator.resources.reasons import ScheduleTimeoutCounts
-from hatchet_operator.resources.workflow import StepOverrides, WorkflowDefinition, WorkflowSpec
+from hatchet_operator.resources.workflow import ConcurrencyLimit, StepOverrides, WorkflowDefinition, WorkflowSpec
 from tests.unit.operator.decisions.builders import make_definition, make_graph, make_step
 
 
@@ -115,6 +117,22 @@ def test_overrides_lie_over_what_was_registered() -> None:
     assert (graph.schedule_timeout, graph.counts, graph.priority) == (timedelta(seconds=9), "Queue", 3)
 
 
+@pytest.mark.parametrize(
+    ("registered", "override", "want"),
+    [
+        ({"backoff_factor": 2.0}, {"backoff_delays": (timedelta(seconds=9),)}, 9),
+        ({"backoff_delays": (timedelta(seconds=9),)}, {"backoff_factor": 3.0}, 3),
+        ({"backoff_delays": (timedelta(seconds=9),)}, {"retries": 4}, 9),
+    ],
+)
+def test_a_persons_backoff_goes_over_the_other_kind_of_the_code(
+    registered: dict[str, Any], override: dict[str, Any], want: int
+) -> None:
+    spec = WorkflowSpec(steps={"a": StepOverrides(**override)})
+    [step] = make_graph(make_step("a", **registered), spec=spec).steps
+    assert backoff(step, 0) == timedelta(seconds=want)
+
+
 def test_the_on_failure_step_can_be_overridden_too() -> None:
     spec = WorkflowSpec(steps={"tidy": StepOverrides(retries=4)})
     graph = make_graph(make_step("a"), on_failure=make_step("tidy"), spec=spec)
@@ -140,3 +158,31 @@ def test_overrides_of_steps_that_nobody_registered_are_found() -> None:
     )
     definition = make_definition(make_step("a"), on_failure=make_step("tidy"))
     assert unknown_overrides(spec, definition) == ["b", "x"]
+
+
+def make_grouped() -> WorkflowDefinition:
+    method = make_step("group-key").model_copy(update={"action": "etl:group"})
+    limit = {"expression": "group_key"}
+    given = make_definition(make_step("extract"), make_step("load", parents=("extract",)))
+    return given.model_copy(update={"group_key": method, "concurrency": (ConcurrencyLimit.model_validate(limit),)})
+
+
+def test_a_method_that_names_the_group_is_a_step_before_all_others() -> None:
+    graph = effective_graph("etl", WorkflowSpec(), make_grouped(), revision="r", pool=None)
+    assert [(step.name, step.parents) for step in graph.steps] == [
+        ("group-key", ()),
+        ("extract", ("group-key",)),
+        ("load", ("extract",)),
+    ]
+    assert graph.asks_for_group
+
+
+def test_a_persons_limits_take_the_place_of_the_method() -> None:
+    spec = WorkflowSpec.model_validate({"concurrency": [{"expression": "input.user"}]})
+    graph = effective_graph("etl", spec, make_grouped(), revision="r", pool=None)
+    assert ([step.name for step in graph.steps], graph.asks_for_group) == (["extract", "load"], False)
+
+
+def test_without_a_method_no_expression_names_what_it_says() -> None:
+    with pytest.raises(InvalidDefinitionError, match="names group_key, which is not there"):
+        check_definition(make_grouped().model_copy(update={"group_key": None}))

@@ -22,6 +22,7 @@ from tests.unit.operator.decisions.builders import (
     make_report,
     make_step,
     make_step_status,
+    seen_pod,
 )
 
 CRASH, CLEARED, BYSTANDER, DISRUPTION, NOT_STARTED = LossKind
@@ -169,5 +170,5 @@ def ended(reason: str) -> list[dict[str, Any]]:
     ],
 )
 def test_what_is_nobodys_fault(metadata: dict[str, Any], status: dict[str, Any], deleted: bool, want: bool) -> None:
-    pod = {"metadata": metadata, "spec": {"containers": [{"name": "worker"}]}, "status": status}
+    pod = seen_pod({"metadata": metadata, "status": status})
     assert is_disruption(pod, deleted=deleted) is want

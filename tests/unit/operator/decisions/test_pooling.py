@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from hatchet_operator.decisions.pooling import (
     OperatorAccess,
+    PayloadAccess,
     ending_of,
     lacks_token,
     lifetime_of,
@@ -21,6 +23,7 @@ from hatchet_operator.decisions.pooling import (
     number_of,
     template_hash,
     template_problem,
+    token_secret_name,
     trouble_of,
     why_ended,
     without_generated_name,
@@ -28,7 +31,7 @@ from hatchet_operator.decisions.pooling import (
 from hatchet_operator.decisions.run_pods import make_run_pod
 from hatchet_operator.resources.pod_overrides import PodOverrides
 from hatchet_operator.resources.workerpool import WorkerPool
-from tests.unit.operator.decisions.builders import make_run
+from tests.unit.operator.decisions.builders import make_run, seen_pod
 
 ACCESS = OperatorAccess(grpc_address="10.0.0.1:7070")
 EVICTED = {  # as the kubelet writes it, trailing space and all
@@ -98,8 +101,11 @@ def make_pool(replicas: int = 1, *, pod: dict[str, Any] | None = None, **metadat
     ],
 )
 def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
-    pod = {"metadata": {"name": "a"}, "status": {"phase": "Pending", "containerStatuses": [status]}}
-    assert trouble_of(pod) == want
+    pod = {
+        "metadata": {"name": "a"},
+        "status": {"phase": "Pending", "containerStatuses": [{"name": "worker", **status}]},
+    }
+    assert trouble_of(seen_pod(pod)) == want
 
 
 @pytest.mark.parametrize(
@@ -145,7 +151,7 @@ def test_what_troubles_a_pod(status: dict[str, Any], want: str | None) -> None:
 )
 def test_what_troubles_a_pod_as_a_whole(status: dict[str, Any], want: str | None) -> None:
     pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "worker"}]}, "status": status}
-    assert trouble_of(pod) == want
+    assert trouble_of(seen_pod(pod)) == want
 
 
 def test_a_gated_pod_is_told_with_its_gates() -> None:
@@ -157,7 +163,7 @@ def test_a_gated_pod_is_told_with_its_gates() -> None:
             "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message}]
         },
     }
-    assert trouble_of(pod) == f"SchedulingGated: {message}: example.com/quota, example.com/window"
+    assert trouble_of(seen_pod(pod)) == f"SchedulingGated: {message}: example.com/quota, example.com/window"
 
 
 UNTIL = "2026-11-28T12:00:30Z"
@@ -181,7 +187,7 @@ EVICTING = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByE
 )
 def test_whether_somebody_deletes_a_pod(deleted: bool, conditions: list[dict[str, str]], want: str | None) -> None:
     metadata = {"name": "a"} | ({"deletionTimestamp": UNTIL} if deleted else {})
-    assert ending_of({"metadata": metadata, "status": {"conditions": conditions}}) == want
+    assert ending_of(seen_pod({"metadata": metadata, "status": {"conditions": conditions}})) == want
 
 
 @pytest.mark.parametrize(
@@ -196,7 +202,7 @@ def test_whether_somebody_deletes_a_pod(deleted: bool, conditions: list[dict[str
     ],
 )
 def test_why_a_pod_was_ended_as_a_whole(status: dict[str, Any], want: str | None) -> None:
-    assert why_ended({"metadata": {"name": "a"}, "status": status}) == want
+    assert why_ended(seen_pod({"status": status})) == want
 
 
 @pytest.mark.parametrize(
@@ -212,7 +218,7 @@ def test_why_a_pod_was_ended_as_a_whole(status: dict[str, Any], want: str | None
 def test_how_long_a_worker_lived(state: dict[str, Any], want: int) -> None:
     status = {"containerStatuses": [{"name": "worker", "state": state}]}
     pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "worker"}]}, "status": status}
-    assert lifetime_of(pod) == timedelta(seconds=want)
+    assert lifetime_of(seen_pod(pod)) == timedelta(seconds=want)
 
 
 @pytest.mark.parametrize(
@@ -229,14 +235,14 @@ def test_how_long_a_worker_lived(state: dict[str, Any], want: int) -> None:
 )
 def test_whether_a_pod_waits_for_the_pools_token(reason: str, message: str | None, want: bool) -> None:
     status = {"containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": reason, "message": message}}}]}
-    assert lacks_token({"spec": {"containers": [{"name": "worker"}]}, "status": status}, pool="etl") is want
+    assert lacks_token(seen_pod({"status": status}), pool="etl") is want
 
 
 def test_a_pod_knows_how_many_ended_before_it() -> None:
-    assert number_of(make_pod(make_pool(), ACCESS, number=3)) == 3
-    assert number_of(make_pod(make_pool(), ACCESS)) == 0
+    assert number_of(seen_pod(make_pod(make_pool(), ACCESS, number=3))) == 3
+    assert number_of(seen_pod(make_pod(make_pool(), ACCESS))) == 0
     strange = {"metadata": {"annotations": {"hatchet-operator.dev/pod-number": "many"}}}
-    assert number_of(strange) == 0
+    assert number_of(seen_pod(strange)) == 0
 
 
 def test_words_about_a_pod_that_was_not_made_are_the_same_at_each_try() -> None:
@@ -388,6 +394,29 @@ def test_a_pod_is_given(access: dict[str, Any], want_sources: list[Any], want_en
     assert given == {f"HATCHET_CLIENT_{name}": value for name, value in want_env.items()}
 
 
+def test_pods_are_told_of_the_store_of_payloads() -> None:
+    store = PayloadAccess(
+        root="s3://bucket/runs", above=1000, key="abc", variables=(("AWS_REGION", "eu"), ("MINE", "x"))
+    )
+    worker = {"name": "worker", "image": "etl:1", "env": [{"name": "MINE", "value": "own"}]}
+    pool = make_pool(pod={"containers": [worker]})
+    pod = make_pod(pool, replace(ACCESS, payloads=store))["spec"]
+    env = {entry["name"]: entry for entry in pod["containers"][0]["env"]}
+    assert env["HATCHET_CLIENT_PAYLOADS"]["value"] == f"s3://bucket/runs/{pool.metadata.namespace}"
+    assert env["HATCHET_CLIENT_PAYLOADS_ABOVE"]["value"] == "1000"
+    secret = {"name": token_secret_name(pool.metadata.name), "key": "payloads-key"}
+    assert env["HATCHET_CLIENT_PAYLOADS_KEY"]["valueFrom"] == {"secretKeyRef": secret}
+    assert (env["AWS_REGION"]["value"], env["MINE"]["value"]) == ("eu", "own")
+    keyless = make_pod(pool, replace(ACCESS, payloads=replace(store, key=None)))["spec"]
+    assert "HATCHET_CLIENT_PAYLOADS_KEY" not in {entry["name"] for entry in keyless["containers"][0]["env"]}
+
+
+def test_an_upgrade_to_an_operator_that_knows_of_payloads_replaces_no_pods() -> None:
+    said = {"grpc_address": "10.0.0.1:7070", "token_audience": None, "tls": False, "own_ca": False, "token_key": ""}
+    text = json.dumps([make_pool().spec.template.to_wire(), said], sort_keys=True)
+    assert template_hash(make_pool(), ACCESS) == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -395,12 +424,17 @@ def test_a_pod_is_given(access: dict[str, Any], want_sources: list[Any], want_en
         pytest.param(OperatorAccess(grpc_address="10.0.0.1:7070", tls=True), id="TLS"),
         pytest.param(OperatorAccess(grpc_address="10.0.0.1:7070", token_audience="a"), id="tokens of its own"),
         pytest.param(OperatorAccess(grpc_address="10.0.0.1:7070", token_key="b"), id="a token of another key"),
+        pytest.param(replace(ACCESS, payloads=PayloadAccess(root="s3://a", above=9)), id="a payload store"),
     ],
 )
 def test_a_pod_is_replaced_when_it_needs(other: OperatorAccess) -> None:
     pool = make_pool()
     assert template_hash(pool, ACCESS) == template_hash(make_pool(replicas=5), ACCESS)
     assert template_hash(pool, ACCESS) != template_hash(pool, other)
+
+
+def test_a_rest_api_replaces_no_pods() -> None:
+    assert template_hash(make_pool(), replace(ACCESS, rest_url="https://a")) == template_hash(make_pool(), ACCESS)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from hatchet_operator.decisions.observed import current_attempt_id
 from hatchet_operator.decisions.results import StepResult, run_results
-from hatchet_operator.resources.reasons import Phase
+from hatchet_operator.resources.reasons import ClientApi, Phase, Reason
 from hatchet_operator.resources.run import RunStatus, StepStatus
 from tests.unit.operator.decisions.builders import failed, make_run, make_step_status, succeeded
 
@@ -75,3 +75,12 @@ def test_a_run_without_words_has_an_error_all_the_same() -> None:
 def test_results_name_the_attempt() -> None:
     run = make_run(status=RunStatus(phase=Phase.SUCCEEDED, steps={"a": make_step_status(Phase.SUCCEEDED, attempt=2)}))
     assert run_results(run)[0].attempt_id == current_attempt_id(run, "a")
+
+
+@pytest.mark.parametrize(
+    ("api", "want"), [(None, ["it broke", "due to PREVIOUS_STEP_FAILED"]), (ClientApi.V1, ["it broke", None])]
+)
+def test_clients_of_v1_get_one_error_for_one_failure(api: ClientApi | None, want: list[str | None]) -> None:
+    skipped = make_step_status(Phase.CANCELLED, reason=Reason.PREVIOUS_STEP_FAILED, error="due to PREVIOUS_STEP_FAILED")
+    run = make_run(status=RunStatus(phase=Phase.FAILED, steps={"a": failed(), "b": skipped}))
+    assert [result.error for result in run_results(run, api=api)] == want

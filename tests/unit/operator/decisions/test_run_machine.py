@@ -27,8 +27,9 @@ from hatchet_operator.decisions.observed import (
     current_attempt_id,
 )
 from hatchet_operator.decisions.run_rules import plan_run
-from hatchet_operator.resources.reasons import OnParentClose, Phase
+from hatchet_operator.resources.reasons import OnParentClose, OnRetriesExhausted, Phase, Reason, RunOn
 from hatchet_operator.resources.run import RunStatus, StepStatus, WorkflowRun
+from hatchet_operator.resources.workflow import WorkflowSpec
 from tests.unit.operator.decisions.builders import NOW, PARENT, POLICY, make_graph, make_run, make_step
 
 _RANK = {Phase.PENDING: 0, Phase.RUNNING: 1, Phase.SUCCEEDED: 2, Phase.FAILED: 2, Phase.CANCELLED: 2}
@@ -83,7 +84,10 @@ def graphs(draw: st.DrawFn) -> Graph:
             )
         )
     on_failure = make_step("tidy", retries=draw(st.integers(0, 1))) if draw(st.booleans()) else None
-    return make_graph(*steps, on_failure=on_failure, schedule_timeout=timedelta(seconds=30))
+    run_on = draw(st.sampled_from(RunOn)) if on_failure else None
+    spec = WorkflowSpec(on_retries_exhausted=draw(st.sampled_from(OnRetriesExhausted)))
+    timeout = timedelta(seconds=30)
+    return make_graph(*steps, spec=spec, on_failure=on_failure, run_on=run_on, schedule_timeout=timeout)
 
 
 class RunMachine(RuleBasedStateMachine):
@@ -152,6 +156,16 @@ class RunMachine(RuleBasedStateMachine):
         self.world.suspended = suspended
         self.reconcile()
 
+    @rule(suspended=st.booleans())
+    def a_person_suspends_the_run(self, suspended: bool) -> None:
+        self.change_spec(suspended=suspended)
+        self.reconcile()
+
+    @rule()
+    def a_person_resumes_the_run(self) -> None:
+        self.change_spec(resumes=(self.world.run.spec.resumes or 0) + 1)
+        self.reconcile()
+
     @rule(served=st.booleans())
     def workers_come_and_go(self, served: bool) -> None:
         world = self.world
@@ -209,6 +223,8 @@ class RunMachine(RuleBasedStateMachine):
 
     def apply_wanted(self, plan: RunPlan) -> None:
         world = self.world
+        if world.run.spec.suspended:
+            assert all(attempt.step.name in world.live for attempt in plan.wanted), "a suspended run starts a step"
         wanted = {attempt.step.name: attempt.id for attempt in plan.wanted}
         assert len(wanted) == len(plan.wanted), "a step is wanted twice"
         world.live = {name: live for name, live in world.live.items() if wanted.get(name) == live.id}
@@ -233,7 +249,7 @@ class RunMachine(RuleBasedStateMachine):
         if graph.on_failure is not None and name == graph.on_failure.name:
             ordinary = [steps.get(step.name, StepStatus()).phase for step in graph.steps]
             assert all(phase.is_final for phase in ordinary)
-            assert any(phase is not Phase.SUCCEEDED for phase in ordinary)
+            assert graph.run_on is RunOn.ALWAYS or any(phase is not Phase.SUCCEEDED for phase in ordinary)
             return
         step = graph.step(name)
         assert step is not None
@@ -260,17 +276,22 @@ class RunMachine(RuleBasedStateMachine):
             assert after == before, f"step {name} changed after it was final"
         assert after.attempt >= before.attempt
         assert after.attempt > before.attempt or after.dispatch >= before.dispatch
-        assert after.losses >= before.losses
+        was_resumed = before.paused_at is not None and after.paused_at is None and not after.phase.is_final
+        assert was_resumed or after.losses >= before.losses
+        assert not was_resumed or self.world.run.spec.resumes, "nobody resumed it"
+        assert after.paused_at is None or self.world.graph.pauses
         step = self.world.graph.step(name)
         assert step is not None
-        assert after.attempt <= step.retries
+        was_paused = before.paused_at is not None or after.paused_at is not None  # with the attempt that is to come
+        assert after == before or after.attempt - (after.retries_from or 0) <= step.retries + was_paused
 
     @invariant()
     def somebody_will_look_again(self) -> None:
         """Only an attempt that is out, a person or a point in time may keep a run from its end."""
         world, plan = self.world, self.last_plan
         is_over = world.run.status.phase.is_final
-        assert is_over or world.suspended or plan.recheck_at is not None or not world.unserved_since
+        is_held = world.suspended or world.run.spec.suspended or world.run.status.reason == Reason.PAUSED
+        assert is_over or is_held or plan.recheck_at is not None or not world.unserved_since
         again = plan_run(world.observed(), world.now)
         assert again.status is None, "what was reconciled has nothing left to write"
         assert again.recheck_at is None or again.recheck_at > world.now
@@ -281,11 +302,14 @@ class RunMachine(RuleBasedStateMachine):
             return
         world = self.world
         world.suspended, world.served, world.unserved_since = False, True, None
+        self.change_spec(suspended=False)
         for _ in range(_MOST_MOVES_TO_THE_END):
             plan = self.reconcile()
             if world.run.status.phase.is_final:
                 break
-            if world.live:
+            if world.run.status.reason == Reason.PAUSED:
+                self.a_person_resumes_the_run()
+            elif world.live:
                 self.report(sorted(world.live)[0], Outcome.COMPLETED)
             elif world.queued:
                 self.give_out_first()

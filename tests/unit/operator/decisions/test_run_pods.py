@@ -19,7 +19,7 @@ from hatchet_operator.decisions.run_pods import (
     run_pod_name,
 )
 from hatchet_operator.resources.pod_overrides import PodOverrides
-from tests.unit.operator.decisions.builders import make_run
+from tests.unit.operator.decisions.builders import make_run, seen_pod
 from tests.unit.operator.decisions.test_pooling import make_pool
 
 GRACE = timedelta(seconds=1)
@@ -218,9 +218,9 @@ def test_pods_made_from_something_else_can_be_told_apart() -> None:
 
 
 def test_it_is_known_which_template_of_the_pool_its_code_is_of() -> None:
-    of_the_pool = pool_template_of(make_pod(make_pool(), OperatorAccess(grpc_address="10.0.0.1:7070")))
-    assert pool_template_of(make(overrides={"nodeSelector": {"a": "b"}})) == of_the_pool
-    assert pool_template_of(make(pod={"a": 1})) != of_the_pool
+    of_the_pool = pool_template_of(seen_pod(make_pod(make_pool(), OperatorAccess(grpc_address="10.0.0.1:7070"))))
+    assert pool_template_of(seen_pod(make(overrides={"nodeSelector": {"a": "b"}}))) == of_the_pool
+    assert pool_template_of(seen_pod(make(pod={"a": 1}))) != of_the_pool
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,12 @@ def test_the_order_of_the_rules_is_the_policy() -> None:
         "cancel_when_asked",
         "cancel_with_parent",
         "fail_on_bad_input",
+        "wait_while_suspended",
+        "tell_resumed",
+        "wait_for_children_of_replay",
+        "wait_until_start",
         "wait_for_workflow",
+        "respect_group",
         "advance_steps",
     ]
     assert [rule.__name__ for rule in RUN_RULES] == want
@@ -69,6 +74,7 @@ def test_the_order_of_the_rules_is_the_policy() -> None:
 def test_the_order_of_the_step_rules() -> None:
     want = [
         "keep_finished_step",
+        "wait_for_a_person",
         "believe_report",
         "watch_live_attempt",
         "skip_after_failed_parent",
@@ -145,7 +151,11 @@ def test_a_raised_execution_begins_anew_and_keeps_the_children(phase: Phase) -> 
         status={"message": "old", "finished_at": ago(9), "definition": "etl-0", "children": children},
     )
     status = status_of(plan_run(seen, NOW))
-    assert status == RunStatus(reruns=1, children=children, observed_generation=1)
+    assert {c.type: (c.status, c.reason, c.last_transition_time) for c in status.conditions} == {
+        "Ready": ("False", "Pending", NOW)
+    }
+    want = RunStatus(reruns=1, children=children, observed_generation=1)
+    assert status.model_copy(update={"conditions": ()}) == want
 
 
 def test_another_execution_has_other_attempts() -> None:
@@ -273,6 +283,33 @@ def test_what_is_nested_too_deep_fails_the_run(field: str) -> None:
     assert f"spec.{field} is nested deeper than 100 levels" in (status.message or "")
 
 
+def test_a_run_whose_time_has_not_come_costs_no_write() -> None:
+    assert plan_run(make_observed_run(start_at=later(60)), NOW) == RunPlan(recheck_at=later(60))
+    assert plan_run(make_observed_run(start_at=later(60), without_workflow=True), NOW).status is None
+
+
+def test_the_clock_is_looked_at_now_and_then() -> None:
+    assert plan_run(make_observed_run(start_at=later(86_400)), NOW).recheck_at == later(3600)
+
+
+def test_a_run_whose_time_has_come_starts() -> None:
+    assert [wanted.step.name for wanted in plan_run(make_observed_run(start_at=NOW), NOW).wanted] == ["work"]
+
+
+def test_a_run_that_has_begun_does_not_stop_for_a_later_time() -> None:
+    seen = make_observed_run(start_at=later(60), live={"work": make_live()})
+    assert [wanted.step.name for wanted in plan_run(seen, NOW).wanted] == ["work"]
+
+
+def test_a_scheduled_run_may_be_cancelled_before_its_time() -> None:
+    assert status_of(plan_run(make_observed_run(start_at=later(60), cancelled=True), NOW)).phase is Phase.CANCELLED
+
+
+def test_a_workflow_is_waited_for_from_the_start_on() -> None:
+    seen = make_observed_run(start_at=ago(1), without_workflow=True, age=timedelta(days=1))
+    assert status_of(plan_run(seen, NOW)).phase is Phase.PENDING
+
+
 def test_a_run_waits_for_its_workflow_and_says_so_once() -> None:
     seen = make_observed_run(without_workflow=True, age=timedelta(seconds=10))
     plan = plan_run(seen, NOW)
@@ -370,7 +407,7 @@ def test_a_suspended_workflow_starts_nothing_and_lets_running_steps_finish() -> 
     seen = make_observed_run(graph=graph, suspended=True, live={"a": make_live()})
     status = status_of(plan_run(seen, NOW))
     assert (status.phase, status.reason) == (Phase.PENDING, Reason.WORKFLOW_SUSPENDED)
-    assert status.message == 'workflow "etl" is suspended; it goes on without spec.suspended'
+    assert status.message == 'workflow "etl" is suspended: no step starts until its spec.suspended is false'
     told = {"reason": status.reason, "message": status.message, "definition": status.definition}
     steps = {"a": status.steps["a"]}
     again = make_observed_run(graph=graph, suspended=True, live={"a": make_live()}, steps=steps, status=told)

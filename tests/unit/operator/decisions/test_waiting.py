@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hatchet_operator.decisions.waiting import PoolLoad, why_no_slot, why_nobody_offers
+from hatchet_operator.decisions.placing import Requirement
+from hatchet_operator.decisions.waiting import PoolLoad, why_bound, why_no_slot, why_nobody_fits, why_nobody_offers
+from hatchet_operator.resources.worker_labels import Comparator, LabelValue
 from hatchet_operator.resources.workerpool import WorkerPool
 
 
@@ -75,4 +77,66 @@ def test_code_that_nobody_has_any_more() -> None:
         'pool "dev" has one connected worker, but none that offers step "go" of workflow "OldName" (offered: Name00, '
         "Name01, Name02, Name03, Name04, Name05, Name06, Name07, Name08, Name09, …): it may have been "
         "renamed, or be in another image"
+    )
+
+
+LARGE = Requirement("model", Comparator.EQUAL, "large")
+ROOMY = Requirement("memory", Comparator.GREATER_THAN, 256)
+
+
+@pytest.mark.parametrize(
+    ("required", "workers", "want"),
+    [
+        pytest.param((LARGE,), [{}, {"model": "large"}], None, id="one has it"),
+        pytest.param(
+            (LARGE,),
+            [{}],
+            'pool "main" has one connected worker that offers step "train" of workflow "Train", but none with the '
+            'label that it requires: "model" Equal "large" (there is: none of that name)',
+            id="nobody has any",
+        ),
+        pytest.param(
+            (LARGE, ROOMY),
+            [{"model": "small", "memory": 512}, {"model": "tiny"}],
+            'pool "main" has 2 connected workers that offer step "train" of workflow "Train", but none with the label '
+            'that it requires: "model" Equal "large" (there is: "model" is "small", "model" is "tiny")',
+            id="others are there; what one has is not told",
+        ),
+        pytest.param(
+            (LARGE, ROOMY),
+            [{"model": "large", "memory": 1}, {"memory": 512}],
+            'pool "main" has 2 connected workers that offer step "train" of workflow "Train", but none with the label '
+            'that it requires: "model" Equal "large" and "memory" GreaterThan 256 (there is: "model" is "large", '
+            '"memory" is 1, "memory" is 512)',
+            id="each is there, but not both",
+        ),
+    ],
+)
+def test_a_required_label_that_nobody_has(
+    required: tuple[Requirement, ...], workers: list[dict[str, LabelValue]], want: str | None
+) -> None:
+    assert why_nobody_fits("main", workflow="Train", step="train", required=required, workers=workers) == want
+
+
+@pytest.mark.parametrize(
+    ("known", "leaving", "connected", "offers", "want"),
+    [
+        pytest.param(True, False, True, True, None, id="it is there: it has no slot"),
+        pytest.param(False, False, False, False, "is gone for good", id="gone"),
+        pytest.param(True, True, False, True, "takes no new steps any more", id="it leaves"),
+        pytest.param(True, False, False, True, "is not connected at the moment", id="away"),
+        pytest.param(True, False, True, False, 'does not offer step "train"', id="without the code"),
+    ],
+)
+def test_why_the_only_worker_does_not_take_it(
+    known: bool, leaving: bool, connected: bool, offers: bool, want: str | None
+) -> None:
+    said = why_bound("w1", step="train", is_known=known, is_leaving=leaving, is_connected=connected, offers_it=offers)
+    begins = 'its workflow is sticky (Hard), so only worker "w1" may take it, and that '
+    assert said == (None if want is None else begins + want)
+
+
+def test_what_waits_for_the_slots_of_one_worker() -> None:
+    assert why_no_slot("main", PoolLoad(slots=9), before=0, pool=None, only="w1") == (
+        'its workflow is sticky (Hard), so only worker "w1" may take it, whose slots are busy'
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import grpc
 import pytest
 
-from hatchet_operator.dispatcher.calls import streaming, unary, unserved
-from hatchet_operator.engine.callers import WHO_ARE_YOU
+from hatchet_operator.access.callers import WHO_ARE_YOU
+from hatchet_operator.access.identity import Caller
+from hatchet_operator.dispatcher import calls
+from hatchet_operator.dispatcher.calls import UnservedServices, streaming, unary, unserved
 from hatchet_operator.errors import Conflict, NotFound, NotReady, Refused, StaleAttempt, Transient
-from hatchet_operator.identity import Caller
 
 CALLER = Caller(namespace="default", pool="main")
 
@@ -113,8 +115,8 @@ async def test_a_fault_of_ours_is_said_to_be_one_and_logged_once(method: str, ca
     code, words = await told(Servicer(KeyError("secret")), method, Context())
     assert code is grpc.StatusCode.INTERNAL
     assert words == (
-        f"{method} failed by a fault of hatchet-operator (KeyError); its log has the traceback: please report it, and "
-        "repeat the call"
+        f"{method} failed because of a bug in hatchet-operator (KeyError); its log has the traceback: "
+        "please report it, and try again"
     )
     (record,) = caplog.records
     assert (record.levelno, record.message) == (logging.ERROR, "call failed")
@@ -128,3 +130,48 @@ async def test_what_is_not_served_is_named_to_those_who_may_know() -> None:
     want = (grpc.StatusCode.UNAUTHENTICATED, WHO_ARE_YOU)
     for method in ("Call", "Nothing"):
         assert await told(Servicer(KeyError()), method, Context(token=None)) == want
+
+
+class Requests:
+    """What a client sends: a message, and then perhaps the end of its half."""
+
+    def __init__(self, *, ends: bool = True) -> None:
+        self.ends = ends
+        self.is_read_out = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b""
+        if not self.ends:
+            await asyncio.Event().wait()
+        self.is_read_out = True
+
+
+async def refuse(kind: str, requests: AsyncIterator[bytes], context: Context) -> None:
+    if kind == "a stream":
+        async for _ in Servicer(KeyError()).Stream(requests, context):
+            raise AssertionError("a stranger is told something")
+    else:
+        handler: Any = UnservedServices(Callers()).service(Details)  # type: ignore[arg-type]  # a part of it
+        await handler.stream_stream(requests, context)
+
+
+class Details:
+    method = "/some.Thing/Else"
+
+
+@pytest.mark.parametrize("kind", ["a stream", "a service that is not there"])
+async def test_a_call_is_refused_when_its_client_has_said_everything(kind: str) -> None:
+    requests, context = Requests(), Context(token=None)
+    with pytest.raises(Aborted):
+        await refuse(kind, aiter(requests), context)
+    assert requests.is_read_out, "else the stream is reset, of which a client may hear before it hears why"
+    assert context.told is not None
+
+
+@pytest.mark.parametrize("kind", ["a stream", "a service that is not there"])
+async def test_a_client_that_goes_on_is_not_waited_for(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_READ_OUT_SECONDS", 0.05)
+    requests, context = Requests(ends=False), Context(token=None)
+    with pytest.raises(Aborted):
+        await asyncio.wait_for(refuse(kind, aiter(requests), context), 10)
+    assert context.told is not None

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from hatchet_operator.cluster.api import Api, Endpoint, always
-from hatchet_operator.engine.expiry import Expiry
-from hatchet_operator.engine.records import RunRecord, RunStore
+from hatchet_operator.engine.clock import Clock
+from hatchet_operator.engine.runs.expiry import Expiry
+from hatchet_operator.engine.runs.records import RunRecord
+from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.errors import Conflict, NotFound, Refused
 from hatchet_operator.resources.base import ObjectMeta
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import RunSpec, RunStatus, WorkflowRun
-from tests.unit.operator.cluster.virtual_time import VirtualTimeLoop
+from tests.kube.virtual_time import VirtualTimeLoop
 
 BEGIN = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 T = BEGIN.timestamp()
@@ -47,7 +49,7 @@ class World:
     def __init__(self, api: SlowApi) -> None:
         self.store = RunStore()
         self.told: list[tuple[str, float]] = []
-        self.expiry = Expiry(api, self.store, clock=self.clock, expired=self.expired)
+        self.expiry = Expiry(api, self.store, clock=Clock(now=self.clock), expired=self.expired)
 
     def clock(self) -> datetime:
         return BEGIN + timedelta(seconds=asyncio.get_running_loop().time())
@@ -58,7 +60,7 @@ class World:
     def add(self, name: str) -> RunRecord:
         metadata = ObjectMeta(name=name, namespace="default", uid=name, resource_version="1")
         status = RunStatus(phase=Phase.SUCCEEDED, finished_at=BEGIN)
-        return self.store.put(WorkflowRun(metadata=metadata, spec=RunSpec(workflow="etl"), status=status))
+        return self.store.put(WorkflowRun(metadata=metadata, spec=RunSpec(workflow="etl"), status=status)).record
 
 
 def in_virtual_time(api: SlowApi, play: Callable[[World], Coroutine[Any, Any, None]]) -> World:
@@ -123,7 +125,7 @@ def test_a_few_are_deleted_at_a_time_and_each_once(answers: list[Exception]) -> 
             world.expiry.delete(record)
         gone = world.add("gone")
         world.expiry.delete(gone)
-        gone.has_gone()
+        gone.mark_gone()
         await asyncio.sleep(100)
 
     api = SlowApi(*answers)

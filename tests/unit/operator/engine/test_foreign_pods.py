@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hatchet_operator.decisions.deaths import Life, look_at_container
 from hatchet_operator.decisions.pooling import lacks_token, lifetime_of, number_of, trouble_of
 from hatchet_operator.decisions.run_pods import has_ended, pause_after, run_pod_name, run_uid_of
-from hatchet_operator.engine.registrations import read_registration
-from hatchet_operator.engine.workers import Registration
+from hatchet_operator.engine.dispatch.worker import Registration
+from hatchet_operator.engine.workers.registrations import read_registration
 from hatchet_operator.resources import labels
+from hatchet_operator.resources.pod import read_pod
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 TIMES = st.datetimes().map(lambda time: time.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0"))
@@ -64,7 +65,7 @@ def make_pod(**metadata: Any) -> dict[str, Any]:
 @example("²")
 @example("٣")
 def test_a_pods_number(text: str) -> None:
-    number = number_of(make_pod(annotations={labels.POD_NUMBER: text}))
+    number = number_of(read_pod(make_pod(annotations={labels.POD_NUMBER: text})))
     assert 0 <= number < 1_000_000
     assert len(run_pod_name("r" * 253, number)) <= 253
     assert pause_after(number)
@@ -72,7 +73,7 @@ def test_a_pods_number(text: str) -> None:
 
 @given(TEXT | JSON.map(json.dumps) | st.fixed_dictionaries(dict.fromkeys(FIELDS, JSON)).map(json.dumps))
 def test_a_registration(text: str) -> None:
-    registration = read_registration(make_pod(annotations={labels.REGISTRATION: text}))
+    registration = read_registration("a", {labels.REGISTRATION: text})
     assert registration is None or registration.worker_id is not None
 
 
@@ -81,7 +82,7 @@ MOMENTS = st.none() | st.datetimes(timezones=st.just(UTC))
 
 @given(STATUSES, MOMENTS, MOMENTS, st.none() | st.integers(0, 2**31 - 1))
 def test_a_status(status: dict[str, Any], after: datetime | None, alive_at: datetime | None, start: int | None) -> None:
-    pod = {**make_pod(), "status": status}
+    pod = read_pod({**make_pod(), "status": status})
     assert isinstance(trouble_of(pod), str | None)
     assert isinstance(has_ended(pod), bool)
     assert isinstance(lifetime_of(pod), timedelta)
@@ -95,6 +96,6 @@ def test_a_status(status: dict[str, Any], after: datetime | None, alive_at: date
 def test_a_pod_that_the_run_does_not_own_is_not_its_pod(uid: str, owners: list[dict[str, Any]]) -> None:
     strangers = [owner for owner in owners if (owner["kind"], owner["uid"]) != ("WorkflowRun", uid)]
     pod = make_pod(labels={labels.RUN_UID: uid}, ownerReferences=strangers)
-    assert run_uid_of(pod) is None
+    assert run_uid_of(read_pod(pod)) is None
     pod["metadata"]["ownerReferences"].append({"kind": "WorkflowRun", "uid": uid})
-    assert run_uid_of(pod) == uid
+    assert run_uid_of(read_pod(pod)) == uid

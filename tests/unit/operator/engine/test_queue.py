@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from hatchet_operator.cluster.api import always
-from hatchet_operator.engine.queue import AttemptQueue
-from hatchet_operator.engine.records import Attempt
-from hatchet_operator.engine.workers import Registration, Worker, WorkerStream
+from hatchet_operator.decisions.placing import Requirement
+from hatchet_operator.engine.clock import Clock
+from hatchet_operator.engine.dispatch.attempt import Attempt
+from hatchet_operator.engine.dispatch.queue import AttemptQueue
+from hatchet_operator.engine.dispatch.worker import Registration, Worker, WorkerStream
+from hatchet_operator.engine.limits.buckets import Buckets
 from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.worker_labels import LabelValue, StickyWorker
 from tests.unit.operator.decisions.builders import NOW, later, make_graph, make_step
 
 CHILD = ObjectRef("default", "child")
@@ -29,6 +33,7 @@ class Desk:
             unserved=self._unserved,
             on_demand=lambda namespace, pool, run_uid: None,
             on_activity=lambda namespace, pool: None,
+            buckets=Buckets(Clock(now=lambda: NOW)),
         )
         self._numbers = itertools.count()
 
@@ -56,7 +61,7 @@ class Desk:
         self.queue.fill(worker)
 
     def ends(self, worker: Worker, attempt: Attempt) -> None:
-        worker.leave(attempt)
+        worker.leave(attempt, at=0)
         self.queue.fill(worker)
 
 
@@ -69,10 +74,13 @@ def make_attempt(
     name: str,
     *,
     priority: int = 1,
+    tree: str | None = None,
     is_root: bool = True,
     action: str = "etl:work",
     run_uid: str | None = None,
     trial: timedelta | None = None,
+    required: tuple[Requirement, ...] = (),
+    only_worker: str | None = None,
 ) -> Attempt:
     step = make_step(action=action)
     return Attempt(
@@ -82,10 +90,14 @@ def make_attempt(
         number=0,
         graph=make_graph(step),
         priority=priority,
+        tree=tree or name,
         is_root=is_root,
         queued_at=NOW,
+        of_run={},
         run_uid=run_uid,
         trial=trial,
+        required=required,
+        bound_to=StickyWorker(id=only_worker) if only_worker else None,
     )
 
 
@@ -96,9 +108,18 @@ def make_worker(
     pool: str = "main",
     revisions: tuple[str, ...] = (),
     run_uid: str | None = None,
+    name: str = "w",
+    labels: dict[str, LabelValue] | None = None,
 ) -> Worker:
     registration = Registration(
-        worker_id="w", name="w", pool=pool, actions=actions, slots=slots, revisions=revisions, registered_at=NOW
+        worker_id=name,
+        name="w",
+        pool=pool,
+        actions=actions,
+        slots=slots,
+        revisions=revisions,
+        labels=labels or {},
+        registered_at=NOW,
     )
     return Worker(namespace="default", registration=registration, slots=slots, run_uid=run_uid)
 
@@ -323,7 +344,7 @@ async def test_the_first_that_wait_are_found_in_their_order(desk: Desk) -> None:
     desk.queue.withdraw(withdrawn)
     desk.add("elsewhere", run_uid="u")
     desk.add("suspect", trial=timedelta(seconds=9))
-    found = desk.queue.first_in("default", "main", 5)
+    found = desk.queue.first_in("default", "main", 5, served=False)
     assert [attempt.id for attempt in found] == ["suspect", "urgent", "low0", "low1", "low2"]
-    everything = [attempt.id for attempt in desk.queue.first_in("default", "main", 1000)]
+    everything = [attempt.id for attempt in desk.queue.first_in("default", "main", 1000, served=False)]
     assert everything == ["suspect", "urgent", *(f"low{number}" for number in range(50)), "child", "other"]

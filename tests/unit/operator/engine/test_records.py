@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hatchet_operator.decisions.observed import Outcome, Report
-from hatchet_operator.engine.records import RunStore
+from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.resources.base import Condition, ObjectMeta, OwnerReference
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase
@@ -75,9 +75,9 @@ def test_counts_are_right_after_any_history(history: list[tuple[int, Phase | Non
 
 def test_a_newer_state_keeps_what_is_in_flight() -> None:
     store = RunStore()
-    record = store.put(make_run("a"))
-    record.refused = record.writing = True
-    again = store.put(make_run("a", Phase.RUNNING, version=2))
+    record = store.put(make_run("a")).record
+    record.refused, record.being_written = True, frozenset()
+    again = store.put(make_run("a", Phase.RUNNING, version=2)).record
     assert again is record
     assert (record.version, record.run.status.phase) == (2, Phase.RUNNING)
     assert (record.writing, record.refused) == (True, False)
@@ -85,7 +85,7 @@ def test_a_newer_state_keeps_what_is_in_flight() -> None:
 
 def test_a_dropped_run_is_found_nowhere_and_remembered_as_deleted() -> None:
     store = RunStore()
-    record = store.put(make_run("a"))
+    record = store.put(make_run("a")).record
     assert store.by_uid("uid-a") is record
     store.drop(record)
     assert store.get(ObjectRef("default", "a")) is None
@@ -117,7 +117,7 @@ def test_a_run_that_is_to_be_executed_again_is_not_final(asked: int, described: 
             "status": run.status.model_copy(update={"reruns": described}),
         }
     )
-    assert RunStore().put(run).is_final is want
+    assert RunStore().put(run).record.is_final is want
 
 
 def make_finished_child(number: int) -> WorkflowRun:
@@ -150,7 +150,7 @@ def make_finished_child(number: int) -> WorkflowRun:
 
 def test_what_is_asked_of_finished_runs_by_the_thousand_is_known_without_the_object() -> None:
     run = make_finished_child(7)
-    record = RunStore().put(run)
+    record = RunStore().put(run).record
     assert record.run == run
     assert record.forget_object()
     assert record.whole is None
@@ -165,7 +165,7 @@ def test_what_is_asked_of_finished_runs_by_the_thousand_is_known_without_the_obj
 
 def test_a_finished_run_has_nothing_in_flight_until_it_is_run_again() -> None:
     store = RunStore()
-    record = store.put(make_run("a", Phase.FAILED))
+    record = store.put(make_run("a", Phase.FAILED)).record
     record.forget_object()
     with pytest.raises(RuntimeError):
         record.reports.setdefault("step", Report(attempt_id="1", outcome=Outcome.LOST, at=NOW))
@@ -202,12 +202,12 @@ def test_finished_runs_are_small() -> None:
     store = RunStore()
     runs = [make_finished_child(number) for number in range(1, 1001)]
     for run in runs[:10]:
-        store.put(run).forget_object()
+        store.put(run).record.forget_object()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         for run in runs[10:]:
-            store.put(run).forget_object()
+            store.put(run).record.forget_object()
         kept = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from hatchet_operator.decisions.losses import PATIENCE, LostAttempt, kinds_of_loss, trial_of
 from hatchet_operator.decisions.observed import LiveAttempt, Outcome, Report
 from hatchet_operator.decisions.run_rules import plan_run
-from hatchet_operator.engine.queue import AttemptQueue
-from hatchet_operator.engine.records import Attempt
-from hatchet_operator.engine.workers import Registration, Worker, WorkerStream
+from hatchet_operator.engine.clock import Clock
+from hatchet_operator.engine.dispatch.attempt import Attempt
+from hatchet_operator.engine.dispatch.queue import AttemptQueue
+from hatchet_operator.engine.dispatch.worker import Registration, Worker, WorkerStream
+from hatchet_operator.engine.limits.buckets import Buckets
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import StepStatus
@@ -64,6 +66,7 @@ class Pool:
             unserved=lambda attempts: None,
             on_demand=lambda namespace, pool, run: None,
             on_activity=lambda namespace, pool: None,
+            buckets=Buckets(Clock(now=lambda: NOW)),
         )
         self._numbers = itertools.count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -103,14 +106,16 @@ class Pool:
             number=0,
             graph=make_graph(make_step(action="etl:work")),
             priority=1,
+            tree=step.name,
             is_root=False,
             queued_at=self.clock,
+            of_run={},
             trial=trial_of(step.state),
         )
         self.queue.add(attempt, self.clock)
         if attempt.trial is not None and attempt.worker is None:
             for patience in itertools.accumulate(self.patience):
-                self.later(patience.total_seconds(), lambda: self.queue.grow_impatient(attempt))
+                self.later(patience.total_seconds(), lambda: self.queue.grow_impatient(attempt, self.clock))
 
     def assign(self, attempt: Attempt, worker: Worker) -> None:
         step = self.steps[attempt.ref.name]
@@ -147,7 +152,7 @@ class Pool:
     def end(self, step: Step, attempt: Attempt, worker: Worker) -> None:
         step.state = step.state.model_copy(update={"phase": Phase.SUCCEEDED})
         step.ended_at = self.now
-        worker.leave(attempt)
+        worker.leave(attempt, at=self.now)
         self.queue.fill(worker)
 
     def die(self, worker: Worker) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from hatchet_operator.apiserver.cel_rules import Rules
+from hatchet_operator_dev.apiserver.cel_rules import Rules
 
 Json = dict[str, Any]
 
@@ -49,8 +49,10 @@ def values_of(schema: Json) -> st.SearchStrategy[Any]:
             rules = Rules(schema["x-kubernetes-validations"])
             return DURATIONS.filter(lambda text: not rules.check(text, None, ""))
         case None if schema.get("x-kubernetes-int-or-string"):
-            return st.integers(-(2**53), 2**53) | st.from_regex(
-                schema["pattern"], fullmatch=True, alphabet=st.characters(codec="ascii")
+            return st.integers(-(2**53), 2**53) | (
+                st.from_regex(schema["pattern"], fullmatch=True, alphabet=st.characters(codec="ascii"))
+                if "pattern" in schema
+                else _texts_of(schema)
             )
         case None:
             return ANYTHING

@@ -40,13 +40,19 @@ def test_the_committed_files_are_fresh(tmp_path: Path) -> None:
     write_crds(tmp_path)
     fresh = {file.name: file.read_text() for file in tmp_path.iterdir()}
     assert {file.name: file.read_text() for file in COMMITTED.iterdir()} == fresh
-    assert set(fresh) == {"workflows.yaml", "workflowruns.yaml", "workerpools.yaml"}
+    assert set(fresh) == {
+        "workflows.yaml",
+        "workflowruns.yaml",
+        "workerpools.yaml",
+        "webhooksources.yaml",
+        "ratelimits.yaml",
+    }
 
 
 def test_the_command_writes_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["crds", str(tmp_path / "new")])
     crds.main()
-    assert len(list((tmp_path / "new").iterdir())) == 3
+    assert len(list((tmp_path / "new").iterdir())) == len(load_crds())
 
 
 @every_crd
@@ -69,6 +75,8 @@ def test_callers_cannot_spoil_the_crds_of_others() -> None:
         ("Workflow", ("workflows", "workflow", ["wf"])),
         ("WorkflowRun", ("workflowruns", "workflowrun", ["wfr"])),
         ("WorkerPool", ("workerpools", "workerpool", ["wp"])),
+        ("RateLimit", ("ratelimits", "ratelimit", ["rl"])),
+        ("WebhookSource", ("webhooksources", "webhooksource", ["whs"])),
     ],
 )
 def test_names(kind: str, want: tuple[str, str, list[str]]) -> None:

@@ -41,6 +41,7 @@ def test_the_wire_has_camel_case_and_text() -> None:
         "workflow": "etl",
         "inputJson": "{}",
         "cancelled": False,
+        "suspended": False,
         "ttl": "1h30m",
         "reruns": 2,
         "onParentClose": "Abandon",

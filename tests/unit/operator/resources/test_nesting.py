@@ -90,6 +90,7 @@ def test_any_bytes_are_json_or_refused(text: bytes) -> None:
         pytest.param(1, None, id="a number"),
         pytest.param({"a": [[], {}]}, None, id="wide"),
         pytest.param("[" * 500, None, id="a text"),
+        pytest.param([[]] * 500, None, id="many brackets, not deep"),
         pytest.param(boxes(MAX_DEPTH), None, id="as deep as allowed"),
         pytest.param(boxes(MAX_DEPTH + 1), TOO_DEEP, id="one deeper"),
         pytest.param(boxes(100_000), TOO_DEEP, id="deeper than any stack"),

@@ -1,0 +1,384 @@
+"""The command line. Each command reads its options, and passes them on; `commands` carries it out."""
+
+import shlex
+import sys
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.completion import get_completion_script  # type: ignore[attr-defined]  # there, and not in its __all__
+
+from hatchet_cli.output import Format
+from hatchet_cli.place import Place, carry_out
+from hatchet_operator import options
+from hatchet_operator.durations import parse_duration
+
+app = typer.Typer(
+    name="hatchet",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+events = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=options.EVENTS)
+app.add_typer(events, name="events")
+
+
+class EventFormat(StrEnum):
+    """How the runs are printed that an event started."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class PhaseName(StrEnum):
+    """Phases as they are typed."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+def _place(context: typer.Context) -> Place:
+    place: Place = context.obj
+    return place
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _entry(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not (key and separator):
+        raise typer.BadParameter(f'"{text}" is not an entry; expected KEY=VALUE')
+    return key, value
+
+
+def _entries(texts: list[str] | None) -> dict[str, str]:
+    return dict(_entry(text) for text in texts or ())
+
+
+def _time(at: str | None, within: timedelta | None) -> datetime:
+    if (at is None) == (within is None):
+        raise typer.BadParameter("expected either --at or --in")
+    if within is not None:
+        return datetime.now(UTC) + within
+    try:
+        moment = datetime.fromisoformat(at or "")
+    except ValueError as error:
+        raise typer.BadParameter(f'"{at}" is not a time; expected one such as 2027-01-31T06:30:00Z') from error
+    return moment.astimezone(UTC)  # without a zone it is local time
+
+
+WorkflowName = Annotated[
+    str, typer.Argument(metavar="WORKFLOW", help="Name of the workflow, as in code or kubectl.", show_default=False)
+]
+Input = Annotated[
+    str | None,
+    typer.Option("--input", metavar="JSON|@FILE|-", help="A JSON object: its text, a file with it, or - for stdin."),
+]
+Metadata = Annotated[
+    list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="An entry of its metadata; repeatable.")
+]
+Priority = Annotated[int | None, typer.Option(min=1, max=3, help="3 goes first.", show_default="1")]
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Draw it until it ends; exit code 1 unless it succeeds.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="How to print it.")]
+
+
+@app.callback()
+def main(
+    context: typer.Context,
+    namespace: options.Namespace = None,
+    kube_context: options.Context = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="How to reach the cluster.", show_default="$KUBECONFIG, or ~/.kube/config")
+    ] = None,
+) -> None:
+    """Runs of hatchet-operator: start, find, understand and change them. With your kubeconfig, and no more rights."""
+    context.obj = Place(namespace=namespace, context=kube_context, kubeconfig=kubeconfig)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    workflow: WorkflowName,
+    input_text: Input = None,
+    metadata: Metadata = None,
+    priority: Priority = None,
+    name: Annotated[str | None, typer.Option(help="Of the run.", show_default="made up")] = None,
+    suspended: Annotated[bool, typer.Option("--suspended", help="Start nothing before it is resumed.")] = False,
+    wait: Wait = False,
+) -> None:
+    """Start a run, and print its name; with --wait its result."""
+    from hatchet_cli import commands
+
+    given = commands.NewRun(
+        workflow=workflow,
+        input_text=options.text_of(input_text, "--input"),
+        metadata=_entries(metadata),
+        priority=priority,
+        name=name,
+        suspended=suspended,
+    )
+    raise typer.Exit(carry_out(commands.start(_place(context), given, wait=wait)))
+
+
+@app.command()
+def schedule(
+    context: typer.Context,
+    workflow: WorkflowName,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="When, as in 2027-01-31T06:30:00Z.")] = None,
+    within: Annotated[
+        timedelta | None,
+        typer.Option("--in", metavar="DURATION", parser=_duration, help="How long from now, as in 90m."),
+    ] = None,
+    input_text: Input = None,
+    metadata: Metadata = None,
+    priority: Priority = None,
+    name: Annotated[str | None, typer.Option(help="Of the run.", show_default="made up")] = None,
+) -> None:
+    """Make a run that starts later, and print its name."""
+    from hatchet_cli import commands
+
+    given = commands.NewRun(
+        workflow=workflow,
+        input_text=options.text_of(input_text, "--input"),
+        metadata=_entries(metadata),
+        priority=priority,
+        name=name,
+        start_at=_time(at, within),
+    )
+    raise typer.Exit(carry_out(commands.start(_place(context), given, wait=False)))
+
+
+@app.command("list")
+def list_runs(
+    context: typer.Context,
+    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Runs of this workflow.")] = None,
+    phase: Annotated[list[PhaseName] | None, typer.Option("--phase", "-p", help="In this phase; repeatable.")] = None,
+    since: Annotated[
+        timedelta | None, typer.Option(metavar="DURATION", parser=_duration, help="Not older than this, as in 12h.")
+    ] = None,
+    metadata: Metadata = None,
+    group: Annotated[str | None, typer.Option(help="In this concurrency group.")] = None,
+    children: Annotated[bool, typer.Option("--children", help="Also runs that others spawned.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    output: Output = Format.TABLE,
+) -> None:
+    """List runs: failed ones first, then those that go on, then the rest."""
+    from hatchet_cli import commands
+    from hatchet_cli.listing import Wanted
+    from hatchet_operator.resources.reasons import Phase
+
+    wanted = Wanted(
+        phases=frozenset(Phase(each.value) for each in phase or ()),
+        workflow=workflow,
+        created_after=datetime.now(UTC) - since if since is not None else None,
+        metadata=_entries(metadata),
+        group=group,
+        children=children,
+    )
+    raise typer.Exit(carry_out(commands.list_runs(_place(context), wanted, limit=limit, output=output)))
+
+
+@app.command()
+def get(context: typer.Context, run: options.Run, output: Output = Format.TABLE) -> None:
+    """Show one run: where it stands, its steps, its result or its error."""
+    from hatchet_cli import commands
+
+    raise typer.Exit(carry_out(commands.show(_place(context), run, output=output)))
+
+
+@app.command()
+def tree(
+    context: typer.Context,
+    run: options.Run,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Draw it again with each change, until it ends.")
+    ] = False,
+) -> None:
+    """Draw a run with everything below it."""
+    from hatchet_cli import commands
+
+    raise typer.Exit(carry_out(commands.draw(_place(context), run, watch=watch)))
+
+
+@app.command()
+def why(context: typer.Context, run: options.Run) -> None:
+    """Say why a run failed, or what it waits for, from the run below it that caused it."""
+    from hatchet_cli import commands
+
+    raise typer.Exit(carry_out(commands.say_why(_place(context), run)))
+
+
+@app.command(help=options.LOGS)
+def logs(
+    context: typer.Context,
+    run: options.Run,
+    follow: options.Follow = False,
+    children: options.Children = False,
+    step: options.Step = None,
+    attempt: options.Attempt = None,
+) -> None:
+    from hatchet_operator.run_logs.command import LogOptions, show_logs
+
+    place = _place(context)
+    given = LogOptions(
+        run=run,
+        follow=follow,
+        children=children,
+        step=step,
+        attempt=attempt,
+        namespace=place.namespace,
+        context=place.context,
+        kubeconfig=place.kubeconfig,
+    )
+    raise typer.Exit(show_logs(given))
+
+
+@app.command(help=options.CANCEL)
+def cancel(context: typer.Context, runs: options.Runs) -> None:
+    from hatchet_cli import commands
+    from hatchet_operator.decisions.acts import Act
+
+    raise typer.Exit(carry_out(commands.change_all(_place(context), runs, Act.CANCEL)))
+
+
+@app.command(help=options.RETRY)
+def retry(context: typer.Context, runs: options.Runs, wait: Wait = False) -> None:
+    from hatchet_cli import commands
+    from hatchet_operator.decisions.acts import Act
+
+    raise typer.Exit(carry_out(commands.change_all(_place(context), runs, Act.RETRY, wait=wait)))
+
+
+@app.command(help=options.REPLAY)
+def replay(context: typer.Context, runs: options.Runs, wait: Wait = False) -> None:
+    from hatchet_cli import commands
+    from hatchet_operator.decisions.acts import Act
+
+    raise typer.Exit(carry_out(commands.change_all(_place(context), runs, Act.REPLAY, wait=wait)))
+
+
+@app.command()
+def suspend(
+    context: typer.Context,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN…]", show_default=False)] = None,
+    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="All runs of this workflow instead.")] = None,
+) -> None:
+    """Hold runs, or a workflow: no step is started; running steps go on."""
+    raise typer.Exit(_hold(context, runs, workflow, wanted=True))
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN…]", show_default=False)] = None,
+    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="All runs of this workflow instead.")] = None,
+) -> None:
+    """Let runs go on that were suspended, or that paused since a step failed; or a workflow."""
+    raise typer.Exit(_hold(context, runs, workflow, wanted=False))
+
+
+def _hold(context: typer.Context, runs: list[str] | None, workflow: str | None, *, wanted: bool) -> int:
+    from hatchet_cli import commands
+    from hatchet_operator.decisions.acts import Act
+
+    if bool(runs) == (workflow is not None):
+        raise typer.BadParameter("expected either names of runs or --workflow")
+    if workflow is not None:
+        done = "suspended" if wanted else "resumed"
+        return carry_out(commands.hold_workflow(_place(context), workflow, wanted=wanted, done=done))
+    act = Act.SUSPEND if wanted else Act.RESUME
+    return carry_out(commands.change_all(_place(context), runs or [], act))
+
+
+@app.command()
+def top(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Print it once, and end.")] = False,
+) -> None:
+    """Show pools live: workers, slots, what runs, what waits and since when."""
+    from hatchet_cli import commands
+
+    raise typer.Exit(carry_out(commands.show_pools(_place(context), live=not once)))
+
+
+@events.command(help=options.PUSH)
+def push(
+    context: typer.Context,
+    key: options.EventKey,
+    payload: options.Payload = None,
+    event_id: options.EventId = None,
+    metadata: Metadata = None,
+    scope: options.Scope = None,
+    priority: options.Priority = None,
+    output: Annotated[EventFormat, typer.Option("--output", "-o", help="What is printed.")] = EventFormat.TEXT,
+) -> None:
+    import json
+
+    from hatchet_operator.event_push.command import PushOptions
+    from hatchet_operator.event_push.command import push as push_event
+
+    place = _place(context)
+    given = PushOptions(
+        key=key,
+        payload=options.text_of(payload, "--payload", default=""),
+        event_id=event_id,
+        metadata=json.dumps(_entries(metadata)) if metadata else None,
+        scope=scope,
+        priority=priority,
+        as_json=output is EventFormat.JSON,
+        namespace=place.namespace,
+        context=place.context,
+        kubeconfig=place.kubeconfig,
+    )
+    raise typer.Exit(push_event(given))
+
+
+@app.command()
+def dashboard(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve it; 0: a free port.")] = 0,
+    opens: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
+) -> None:
+    """Show runs, workflows and pools in a browser, with the rights of your kubeconfig.
+
+    The page is served on this machine, for you alone, until Ctrl-C. Its address carries a key.
+    """
+    from hatchet_cli.dashboard.command import show_dashboard
+
+    raise typer.Exit(carry_out(show_dashboard(_place(context), port=port, opens=opens)))
+
+
+@app.command()
+def completion(shell: options.ShellName) -> None:
+    """Print a script that lets a shell complete "hatchet".
+
+    bash: source <(hatchet completion bash)
+
+    kubectl itself completes "kubectl hatchet" with a program named kubectl_complete-hatchet, which is installed.
+    """
+    script = get_completion_script(prog_name="hatchet", complete_var="_HATCHET_COMPLETE", shell=shell.value)
+    sys.stdout.write(script + "\n")
+
+
+def complete_for_kubectl() -> None:
+    """Answer kubectl, which asks a program of this name for the words that may come next."""
+    import os
+
+    words = shlex.join(["hatchet", *sys.argv[1:]])
+    os.environ |= {"_HATCHET_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(sys.argv) - 1)}
+    from typer.completion import completion_init  # type: ignore[attr-defined]  # there, and not in its __all__
+
+    completion_init()
+    app(prog_name="hatchet")

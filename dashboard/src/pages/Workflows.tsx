@@ -1,0 +1,123 @@
+import { Anchor, Badge, Button, Group, Stack, Table, Text, Title } from "@mantine/core";
+import { useMemo, useState } from "react";
+import { Link, useParams } from "wouter";
+import { inNamespace, post } from "../api";
+import { age, duration, useNow } from "../format";
+import { RunTable } from "../parts/RunTable";
+import { StartRun } from "../parts/StartRun";
+import { StepGraph } from "../parts/StepGraph";
+import { Nothing, Problem } from "../parts/Text";
+import { useRows } from "../rows";
+import type { Rights, WorkflowRow } from "../types";
+import { unwell } from "./Overview";
+
+export function Workflows() {
+  const { workflows, isSynced } = useRows();
+  const now = useNow();
+  return (
+    <Stack>
+      <Title order={1} size="h3">
+        Workflows
+      </Title>
+      {workflows.length === 0 && isSynced ? <Nothing>No worker has registered a workflow here.</Nothing> : null}
+      <Table aria-label="Workflows" highlightOnHover>
+        <Table.Thead>
+          <Table.Tr>
+            {[
+              "Workflow",
+              "Workers",
+              "Pool",
+              "Steps",
+              "Version",
+              "Last tick",
+              "Next tick",
+              "Waiting in groups",
+              "State",
+            ].map((column) => (
+              <Table.Th key={column}>{column}</Table.Th>
+            ))}
+          </Table.Tr>
+        </Table.Thead>
+        <Table.Tbody>
+          {workflows.map((each) => (
+            <Table.Tr key={each.uid}>
+              <Table.Td>
+                <Anchor component={Link} href={`/workflows/${each.name}`} size="sm">
+                  {each.title}
+                </Anchor>
+              </Table.Td>
+              <Table.Td>{each.workers ?? ""}</Table.Td>
+              <Table.Td>{each.pool}</Table.Td>
+              <Table.Td>{each.steps.length}</Table.Td>
+              <Table.Td>{each.version}</Table.Td>
+              <Table.Td>{each.lastTick ? `${age(each.lastTick, now)} ago` : ""}</Table.Td>
+              <Table.Td>{each.nextTick ? `in ${duration(each.nextTick - now)}` : ""}</Table.Td>
+              <Table.Td>{each.waiting ?? ""}</Table.Td>
+              <Table.Td>
+                <State workflow={each} />
+              </Table.Td>
+            </Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
+    </Stack>
+  );
+}
+
+function State({ workflow }: { workflow: WorkflowRow }) {
+  if (workflow.suspended) return <Badge color="yellow">Suspended</Badge>;
+  const [trouble] = unwell("", "", workflow.conditions);
+  return trouble ? (
+    <Text size="sm" c="red" lineClamp={1} title={trouble.words}>
+      {trouble.words}
+    </Text>
+  ) : null;
+}
+
+export function Workflow({ rights }: { rights: Rights | undefined }) {
+  const { name = "" } = useParams<{ name: string }>();
+  const { workflows, runs, namespace, isSynced } = useRows();
+  const titles = useMemo(() => new Map(workflows.map((each) => [each.name, each.title])), [workflows]);
+  const own = useMemo(
+    () => runs.filter((run) => run.workflow === name).sort((a, b) => (b.created ?? 0) - (a.created ?? 0)),
+    [runs, name],
+  );
+  const workflow = workflows.find((each) => each.name === name);
+  if (workflow === undefined) return <Nothing>{isSynced ? `There is no workflow ${name} here.` : "…"}</Nothing>;
+  return (
+    <Stack>
+      <Group justify="space-between">
+        <Group>
+          <Title order={1} size="h3">
+            {workflow.title}
+          </Title>
+          <State workflow={workflow} />
+        </Group>
+        <Group>
+          {rights?.changeWorkflows ? <Suspend workflow={workflow} namespace={namespace} /> : null}
+          {rights?.start ? <StartRun workflow={workflow} namespace={namespace} /> : null}
+        </Group>
+      </Group>
+      {workflow.description ? <Text size="sm">{workflow.description}</Text> : null}
+      <StepGraph steps={workflow.steps} onFailure={workflow.onFailure} />
+      <RunTable runs={own} titles={titles} height="360px" />
+    </Stack>
+  );
+}
+
+function Suspend({ workflow, namespace }: { workflow: WorkflowRow; namespace: string }) {
+  const [error, setError] = useState<string | null>(null);
+  const change = (): void => {
+    setError(null);
+    const path = `${inNamespace(namespace)}/workflows/${encodeURIComponent(workflow.name)}/suspended`;
+    post(path, { isWanted: !workflow.suspended }).catch((problem: Error) => setError(problem.message));
+  };
+  return (
+    <>
+      {error === null ? null : <Problem>{error}</Problem>}
+      <Button size="xs" variant="default" onClick={change}>
+        {workflow.suspended ? "Resume" : "Suspend"}
+      </Button>
+    </>
+  );
+}

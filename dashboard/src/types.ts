@@ -1,0 +1,138 @@
+// What the server sends: rows are made in cli/hatchet_cli/dashboard/rows.py, the rest in handlers.py.
+
+export type Phase = "Pending" | "Running" | "Succeeded" | "Failed" | "Cancelled";
+export const PHASES: readonly Phase[] = ["Failed", "Running", "Pending", "Cancelled", "Succeeded"];
+export const isFinal = (phase: Phase): boolean => phase !== "Pending" && phase !== "Running";
+
+/** A time in milliseconds since 1970, UTC. */
+export type Time = number;
+
+export interface RunRow {
+  uid: string;
+  version: string;
+  name: string;
+  workflow: string;
+  phase: Phase;
+  reason?: string;
+  created?: Time;
+  started?: Time;
+  finished?: Time;
+  starts?: Time;
+  parent?: string;
+  parentName?: string;
+  step?: string;
+  key?: string;
+  index?: number;
+  children?: number;
+  groups?: string[];
+  suspended?: boolean;
+  metadata?: Record<string, string>;
+}
+
+export interface Condition {
+  type: string;
+  status: "True" | "False" | "Unknown";
+  reason?: string;
+  message?: string;
+}
+
+export interface StepRow {
+  name: string;
+  parents?: string[];
+  timeout?: string;
+  retries?: number;
+}
+
+export interface WorkflowRow {
+  uid: string;
+  name: string;
+  title: string;
+  description?: string;
+  version?: string;
+  pool?: string;
+  workers?: number;
+  suspended?: boolean;
+  steps: StepRow[];
+  onFailure?: StepRow;
+  lastTick?: Time;
+  nextTick?: Time;
+  waiting?: number;
+  conditions: Condition[];
+}
+
+export interface PoolRow {
+  uid: string;
+  name: string;
+  replicas: number;
+  ready: number;
+  desired: number;
+  least?: number;
+  most?: number;
+  slots: number;
+  running: number;
+  queued?: number;
+  oldest?: Time;
+  conditions: Condition[];
+}
+
+export interface RateLimitRow {
+  uid: string;
+  name: string;
+  limit: number;
+  window: string;
+  used?: number;
+  waiting?: number;
+  refills?: Time;
+}
+
+export interface StepStatus {
+  phase: Phase;
+  attempt?: number;
+  worker?: string;
+  startedAt?: string;
+  finishedAt?: string;
+  retryAt?: string;
+  reason?: string;
+  error?: string;
+  output?: string;
+}
+
+/** A WorkflowRun as the API server has it, as far as the page reads it. */
+export interface RunObject {
+  metadata: { name: string; uid: string; namespace: string };
+  spec: { input?: unknown; inputJson?: string; additionalMetadata?: Record<string, unknown>; priority?: number };
+  status?: { phase?: Phase; reason?: string; message?: string; reruns?: number; steps?: Record<string, StepStatus> };
+}
+
+export interface FailedStep {
+  run: string;
+  workflow: string;
+  step: string | null;
+  attempt: number | null;
+  headline: string;
+  text: string;
+}
+
+export interface Why {
+  failure?: { path: FailedStep[]; others: FailedStep[] };
+  findings?: { words: string; runs: string[] }[];
+  around?: string[];
+}
+
+export interface KubernetesEvent {
+  uid: string;
+  type: string;
+  reason: string;
+  message: string;
+  count: number | null;
+  last: string | null;
+}
+
+export interface Rights {
+  start: boolean;
+  change: boolean;
+  changeWorkflows: boolean;
+  logs: boolean;
+}
+
+export type Act = "cancel" | "retry" | "replay" | "suspend" | "resume";

@@ -1,0 +1,8 @@
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vite";
+
+// What this builds is kept in the repository: whoever installs the command needs no Node.
+export default defineConfig({
+  plugins: [react()],
+  build: { outDir: "../cli/hatchet_cli/dashboard/static", emptyOutDir: true, chunkSizeWarningLimit: 2000 },
+});

@@ -1,8 +1,0 @@
-"""An embedded, in-memory Kubernetes API server: for ``hatchet-operator dev``, for tests, and as the fast backend of
-benchmarks.
-"""
-
-from hatchet_operator.apiserver.access import LoopbackCertificate, make_loopback_certificate, write_kubeconfig
-from hatchet_operator.apiserver.server import ApiServer
-
-__all__ = ["ApiServer", "LoopbackCertificate", "make_loopback_certificate", "write_kubeconfig"]

@@ -1,0 +1,183 @@
+"""CEL expressions of users over a run's input: checked when they are written, evaluated without a loop.
+
+They are evaluated by ``common-expression-language``, which is native and maintained. It has no cost limit, so anything
+that could cost more than reading the input once is refused: the macros that loop. The library is imported late: it
+brings a command line with its drawing libraries, a quarter of a second and 11 MB for those without such an expression.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from hatchet_sdk.payloads.reference import MARK
+
+if TYPE_CHECKING:
+    import cel
+
+_LOOPS = re.compile(r"\.\s*(all|exists|exists_one|existsOne|map|filter)\s*\(")
+_LONGEST_KEY = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What an expression is for.
+
+    Attributes:
+        name: What messages call it.
+        variables: What it may refer to.
+        example: An example of one.
+        given: What it is evaluated for.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    example: str
+    given: str = "run"
+
+
+CONCURRENCY = Purpose("concurrency expression", ("input", "additional_metadata"), "input.user")
+CONCURRENCY_BY_METHOD = Purpose("concurrency expression", ("input", "additional_metadata", "group_key"), "group_key")
+IDEMPOTENCY = Purpose("idempotency expression", ("input", "additional_metadata"), "input.order")
+RATE_LIMIT = Purpose("rate limit expression", ("input", "additional_metadata", "parents"), "input.user")
+EVENT_FILTER = Purpose(
+    "filter", ("input", "additional_metadata", "payload", "event_id", "event_key"), "input.amount > 100", "event"
+)
+EVENT_KEY = Purpose("eventKey", ("input", "headers"), "'github:' + headers['x-github-event']", "delivery")
+
+
+class BadExpressionError(ValueError):
+    """An expression is not accepted; the message says why."""
+
+
+def expression_problem(text: str, purpose: Purpose = CONCURRENCY) -> str | None:
+    """Say what is wrong with an expression, or None."""
+    try:
+        _program(text, purpose)
+    except BadExpressionError as error:
+        return str(error)
+    return None
+
+
+class UnusableKeyError(ValueError):
+    """An expression yields nothing usable for an input; the message says why."""
+
+
+def group_key(text: str, *, input: dict[str, Any], metadata: dict[str, Any], told: str | None = None) -> str:
+    """Return the name of the group that a run belongs to.
+
+    Args:
+        text: The expression.
+        input: The run's.
+        metadata: The run's.
+        told: The key that the worker's method returned; None: the workflow has no such method.
+
+    Raises:
+        UnusableKeyError: The expression can't be evaluated for this run, or makes no text, number or truth value.
+    """
+    variables: dict[str, Any] = {"input": input, "additional_metadata": metadata}
+    if told is None:
+        return key_made(text, CONCURRENCY, variables)
+    return key_made(text, CONCURRENCY_BY_METHOD, variables | {"group_key": told})
+
+
+def key_made(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> str:
+    """Return the text that an expression yields for a run.
+
+    Raises:
+        UnusableKeyError: It can't be evaluated for this run, or makes no text, number or truth value.
+    """
+    value = _evaluate(text, purpose, variables)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int | float):
+        raise UnusableKeyError(
+            f"the {purpose.name} {text!r} makes a {type(value).__name__} of this {purpose.given}'s input; "
+            "expected a text, a number or a truth value"
+        )
+    key = str(value)
+    if len(key) > _LONGEST_KEY:
+        raise UnusableKeyError(
+            f"the {purpose.name} {text!r} makes a text of {len(key)} characters of this {purpose.given}'s input; "
+            f"expected at most {_LONGEST_KEY}"
+        )
+    return key
+
+
+def number_made(text: str, purpose: Purpose, variables: Mapping[str, Any], *, most: int) -> int:
+    """Return the whole number, from 0, that an expression yields for a run.
+
+    Raises:
+        UnusableKeyError: It can't be evaluated for this run, or makes something else.
+    """
+    value = _evaluate(text, purpose, variables)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        shown = repr(value) if isinstance(value, bool | int | float | str) else f"a {type(value).__name__}"
+        raise UnusableKeyError(
+            f"the {purpose.name} {text!r} makes {shown[:100]} of this {purpose.given}'s input; "
+            f"expected a whole number from 0 to {most}"
+        )
+    return value
+
+
+def is_true(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> bool:
+    """Return the truth value that an expression yields.
+
+    Raises:
+        UnusableKeyError: It can't be evaluated, or makes something else.
+    """
+    value = _evaluate(text, purpose, variables)
+    if not isinstance(value, bool):
+        raise UnusableKeyError(
+            f"the {purpose.name} {text!r} makes a {type(value).__name__} of this {purpose.given}; "
+            "expected true or false, as in input.amount > 100"
+        )
+    return value
+
+
+def _evaluate(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> Any:
+    try:
+        program = _program(text, purpose)
+    except BadExpressionError as error:
+        raise UnusableKeyError(str(error)) from error
+    try:
+        return program.execute(dict(variables))
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        what = f"there is no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        if MARK in (variables.get("input") or {}):
+            raise UnusableKeyError(
+                f"the {purpose.name} {text!r} can't be evaluated for this {purpose.given}: {what}; its input is in the "
+                "payload store, where expressions don't look: put what they need into additional_metadata"
+            ) from error
+        raise UnusableKeyError(
+            f"the {purpose.name} {text!r} can't be evaluated for this {purpose.given}: {what}; "
+            f"give the {purpose.given} an input that has it, or write the expression with has(…) ? … : …"
+        ) from error
+
+
+@lru_cache(maxsize=1024)
+def _program(text: str, purpose: Purpose) -> "cel.Program":
+    """Compile an accepted expression: no other is ever evaluated, wherever it was written."""
+    import cel
+
+    try:
+        program = cel.compile(text)
+    except ValueError as error:
+        reason = str(error).splitlines()[0].removeprefix(f"Failed to parse expression '{text}': ")
+        raise BadExpressionError(
+            f"{purpose.name} {text!r} is not CEL ({reason}); expected something like {purpose.example}"
+        ) from error
+    if (loop := _LOOPS.search(text)) is not None:
+        raise BadExpressionError(
+            f"{purpose.name} {text!r} loops with {loop[1]}(), which is not taken, since it may cost any time; "
+            "put what it computes into the input"
+        )
+    if unknown := sorted(set(program.variables()) - set(purpose.variables)):
+        raise BadExpressionError(
+            f"{purpose.name} {text!r} names {', '.join(unknown)}, which is not there; "
+            f"expected {' and '.join(filter(None, (', '.join(purpose.variables[:-1]), purpose.variables[-1])))}"
+        )
+    return program

@@ -1,0 +1,121 @@
+"""Which shard a namespace is in, and which replica leads which shard. Pure.
+
+    namespace ─ a hash that never changes ─► shard ─ dealt among the replicas that are alive ─► replica
+
+All of a run's family lives in one namespace, so two shards have nothing in common. The deal is each replica's own
+decision: it gives up what it has too much, and takes what is free and nobody before it in the line is to take. Two that
+see different things may want the same shard; its Lease decides between them, not this.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+
+MOST_SHARDS = 64
+
+_NAMESPACE = re.compile(rb'"namespace":"([^"\\]*)"')
+
+
+@lru_cache(maxsize=16_384)
+def shard_of(namespace: str, shards: int) -> int:
+    """Return the shard of a namespace, from 0 on.
+
+    It follows from the name alone, for all versions: operators that disagreed would both act on a namespace.
+    """
+    # not a CRC: those of names that differ in one digit are not spread evenly
+    return int.from_bytes(sha256(namespace.encode()).digest()[:8]) % shards
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """The namespaces that a term acts on.
+
+    Attributes:
+        namespace: The only one; None: see the others.
+        shards: Into how many shards the namespaces are dealt.
+        shard: Whose namespaces these are; None: all.
+    """
+
+    namespace: str | None = None
+    shards: int = 1
+    shard: int | None = None
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether there are namespaces that others act on."""
+        return self.shard is not None
+
+    def covers(self, namespace: str) -> bool:
+        if self.shard is not None:
+            return shard_of(namespace, self.shards) == self.shard
+        return self.namespace in (None, namespace)
+
+
+def may_concern(event: bytes, covers: Callable[[str], bool]) -> bool:
+    """Tell, without parsing it, whether a watch event may be about an object of certain namespaces.
+
+    Args:
+        event: Its JSON text, as the API server writes it: compact.
+        covers: Tells of a namespace whether it is one of these.
+
+    Returns:
+        False: certainly not. A text or a key inside the object may look like its namespace, so true says nothing.
+    """
+    named = set(_NAMESPACE.findall(event))
+    return not named or any(covers(name.decode("utf-8", "replace")) for name in named)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deal:
+    """What one replica changes.
+
+    Attributes:
+        take: Shards that it should try to lead.
+        give_up: Shards that it should hand over.
+    """
+
+    take: tuple[int, ...] = ()
+    give_up: tuple[int, ...] = ()
+
+
+def quotas(holders: Sequence[str | None], alive: Collection[str]) -> dict[str, int]:
+    """Return how many shards each replica should lead: shares that differ by one at most.
+
+    The larger shares go to those that lead most already, so that as few shards as possible move.
+
+    Args:
+        holders: Who leads each shard; None, or a replica that is not alive: nobody.
+        alive: The replicas.
+    """
+    held = Counter(holder for holder in holders if holder in alive)
+    share, larger = divmod(len(holders), max(len(alive), 1))
+    line = sorted(alive, key=lambda replica: (-held[replica], replica))
+    return {replica: share + (place < larger) for place, replica in enumerate(line)}
+
+
+def deal(holders: Sequence[str | None], alive: Collection[str], me: str) -> Deal:
+    """Decide what a replica takes and gives up.
+
+    A shard that another leads is never taken: that one gives it up first.
+
+    Args:
+        holders: Who leads each shard; None, or a replica that is not alive: nobody.
+        alive: The replicas; this one is among them.
+        me: This one.
+    """
+    wanted = quotas(holders, alive)
+    mine = [shard for shard, holder in enumerate(holders) if holder == me]
+    if len(mine) > wanted[me]:
+        return Deal(give_up=tuple(mine[wanted[me] :]))
+    held = Counter(holder for holder in holders if holder in alive)
+    missing = {replica: wanted[replica] - held[replica] for replica in alive if wanted[replica] > held[replica]}
+    free = [shard for shard, holder in enumerate(holders) if holder not in alive]
+    start = 0
+    for replica in sorted(missing, key=lambda replica: (-missing[replica], replica)):
+        if replica == me:
+            return Deal(take=tuple(free[start : start + missing[replica]]))
+        start += missing[replica]
+    return Deal()

@@ -1,0 +1,441 @@
+"""The three services, a few lines per call: translate, ask the engine, translate back.
+
+Calls that this project does not serve answer UNIMPLEMENTED and name what is missing: a published client shows that
+text to the author of the step.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import grpc
+
+from hatchet_operator.access.identity import Caller
+from hatchet_operator.decisions.observed import Outcome
+from hatchet_operator.decisions.retry import asked_wait
+from hatchet_operator.dispatcher.calls import (
+    now_stamp,
+    status_of,
+    streaming,
+    unary,
+    unserved,
+    words_of,
+)
+from hatchet_operator.dispatcher.payloads import Readings, input_to_keep, message_problem, not_told, outcome_to_keep
+from hatchet_operator.dispatcher.v0 import translation
+from hatchet_operator.durations import parse_duration
+from hatchet_operator.engine.dispatch.worker import StartCommand, WorkerStream
+from hatchet_operator.engine.engine import Engine
+from hatchet_operator.engine.runs.results import ResultStream, RunResult
+from hatchet_operator.engine.runs.spawning import Trigger
+from hatchet_operator.errors import (
+    ApiError,
+    IdempotencyCollision,
+    IdempotencyCollisions,
+    InvalidRequest,
+    RequestError,
+    StaleAttempt,
+)
+from hatchet_operator.resources.limits import MAX_BULK_ITEMS
+from hatchet_operator.resources.names import tenant_id
+from hatchet_sdk.contracts import dispatcher_pb2 as wire
+from hatchet_sdk.contracts import events_pb2 as events_wire
+from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
+from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherServicer, add_DispatcherServicer_to_server
+from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceServicer, add_EventsServiceServicer_to_server
+from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceServicer, add_WorkflowServiceServicer_to_server
+
+log = logging.getLogger(__name__)
+step_log = logging.getLogger("hatchet_operator.steps")
+
+PROTOCOL_VERSION = "v0.104.7"
+"""What GetVersion answers: the engine whose calls we serve. Clients refuse to start below v0.80.0 (protocol 4.1)."""
+
+
+class _Dispatcher(DispatcherServicer):
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.callers = engine.callers
+
+    @unary
+    async def Register(self, request: wire.WorkerRegisterRequest, caller: Caller) -> wire.WorkerRegisterResponse:
+        registration = translation.registration_request(request)
+        worker = await self._engine.registry.register(caller, registration)
+        return wire.WorkerRegisterResponse(
+            tenant_id=tenant_id(caller.namespace),
+            worker_id=worker.id,
+            worker_name=request.worker_name,
+            slots=worker.slots,
+        )
+
+    @streaming
+    async def ListenV2(self, request: wire.WorkerListenRequest, caller: Caller) -> AsyncIterator[wire.AssignedAction]:
+        held = translation.held_attempts(request)
+        worker, stream = self._engine.registry.listen(caller, request.worker_id, held)
+        readings = Readings(self._engine.payloads, caller)
+        try:
+            async for command in stream.commands():
+                if not isinstance(command, StartCommand):
+                    run_id = self._engine.run_id(caller, command.run)
+                    yield translation.cancel_action(command, caller.namespace, run_id=run_id)
+                    continue
+                if (action := self._start_action(command, caller, stream, readings)) is not None:
+                    command.attempt.sent = True
+                    self._engine.streams.started(command.attempt)
+                    yield action
+                if command.texts is not None:
+                    readings.told()
+        finally:
+            readings.close()
+            self._engine.registry.left(worker, stream)
+
+    def _start_action(
+        self, command: StartCommand, caller: Caller, stream: WorkerStream, readings: Readings
+    ) -> wire.AssignedAction | None:
+        """Return what the worker gets; None: nothing, or not yet."""
+        attempt, engine = command.attempt, self._engine
+        record = engine.store.get(attempt.ref)
+        if record is None or attempt.id not in engine.runs.attempts:
+            return None  # deleted or cancelled in the meantime
+        if command.texts is None:
+            if references := readings.of_run(record.run):
+                readings.begin(
+                    references,
+                    then=lambda texts: stream.put(StartCommand(attempt, texts)),
+                    otherwise=lambda why: engine.fail(attempt, why),
+                )
+                return None
+            return translation.start_action(attempt, record, names=caller.takes_names)
+        if attempt.cancel_sent_at is not None:
+            return None  # it timed out before everything was read
+        action = translation.start_action(attempt, record, names=caller.takes_names, texts=command.texts)
+        what = f'What step "{attempt.step.name}" is given (the input of its run, outputs of other steps)'
+        if (problem := message_problem(action.ByteSize(), what)) is not None:
+            engine.fail(attempt, problem)
+            return None
+        return action
+
+    Listen = ListenV2  # type: ignore[assignment]  # the generated base has an iterator of either kind
+
+    @unary
+    async def Heartbeat(self, request: wire.HeartbeatRequest, caller: Caller) -> wire.HeartbeatResponse:
+        self._engine.registry.heartbeat(
+            caller,
+            request.worker_id,
+            at=translation.time_of(request.heartbeat_at),
+            overrunning=request.overrunning,
+        )
+        return wire.HeartbeatResponse()
+
+    @unary
+    async def Unsubscribe(
+        self, request: wire.WorkerUnsubscribeRequest, caller: Caller
+    ) -> wire.WorkerUnsubscribeResponse:
+        self._engine.registry.drain(caller, request.worker_id, has_ended=request.has_ended)
+        return wire.WorkerUnsubscribeResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
+
+    @unary
+    async def SendStepActionEvent(self, request: wire.StepActionEvent, caller: Caller) -> wire.ActionEventResponse:
+        self._engine.may_report(caller, request.task_run_external_id, request.job_run_id or None)
+        if (outcome := translation.OUTCOMES.get(request.event_type)) is not None:
+            await self._report(request, caller, outcome, run_uid=request.job_run_id or None)
+        elif request.event_type == wire.STEP_EVENT_TYPE_STARTED:
+            self._engine.started(caller, request.task_run_external_id)
+        return wire.ActionEventResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
+
+    @unary
+    async def SendGroupKeyActionEvent(
+        self, request: wire.GroupKeyActionEvent, caller: Caller
+    ) -> wire.ActionEventResponse:
+        """Report a group key: naming it is a run's first step, which published clients report by a separate call."""
+        attempt_id, record = (
+            request.get_group_key_run_id,
+            self._engine.store.find(caller.namespace, request.workflow_run_id),
+        )
+        run_uid = record.uid if record is not None else None
+        self._engine.may_report(caller, attempt_id, run_uid)
+        if (report := translation.group_key_report(request)) is not None:
+            outcome, payload = report
+            await self._engine.report(caller, attempt_id, outcome, run_uid=run_uid, payload=payload)
+        elif request.event_type == wire.GROUP_KEY_EVENT_TYPE_STARTED:
+            self._engine.started(caller, attempt_id)
+        return wire.ActionEventResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
+
+    @unary
+    async def SendBatchActionEvent(self, request: wire.BatchActionEvent, caller: Caller) -> wire.ActionEventResponse:
+        """Report several events; answered once all are persisted, so a client that gets no answer repeats them all."""
+        for item in request.items:  # check all of them first: a refused batch changes nothing
+            self._engine.may_report(caller, item.task_run_external_id, None)
+        if (outcome := translation.OUTCOMES.get(request.event_type)) is not None:
+            await asyncio.gather(*(self._report(item, caller, outcome) for item in request.items))
+        return wire.ActionEventResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
+
+    async def _report(
+        self,
+        event: wire.StepActionEvent | wire.BatchActionEventItem,
+        caller: Caller,
+        outcome: Outcome,
+        *,
+        run_uid: str | None = None,
+    ) -> None:
+        identity = event.task_run_external_id
+        outcome, payload = await outcome_to_keep(
+            self._engine, caller, identity, outcome, event.event_payload, run_uid=run_uid
+        )
+        await self._engine.report(caller, identity, outcome, run_uid=run_uid, payload=payload, **_retry_wishes(event))
+
+    @streaming
+    async def SubscribeToWorkflowRuns(
+        self, requests: AsyncIterator[wire.SubscribeToWorkflowRunsRequest], caller: Caller
+    ) -> AsyncIterator[wire.WorkflowRunEvent]:
+        stream = self._engine.results.open(caller)
+        reading = asyncio.create_task(_read_subscriptions(requests, stream))
+        payloads = Readings(self._engine.payloads, caller)
+        try:
+            async for result in stream.results():
+                if (event := _run_event(result, stream, payloads)) is not None:
+                    yield event
+                if result.texts:
+                    payloads.told()
+        finally:
+            payloads.close()
+            reading.cancel()
+            stream.close()
+
+    @unary
+    async def RefreshTimeout(self, request: wire.RefreshTimeoutRequest, caller: Caller) -> wire.RefreshTimeoutResponse:
+        try:
+            by = parse_duration(request.increment_timeout_by)
+        except ValueError as error:
+            raise InvalidRequest(f"increment_timeout_by: {error}") from error
+        deadline = self._engine.refresh_timeout(caller, request.task_run_external_id, by)
+        if deadline is None:
+            raise StaleAttempt("this attempt is over, so its timeout can't be refreshed")
+        response = wire.RefreshTimeoutResponse()
+        response.timeout_at.FromDatetime(deadline)
+        return response
+
+    @unary
+    async def ReleaseSlot(self, request: wire.ReleaseSlotRequest, caller: Caller) -> wire.ReleaseSlotResponse:
+        self._engine.release_slot(caller, request.task_run_external_id)
+        return wire.ReleaseSlotResponse()
+
+    @unary
+    async def PutOverridesData(self, request: wire.OverridesData, caller: Caller) -> wire.OverridesDataResponse:
+        """Accept and ignore overrides: they only feed Hatchet's dashboard, but a refusal would fail the step."""
+        return wire.OverridesDataResponse()
+
+    @unary
+    async def UpsertWorkerLabels(
+        self, request: wire.UpsertWorkerLabelsRequest, caller: Caller
+    ) -> wire.UpsertWorkerLabelsResponse:
+        """Set some of a worker's labels; attempts that wait for them go there."""
+        given = translation.worker_labels(request.labels, who=f'worker "{request.worker_id}"')
+        await self._engine.registry.upsert_labels(caller, request.worker_id, given)
+        return wire.UpsertWorkerLabelsResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
+
+    @streaming
+    async def SubscribeToWorkflowEvents(
+        self, request: wire.SubscribeToWorkflowEventsRequest, caller: Caller
+    ) -> AsyncIterator[wire.WorkflowEvent]:
+        """Stream what the steps of a run publish and how they end, or those of all runs with an entry of metadata."""
+        metadata = translation.stream_metadata(request)
+        if metadata is None:
+            reader = await self._engine.read_stream(caller, request.workflow_run_id, seen=dict(request.seen))
+        else:
+            reader = self._engine.streams.read_by_metadata(caller.namespace, metadata, seen=dict(request.seen))
+        try:
+            async for event in reader.events():
+                run_id = event.name if caller.takes_names else event.run
+                yield translation.stream_event(event, run_id=run_id, hangup=event.is_end and reader.is_over)
+        finally:
+            self._engine.streams.leave(reader)
+
+    @unary
+    async def GetVersion(self, request: wire.GetVersionRequest, caller: Caller) -> wire.GetVersionResponse:
+        return wire.GetVersionResponse(version=PROTOCOL_VERSION)
+
+
+async def _read_subscriptions(
+    requests: AsyncIterator[wire.SubscribeToWorkflowRunsRequest], stream: ResultStream
+) -> None:
+    async for request in requests:
+        stream.add(request.workflow_run_id)
+
+
+def _run_event(result: RunResult, stream: ResultStream, readings: Readings) -> wire.WorkflowRunEvent | None:
+    """Return what the client gets; None: nothing yet."""
+    if result.texts is not None:
+        event = translation.run_event(result, result.texts)
+        problem = message_problem(event.ByteSize(), f"What run {result.run} returned")
+        return event if problem is None else translation.run_event(not_told(result, problem))
+    if references := readings.of_result(result):
+        readings.begin(
+            references,
+            then=lambda texts: stream.tell(replace(result, texts=texts)),
+            otherwise=lambda why: stream.tell(not_told(result, why)),
+        )
+        return None
+    return translation.run_event(result)
+
+
+def _retry_wishes(event: wire.StepActionEvent | wire.BatchActionEventItem) -> dict[str, Any]:
+    after = asked_wait(event.retry_after_ms) if event.HasField("retry_after_ms") else None
+    return {"may_retry": not event.should_not_retry, "retry_after": after}
+
+
+class _Workflows(WorkflowServiceServicer):
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.callers = engine.callers
+
+    @unary
+    async def PutWorkflow(
+        self, request: workflows_wire.PutWorkflowRequest, caller: Caller
+    ) -> workflows_wire.WorkflowVersion:
+        definition = translation.workflow_definition(request.opts)
+        revision = await self._engine.register_workflow(caller, definition)
+        version = workflows_wire.WorkflowVersion(
+            id=revision, version=definition.version, workflow_id=definition.name, order=1
+        )
+        version.created_at.CopyFrom(now_stamp())
+        version.updated_at.CopyFrom(version.created_at)
+        return version
+
+    @unary
+    async def TriggerWorkflow(
+        self, request: workflows_wire.TriggerWorkflowRequest, caller: Caller
+    ) -> workflows_wire.TriggerWorkflowResponse:
+        run_id = await self._engine.trigger(await self._trigger(request, caller))
+        response = workflows_wire.TriggerWorkflowResponse(workflow_run_id=run_id)
+        if self._engine.is_light(caller, run_id):
+            response.is_light = True
+        return response
+
+    @unary
+    async def BulkTriggerWorkflow(
+        self, request: workflows_wire.BulkTriggerWorkflowRequest, caller: Caller
+    ) -> workflows_wire.BulkTriggerWorkflowResponse:
+        if not 1 <= len(request.workflows) <= MAX_BULK_ITEMS:
+            raise InvalidRequest(f"{len(request.workflows)} runs in one call; expected 1 to {MAX_BULK_ITEMS}")
+        answers = await asyncio.gather(*(self._trigger_item(item, caller) for item in request.workflows))
+        collisions = [answer for answer in answers if isinstance(answer, IdempotencyCollision)]
+        if collisions and not request.errors_per_item:
+            others = (each for each in answers if not isinstance(each, str | IdempotencyCollision))
+            raise next(
+                others,
+                IdempotencyCollisions(
+                    [answer for answer in answers if isinstance(answer, str)], [each.run for each in collisions]
+                ),
+            )
+        response = workflows_wire.BulkTriggerWorkflowResponse()
+        for index, answer in enumerate(answers):
+            if isinstance(answer, str):
+                response.workflow_run_ids.append(answer)
+                if self._engine.is_light(caller, answer):
+                    response.light.append(index)
+                continue
+            if not request.errors_per_item:
+                raise answer  # the runs before and after it exist; the same call again finds them
+            response.workflow_run_ids.append("")
+            code: int = status_of(answer).value[0]
+            response.errors.add(index=index, code=code, message=words_of(answer))
+        return response
+
+    @unary
+    async def ScheduleWorkflow(
+        self, request: workflows_wire.ScheduleWorkflowRequest, caller: Caller
+    ) -> workflows_wire.WorkflowVersion:
+        request.input = await input_to_keep(
+            self._engine,
+            caller,
+            request.input,
+            workflow=request.name,
+            parent=request.parent_id,
+            request_id=request.request_id,
+        )
+        triggers = translation.scheduled(request, caller)
+        ids = await asyncio.gather(*map(self._engine.trigger, triggers))
+        version = workflows_wire.WorkflowVersion(workflow_id=request.name)
+        for run_id, trigger_at in zip(ids, request.schedules, strict=True):
+            version.scheduled_workflows.add(id=run_id, trigger_at=trigger_at)
+        return version
+
+    @unary
+    async def PutRateLimit(
+        self, request: workflows_wire.PutRateLimitRequest, caller: Caller
+    ) -> workflows_wire.PutRateLimitResponse:
+        """Set a rate limit; it is in effect for all runs of the caller's namespace once this is answered."""
+        key, units, window = translation.rate_limit(request)
+        await self._engine.rate_limits.put(caller.namespace, key, units=units, window=window)
+        return workflows_wire.PutRateLimitResponse()
+
+    async def _trigger(self, request: workflows_wire.TriggerWorkflowRequest, caller: Caller) -> Trigger:
+        request.input = await input_to_keep(
+            self._engine,
+            caller,
+            request.input,
+            workflow=request.name,
+            parent=request.parent_id,
+            request_id=request.request_id,
+        )
+        return translation.trigger(request, caller)
+
+    async def _trigger_item(
+        self, item: workflows_wire.TriggerWorkflowRequest, caller: Caller
+    ) -> str | RequestError | ApiError:
+        try:
+            return await self._engine.trigger(await self._trigger(item, caller))
+        except (RequestError, ApiError) as error:
+            return error
+
+
+class _Events(EventsServiceServicer):
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.callers = engine.callers
+
+    @unary
+    async def PutLog(self, request: events_wire.PutLogRequest, caller: Caller) -> events_wire.PutLogResponse:
+        """Log a line of a step: it goes where the operator's own log goes, with the run's name."""
+        attempt = self._engine.may_log(caller, request.task_run_external_id)
+        step_log.info(request.message, extra={"run": str(attempt.ref), "step": attempt.step.name})
+        return events_wire.PutLogResponse()
+
+    @unary
+    async def Push(self, request: events_wire.PushEventRequest, caller: Caller) -> events_wire.Event:
+        event = translation.pushed_event(request, caller)
+        await self._engine.triggering.push(event)
+        return translation.event_answer(request, event)
+
+    @unary
+    async def BulkPush(self, request: events_wire.BulkPushEventRequest, caller: Caller) -> events_wire.Events:
+        """Push several events; all are tried, and repeating a failed call with the same ids starts none twice."""
+        if not 1 <= len(request.events) <= MAX_BULK_ITEMS:
+            raise InvalidRequest(f"{len(request.events)} events in one call; expected 1 to {MAX_BULK_ITEMS}")
+        events = [translation.pushed_event(item, caller) for item in request.events]
+        await asyncio.gather(*map(self._engine.triggering.push, events))
+        answers = map(translation.event_answer, request.events, events)
+        return events_wire.Events(events=answers)
+
+    ReplaySingleEvent = unserved("replay of events; push it again")
+
+    @unary
+    async def PutStreamEvent(
+        self, request: events_wire.PutStreamEventRequest, caller: Caller
+    ) -> events_wire.PutStreamEventResponse:
+        """Publish what a step says to anyone listening; it is only kept in memory."""
+        attempt = self._engine.may_log(caller, request.task_run_external_id)
+        first_index = request.event_index if request.HasField("event_index") else None
+        pieces = translation.stream_pieces(request, step=attempt.step.name)
+        self._engine.streams.put(attempt, pieces, first_index=first_index, at=request.created_at.ToMilliseconds())
+        return events_wire.PutStreamEventResponse()
+
+
+def add_services(engine: Engine, server: grpc.aio.Server) -> None:
+    """Register the services of Hatchet's protocol that have no version in their names with a server."""
+    add_DispatcherServicer_to_server(_Dispatcher(engine), server)
+    add_WorkflowServiceServicer_to_server(_Workflows(engine), server)
+    add_EventsServiceServicer_to_server(_Events(engine), server)

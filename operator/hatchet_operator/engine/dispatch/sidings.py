@@ -1,0 +1,353 @@
+"""Sidings: attempts that need units of rate limits wait beside the queue until their limits have room.
+
+    put ─► siding of those that need the same ─► its first in the queue ─► a slot is free: take the units ─┬─► it goes
+              ▲                                                                                           │
+              └──────────── parked at the limit that keeps it, until that has room ◄──────────────────────┘
+
+Only the first attempt of each siding is in the queue, and for each limit hardly more sidings than it has room for. So
+attempts that wait for units cost nothing while they wait, however many there are, and do not delay those that need
+none. Units are taken when a worker takes the attempt, all of them or none.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from hatchet_operator.decisions.observed import Wait
+from hatchet_operator.decisions.rate_limits import why_it_waits
+from hatchet_operator.engine.dispatch.attempt import Attempt
+from hatchet_operator.engine.dispatch.lanes import LaneKey, Queue
+from hatchet_operator.engine.limits.buckets import Bucket, BucketNeeds, Buckets
+
+Entry = tuple[float, int, Attempt]
+
+_SWEPT_FROM = 100
+
+
+@dataclass(slots=True, eq=False)
+class Siding:
+    """Attempts of one queue that have the same needs, for workers and limits.
+
+    Attributes:
+        key: Its key in its queue.
+        queue: The queue of these attempts.
+        units: What each of them takes.
+        entries: The attempts that wait here, including stale entries.
+        standing: How many of these entries are not stale.
+        fed: How many of its attempts are in the queue.
+        head: The last one that entered the queue.
+        unkept_since: Since when no limit has blocked it, if none does.
+        keeper: The limit that it is parked at; None: it is not parked.
+        ticket: The number of its place there; 0: it has none.
+    """
+
+    key: object
+    queue: Queue
+    units: BucketNeeds
+    entries: list[Entry] = field(default_factory=list)
+    standing: int = 0
+    fed: int = 0
+    head: Attempt | None = None
+    unkept_since: datetime | None = None
+    keeper: Bucket | None = None
+    ticket: int = 0
+
+    def units_of(self, bucket: Bucket) -> int:
+        return next(units for one, units in self.units if one is bucket)
+
+    def sweep(self) -> None:
+        """Drop stale entries, once they are the majority."""
+        if len(self.entries) > 2 * self.standing + _SWEPT_FROM:
+            self.entries[:] = [entry for entry in self.entries if _stands(entry)]
+            heapq.heapify(self.entries)
+
+    def __iter__(self) -> Iterator[Attempt]:
+        return (entry[2] for entry in self.entries if _stands(entry))
+
+    @property
+    def unserved_since(self) -> datetime | None:
+        """Since when only workers have been lacking; None: there are some, or a limit blocks it."""
+        lane = self.head.lane if self.head is not None and self.keeper is None else None
+        if lane is None or lane.unserved_since is None or self.unkept_since is None:
+            return None
+        return max(lane.unserved_since, self.unkept_since)
+
+    def first(self) -> Entry | None:
+        while self.entries and not _stands(self.entries[0]):
+            heapq.heappop(self.entries)
+        return self.entries[0] if self.entries else None
+
+
+class Parked(NamedTuple):
+    """A siding's place at the limit that blocks it: the more urgent goes first, then the older."""
+
+    order: tuple[int, datetime]
+    ticket: int
+    siding: Siding
+
+    @property
+    def is_stale(self) -> bool:
+        return self.siding.ticket != self.ticket
+
+
+class Sidings:
+    """All sidings of all queues.
+
+    Args:
+        buckets: The limits.
+        enter: Puts an attempt into its queue.
+        unserved: Called with attempts that no limit blocks any more but no connected worker can take; or that a limit
+            blocks forever.
+        fill: Gives a queue's workers what they have slots for; must not call back into this object.
+    """
+
+    def __init__(
+        self,
+        buckets: Buckets,
+        *,
+        enter: Callable[[Attempt, Queue, datetime], None],
+        unserved: Callable[[list[Attempt]], None],
+        fill: Callable[[Queue], None],
+    ) -> None:
+        self._buckets = buckets
+        self._enter = enter
+        self._unserved = unserved
+        self._fill = fill
+        self._numbers = itertools.count(1)
+        buckets.on_room.append(self._let_go)
+        buckets.on_limit.append(self._give_up_some)
+
+    # --- Attempts
+
+    def put(self, attempt: Attempt, queue: Queue) -> None:
+        """Add an attempt that needs units; it is in the queue afterwards if its limits have room."""
+        key = siding_key((attempt.needs, attempt.priority), attempt.units)
+        siding = queue.sidings.get(key)
+        if siding is None:
+            siding = queue.sidings[key] = Siding(key, queue, attempt.units)
+            for bucket, _ in siding.units:
+                bucket.sidings += 1
+        attempt.siding = siding
+        due = attempt.due if attempt.trial is None else attempt.trial.total_seconds()
+        attempt.stands_at = due, next(self._numbers)
+        self._push(siding, attempt)
+        if siding.keeper is not None:
+            siding.keeper.waiting += 1
+            if siding.entries[0][2] is attempt:
+                self._park(siding, siding.keeper)
+        elif not siding.fed or _is_before(attempt, siding.head):
+            self._feed(siding)
+
+    def let_go(self, attempt: Attempt, siding: Siding) -> bool:
+        """Take the units of an attempt that has left the queue, or put it aside again; return whether it goes."""
+        siding.fed -= 1
+        keeper = self._buckets.take(siding.units)
+        if keeper is not None:
+            self._push(siding, attempt)
+            if siding.keeper is None:
+                self._park(siding, keeper)
+            else:
+                siding.keeper.waiting += 1
+            self._let_others(siding)
+            return False
+        attempt.siding = None
+        self._follow(siding)
+        return True
+
+    def withdraw(self, attempt: Attempt, siding: Siding) -> None:
+        """Withdraw an attempt; one that is in the queue is removed from it by the caller."""
+        attempt.siding = None
+        if not attempt.is_aside:
+            siding.fed -= 1
+            self._follow(siding)
+            return
+        attempt.is_aside = False
+        siding.standing -= 1
+        if siding.keeper is not None:
+            siding.keeper.waiting -= 1
+            self._buckets.tell_use(siding.keeper)
+        if not siding.standing and not siding.fed:
+            self._discard(siding)
+        siding.sweep()
+
+    def could_go(self, queue: Queue) -> int:
+        """How many of the attempts beside a queue could go, in addition to those that are in it."""
+        now = self._buckets.now()
+        return sum(
+            min(siding.standing, max(min(bucket.room(now) // units for bucket, units in siding.units) - siding.fed, 0))
+            for siding in queue.sidings.values()
+            if siding.standing and siding.keeper is None
+        )
+
+    @staticmethod
+    def kept(queue: Queue, count: int) -> Iterator[Attempt]:
+        """Yield some of the attempts beside a queue, from each siding those that go soon."""
+        for siding in queue.sidings.values():
+            yield from (entry[2] for entry in siding.entries[:count] if _stands(entry))
+
+    def wait_of(self, attempt: Attempt, siding: Siding) -> Wait:
+        """Say what an attempt in a siding waits for."""
+        may_tell = attempt.may_tell or attempt.run_uid is not None or attempt.graph.pool is None
+        bucket = siding.keeper
+        if bucket is None:
+            return Wait(queued_at=attempt.queued_at, unserved_since=siding.unserved_since, may_tell=may_tell)
+        units = siding.units_of(bucket)
+        text = why_it_waits(bucket.key[1], units, bucket.limit, bucket.window, self._buckets.now())
+        hopeless = max(bucket.since, attempt.queued_at) if bucket.is_hopeless_for(units) else None
+        return Wait(
+            queued_at=attempt.queued_at,
+            unserved_since=None,
+            may_tell=may_tell,
+            limited=text + (f"; {bucket.trouble}" if bucket.trouble and hopeless is None else ""),
+            hopeless_since=hopeless,
+        )
+
+    # --- Into the queue and out of it
+
+    def _push(self, siding: Siding, attempt: Attempt) -> None:
+        assert attempt.stands_at is not None, "it was put here"
+        attempt.is_aside = True
+        heapq.heappush(siding.entries, (*attempt.stands_at, attempt))
+        siding.standing += 1
+
+    def _feed(self, siding: Siding) -> bool:
+        """Put the first attempt of a siding into the queue, if it could go; otherwise park the siding."""
+        first = siding.first()
+        if first is None:
+            if not siding.fed:
+                self._discard(siding)
+            return False
+        if (keeper := self._buckets.keeps(siding.units)) is not None:
+            self._park(siding, keeper)
+            return False
+        attempt = heapq.heappop(siding.entries)[2]
+        siding.head = attempt
+        siding.standing -= 1
+        siding.fed += 1
+        attempt.is_aside = False
+        now = self._buckets.time()
+        siding.unkept_since = siding.unkept_since or now
+        attempt.unkept_at = siding.unkept_since
+        self._enter(attempt, siding.queue, now)
+        return True
+
+    def _follow(self, siding: Siding) -> None:
+        """Replace an attempt that left the queue: with the next of its siding, or one of another siding."""
+        if siding.fed:
+            return
+        if siding.keeper is not None or not self._feed(siding):
+            self._let_others(siding)
+
+    def _let_others(self, siding: Siding) -> None:
+        for bucket, _ in siding.units:
+            if self._unpark(bucket, siding.queue, most=1):
+                self._fill(siding.queue)
+            if bucket.parked and bucket.timer is None and not bucket.wanted:
+                self._wait_again(bucket)  # there was room when they were parked, so nothing waited for more
+
+    def _discard(self, siding: Siding) -> None:
+        siding.ticket = 0
+        siding.keeper = None
+        if siding.queue.sidings.get(siding.key) is siding:
+            del siding.queue.sidings[siding.key]
+            for bucket, _ in siding.units:
+                bucket.sidings -= 1
+
+    # --- At limits
+
+    def _park(self, siding: Siding, bucket: Bucket) -> None:
+        if siding.keeper is not bucket:
+            siding.keeper, siding.unkept_since = bucket, None
+            bucket.waiting += siding.standing
+        first = siding.first()
+        assert first is not None, "somebody stands in a siding that is parked"
+        units, attempt = siding.units_of(bucket), first[2]
+        siding.ticket = next(self._numbers)
+        place = Parked((-attempt.priority, attempt.queued_at), siding.ticket, siding)
+        heapq.heappush(bucket.parked.setdefault(siding.queue, {}).setdefault((attempt.priority, units), []), place)
+        if not self._buckets.wait(bucket, units) and bucket.room(self._buckets.now()) >= units:
+            self._buckets.look_soon(bucket)  # its window has ended within this call
+        self._buckets.tell_use(bucket)
+
+    def _let_go(self, bucket: Bucket) -> None:
+        """Unpark as many sidings of each queue as a limit that changed or was refilled has room for, oldest first."""
+        found = {queue: _tops(bucket, queue) for queue in list(bucket.parked)}
+        tops = {queue: min(place for _, _, place in places) for queue, places in found.items() if places}
+        for queue in sorted(tops, key=lambda queue: tops[queue].order):
+            if self._unpark(bucket, queue):
+                self._fill(queue)
+        self._wait_again(bucket)
+        self._buckets.tell_use(bucket)
+
+    def _give_up_some(self, bucket: Bucket) -> None:
+        """Report attempts that a changed limit blocks forever."""
+        parked = [place for groups in bucket.parked.values() for places in groups.values() for place in places]
+        for siding in (place.siding for place in parked if not place.is_stale):
+            if bucket.is_hopeless_for(siding.units_of(bucket)):
+                self._unserved(list(siding))
+
+    def _unpark(self, bucket: Bucket, queue: Queue, *, most: int | None = None) -> int:
+        """Unpark sidings of a queue that a limit has room for; return how many.
+
+        The first of each priority goes into the queue in any case: there they take turns.
+        """
+        room = budget = bucket.room(self._buckets.now())
+        count, seen = 0, set[int]()
+        while room > 0 and count != most:
+            able = [
+                (place, units, priority)
+                for priority, units, place in _tops(bucket, queue)
+                if units <= budget or (units <= room and priority not in seen)
+            ]
+            if not able:
+                break
+            place, units, priority = min(able)
+            heapq.heappop(bucket.parked[queue][priority, units])
+            place.siding.keeper, place.siding.ticket = None, 0
+            bucket.waiting -= place.siding.standing
+            if self._feed(place.siding):
+                if place.siding.unserved_since is not None:
+                    self._unserved(list(place.siding))
+                seen.add(priority)
+                budget -= units
+                count += 1
+        return count
+
+    def _wait_again(self, bucket: Bucket) -> None:
+        """Wait again for those that are still blocked, first for the most urgent that a write could admit."""
+        tops = [(place.order, units) for queue in list(bucket.parked) for _, units, place in _tops(bucket, queue)]
+        for _, units in sorted(tops):
+            if self._buckets.wait(bucket, units):
+                return
+
+
+def siding_key(lane: LaneKey, units: BucketNeeds) -> object:
+    """Name a siding within its queue."""
+    return lane, tuple((bucket.key[1], each) for bucket, each in units)
+
+
+def _is_before(attempt: Attempt, head: Attempt | None) -> bool:
+    return head is None or head.stands_at is None or (attempt.stands_at or head.stands_at) < head.stands_at
+
+
+def _stands(entry: Entry) -> bool:
+    attempt = entry[2]
+    return attempt.is_aside and attempt.stands_at == entry[:2]
+
+
+def _tops(bucket: Bucket, queue: Queue) -> list[tuple[int, int, Parked]]:
+    """Return the first of a queue's sidings at a limit, by priority and number of units; drop stale places."""
+    groups = bucket.parked.get(queue)
+    if groups is None:
+        return []
+    for group, places in list(groups.items()):
+        while places and places[0].is_stale:
+            heapq.heappop(places)
+        if not places:
+            del groups[group]
+    if not groups:
+        del bucket.parked[queue]
+    return [(priority, units, places[0]) for (priority, units), places in groups.items()]

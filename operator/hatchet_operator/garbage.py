@@ -1,0 +1,62 @@
+"""When Python looks for garbage: the policy of this process, all of it.
+
+Almost nothing here is garbage in the collector's sense, which is objects that refer to each other in a circle; the rest
+goes as soon as nobody refers to it. So most of what the collector does is to look at what lives, while the event loop
+stands still.
+
+    freeze            what there is stays until the term ends, and is not looked at
+    the youngest      looked at as always, after 700 new objects: what this finds is most of all there is
+    the next older    looked at when the process is at rest, or at the latest when much has piled up
+    the oldest        as always: when they have become a quarter more, after the next older were looked at ten times
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+
+_YOUNGEST, _OLDER, _OLDEST = gc.get_threshold()
+_NEVER = 1_000_000_000
+_LOOKS_SECONDS = 1.0
+_AT_REST = 0.25
+"""Of a core: less than this since the last look counts as rest."""
+_PILED_UP = 300
+"""Collections of the youngest since the next older had theirs: at most some 200,000 objects."""
+
+
+def freeze() -> None:
+    """Never look at what there is now: there is much of it, and none of it is garbage."""
+    gc.freeze()
+
+
+def end_of_term() -> None:
+    """Look at everything: what the term knew is garbage now, and another term may read as much again."""
+    gc.unfreeze()
+    gc.collect()
+
+
+async def collect_at_rest(cpu_seconds: Callable[[], float] = time.process_time) -> None:
+    """Choose when older objects are looked at, until cancelled.
+
+    Args:
+        cpu_seconds: Tells what this process has used so far.
+    """
+    gc.set_threshold(_YOUNGEST, _NEVER, _OLDEST)
+    try:
+        while True:
+            used = cpu_seconds()
+            await asyncio.sleep(_LOOKS_SECONDS)
+            if is_due(piled_up=gc.get_count()[1], busy=(cpu_seconds() - used) / _LOOKS_SECONDS):
+                gc.collect(1)
+    finally:
+        gc.set_threshold(_YOUNGEST, _OLDER, _OLDEST)
+
+
+def is_due(*, piled_up: int, busy: float) -> bool:
+    """Decide whether older objects are looked at now.
+
+    Args:
+        piled_up: How often the youngest were looked at since.
+        busy: Which part of a core this process has used since the last look.
+    """
+    return piled_up >= (1 if busy < _AT_REST else _PILED_UP)

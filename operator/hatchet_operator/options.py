@@ -1,0 +1,87 @@
+"""Options that ``hatchet-operator`` and ``kubectl hatchet`` share, with the words of their help: they exist once.
+
+Nothing of the operator is imported here, so that ``--help`` stays quick.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of the WorkflowRun.", show_default=False)]
+Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Names of WorkflowRuns.", show_default=False)]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="Where the runs are.", show_default="the kubeconfig's")
+]
+Context = Annotated[
+    str | None, typer.Option("--context", help="Context of the kubeconfig.", show_default="its current one")
+]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")]
+Children = Annotated[bool, typer.Option("--children", help="Also those of all runs below it.")]
+Step = Annotated[str | None, typer.Option(help="Of this step.", show_default="all")]
+Attempt = Annotated[int | None, typer.Option(min=1, help="Of this attempt; the first is 1.", show_default="all")]
+EventKey = Annotated[
+    str, typer.Argument(metavar="KEY", help="Key of the event, as in user:create.", show_default=False)
+]
+Payload = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON|@FILE|-",
+        help="Input of the runs, a JSON object: its text, a file with it, or - for stdin.",
+        show_default="{}",
+    ),
+]
+EventId = Annotated[
+    str | None, typer.Option("--id", help="Which event it is: pushed again with its id, it starts nothing again.")
+]
+Scope = Annotated[str | None, typer.Option(help="Filters of this scope are asked.")]
+Priority = Annotated[int | None, typer.Option(min=1, max=3, help="Priority of the runs; 3 goes first.")]
+
+LOGS = """Print what the steps of a run said, and their errors.
+
+That is what they printed and logged. Each line has "step#attempt | " before it, an error "step#attempt ! ". They
+are found in the logs of the pods that the steps were on."""
+CANCEL = "Cancel runs, with all below them."
+RETRY = """Run again what failed, in the whole tree below a run.
+
+What succeeded is kept. Children that failed are run again first, then the steps that found them failed. A paused
+run has its failed step tried again."""
+REPLAY = "Run finished runs again from the start: all steps, with new children."
+SUSPEND = "Hold runs: running steps finish, no other is started."
+RESUME = "Have runs go on that are suspended, or that paused since a step failed."
+EVENTS = "Push events, which start the workflows that want them."
+PUSH = """Push an event and print the runs that it started.
+
+The runs are created as you: you need to be allowed to list workflows and to create workflowruns. It works with
+the kubeconfig of "hatchet-operator dev" too."""
+
+
+class Shell(StrEnum):
+    """Whose words ``completion`` writes."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+ShellName = Annotated[Shell, typer.Argument(help="The shell.", show_default=False)]
+
+
+def text_of(said: str | None, option: str, *, default: str = "{}") -> str:
+    """Return the text that an option refers to: itself, that of a file after "@", or that of stdin for "-".
+
+    Raises:
+        typer.BadParameter: The file can't be read.
+    """
+    if said is None:
+        return default
+    if said == "-":
+        return sys.stdin.read()
+    if not said.startswith("@"):
+        return said
+    try:
+        return Path(said[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{said[1:]} can't be read: {error}", param_hint=option) from error

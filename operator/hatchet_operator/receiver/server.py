@@ -1,0 +1,124 @@
+"""The HTTP server: its port, its certificate, and what clients may not do: be slow, be many, send much.
+
+Anybody may connect, so all waits are bounded: headers must come within seconds of connecting, the body within seconds
+of the headers, and beyond a number of connections new ones are closed unread. An idle connection between two requests
+of a client is closed after a while, or if a request begins and does not continue.
+"""
+
+import asyncio
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from aiohttp.web_protocol import RequestHandler
+
+from hatchet_operator.access.certificates import KeyPair
+from hatchet_operator.engine.engine import Engine
+from hatchet_operator.receiver import pushes, webhooks
+from hatchet_operator.receiver.answers import errors_as_json
+from hatchet_operator.receiver.rest import routes
+from hatchet_operator.resources.limits import MAX_INPUT_BYTES
+
+HEADERS_SECONDS = 10.0
+_IDLE_SECONDS = 30.0
+MAX_CONNECTIONS = 512
+
+
+class Receiver:
+    """The HTTP server of one term."""
+
+    def __init__(self, engine: Engine) -> None:
+        app = web.Application(client_max_size=MAX_INPUT_BYTES, middlewares=(self._heard, errors_as_json))
+        app.router.add_post(pushes.PATH, pushes.Pushes(engine.senders, engine.triggering).take)
+        app.router.add_post(webhooks.PATH, webhooks.Deliveries(engine.webhooks, engine.triggering).take)
+        app.router.add_route("*", routes.PATH, routes.RestApi(engine).take)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, handle_signals=False)
+        self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
+        self._server: asyncio.Server | None = None
+        self._tls: ssl.SSLContext | None = None
+
+    async def bind(self, host: str, port: int, certificate: KeyPair | None = None) -> int:
+        """Occupy a port, and return it; without a certificate, for plain text. Nobody is served before `listen`."""
+        if certificate is not None:
+            self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self.show(certificate)
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        handshake = HEADERS_SECONDS if self._tls is not None else None
+        self._server = await loop.create_server(
+            self._connected, host, port, ssl=self._tls, ssl_handshake_timeout=handshake, start_serving=False
+        )
+        bound: int = self._server.sockets[0].getsockname()[1]
+        return bound
+
+    async def listen(self) -> None:
+        assert self._server is not None, "it was bound"
+        await self._server.start_serving()
+
+    def show(self, certificate: KeyPair) -> None:
+        """Use another certificate for new connections; those that are open stay as they are."""
+        assert self._tls is not None, "whoever has a certificate began with one"
+        with _readable(certificate.certificate + certificate.key) as path:
+            self._tls.load_cert_chain(path)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Accept nothing new, and let requests in flight be answered."""
+        if self._server is not None:
+            self._server.close()
+        for waiting in self._silent.values():
+            waiting.cancel()
+        if self._runner.server is not None:
+            await self._runner.server.shutdown(grace_seconds)
+        await self._runner.cleanup()
+
+    def _connected(self) -> asyncio.Protocol:
+        server = self._runner.server
+        assert server is not None, "it was set up"
+        if len(server.connections) >= MAX_CONNECTIONS:
+            return _Closed()
+        connection: RequestHandler = server()
+        loop = asyncio.get_running_loop()
+        self._silent[connection] = loop.call_later(HEADERS_SECONDS, self._give_up, connection)
+        return connection
+
+    def _give_up(self, connection: RequestHandler) -> None:
+        del self._silent[connection]
+        connection.force_close()
+
+    @web.middleware
+    async def _heard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Note that a connection's first headers have come; aiohttp bounds the wait for the next ones."""
+        waiting = self._silent.pop(request.protocol, None)
+        if waiting is not None:
+            waiting.cancel()
+        return await handler(request)
+
+
+class _Closed(asyncio.Protocol):
+    """A connection beyond the limit."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+@contextmanager
+def _readable(text: bytes) -> Iterator[str]:
+    """Provide a text temporarily as a file, for a library that reads files; in memory if possible."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("certificate")
+        try:
+            os.write(descriptor, text)
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "certificate")
+        path.touch(0o600)
+        path.write_bytes(text)
+        yield str(path)

@@ -1,0 +1,78 @@
+"""When Python looks for garbage."""
+
+import asyncio
+import gc
+import itertools
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from hatchet_operator import garbage
+
+
+@pytest.mark.parametrize(
+    ("piled_up", "busy", "want"),
+    [
+        pytest.param(0, 0.0, False, id="with nothing piled up, a process at rest stays at rest"),
+        pytest.param(1, 0.0, True, id="a process at rest looks at what there is"),
+        pytest.param(1, 0.9, False, id="a busy process goes on"),
+        pytest.param(299, 0.9, False, id="a busy process goes on while little has piled up"),
+        pytest.param(300, 0.9, True, id="but not forever"),
+    ],
+)
+def test_when_older_objects_are_looked_at(piled_up: int, busy: float, want: bool) -> None:
+    assert garbage.is_due(piled_up=piled_up, busy=busy) is want
+
+
+class _Knot:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture
+def generations() -> Iterator[list[int]]:
+    """The generations that were collected, as it happens."""
+    seen: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "stop":
+            seen.append(info["generation"])
+
+    gc.callbacks.append(note)
+    yield seen
+    gc.callbacks.remove(note)
+
+
+async def test_a_busy_process_looks_only_at_the_youngest(
+    generations: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "_LOOKS_SECONDS", 0.001)
+    before = gc.get_threshold()
+    gc.collect()
+    generations.clear()
+    collecting = asyncio.create_task(garbage.collect_at_rest(cpu_seconds=itertools.count().__next__))
+    await asyncio.sleep(0)
+    kept = [_Knot() for _ in range(20_000)]
+    assert generations
+    assert set(generations) == {0}
+    assert kept
+    collecting.cancel()
+    await asyncio.gather(collecting, return_exceptions=True)
+    assert gc.get_threshold() == before, "what others in this process rely on"
+
+
+async def test_a_process_at_rest_finds_what_survived_its_youth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(garbage, "_LOOKS_SECONDS", 0.001)
+    collecting = asyncio.create_task(garbage.collect_at_rest(cpu_seconds=lambda: 0.0))
+    await asyncio.sleep(0)
+    knot, found = _Knot(), asyncio.Event()
+    weakref.finalize(knot, found.set)
+    gc.collect(0)
+    del knot
+    async with asyncio.timeout(10):
+        await found.wait()
+    collecting.cancel()
+    await asyncio.gather(collecting, return_exceptions=True)

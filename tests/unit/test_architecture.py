@@ -1,0 +1,81 @@
+"""The maps name what is there: whoever adds a room or a module puts it on them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from docs.modules import PACKAGES, ROOT, modules, page, summary
+
+OPERATOR = ROOT / "operator" / "hatchet_operator"
+DEV = ROOT / "dev" / "hatchet_operator_dev"
+ENGINE = OPERATOR / "engine"
+EVERY_MODULE = [source for package in PACKAGES for source in modules(package) if source.stem != "__init__"]
+
+
+def packages_in(folder: Path) -> list[Path]:
+    return sorted(init.parent for init in folder.glob("*/__init__.py"))
+
+
+def docstring_of(package: Path) -> str:
+    return ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+
+
+def test_the_list_of_modules_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "modules.md").read_text() == page(), "run: make generate"
+
+
+@pytest.mark.parametrize("source", EVERY_MODULE, ids=lambda source: str(source.relative_to(ROOT)))
+def test_every_module_says_what_it_is_for(source: Path) -> None:
+    assert summary(source)
+
+
+def test_the_engine_names_each_of_its_rooms() -> None:
+    named = set(re.findall(r"^(\w+) ", docstring_of(ENGINE), re.MULTILINE))
+    there = {package.name for package in packages_in(ENGINE)}
+    there |= {source.stem for source in ENGINE.glob("*.py") if source.stem != "__init__"}
+    assert there <= named
+
+
+def test_the_decisions_are_all_on_their_list() -> None:
+    decisions = OPERATOR / "decisions"
+    there = {source.stem for source in decisions.glob("*.py") if source.stem != "__init__"}
+    assert there == there & set(re.findall(r"\w+", docstring_of(decisions)))
+
+
+@pytest.mark.parametrize("room", packages_in(ENGINE), ids=lambda room: str(room.name))
+def test_each_room_names_its_modules(room: Path) -> None:
+    there = {source.stem for source in room.glob("*.py") if source.stem != "__init__"}
+    if len(there) > 1:
+        assert there <= set(re.findall(r"^(\w+) ", docstring_of(room), re.MULTILINE))
+
+
+CLOCKS = {("time", "time"), ("time", "monotonic"), ("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
+
+
+@pytest.mark.parametrize("source", sorted(ENGINE.rglob("*.py")), ids=lambda source: str(source.relative_to(ENGINE)))
+def test_the_engine_tells_the_time_by_its_clock_alone(source: Path) -> None:
+    asked = {
+        f"{node.value.id}.{node.attr} in line {node.lineno}"
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in CLOCKS
+    }
+    assert bool(asked) is (source == ENGINE / "clock.py"), f"take a Clock, so that tests can set it: {asked}"
+
+
+@pytest.mark.parametrize("package", [*packages_in(OPERATOR), *packages_in(DEV)], ids=lambda package: str(package.name))
+def test_contributors_find_each_package(package: Path) -> None:
+    assert f"`{package.relative_to(ROOT)}/`" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_the_architecture_page_names_only_files_that_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    mentioned = set(re.findall(r"`([\w/.]+/[\w/.]*\.py|[\w/]+/)`", text))
+    assert len(mentioned) > 20
+    missing = {
+        path for path in mentioned if not any((root / path).exists() for root in (ROOT, OPERATOR, ROOT / "docs"))
+    }
+    assert not missing
