@@ -93,7 +93,12 @@ class Instance:
 
     def connected(self, pool: str = POOL) -> int:
         """Return how many workers of a pool listen."""
-        return sum(worker.is_connected for worker in self.engine.registry.workers_of_pool(ObjectRef(NAMESPACE, pool)))
+        return len(self.listening(pool))
+
+    def listening(self, pool: str = POOL) -> list[str]:
+        """Return the ids of a pool's workers that listen."""
+        workers = self.engine.registry.workers_of_pool(ObjectRef(NAMESPACE, pool))
+        return [worker.id for worker in workers if worker.is_connected]
 
     async def scripted(self, *, pool: str = POOL, pod: Json | None = None, takes_names: bool = True) -> ScriptedWorker:
         """Return a worker; with ``pod`` one that says to be in there, with ``takes_names=False`` as published ones."""
@@ -101,6 +106,7 @@ class Instance:
         if pod is not None:
             config = replace(config, token=f"{config.token}~{pod['metadata']['uid']}")
         worker = ScriptedWorker(config, takes_names=takes_names)
+        worker.is_listening = lambda: worker.id in self.listening(pool)
         self._stack.push_async_callback(worker.close)
         return worker
 
@@ -341,6 +347,7 @@ class ScriptedWorker:
         self.events = EventsServiceStub(self._channel)
         self.id = ""
         self.cancelled: list[str] = []
+        self.is_listening: Callable[[], bool] | None = None  # whether the operator knows, if the test can see that
         self._actions: list[str] = []
         self._revisions: list[str] = []
         self._started: asyncio.Queue[wire.AssignedAction] = asyncio.Queue()
@@ -405,6 +412,13 @@ class ScriptedWorker:
         listen = wire.WorkerListenRequest(worker_id=self.id, reports_held=as_our_sdk or None)
         stream = self.dispatcher.ListenV2(listen, metadata=self._metadata)
         self._listening = asyncio.create_task(self._listen(stream))
+        if self.is_listening is not None:  # the call begins before the operator has seen it
+            seen = self.is_listening
+
+            async def is_seen() -> bool:
+                return seen()
+
+            await eventually(is_seen, within_seconds=SECONDS)
 
     async def stop_listening(self) -> None:
         """Have the stream end, as with the process that reads it; calls may still be made."""

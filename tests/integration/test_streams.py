@@ -6,10 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest import mock
 
 import grpc
 import pytest
 
+from hatchet_operator.access.identity import Caller
+from hatchet_operator.engine.dispatch.attempt import Attempt
+from hatchet_operator.errors import NotReady
 from hatchet_sdk import ClientConfig, Context, Hatchet, RequestRefused, StepRunEvent, WorkflowRunRef
 from hatchet_sdk._client.pieces import MAX_PIECE_BYTES
 from hatchet_sdk.contracts import events_pb2 as events
@@ -231,6 +235,25 @@ async def put(worker: ScriptedWorker, attempt: str, data: bytes) -> str | None:
     except grpc.aio.AioRpcError as error:
         return error.code().name
     return None
+
+
+async def test_a_step_ends_after_what_it_said_however_often_that_was_refused(world: Instance) -> None:
+    speaker, may_log = Speaker(), world.engine.may_log
+    refusals = iter(range(10))  # of a leader that does not know yet who has what: some 3.5 s of tries
+
+    def refuse_at_first(caller: Caller, attempt_id: str) -> Attempt:
+        if next(refusals, None) is not None:
+            raise NotReady("not yet")
+        return may_log(caller, attempt_id)
+
+    ref = await (await world.work(speaker.workflow)).admin.aio.run_workflow("Speak", {"first": 0})
+    reading = asyncio.create_task(all_of(ref))
+    await world.until(lambda: len(world.engine.streams._readers) == 1)
+    with mock.patch.object(world.engine, "may_log", refuse_at_first):
+        speaker.gate.set()
+        told = await asyncio.wait_for(reading, 30)
+    assert next(refusals, None) is None
+    assert pieces(told) == [f"0:{number}" for number in range(10)]
 
 
 async def test_a_restart_of_the_operator_loses_what_nobody_had_read_and_nothing_else(cluster: Cluster) -> None:

@@ -64,7 +64,9 @@ GATHER_SECONDS = 0.01  # otherwise a moment later with others: a call costs the 
 REMEMBERED_BYTES = 8 * 1024 * 1024
 UNSUBSCRIBE_SECONDS = 5.0
 FLUSH_SECONDS = 1.0
-PUT_SECONDS = 2.0  # how long a step's end waits for the last chunks of its stream, if the operator doesn't accept them
+# How long a step's end waits for the last chunks of its stream to be accepted. Longer than an operator takes to come
+# back: until then neither is accepted, and after it the end would overtake chunks whose next try is a second away.
+PUT_SECONDS = 30.0
 OVERRUN_TOLD_SECONDS = 0.5  # after a CANCEL that did not end the step: before the operator assigns its next attempt
 OVERRUN_PATIENCE_SECONDS = 10.0  # what runs for longer counts towards the limit at which the worker is replaced
 DEFAULT_SLOTS = 100  # of an operator that does not say
