@@ -38,7 +38,7 @@ NO_WATCH = BackOff(first=0.1, longest=10)
 CONFLICT = BackOff(first=0.1, longest=5)
 """Somebody else wrote the object meanwhile, and keeps doing so."""
 POOL_POD_REFUSED = BackOff(first=1.6, longest=30)
-"""A quota may be raised or a right granted meanwhile, without our knowing; the same applies to the next one."""
+"""A right may be granted meanwhile, without our knowing; the same applies to the next one."""
 RUN_POD_REFUSED = BackOff(first=3.2, longest=30)
 POOL_POD_ENDED = BackOff(first=1, longest=300)
 """A pod of a pool ended soon after it began; counted with the pods before it that did so."""

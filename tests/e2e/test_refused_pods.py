@@ -65,7 +65,7 @@ def test_a_pool_and_its_runs_say_that_a_quota_refuses_pods(kubectl: Kubectl) -> 
     eventually(lambda: "exceeded quota: full" in status_of(kubectl, waiting).get("message", ""))
     assert status_of(kubectl, waiting)["phase"] == "Pending"
 
-    kubectl("delete", "quota", "full")
+    kubectl("patch", "quota", "full", '--patch={"spec": {"hard": {"pods": "9"}}}')
     until_available(kubectl)
     assert finished(kubectl, waiting)["status"]["phase"] == "Succeeded"
 

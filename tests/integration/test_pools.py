@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.kinds import EVENTS, PODS, POOLS
+from hatchet_operator.cluster.kinds import EVENTS, PODS, POOLS, QUOTAS
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
@@ -360,9 +360,12 @@ QUOTA = "exceeded quota: full, requested: pods=1, used: pods=1, limited: pods=1"
 
 
 def refuse_pods(world: Instance, code: int, message: str, **rule: Any) -> None:
+    world.server.faults.install([fault_of_pods(code, message, **rule)])
+
+
+def fault_of_pods(code: int, message: str, **rule: Any) -> Json:
     match = {"verb": "create", "resource": "pods"}
-    fault = {"match": match, "action": "status", "code": code, "message": message, "times": 0}
-    world.server.faults.install([fault | rule])
+    return {"match": match, "action": "status", "code": code, "message": message, "times": 0} | rule
 
 
 @pytest.mark.parametrize(
@@ -413,6 +416,27 @@ async def test_a_pool_that_is_refused_a_pod_is_not_refused_one_at_each_change(wo
         await world.until(lambda: len(world.engine.store) > number)  # noqa: B023  # called before the next
         await until_decided(world)
     assert world.server.faults.rules[0].fired <= asked + 1
+
+
+async def test_a_quota_that_is_raised_gives_the_pool_its_pod_at_once(world: Instance) -> None:
+    await world.api.create(QUOTAS, NAMESPACE, {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "0"}}})
+    refuse_pods(world, 403, QUOTA)
+    world.engine.pools._refusals._failures[ObjectRef(NAMESPACE, POOL)] = 100
+    await create_pool(world)
+    await until_available_says(world, "FailedCreate")
+    await world.until(lambda: world.server.faults.rules[0].fired == 2)  # the second when the quota was read
+    world.server.faults.clear()
+    world.engine.pools._refusals._failures[ObjectRef(NAMESPACE, POOL)] = 100
+    await world.api.patch(QUOTAS, NAMESPACE, "full", {"spec": {"hard": {"pods": "1"}}})
+    await pod_with(world, "etl:1")
+
+
+async def test_without_the_right_to_watch_quotas_the_pool_is_tried_again_after_a_while(world: Instance) -> None:
+    forbidden = {"match": {"resource": "resourcequotas"}, "action": "status", "code": 403, "message": "no", "times": 0}
+    world.server.faults.install([forbidden, fault_of_pods(403, QUOTA, times=1)])
+    await create_pool(world)
+    await pod_with(world, "etl:1")
+    assert world.server.faults.rules[0].fired == 1, "it is not asked for again and again"
 
 
 async def test_a_spec_that_was_mended_is_tried_at_once(world: Instance) -> None:

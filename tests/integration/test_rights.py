@@ -234,6 +234,18 @@ async def pods_of_a_pool(instance: Instance) -> None:
     await eventually(lambda: has_pods(instance, 1))
     await instance.api.patch(POOLS, NAMESPACE, "pods", {"spec": {"minReplicas": 0}})
     await eventually(lambda: has_pods(instance, 0))
+    await a_quota_without_room(instance)
+
+
+async def a_quota_without_room(instance: Instance) -> None:
+    """It is watched, so that somebody who raises it need not wait."""
+    match = {"verb": "create", "resource": "pods"}
+    full = {"match": match, "action": "status", "code": 403, "message": "exceeded quota: full", "times": 1}
+    instance.server.faults.install([full])
+    await instance.api.patch(POOLS, NAMESPACE, "pods", {"spec": {"minReplicas": 1}})
+    await eventually(lambda: has_pods(instance, 1))
+    await instance.api.patch(POOLS, NAMESPACE, "pods", {"spec": {"minReplicas": 0}})
+    await eventually(lambda: has_pods(instance, 0))
 
 
 async def a_source_of_webhooks(instance: Instance) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 import aiohttp
 import pytest
 
-from hatchet_operator.cluster.kinds import PODS, POOLS, WORKFLOWS, Resource
+from hatchet_operator.cluster.kinds import PODS, POOLS, QUOTAS, WORKFLOWS, Resource
 from hatchet_operator.decisions.pooling import trouble_of
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
@@ -319,12 +320,28 @@ async def test_a_pod_that_is_gated_is_told_on_pool_and_run(execution: str) -> No
             await eventually(is_told_on_the_pool)
 
 
-async def test_runs_that_wait_for_a_quota_get_their_pods_in_the_order_in_which_they_came() -> None:
+async def a_pod_goes(world: Instance, full: str) -> None:
+    await world.api.delete(PODS, NAMESPACE, full, grace_seconds=0)
+
+
+async def the_quota_is_raised(world: Instance, full: str) -> None:
+    await world.api.patch(QUOTAS, NAMESPACE, "full", {"spec": {"hard": {"pods": "9"}}})
+
+
+async def the_quota_is_deleted(world: Instance, full: str) -> None:
+    await world.api.delete(QUOTAS, NAMESPACE, "full")
+
+
+@pytest.mark.parametrize("make_room", [a_pod_goes, the_quota_is_raised, the_quota_is_deleted])
+async def test_runs_that_wait_for_a_quota_get_their_pods_in_the_order_in_which_they_came(
+    make_room: Callable[[Instance, str], Awaitable[None]],
+) -> None:
     async with running_operator(waiting_told_after=SOON) as world:
         await world.create_workflow("etl", execution="Pod")
         await (await world.scripted()).put_workflow("etl")
         await create_pool(world)
         full = await one_pod(world)
+        await world.api.create(QUOTAS, NAMESPACE, {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "1"}}})
         words = "exceeded quota: full, requested: pods=1, used: pods=1, limited: pods=1"
         await refuse_pods(world, message=words)
         names = ["z", "y", "x", "b", "a"]
@@ -336,7 +353,7 @@ async def test_runs_that_wait_for_a_quota_get_their_pods_in_the_order_in_which_t
         for uid, known in world.engine.run_pods._runs.items():  # as after many tries
             world.engine.run_pods._work.forget(uid)
             known.refused_until += 3600
-        await world.api.delete(PODS, NAMESPACE, full, grace_seconds=0)
+        await make_room(world, full)
 
         made: list[str] = []
 

@@ -112,6 +112,7 @@ def make_built_in_kinds() -> Kinds:
                     "spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase", "status.podIP"
                 ),
             ),
+            core("ResourceQuota", "resourcequotas", short_names=("quota",), has_status=True),
             core(
                 "Secret",
                 "secrets",

@@ -48,6 +48,7 @@ WEBHOOK_SOURCES = Resource(group=GROUP, version=VERSION, plural="webhooksources"
 RATE_LIMITS = Resource(group=GROUP, version=VERSION, plural="ratelimits", kind="RateLimit")
 NAMESPACES = Resource(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
 PODS = Resource(group="", version="v1", plural="pods", kind="Pod")
+QUOTAS = Resource(group="", version="v1", plural="resourcequotas", kind="ResourceQuota")
 SERVICES = Resource(group="", version="v1", plural="services", kind="Service")
 SECRETS = Resource(group="", version="v1", plural="secrets", kind="Secret")
 CONFIG_MAPS = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")

@@ -22,6 +22,7 @@ Who goes next, and where
 Workers and pods
     rejoining, claims, held_runs   after a start: who is awaited, what they may keep, which runs wait for them
     deaths           whether a worker's container has ended
+    quotas                         when a quota may have room for a pod again
     scaling, pooling, run_pods     how many pods a pool needs, what they look like, the pods of single runs
 
 Several operators

@@ -29,6 +29,7 @@ from hatchet_operator.engine.obstacles import Obstacles
 from hatchet_operator.engine.payloads.removal import Removal
 from hatchet_operator.engine.payloads.texts import Payloads
 from hatchet_operator.engine.pods.pools import Pools
+from hatchet_operator.engine.pods.quotas import Quotas
 from hatchet_operator.engine.pods.run_pods import RunPods
 from hatchet_operator.engine.runs.asked import AskedRuns
 from hatchet_operator.engine.runs.changes import RunChange, RunFeed
@@ -187,6 +188,9 @@ class Engine:
             listens=settings.events_port is not None,
             clock=clock,
         )
+        self.quotas = Quotas(
+            api, there_may_be_room=self._there_may_be_room, silence_seconds=settings.watch_silence.total_seconds()
+        )
         self.pools = Pools(
             api,
             events=self.events,
@@ -198,6 +202,7 @@ class Engine:
             awaited=lambda pool: self.registry.rejoin.told_of_pool(pool),
             pods_of=self.workers.pods_of,
             trouble_changed=self._pool_trouble_changed,
+            no_room=self.quotas.watch,
             payload_keys=self.payloads.keys_of,
         )
         self.waiting = Waiting(
@@ -239,6 +244,7 @@ class Engine:
             workers_in=self.workers.in_pod,
             drain=self.connections.drain,
             trouble_changed=self.runs.requeue,
+            no_room=self.quotas.watch,
             cancel_grace=settings.cancel_grace,
         )
         self.obstacles = Obstacles(
@@ -383,6 +389,7 @@ class Engine:
         await self.offers.stop()
         self.registry.stop()
         await self.callers.stop()
+        await self.quotas.stop()
         await self.run_pods.stop()
         await self.pools.stop()
         await self.workflows.stop()
@@ -512,6 +519,10 @@ class Engine:
     def _workers_changed(self, pool: ObjectRef) -> None:
         self.pools.changed(pool)
         self.offers.changed(pool)
+
+    def _there_may_be_room(self, namespace: str) -> None:
+        self.pools.there_may_be_room(namespace)
+        self.run_pods.there_may_be_room(namespace)
 
     def _pool_trouble_changed(self, pool: ObjectRef) -> None:
         self.runs.requeue_waiting(self.runs.attempts.queue.waiting_in(pool.namespace, pool.name))

@@ -67,6 +67,7 @@ class Pools:
         awaited: Callable[[ObjectRef], str | None],
         pods_of: Callable[[ObjectRef], list[Pod]],
         trouble_changed: Callable[[ObjectRef], None],
+        no_room: Callable[[str], None],
         payload_keys: Callable[[str], str | None],
     ) -> None:
         self._api = api
@@ -80,7 +81,7 @@ class Pools:
         self._trouble_changed = trouble_changed
         self._pools: dict[ObjectRef, WorkerPool] = {}
         self._pods = PoolPods(api, clock=clock)
-        self._refusals = Refusals(events=events, clock=clock)
+        self._refusals = Refusals(events=events, clock=clock, no_room=no_room)
         # a burst of runs and of pod events leads to one decision
         self._work: WorkQueue[ObjectRef] = WorkQueue(
             self._reconcile, failed=self._poisoned, gather_seconds=_GATHER_SECONDS
@@ -202,8 +203,9 @@ class Pools:
 
     def observe_pod(self, kind: str, pod: Pod) -> None:
         if kind == "DELETED":
-            for ref in (*self._pods.forget(pod.uid), *self._refusals.there_may_be_room(pod.namespace)):
+            for ref in self._pods.forget(pod.uid):
                 self.changed(ref)
+            self.there_may_be_room(pod.namespace)
             return
         if labels.POOL not in pod.labels:
             return
@@ -222,6 +224,11 @@ class Pools:
         why, pool = why_ended(pod), self._pools.get(ref)
         if self.active and why is not None and pool is not None:
             self._events.warn(pool, Reason.POD_ENDED, f"pod {pod.name} was ended: {why}")
+
+    def there_may_be_room(self, namespace: str) -> None:
+        """Try again what a quota had no room for."""
+        for ref in self._refusals.there_may_be_room(namespace):
+            self.changed(ref)
 
     def changed(self, ref: ObjectRef) -> None:
         """Have a pool reconciled soon; many changes at once lead to one reconcile."""

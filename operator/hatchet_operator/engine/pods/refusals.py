@@ -1,6 +1,7 @@
 """Why pools can't have pods: refusals of the API server, and when the next try is due."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
@@ -9,6 +10,7 @@ from hatchet_operator.backoff import POOL_POD_REFUSED
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.decisions.pool_status import Refusal
 from hatchet_operator.decisions.pooling import without_generated_name
+from hatchet_operator.decisions.quotas import is_for_lack_of_room
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.errors import Refused
 from hatchet_operator.resources.names import ObjectRef
@@ -26,10 +28,12 @@ class Refusals:
     Args:
         events: Records on a pool why it has no pod.
         clock: Tells the time.
+        no_room: Called with the namespace of a quota that has no room for a pod.
     """
 
-    def __init__(self, *, events: EventRecorder, clock: Clock) -> None:
+    def __init__(self, *, events: EventRecorder, clock: Clock, no_room: Callable[[str], None]) -> None:
         self._events = events
+        self._no_room = no_room
         self._clock = clock
         self._failures: dict[ObjectRef, int] = {}  # in a row
         self._refusals: dict[ObjectRef, Refusal] = {}
@@ -79,6 +83,8 @@ class Refusals:
             until=self._clock.loop_time() + pause.total_seconds(),
         )
         self._events.warn(pool, refusal.reason, refusal.message)
+        if is_for_lack_of_room(refusal.message):
+            self._no_room(ref.namespace)
         return pause
 
     def pause_after_failure(self, ref: ObjectRef) -> timedelta:
@@ -96,11 +102,11 @@ class Refusals:
         self._refusals.pop(pool, None)
 
     def there_may_be_room(self, namespace: str) -> list[ObjectRef]:
-        """Return the pools for which a quota had no room, to be tried again at once, as a pod is gone."""
+        """Return the pools for which a quota had no room, to be tried again at once."""
         found = [
             (pool, refusal)
             for pool, refusal in self._refusals.items()
-            if pool.namespace == namespace and "exceeded quota" in refusal.message
+            if pool.namespace == namespace and is_for_lack_of_room(refusal.message)
         ]
         for pool, refusal in found:
             self._refusals[pool] = replace(refusal, until=0.0)

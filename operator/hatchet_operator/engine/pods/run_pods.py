@@ -5,7 +5,7 @@ name is derived, so a create that was not answered is retried and finds itself. 
 the queue: the run's UID is part of the queue's key.
 
 What a quota has no room for waits in line, see `waiting_line`: the first is tried again as soon as a pod of the
-namespace has ended or is gone, and after a pause, since a quota may also be raised, which we do not watch.
+namespace has ended or is gone, or the quota allows more, see `quotas`.
 """
 
 import logging
@@ -20,6 +20,7 @@ from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.decisions.pooling import ending_of, number_of, template_problem, trouble_of
+from hatchet_operator.decisions.quotas import is_for_lack_of_room
 from hatchet_operator.decisions.run_pods import (
     RunPodsPlan,
     RunPodView,
@@ -49,7 +50,6 @@ log = logging.getLogger(__name__)
 _ROOM_SECONDS = 5.0
 """How long after a pod's end its quota may still count it."""
 _ROOM_AGAIN_SECONDS = 0.2
-_NO_ROOM = "exceeded quota"
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +95,7 @@ class RunPods:
         workers_in: The workers in a Pod.
         drain: Stops giving a worker new attempts.
         trouble_changed: Called when the reason why a run's pod does not start has changed.
+        no_room: Called with the namespace of a quota that has no room for a pod.
         cancel_grace: How long an attempt that was told to stop may take to end by itself.
     """
 
@@ -110,6 +111,7 @@ class RunPods:
         workers_in: Callable[[str], list[Worker]],
         drain: Callable[[Worker], None],
         trouble_changed: Callable[[RunRecord], None],
+        no_room: Callable[[str], None],
         cancel_grace: timedelta,
     ) -> None:
         self._api = api
@@ -121,6 +123,7 @@ class RunPods:
         self._workers_in = workers_in
         self._drain = drain
         self._trouble_changed = trouble_changed
+        self._no_room = no_room
         self._cancel_grace = cancel_grace
         self._runs: dict[str, _PodsOfRun] = {}
         self._run_of_pod: dict[str, str] = {}
@@ -162,10 +165,10 @@ class RunPods:
         uid = seen.uid
         if kind == "DELETED":
             self._forget(uid)
-            self._there_may_be_room(seen.namespace)
+            self.there_may_be_room(seen.namespace)
             return
         if has_ended(seen):
-            self._there_may_be_room(seen.namespace)
+            self.there_may_be_room(seen.namespace)
         run_uid = run_uid_of(seen)
         if run_uid is None or uid in self._gone:
             return
@@ -354,9 +357,10 @@ class RunPods:
         except Refused as error:
             before = known.refused
             self._refuse(run_uid, known, f"the API server refused the run's pod: {error.message}")
-            if _NO_ROOM not in error.message:
+            if not is_for_lack_of_room(error.message):
                 self._leave_line(run_uid)
                 return
+            self._no_room(namespace)
             self._lines.join(place)
             if known.refused != before:
                 for behind in list(self._lines.behind(run_uid)):
@@ -388,7 +392,8 @@ class RunPods:
         if (following := self._lines.leave(run_uid)) is not None:
             self._try_now(following)
 
-    def _there_may_be_room(self, namespace: str) -> None:
+    def there_may_be_room(self, namespace: str) -> None:
+        """Try again what a quota had no room for, first come, first served."""
         for run_uid in self._lines.firsts(namespace):
             if (known := self._runs.get(run_uid)) is not None:
                 known.room_until = self._clock.loop_time() + _ROOM_SECONDS
