@@ -290,17 +290,37 @@ async def test_what_another_leader_wrote_meanwhile_counts(server: ApiServer, api
         worker, _ = await connect_limited(engine, HOURLY)
         await create_runs(engine, api, "a")
         await until(lambda: out_of(worker) == ["a"])
-        pages, _ = await api.list_all(CONFIG_MAPS, engine.settings.operator_namespace)
-        (page,) = (page for page in pages if page["data"]["windows"] != "{}")
-        windows = read_windows(page["data"]["windows"])
-        ends_at, window = windows[NAMESPACE, "api"]
-        text = write_windows({(NAMESPACE, "api"): (ends_at, replace(window, reserved=20))})
-        name, namespace = page["metadata"]["name"], page["metadata"]["namespace"]
-        await api.patch(CONFIG_MAPS, namespace, name, {"data": {"windows": text}})
+        await another_leader_reserves(api, engine, 20)
         await create_runs(engine, api, *(f"r{number:02}" for number in range(40)))
         await until(lambda: len(out_of(worker)) == 14)  # two of our own, and those that the other had not reserved
         status = await told(api, "r13", 'rate limit "api" has 32 units per 1h, of which 32 are used')
         assert status["reason"] == "WaitingForRateLimit"
+
+
+async def another_leader_reserves(api: Api, engine: Engine, units: int) -> None:
+    """Have the limit's window written as if another had reserved that many of its units in all."""
+    pages, _ = await api.list_all(CONFIG_MAPS, engine.settings.operator_namespace)
+    (page,) = (page for page in pages if page["data"]["windows"] != "{}")
+    ends_at, window = read_windows(page["data"]["windows"])[NAMESPACE, "api"]
+    text = write_windows({(NAMESPACE, "api"): (ends_at, replace(window, reserved=units))})
+    name, namespace = page["metadata"]["name"], page["metadata"]["namespace"]
+    await api.patch(CONFIG_MAPS, namespace, name, {"data": {"windows": text}})
+
+
+async def test_who_finds_that_another_leader_has_taken_all_of_it_waits_for_the_next_window(
+    server: ApiServer, api: Api
+) -> None:
+    await api.create(RATE_LIMITS, NAMESPACE, rate_limit("api", limit=32, window="1h"))
+    async with started(server) as engine:
+        worker, _ = await connect_limited(engine, HOURLY)
+        await create_runs(engine, api, "a", "b")
+        await until(lambda: out_of(worker) == ["a", "b"])
+        await another_leader_reserves(api, engine, 32)
+        await create_runs(engine, api, "late")
+        await told(api, "late", "of which 32 are used")
+        bucket = engine.buckets.get((NAMESPACE, "api"))
+        assert bucket is not None
+        await until(lambda: bucket.timer is not None)
 
 
 async def test_while_nothing_can_be_written_nothing_goes_and_the_run_says_why(server: ApiServer, api: Api) -> None:

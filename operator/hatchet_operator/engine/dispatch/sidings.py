@@ -243,10 +243,11 @@ class Sidings:
 
     def _let_others(self, siding: Siding) -> None:
         for bucket, _ in siding.units:
-            if self._unpark(bucket, siding.queue, most=1):
+            now = self._buckets.now()
+            if self._unpark(bucket, siding.queue, now, most=1):
                 self._fill(siding.queue)
             if bucket.parked and bucket.timer is None and not bucket.wanted:
-                self._wait_again(bucket)  # there was room when they were parked, so nothing waited for more
+                self._wait_again(bucket, now)  # there was room when they were parked, so nothing waited for more
 
     def _discard(self, siding: Siding) -> None:
         siding.ticket = 0
@@ -268,18 +269,20 @@ class Sidings:
         siding.ticket = next(self._numbers)
         place = Parked((-attempt.priority, attempt.queued_at), siding.ticket, siding)
         heapq.heappush(bucket.parked.setdefault(siding.queue, {}).setdefault((attempt.priority, units), []), place)
-        if not self._buckets.wait(bucket, units) and bucket.room(self._buckets.now()) >= units:
+        now = self._buckets.now()
+        if not self._buckets.wait(bucket, units, now) and bucket.room(now) >= units:
             self._buckets.look_soon(bucket)  # its window has ended within this call
         self._buckets.tell_use(bucket)
 
     def _let_go(self, bucket: Bucket) -> None:
         """Unpark as many sidings of each queue as a limit that changed or was refilled has room for, oldest first."""
+        now = self._buckets.now()
         found = {queue: _tops(bucket, queue) for queue in list(bucket.parked)}
         tops = {queue: min(place for _, _, place in places) for queue, places in found.items() if places}
         for queue in sorted(tops, key=lambda queue: tops[queue].order):
-            if self._unpark(bucket, queue):
+            if self._unpark(bucket, queue, now):
                 self._fill(queue)
-        self._wait_again(bucket)
+        self._wait_again(bucket, now)
         self._buckets.tell_use(bucket)
 
     def _give_up_some(self, bucket: Bucket) -> None:
@@ -289,12 +292,12 @@ class Sidings:
             if bucket.is_hopeless_for(siding.units_of(bucket)):
                 self._unserved(list(siding))
 
-    def _unpark(self, bucket: Bucket, queue: Queue, *, most: int | None = None) -> int:
+    def _unpark(self, bucket: Bucket, queue: Queue, now: float, *, most: int | None = None) -> int:
         """Unpark sidings of a queue that a limit has room for; return how many.
 
         The first of each priority goes into the queue in any case: there they take turns.
         """
-        room = budget = bucket.room(self._buckets.now())
+        room = budget = bucket.room(now)
         count, seen = 0, set[int]()
         while room > 0 and count != most:
             able = [
@@ -316,11 +319,16 @@ class Sidings:
                 count += 1
         return count
 
-    def _wait_again(self, bucket: Bucket) -> None:
-        """Wait again for those that are still blocked, first for the most urgent that a write could admit."""
+    def _wait_again(self, bucket: Bucket, now: float) -> None:
+        """Wait again for those that are still blocked, first for the most urgent that a write could admit.
+
+        Args:
+            bucket: What blocks them.
+            now: When it was found to have no room: its window may have ended since, which nobody else would notice.
+        """
         tops = [(place.order, units) for queue in list(bucket.parked) for _, units, place in _tops(bucket, queue)]
         for _, units in sorted(tops):
-            if self._buckets.wait(bucket, units):
+            if self._buckets.wait(bucket, units, now):
                 return
 
 

@@ -178,11 +178,17 @@ class Buckets:
             self.tell_use(bucket)
         return None
 
-    def wait(self, bucket: Bucket, units: int) -> bool:
-        """Arrange for `on_room` to be called when that many units are free; return whether a write makes them free."""
+    def wait(self, bucket: Bucket, units: int, now: float) -> bool:
+        """Arrange for `on_room` to be called when that many units are free; return whether a write makes them free.
+
+        Args:
+            bucket: What has no room.
+            units: How many are wanted.
+            now: When that was seen: as of now its window may be over, and then this would arrange for nothing.
+        """
         if bucket.limit is None:
             return False
-        answer = ask(bucket.window, units, bucket.limit, self.now())
+        answer = ask(bucket.window, units, bucket.limit, now)
         if answer.reserve is not None:
             bucket.wanted = max(bucket.wanted, units)
             _tell(self.on_reserve, bucket)

@@ -137,17 +137,27 @@ class Ledger:
 
     def _write(self, number: int) -> Coroutine[Any, Any, None] | None:
         page, now = self._pages[number], self._buckets.now()
-        wanted = {
-            bucket: window
-            for bucket in page.buckets.values()
-            if bucket.wanted and (window := _wanted(bucket, now)) is not None
-        }
+        wanted = self._wanted(page, now)
         is_unsettled = self._settle(page, now)
         entries = self._entries(page, wanted, now)
         text = write_windows(entries)
         if is_unsettled:
             self._work.add_after(number, _QUIET_SECONDS)
         return self._put(number, text, wanted) if text != page.text else self._answer(wanted)
+
+    def _wanted(self, page: _Page, now: float) -> dict[Bucket, Window]:
+        """Return the windows that have to be written; who no longer needs one decides again what to wait for."""
+        wanted = {}
+        for bucket in page.buckets.values():
+            if not bucket.wanted:
+                continue
+            answer = ask(bucket.window, bucket.wanted, bucket.limit, now) if bucket.limit is not None else None
+            if answer is not None and answer.reserve is not None:
+                wanted[bucket] = answer.reserve
+            else:
+                bucket.wanted = 0
+                self._buckets.look_soon(bucket)
+        return wanted
 
     def _settle(self, page: _Page, now: float) -> bool:
         """Give back what idle buckets do not use; return whether some must be checked again later."""
@@ -239,17 +249,6 @@ class Ledger:
 
     async def stop(self) -> None:
         await self._work.stop()
-
-
-def _wanted(bucket: Bucket, now: float) -> Window | None:
-    """Return the window that has to be written for what a bucket wants; None: it no longer needs one."""
-    if bucket.limit is None:
-        bucket.wanted = 0
-        return None
-    answer = ask(bucket.window, bucket.wanted, bucket.limit, now)
-    if answer.reserve is None:
-        bucket.wanted = 0
-    return answer.reserve
 
 
 def _names(scope: Scope) -> tuple[str, ...]:

@@ -109,6 +109,31 @@ async def test_as_many_go_as_there_are_units_and_as_many_again_when_they_come_ba
     assert desk.given == ["a", "b", "c", "d", "e"]
 
 
+def test_a_window_that_ends_while_it_is_looked_at_wakes_those_that_wait() -> None:
+    class Lagging(Desk):
+        """Its clock is behind the loop's timers, and goes on with each look: time passes while things are decided."""
+
+        behind = timedelta()
+
+        def clock(self) -> datetime:  # type: ignore[override]  # the other one knows no desk
+            self.behind = max(self.behind - timedelta(microseconds=1), timedelta())
+            return Desk.clock() - self.behind
+
+    async def third_goes(looks: int) -> bool:
+        desk = Lagging()
+        await desk.limit("api")
+        desk.connect(slots=10)
+        desk.add("a", "b", "c", needs={"api": 1})
+        assert desk.given == ["a", "b"]
+        desk.behind = timedelta(microseconds=looks)  # so at the end of the window, it ends after as many looks
+        await asyncio.sleep(5)
+        return desk.given == ["a", "b", "c"]
+
+    for looks in range(60):
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            assert runner.run(third_goes(looks)), f"it ended at the look number {looks}"
+
+
 @in_virtual_time
 async def test_who_needs_nothing_passes_those_that_are_kept() -> None:
     desk = Desk()
