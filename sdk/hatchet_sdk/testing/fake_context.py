@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, cast
 
 from hatchet_sdk._client.io_thread import settle
 from hatchet_sdk._client.json_text import MAX_BYTES, JsonObject, encode_object
@@ -117,7 +117,7 @@ class FakeContext(Context):
             },
             "step_run_errors": dict(step_run_errors or {}),
         }
-        self._fake = _FakeClient(max_bytes=max_bytes)
+        self._fake = FakeClient(max_bytes=max_bytes)
         super().__init__(
             Assignment(
                 workflow_run_id=workflow_run_id,
@@ -213,7 +213,7 @@ class FakeContext(Context):
 
 
 @dataclass(kw_only=True, eq=False)
-class _FakeClient:
+class FakeClient:
     """What `Context` and the references that it makes ask of a client."""
 
     answers: dict[_Which, "Answer | _Failure"] = field(default_factory=dict)
@@ -336,6 +336,11 @@ class _FakeClient:
             for step, output in outputs.items()
         ]
         return WorkflowRunEvent(workflow_run_id=child.workflow_run_id, phase="Succeeded", results=results)
+
+    def stream_of_run(self, workflow_run_id: str, *, hold: "Callable[[Future[Any]], None] | None" = None) -> NoReturn:
+        raise NotImplementedError(
+            "a FakeContext has no streams: test steps that listen to children with hatchet_sdk.testing.LocalServer"
+        )
 
     def refuse_to_block_steps(self, what: str = "", instead: str = "") -> None:
         pass  # nothing is ever waited for

@@ -3,8 +3,11 @@
 import asyncio
 import dataclasses
 import importlib.util
+import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +20,12 @@ from hatchet_sdk import (
     WorkflowRunDeleted,
     WorkflowRunFailed,
 )
+from hatchet_sdk._client import run_ref
+from hatchet_sdk._client.client import Client
+from hatchet_sdk._runner import context as context_module
+from hatchet_sdk._runner import worker_labels
 from hatchet_sdk.testing import FakeContext, LocalServer, OperatorMissing, Spawned
+from hatchet_sdk.testing.fake_context import FakeClient
 
 
 def test_a_fake_says_what_the_test_said() -> None:
@@ -175,6 +183,30 @@ def test_the_other_calls_are_written_down() -> None:
     assert context.logged == ["one", "2"]
     assert context.refreshed == ["5s", "6s"]
     assert context.released_slot
+
+
+def shape_of(function: Callable[..., object]) -> list[tuple[str, object, bool]]:
+    parameters = inspect.signature(function).parameters.values()
+    return [(each.name, each.kind, each.default is inspect.Parameter.empty) for each in parameters]
+
+
+def test_the_fake_has_the_shape_of_what_it_stands_for() -> None:
+    """What contexts and their references call on a client is found by their source: the fake has all of it."""
+    sources = [inspect.getsource(module) for module in (context_module, worker_labels, run_ref)]
+    called = {name for source in sources for name in re.findall(r"_client\.(\w+)\(", source)}
+    assert {"trigger", "end_of_run", "put_log"} <= called, "otherwise the pattern finds nothing any more"
+    assert {name: shape_of(getattr(Client, name)) for name in called} == {
+        name: shape_of(getattr(FakeClient, name)) for name in called if hasattr(FakeClient, name)
+    }
+    for name, real in inspect.getmembers(Context, inspect.isfunction):
+        if not name.startswith("_"):
+            assert shape_of(getattr(FakeContext, name)) == shape_of(real), name
+
+
+def test_a_stream_of_a_child_says_what_can_be_used_instead() -> None:
+    ref = FakeContext().spawn_workflow("Child", {})
+    with pytest.raises(NotImplementedError, match=r"LocalServer"):
+        ref.stream()
 
 
 def test_a_server_without_the_operator_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
