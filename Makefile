@@ -48,7 +48,7 @@ test-unit: $(DEV_STAMP) ## Tests without processes or servers of ours
 test-integration: $(DEV_STAMP) s3-server azure-server ## Operator, embedded API server, gRPC and workers as real processes
 	$(BIN)/python -m pytest tests/integration -n 3 --dist loadfile
 
-# A real S3 server for tests/integration/test_payloads_s3.py, which are skipped with a word where there is none.
+# A real S3 server for tests/integration/test_payloads_s3.py and test_payloads_gcs.py, which are skipped with a word where there is none.
 S3_SERVER := $(VENV)/s3/versitygw
 .PHONY: s3-server
 s3-server: ## Build the S3 server of the tests, once and if Go is at hand (3 minutes)
