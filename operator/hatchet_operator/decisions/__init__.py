@@ -30,6 +30,7 @@ Several operators
 
 Triggers and clients
     crons, event_matching, webhooks, expressions   what is due, what an event starts, signatures, CEL
+    expression_costs                               what CEL may take at most
     step_events, run_filter        what clients that listen or search are told
     payloads         who owns a stored payload
 

@@ -1,22 +1,29 @@
-"""CEL expressions of users over a run's input: checked when they are written, evaluated without a loop.
+"""CEL expressions of users over a run's input: checked when they are written, evaluated within a bound of time.
 
-They are evaluated by ``common-expression-language``, which is native and maintained. It has no cost limit, so anything
-that could cost more than reading the input once is refused: the macros that loop. The library is imported late: it
-brings a command line with its drawing libraries, a quarter of a second and 11 MB for those without such an expression.
+They are evaluated by ``common-expression-language``, which is native and maintained. It has no cost limit: loops are
+refused, and `expression_costs` says what the rest may take at most before it is evaluated. The library is imported
+late: it brings a command line with its drawing libraries, a quarter of a second and 11 MB for those without such an
+expression.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from hatchet_operator.decisions.expression_costs import (
+    LONGEST_EXPRESSION,
+    MOST_MICROSECONDS,
+    Sight,
+    loop_in,
+    pattern_problem,
+    sight_of,
+)
 from hatchet_sdk.payloads.reference import MARK
 
 if TYPE_CHECKING:
     import cel
 
-_LOOPS = re.compile(r"\.\s*(all|exists|exists_one|existsOne|map|filter)\s*\(")
 _LONGEST_KEY = 256
 
 
@@ -140,13 +147,20 @@ def is_true(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> bool:
 
 def _evaluate(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> Any:
     try:
-        program = _program(text, purpose)
+        program, sight = _program(text, purpose)
     except BadExpressionError as error:
         raise UnusableKeyError(str(error)) from error
+    given = sight.narrow(variables)
+    if (took := sight.microseconds(given)) > MOST_MICROSECONDS:
+        raise UnusableKeyError(
+            f"the {purpose.name} {text!r} would look at too much of this {purpose.given}'s input "
+            f"({_shown_milliseconds(took)}; at most {MOST_MICROSECONDS / 1000:.0f} ms are taken); "
+            "name a smaller field of it, or put what the expression needs into additional_metadata"
+        )
     try:
-        return program.execute(dict(variables))
+        return program.execute(given)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        what = f"there is no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        what = f"there is no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0][:500]
         if MARK in (variables.get("input") or {}):
             raise UnusableKeyError(
                 f"the {purpose.name} {text!r} can't be evaluated for this {purpose.given}: {what}; its input is in the "
@@ -158,11 +172,19 @@ def _evaluate(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> Any:
         ) from error
 
 
+def _shown_milliseconds(microseconds: float) -> str:
+    return f"some {microseconds / 1000:.0f} ms" if microseconds < 60e6 else "more than a minute"
+
+
 @lru_cache(maxsize=1024)
-def _program(text: str, purpose: Purpose) -> "cel.Program":
+def _program(text: str, purpose: Purpose) -> "tuple[cel.Program, Sight]":
     """Compile an accepted expression: no other is ever evaluated, wherever it was written."""
     import cel
 
+    if len(text) > LONGEST_EXPRESSION:
+        raise BadExpressionError(
+            f"the {purpose.name} {text[:40]!r}… has {len(text)} characters; expected at most {LONGEST_EXPRESSION}"
+        )
     try:
         program = cel.compile(text)
     except ValueError as error:
@@ -170,14 +192,16 @@ def _program(text: str, purpose: Purpose) -> "cel.Program":
         raise BadExpressionError(
             f"{purpose.name} {text!r} is not CEL ({reason}); expected something like {purpose.example}"
         ) from error
-    if (loop := _LOOPS.search(text)) is not None:
+    if (loop := loop_in(text)) is not None:
         raise BadExpressionError(
-            f"{purpose.name} {text!r} loops with {loop[1]}(), which is not taken, since it may cost any time; "
+            f"{purpose.name} {text!r} loops with {loop}(), which is not taken, since it may cost any time; "
             "put what it computes into the input"
         )
+    if "matches" in program.functions() and (problem := pattern_problem(text)) is not None:
+        raise BadExpressionError(f"{purpose.name} {text!r} has {problem}")
     if unknown := sorted(set(program.variables()) - set(purpose.variables)):
         raise BadExpressionError(
             f"{purpose.name} {text!r} names {', '.join(unknown)}, which is not there; "
             f"expected {' and '.join(filter(None, (', '.join(purpose.variables[:-1]), purpose.variables[-1])))}"
         )
-    return program
+    return program, sight_of(text, purpose.variables)
