@@ -106,6 +106,11 @@ dashboard: ## Build the page, with Node (what it builds is kept in cli/hatchet_c
 dashboard-verify: dashboard ## Fail if the page that is kept is not what its source makes
 	@git diff --exit-code --stat -- cli/hatchet_cli/dashboard/static || { echo 'error: the page was stale; commit what "make dashboard" wrote'; exit 1; }
 
+.PHONY: docs
+docs: $(DEV_STAMP) ## Build the documentation as a site (build/site), and fail for a link that leads nowhere
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r docs/site/requirements.txt
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs/site -b html . build/site
+
 lint: $(DEV_STAMP) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -126,9 +131,10 @@ generate: $(DEV_STAMP) ## Write stubs, CRDs, their JSON schemas, the chart's tab
 	$(BIN)/python -m hatchet_operator.resources.schemas schemas/
 	$(BIN)/python -m charts.readme
 	$(BIN)/python -m docs.modules
+	$(BIN)/python -m docs.reference
 
 verify: generate ## Fail if a generated file is not what its source makes
-	@git diff --exit-code --stat -- crds schemas charts sdk/hatchet_sdk/contracts docs/modules.md || \
+	@git diff --exit-code --stat -- crds schemas charts sdk/hatchet_sdk/contracts docs/modules.md docs/reference || \
 	  { echo 'error: generated files were stale; commit what "make generate" wrote'; exit 1; }
 
 mixed-load: $(DEV_STAMP) ## Ten minutes of everything at once, with kills and faults, and a checker of what was promised

@@ -272,7 +272,10 @@ def replay(context: typer.Context, runs: options.Runs, wait: Wait = False) -> No
 @app.command()
 def suspend(
     context: typer.Context,
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN…]", show_default=False)] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN…]", help="Names of WorkflowRuns; none with --workflow.", show_default=False),
+    ] = None,
     workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="All runs of this workflow instead.")] = None,
 ) -> None:
     """Hold runs, or a workflow: no step is started; running steps go on."""
@@ -282,7 +285,10 @@ def suspend(
 @app.command()
 def resume(
     context: typer.Context,
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN…]", show_default=False)] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN…]", help="Names of WorkflowRuns; none with --workflow.", show_default=False),
+    ] = None,
     workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="All runs of this workflow instead.")] = None,
 ) -> None:
     """Let runs go on that were suspended, or that paused since a step failed; or a workflow."""

@@ -199,14 +199,14 @@ def _parameter(row: Row) -> Parameter:
     elif kind is int:
         bounds = {"min": setting.least, "max": setting.most}
     option = typer.Option(
-        row.option, envvar=row.env, help=setting.help, show_default=setting.unset or _shown(row.default), **bounds
+        row.option, envvar=row.env, help=setting.help, show_default=setting.unset or shown(row.default), **bounds
     )
     kind = list[str] if kind == tuple[str, ...] else kind
     # None: not given, and what applies then may depend on where the process runs.
     return Parameter(row.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
-def _shown(default: Any) -> str | bool:
+def shown(default: Any) -> str | bool:
     if default is None:
         return False
     return format_duration(default) if isinstance(default, timedelta) else str(default)

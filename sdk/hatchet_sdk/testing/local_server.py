@@ -54,7 +54,7 @@ class LocalServer:
         self._environment_file: Path | None = None
         self._is_ready = threading.Event()
         self.environment: Mapping[str, str] = {}
-        """What a program needs in its environment to be a client of this server: HATCHET_CLIENT_…"""
+        """What a program needs in its environment to be a client of this server, as variables ``HATCHET_CLIENT_…``"""
         self.hatchet = Hatchet()
         """A client of this server."""
 
