@@ -109,7 +109,7 @@ dashboard-verify: dashboard ## Fail if the page that is kept is not what its sou
 .PHONY: docs
 docs: $(DEV_STAMP) ## Build the documentation as a site (build/site), and fail for a link that leads nowhere
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r docs/site/requirements.txt
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs/site -b html . build/site
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going -c docs/site -b html . build/site
 
 lint: $(DEV_STAMP) ## Format, lint, types, import rules
 	$(BIN)/ruff format --check .
