@@ -58,7 +58,7 @@ class AzureServer:
             except aiohttp.ClientConnectionError:
                 return False
 
-        await eventually(holds, within_seconds=30)
+        await eventually(holds, within_seconds=60)
 
     def kill(self) -> None:
         if self._process is not None:

@@ -17,7 +17,7 @@ from hatchet_operator.cluster.kinds import CRDS, POOLS, RUNS
 from hatchet_operator.errors import NotFound
 from tests.kube.eventually import eventually
 
-ENDS_WITHIN_SECONDS = 60.0
+ENDS_WITHIN_SECONDS = 120.0
 
 
 @asynccontextmanager

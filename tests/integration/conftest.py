@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Cluster
+from tests.integration.harness import PATIENT, Cluster
 from tests.kube.embedded_api import EmbeddedApi
 from tests.kube.real_api import BinariesMissingError, RealApi
 
@@ -13,7 +13,7 @@ from tests.kube.real_api import BinariesMissingError, RealApi
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     """An API server; the test starts the operator and workers."""
-    async with Cluster(tmp_path) as started:
+    async with Cluster(tmp_path, **PATIENT) as started:
         yield started
 
 

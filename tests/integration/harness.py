@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from hatchet_operator.errors import NotFound
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.crds import load_crds, render_crd
+from hatchet_operator.resources.names import worker_lease_name
 from hatchet_operator_dev.localnode import LocalNode
 from tests.kube.eventually import eventually
 from tests.kube.real_api import die_with_parent
@@ -40,11 +42,14 @@ NAMESPACE = "default"
 POOL = "workers"
 TOKEN_KEY = "integration-tests-key-" * 3
 FINAL = ("Succeeded", "Failed", "Cancelled")
-SOON_SECONDS = 25.0
-"""Long enough for workers that look for an operator with pauses of 5 s, on a busy machine; but who waits in vain for a
-worker, or takes one for dead because it is silent, needs 30."""
+PATIENT: Json = {"worker_silent": 90.0, "rejoin": 90.0}
+"""Settings of an operator that takes no worker for dead because its machine is slow."""
+SOON_SECONDS = 75.0
+"""Long enough for workers that look for an operator with pauses of 5 s, on a slow and busy machine; but a `PATIENT`
+operator that waits in vain for a worker, or takes one for dead because it is silent, needs 90."""
 OPERATOR_WRITES: Json = {"userAgent": "hatchet-operator", "verb": ["create", "update", "patch", "delete"]}
 """Matches the writes of the operator's own session, in rules of the fault injector."""
+_LISTENING = re.compile(r"worker listening  \{'worker': '([^']+)'")
 
 
 def free_port() -> int:
@@ -229,11 +234,13 @@ class Cluster:
         return mint_token(Caller(namespace=NAMESPACE, pool=pool), key=TOKEN_KEY, grpc_address=self.grpc_address)
 
     async def start_worker(self, name: str = "worker", *, slots: int = 40) -> Process:
-        """Start a worker that lives in no Pod, and wait until it is registered."""
+        """Start a worker that lives in no Pod, and wait until it is given attempts."""
         return await self.start_worker_program(name, WORKER, str(slots), workflows=WORKFLOWS_OF_THE_WORKER)
 
     async def start_worker_program(self, name: str, file: Path, *arguments: str, workflows: Collection[str]) -> Process:
-        """Start a program that is a worker outside a Pod, and wait until it is registered: its Lease is written last.
+        """Start a program that is a worker outside a Pod, and wait until the operator gives it attempts.
+
+        Its Lease is the last thing that a registration writes, and the stream opens after that.
 
         Args:
             name: Of the process.
@@ -250,12 +257,17 @@ class Cluster:
             HATCHET_CLIENT_TLS_STRATEGY="none",
         )
 
-        async def is_kept() -> bool:
-            return bool(await self.worker_leases() - before)
+        async def is_listening() -> bool:
+            return bool((await self.worker_leases() - before) & self.leases_of_listening_workers())
 
-        await eventually(is_kept)
+        await eventually(is_listening)
         await self.until_registered(workflows)
         return worker
+
+    def leases_of_listening_workers(self) -> set[str]:
+        """Return the names of the Leases of the workers whose streams some operator had, by the operators' logs."""
+        logs = [process.log.read_text() for process in self.processes if process.name.startswith("operator")]
+        return {worker_lease_name(worker) for log in logs for worker in _LISTENING.findall(log)}
 
     async def worker_leases(self) -> set[str]:
         """Return the names of the Leases of the workers that live in no Pod."""

@@ -21,7 +21,7 @@ from tests.integration.inprocess import NAMESPACE, POOL, Instance, running_opera
 from tests.kube.eventually import eventually
 
 WORKER = Path(__file__).with_name("pods_worker.py")
-NODE_SECONDS = 30.0  # a pod is a Python process that starts, on a machine with other work
+NODE_SECONDS = 60.0  # a pod is a Python process that starts, on a machine with other work
 
 
 class Pods:

@@ -15,7 +15,7 @@ from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
 from hatchet_sdk.contracts.headers import NAMES, RUN_IDS
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
 
-CALL_SECONDS = 30.0  # what takes longer will not happen
+CALL_SECONDS = 60.0  # what takes longer will not happen
 Stream: TypeAlias = "grpc.aio.UnaryStreamCall[wire.WorkerListenRequest, wire.AssignedAction]"
 Subscription: TypeAlias = "grpc.aio.StreamStreamCall[wire.SubscribeToWorkflowRunsRequest, wire.WorkflowRunEvent]"
 

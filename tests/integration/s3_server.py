@@ -60,7 +60,7 @@ class S3Server:
             assert self._process.is_alive, self._process.tail()
             return _listens(self.port)
 
-        await eventually(answers, within_seconds=30)
+        await eventually(answers, within_seconds=60)
 
     def kill(self) -> None:
         if self._process is not None:

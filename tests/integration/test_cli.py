@@ -158,7 +158,7 @@ async def test_what_goes_on_is_explained_watched_cancelled(world: Instance, term
     assert cancelled.stdout == "run default/a is cancelled, with all below it\n"
     assert 'error: there is no run "nobody" in namespace "default"' in cancelled.stderr
     go_on.set()
-    drawn, _ = await asyncio.wait_for(watching.communicate(), 30)
+    drawn, _ = await asyncio.wait_for(watching.communicate(), 60)
     assert "⊘ Parent  a" in drawn.decode()
     assert (await terminal.prints("why", "a")).startswith("run a was cancelled: CancelRequested")
     await terminal.types("cancel", "a", code=1)

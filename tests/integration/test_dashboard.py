@@ -162,9 +162,9 @@ async def test_a_server_that_is_gone_is_told_and_its_return_too(world: World) ->
     }
     world.instance.server.faults.install([away])
     told = page.get_by_text("What is shown may be old")
-    await expect(told).to_be_visible(timeout=15_000)
+    await expect(told).to_be_visible(timeout=60_000)
     world.instance.server.faults.clear()
-    await expect(told).to_be_hidden(timeout=15_000)
+    await expect(told).to_be_hidden(timeout=60_000)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -197,8 +197,8 @@ async def test_dev_prints_its_address_and_it_shows_what_steps_say(tmp_path: Path
             await page.get_by_role("button", name="Start a run").click()
             await page.get_by_role("button", name="Start", exact=True).click()
             await page.get_by_role("tab", name="Logs").click()
-            await expect(page.get_by_role("log")).to_contain_text(f"I say {MARKUP}", timeout=20_000)
-            await expect(page.get_by_text("1 lines", exact=True)).to_be_visible(timeout=20_000)  # and it is over
+            await expect(page.get_by_role("log")).to_contain_text(f"I say {MARKUP}", timeout=60_000)
+            await expect(page.get_by_text("1 lines", exact=True)).to_be_visible(timeout=60_000)  # and it is over
     finally:
         process.terminate()
         await process.wait()

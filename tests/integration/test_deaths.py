@@ -372,7 +372,8 @@ async def test_pods_that_are_taken_away_are_told_and_not_counted_as_crashes() ->
                 await kubelet_says(instance, name, running(), **evicted)
 
             async def is_told(count: int = number + 1) -> bool:
-                return bool(step_of((await instance.run("run"))["status"]).get("disruptions", 0) == count)
+                step = (await instance.run("run"))["status"].get("steps", {}).get("work", {})
+                return bool(step.get("disruptions", 0) == count)
 
             await eventually(is_told)
             await worker.close()

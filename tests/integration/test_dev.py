@@ -25,7 +25,7 @@ from tests.kube.real_api import BinariesMissingError, find_binaries
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FANOUT = EXAMPLES / "fanout" / "worker.py"
-ENDS_WITHIN_SECONDS = 60.0
+ENDS_WITHIN_SECONDS = 120.0
 
 FAILING = """
     import asyncio

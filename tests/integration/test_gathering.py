@@ -19,7 +19,7 @@ from hatchet_sdk import (
     gather_runs,
     sync_gather_runs,
 )
-from tests.integration.inprocess import Instance, running_operator, step_of
+from tests.integration.inprocess import SECONDS, Instance, running_operator, step_of
 
 hatchet = Hatchet()  # for its decorators
 
@@ -94,7 +94,7 @@ async def test_too_many_failures_end_it_at_once_and_the_others_go_on(world: Inst
     hatchet = await world.work(*family.workflows)
     run = await hatchet.admin.aio.run_workflow("Parent", {"bad": 3, "slow": 5, "max_failed": 2})
     with pytest.raises(WorkflowRunFailed, match="3 of 10 runs failed, and max_failed=2"):
-        await asyncio.wait_for(run.result(), 15)  # while five children wait
+        await asyncio.wait_for(run.result(), SECONDS)  # while five children wait
     phases = sorted([run["status"]["phase"] for run in await world.runs() if run["spec"]["workflow"] == "child"])
     assert phases.count("Failed") == 3
     assert "Cancelled" not in phases

@@ -20,6 +20,7 @@ from hatchet_operator.errors import ApiError, NotFound
 from tests.integration.harness import (
     NAMESPACE,
     OPERATOR_WRITES,
+    PATIENT,
     TOKEN_KEY,
     Cluster,
     Process,
@@ -78,7 +79,7 @@ class HighlyAvailable(Cluster):
     """
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, leader_election=True, lease_duration=LEASE_SECONDS, grpc_service=SERVICE)
+        super().__init__(directory, leader_election=True, lease_duration=LEASE_SECONDS, grpc_service=SERVICE, **PATIENT)
         self.contenders: list[Contender] = []
         self._target: tuple[str, int] | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -250,7 +251,7 @@ async def test_a_leader_that_ends_gives_out_nothing_that_the_next_one_does_not_k
     cluster: HighlyAvailable,
 ) -> None:
     """Until it has said that it ends it answers calls, and workers whose streams it closed listen again at once."""
-    cluster.settings.update(lease_duration=30.0, running_after=60.0)  # which worker has what is written nowhere else
+    cluster.settings.update(lease_duration=60.0, running_after=60.0)  # which worker has what is written nowhere else
     leader, standby = await cluster.start_both()
     await cluster.start_node()
     await cluster.create_pool(replicas=2, slots=2)
@@ -266,7 +267,7 @@ async def test_a_leader_that_ends_gives_out_nothing_that_the_next_one_does_not_k
     saying_so = {"match": {"userAgent": "hatchet-operator/leader-election", "resource": "leases", "verb": "update"}}
     await cluster.inject({**saying_so, "action": "delay", "seconds": 2.0, "times": 2})
     leader.process.signal(signal.SIGTERM)
-    assert await cluster.fault_fired(within_seconds=10)
+    assert await cluster.fault_fired(within_seconds=60)
     await asyncio.sleep(0.5)  # workers would be listening again,
     cluster.open_gate("one")
     await asyncio.sleep(0.5)  # and have been given what waits
@@ -297,7 +298,7 @@ async def test_a_leader_that_was_frozen_changes_nothing_when_it_wakes(cluster: H
     late = {"match": OPERATOR_WRITES | {"resource": "workflowruns"}, "skip": CHILDREN // 3, "times": 3}
     await cluster.inject({**late, "action": "delay", "seconds": LEASE_SECONDS + 5})  # done when another leads
     await cluster.create_run("run", children=CHILDREN, in_child="child")
-    assert await cluster.fault_fired(within_seconds=20)
+    assert await cluster.fault_fired(within_seconds=60)
     leader.process.signal(signal.SIGSTOP)
     await cluster.until_led_by(standby)
     await standby.until_connected(2)  # until then, what a worker has to tell it changes runs

@@ -34,7 +34,7 @@ from tests.integration.inprocess import KEY, NAMESPACE, Instance, ScriptedWorker
 from tests.integration.raw_worker import RawWorker
 from tests.integration.service_accounts import AUDIENCE, create_pod, request_token
 
-SECONDS = 10.0
+SECONDS = 60.0
 METHODS: dict[str, MethodDescriptor] = {
     method.name: method
     for file in (wire.DESCRIPTOR, workflows_wire.DESCRIPTOR, events_wire.DESCRIPTOR)

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from hatchet_operator.cluster.kinds import WORKFLOWS
-from tests.integration.harness import NAMESPACE, Cluster, fan_out_results, output_of, phase_of, write_light_crds
+from tests.integration.harness import (
+    NAMESPACE,
+    PATIENT,
+    Cluster,
+    fan_out_results,
+    output_of,
+    phase_of,
+    write_light_crds,
+)
 from tests.kube.eventually import eventually
 
 CHILDREN = 10
@@ -17,7 +25,7 @@ QUIET = {"light_runs": True, "running_after": 60, "children_every": 60, "waiting
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with Cluster(tmp_path, crds=write_light_crds(tmp_path / "crds"), **QUIET) as started:
+    async with Cluster(tmp_path, crds=write_light_crds(tmp_path / "crds"), **PATIENT, **QUIET) as started:
         yield started
 
 
@@ -76,7 +84,7 @@ async def test_light_children_are_found_by_a_parent_that_is_retried(cluster: Clu
     worker.kill()
     await cluster.crash_operator()
     cluster.open_gate("open")
-    await cluster.start_operator(worker_silent=6)
+    await cluster.start_operator(worker_silent=6, rejoin=6)
     await cluster.start_worker("second")
     parent = await cluster.finished("fan", within_seconds=60)
     assert output_of(parent) == fan_out_results(CHILDREN)

@@ -93,7 +93,7 @@ async def test_a_whole_tree_is_shown_while_it_runs_and_after(tmp_path: Path) -> 
 
         await eventually(both_are_at_work)
         pods.open("go")
-        await asyncio.wait_for(following, 45)
+        await asyncio.wait_for(following, 60)
         assert {line.rpartition(" work#1 | ")[0].rpartition("-")[0] for line in lines} == {"top"}
         assert [line.rpartition(" | ")[2] for line in lines] == ["at work", "at work"]
         again, shown = logs_of(pods, "top", children=True)
@@ -112,7 +112,7 @@ async def test_an_attempt_whose_pod_is_gone_is_named_and_the_others_are_shown(tm
         async def has_another() -> bool:
             return bool(names := [pod["metadata"]["name"] for pod in await pods.of_pool()]) and first not in names
 
-        await eventually(has_another, within_seconds=30)
+        await eventually(has_another, within_seconds=60)
         pods.open("go")
         status = await pods.finished("moved")
         assert status["steps"]["work"]["earlier"] == [{"attempt": 0, "worker": first}]
@@ -147,7 +147,7 @@ async def test_of_the_runs_own_pod_everything_is_shown_as_it_comes(tmp_path: Pat
         await eventually(is_at_work)
         assert not following.done()
         pods.open("go")
-        await asyncio.wait_for(following, 45)
+        await asyncio.wait_for(following, 60)
         assert (await pods.finished("own"))["phase"] == "Succeeded"
         assert any(line.startswith("own | ") and "worker pods registered" in line for line in lines)
         assert len(lines) == len(set(lines)), "a line was shown twice"
@@ -162,7 +162,7 @@ async def test_following_a_run_in_a_shared_pod_ends_with_the_run(tmp_path: Path)
         following = asyncio.create_task(logs.follow())
         await pods.instance.until_phase("shared", "Running")
         pods.open("go")
-        await asyncio.wait_for(following, 45)
+        await asyncio.wait_for(following, 60)
         assert lines == ["work#1 | at work"]
 
 

@@ -97,6 +97,6 @@ async def test_whoever_awaits_one_is_told_and_it_can_be_read(world: Instance) ->
     client = world.hatchet()
     ref = client.admin.get_workflow_run("theirs")
     with pytest.raises(WorkflowRunDeleted, match=r"run theirs is run by another controller \(spec.managedBy\)"):
-        await asyncio.wait_for(ref.result(), 20)
+        await asyncio.wait_for(ref.result(), 60)
     assert (await client.runs.aio.get("theirs")).run.phase == "Pending"
     assert [run.run_id for run in (await client.runs.aio.list()).runs] == ["theirs"]

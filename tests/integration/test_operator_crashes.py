@@ -11,6 +11,7 @@ from hatchet_operator.resources.base import Json
 from tests.integration.harness import (
     FINAL,
     OPERATOR_WRITES,
+    SOON_SECONDS,
     Cluster,
     assert_done_once,
     phase_of,
@@ -208,4 +209,4 @@ async def test_a_worker_that_signs_off_leaves_nothing_behind(cluster: Cluster) -
     assert len(await cluster.worker_leases()) == 1
     worker.signal(signal.SIGTERM)
     await worker.ended()
-    await eventually(is_gone, within_seconds=20)  # not after 30 s of silence
+    await eventually(is_gone, within_seconds=SOON_SECONDS)  # not after the silence that a `PATIENT` operator bears

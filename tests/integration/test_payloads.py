@@ -24,6 +24,7 @@ from hatchet_sdk.payloads.sealing import Keys
 from hatchet_sdk.payloads.store import PayloadStore
 from tests.integration.inprocess import (
     NAMESPACE,
+    SECONDS,
     Instance,
     operator_of,
     running_operator,
@@ -61,7 +62,7 @@ async def until_stored(folder: Path, count: int) -> None:
     async def holds() -> bool:
         return len(stored(folder)) == count
 
-    await eventually(holds, within_seconds=15)
+    await eventually(holds, within_seconds=SECONDS)
 
 
 @contextmanager

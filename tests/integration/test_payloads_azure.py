@@ -85,4 +85,4 @@ async def test_runs_of_our_sdk_and_of_others(server: AzureServer) -> None:
         async def holds() -> bool:
             return await paths_in(store) == []
 
-        await eventually(holds, within_seconds=20)
+        await eventually(holds, within_seconds=60)

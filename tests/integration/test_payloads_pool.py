@@ -44,7 +44,7 @@ async def until_stored(store: Path, count: int) -> None:
     async def holds() -> bool:
         return len(stored(store)) == count
 
-    await eventually(holds, within_seconds=30)
+    await eventually(holds, within_seconds=60)
 
 
 async def test_pods_store_and_read_with_what_the_operator_tells_them(cluster: Cluster, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ async def until_stored(server: S3Server, count: int) -> None:
     async def holds() -> bool:
         return len(server.stored()) == count
 
-    await eventually(holds, within_seconds=20)
+    await eventually(holds, within_seconds=60)
 
 
 @pytest.mark.parametrize("size", [1, 1_000_000, 12_000_000], ids=["small", "large", "in parts"])

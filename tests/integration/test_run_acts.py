@@ -164,7 +164,7 @@ async def test_kubectl_alone(place: Place) -> None:
     assert "patched" in await patch(suspended=False)
     await place.worker.complete(await place.worker.next())
     await place.worker.complete(await place.worker.next())
-    await kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "wfr/r", "--timeout=20s")
+    await kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "wfr/r", "--timeout=60s")
     status = await place.until("r", reruns=1)
     assert status["phase"] in FINAL
     refused = await patch(replay={"number": 1, "from": "Start"})

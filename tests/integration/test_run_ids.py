@@ -13,7 +13,7 @@ import pytest
 from grpc import StatusCode
 
 from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest, WorkflowRunEvent
-from tests.integration.inprocess import Instance, ScriptedWorker, errors_of, outputs_of, running_operator
+from tests.integration.inprocess import SECONDS, Instance, ScriptedWorker, errors_of, outputs_of, running_operator
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def test_one_stream_may_ask_by_both(world: Instance, published: ScriptedWo
         await call.write(SubscribeToWorkflowRunsRequest(workflow_run_id=run_id))
     await world.until(lambda: any(record.awaited_by for record in world.engine.store))
     await published.complete(action, {"n": 1})
-    events = [await asyncio.wait_for(call.read(), 15) for _ in range(2)]
+    events = [await asyncio.wait_for(call.read(), SECONDS) for _ in range(2)]
     answers = {event.workflow_run_id for event in events if isinstance(event, WorkflowRunEvent)}
     assert answers == {"r", uid}
     call.cancel()
@@ -121,11 +121,11 @@ async def test_services_that_are_not_there_are_refused_in_words(
 
         async def call_once(metadata: tuple[tuple[str, str], ...]) -> None:
             unary: Any = channel.unary_unary(f"/{method}")  # of bytes, as no message is known
-            await unary(b"", metadata=metadata, timeout=15)
+            await unary(b"", metadata=metadata, timeout=SECONDS)
 
         async def open_stream(metadata: tuple[tuple[str, str], ...]) -> None:
             stream: Any = channel.stream_stream(f"/{method}")
-            await stream(iter([b""]), metadata=metadata, timeout=15).read()
+            await stream(iter([b""]), metadata=metadata, timeout=SECONDS).read()
 
         for call in (call_once, open_stream):
             for token, want_code, words in (

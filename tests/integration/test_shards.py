@@ -17,7 +17,17 @@ from hatchet_operator.access.identity import Caller, mint_token
 from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, LEASES, NAMESPACES, RUNS, WORKFLOWS
 from hatchet_operator.decisions.shards import shard_of
 from hatchet_operator.errors import NotFound
-from tests.integration.harness import NAMESPACE, POOL, TOKEN_KEY, Cluster, free_port, make_run, output_of, phase_of
+from tests.integration.harness import (
+    NAMESPACE,
+    PATIENT,
+    POOL,
+    TOKEN_KEY,
+    Cluster,
+    free_port,
+    make_run,
+    output_of,
+    phase_of,
+)
 from tests.integration.test_high_availability import SERVICE, Contender, copy_both_ways
 from tests.kube.eventually import eventually
 
@@ -41,7 +51,9 @@ class Sharded(Cluster):
     """Operators on ports of their own, and an address for each shard, as its Service is in a cluster."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, leader_election=True, lease_duration=30.0, shards=SHARDS, grpc_service=SERVICE)
+        super().__init__(
+            directory, leader_election=True, lease_duration=30.0, shards=SHARDS, grpc_service=SERVICE, **PATIENT
+        )
         self.contenders: list[Contender] = []
         self.ports = [free_port() for _ in range(SHARDS)]
         self._services: list[asyncio.Server] = []

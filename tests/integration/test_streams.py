@@ -19,7 +19,7 @@ from hatchet_sdk._client.pieces import MAX_PIECE_BYTES
 from hatchet_sdk.contracts import events_pb2 as events
 from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
 from tests.integration.harness import Cluster
-from tests.integration.inprocess import Instance, ScriptedWorker, running_operator
+from tests.integration.inprocess import SECONDS, Instance, ScriptedWorker, running_operator
 from tests.kube.eventually import eventually
 
 hatchet = Hatchet()  # for its decorators
@@ -72,7 +72,7 @@ async def test_pieces_come_in_order_and_then_the_ends(world: Instance) -> None:
     reading = asyncio.create_task(all_of(ref))
     await world.until(lambda: len(world.engine.streams._readers) == 1)
     speaker.gate.set()
-    told = await asyncio.wait_for(reading, 15)
+    told = await asyncio.wait_for(reading, SECONDS)
     assert pieces(told) == [f"{attempt}:{number}" for attempt in (0, 1) for number in range(10)]
     assert kinds(told)[-2:] == ["COMPLETED", "WORKFLOW_RUN_EVENT_TYPE_COMPLETED"]
     assert "FAILED" in kinds(told)
@@ -87,7 +87,7 @@ async def test_who_asks_late_is_told_all_of_it_also_from_sync_code(world: Instan
     speaker.gate.set()
     ref = await (await world.work(speaker.workflow)).admin.aio.run_workflow("Speak", {})
     await ref.result()
-    told = await asyncio.wait_for(asyncio.to_thread(lambda: list(ref.stream())), 15)
+    told = await asyncio.wait_for(asyncio.to_thread(lambda: list(ref.stream())), SECONDS)
     assert pieces(told) == [f"0:{number}" for number in range(10)]
     assert kinds(told) == ["WORKFLOW_RUN_EVENT_TYPE_COMPLETED"]
 
@@ -124,7 +124,7 @@ async def test_runs_are_listened_to_by_their_metadata(world: Instance) -> None:
             for chat in ("7", 7, "8")
         ]
     )
-    await asyncio.wait_for(reading, 15)
+    await asyncio.wait_for(reading, SECONDS)
     assert {event.workflow_run_id for event in told} <= {str(ref) for ref in refs[:2]}
     first = told[0].workflow_run_id
     assert pieces([event for event in told if event.workflow_run_id == first]) == [f"0:{n}" for n in range(10)]
@@ -140,7 +140,7 @@ async def test_a_run_that_fails_is_cancelled_or_deleted_ends_its_stream(world: I
     await world.until(lambda: len(world.engine.streams._readers) == 2)
     await world.patch_run(str(cancelled), cancelled=True)
     await world.delete_run(str(deleted))
-    ends = [(await asyncio.wait_for(reading, 15))[-1].type for reading in readings]
+    ends = [(await asyncio.wait_for(reading, SECONDS))[-1].type for reading in readings]
     assert ends == ["WORKFLOW_RUN_EVENT_TYPE_CANCELLED"] * 2
     speaker.gate.set()
 
@@ -251,7 +251,7 @@ async def test_a_step_ends_after_what_it_said_however_often_that_was_refused(wor
     await world.until(lambda: len(world.engine.streams._readers) == 1)
     with mock.patch.object(world.engine, "may_log", refuse_at_first):
         speaker.gate.set()
-        told = await asyncio.wait_for(reading, 30)
+        told = await asyncio.wait_for(reading, SECONDS)
     assert next(refusals, None) is None
     assert pieces(told) == [f"0:{number}" for number in range(10)]
 
@@ -277,7 +277,7 @@ async def test_a_restart_of_the_operator_loses_what_nobody_had_read_and_nothing_
     await cluster.crash_operator()
     await cluster.start_operator()
     cluster.open_gate("go")
-    await asyncio.wait_for(reading, 60)
+    await asyncio.wait_for(reading, SECONDS)
     assert pieces(told) == [str(number) for number in range(100)], "who listened all the time has all of it"
-    late = await asyncio.wait_for(all_of(ref), 30)
+    late = await asyncio.wait_for(all_of(ref), SECONDS)
     assert pieces(late) == [str(number) for number in range(50, 100)], "who asks now has what came since the restart"

@@ -116,7 +116,7 @@ async def test_it_leads_again_and_finds_everything() -> None:
         await depose(operator)
         await operator.create_run("meanwhile", "flow")
         await give_the_lease_to(operator, "")
-        await asyncio.wait_for(operator.operator.ready.wait(), 30)
+        await asyncio.wait_for(operator.operator.ready.wait(), 60)
         assert operator.operator.health().state == "ok"
         worker = await operator.scripted()
         await worker.put_workflow("flow")

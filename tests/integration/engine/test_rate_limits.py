@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -21,6 +20,7 @@ from tests.integration.engine.world import (
     MAIN,
     NAMESPACE,
     POOL,
+    loop_time,
     make_definition,
     make_run,
     observed,
@@ -116,13 +116,13 @@ async def test_a_short_window_comes_back_by_itself_and_writes_nothing(server: Ap
     await api.create(RATE_LIMITS, NAMESPACE, rate_limit("api", limit=2, window="500ms"))
     async with started(server) as engine:
         worker, _ = await connect_limited(engine, HOURLY)
-        began = time.monotonic()
+        began = loop_time()
         await create_runs(engine, api, *"abcdef")
         await until(lambda: out_of(worker) == list("abcdef"))
         starts = sorted(attempt.started_at for attempt in worker.out.values() if attempt.started_at)
         assert (starts[2] - starts[0]).total_seconds() >= 0.45
         assert (starts[4] - starts[2]).total_seconds() >= 0.45
-        assert time.monotonic() - began < 5
+        assert loop_time() - began < 5
         assert await ledger_of(api, engine) == {}
 
 
@@ -256,7 +256,7 @@ async def test_the_status_shows_what_is_used_with_few_writes(server: ApiServer, 
         await until(lambda: len(out_of(worker)) == 30)
 
         async def shows() -> bool:
-            return bool((await api.get(RATE_LIMITS, NAMESPACE, "api"))["status"]["used"])
+            return bool((await api.get(RATE_LIMITS, NAMESPACE, "api"))["status"].get("used"))
 
         await eventually(shows)
         assert requests_to(server, "update", "ratelimits/status") <= 3, "one of them says that it is there"

@@ -46,6 +46,7 @@ class Connections:
         """Give the worker what waits for it, unless it wants nothing new."""
         if not worker.draining:
             self._queue.connect(worker)
+        log.info("worker listening", extra={"worker": worker.id, "draining": worker.draining})
 
     def labels_changed(self, worker: Worker) -> None:
         """Give the worker what it may take with its new labels."""

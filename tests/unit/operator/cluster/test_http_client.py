@@ -67,7 +67,7 @@ async def talk(
     try:
         yield server, client
     finally:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await client.close()
         listening.close()
         await listening.wait_closed()

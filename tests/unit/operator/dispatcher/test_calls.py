@@ -173,5 +173,5 @@ async def test_a_client_that_goes_on_is_not_waited_for(kind: str, monkeypatch: p
     monkeypatch.setattr(calls, "_READ_OUT_SECONDS", 0.05)
     requests, context = Requests(ends=False), Context(token=None)
     with pytest.raises(Aborted):
-        await asyncio.wait_for(refuse(kind, aiter(requests), context), 10)
+        await asyncio.wait_for(refuse(kind, aiter(requests), context), 60)
     assert context.told is not None
