@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from hatchet_operator.access.identity import Caller, mint_token
-from hatchet_operator.cluster.kinds import POOLS, SECRETS
+from hatchet_operator.cluster.kinds import POOLS, SECRETS, WORKFLOWS
 from hatchet_operator.engine.runs import asked
 from hatchet_operator.errors import NotFound
 from hatchet_operator.receiver.rest import runs as rest_runs
@@ -38,6 +38,13 @@ class Diamond:
     @hatchet.step(parents=["load"])
     async def double(self, context: Context) -> dict[str, str]:
         return {"rows": "x" * 2 * int(context.step_output("load")["n"])}
+
+
+@hatchet.workflow(on_crons=["15 4 * * *"])
+class Daily:
+    @hatchet.step()
+    async def work(self, context: Context) -> None:
+        """Do nothing."""
 
 
 @hatchet.workflow()
@@ -259,6 +266,37 @@ async def test_requests_for_runs_are_checked(instance: Instance, api: RestClient
     assert (await api.ask("DELETE", f"tenants/{TENANT}/workflows/scheduled/{made['metadata']['id']}"))[0] == 204
     assert (await instance.finished(made["workflowRunName"]))["phase"] == "Cancelled"
     assert (await api.ask("DELETE", f"tenants/{TENANT}/workflows/scheduled/{made['metadata']['id']}"))[0] == 400
+
+
+async def test_crons_are_shown_as_they_are_in_effect(instance: Instance, api: RestClient) -> None:
+    await instance.work(Daily(), Diamond())
+    ours = {"schedule": "30 6 * * MON-FRI", "timeZone": "Europe/Berlin", "input": {"n": 2}, "priority": 3}
+    spec = {"crons": [ours | {"suspended": True, "additionalMetadata": {"team": "blue"}}]}
+    await instance.api.patch(WORKFLOWS, NAMESPACE, "diamond", {"spec": spec})
+    crons = f"tenants/{TENANT}/workflows/crons"
+
+    async def both_are_there() -> bool:
+        return len((await api.get(crons))["rows"]) == 2
+
+    await eventually(both_are_there)
+    registered, written = (await api.get(crons))["rows"]
+    assert (registered["workflowName"], registered["cron"], registered["enabled"]) == ("Daily", "15 4 * * *", True)
+    assert (written["workflowName"], written["enabled"]) == ("Diamond", False)
+    assert written["cron"] == "CRON_TZ=Europe/Berlin 30 6 * * MON-FRI"
+    assert (written["input"], written["priority"]) == ({"n": 2}, 3)
+    assert await api.get(f"{crons}/{written['metadata']['id']}") == written
+    for query, want in (
+        ({"workflowId": registered["workflowId"]}, [registered]),
+        ({"workflowName": "Diamond"}, [written]),
+        ({"additionalMetadata": "team:blue"}, [written]),
+        ({"additionalMetadata": "team:red"}, []),
+        ({"offset": 1, "limit": 1}, [written]),
+    ):
+        assert (await api.get(crons, **query))["rows"] == want, query
+    assert (await api.ask("GET", f"{crons}/none"))[0] == 404
+    assert (await api.ask("GET", crons, params={"cronName": "mine"}))[0] == 400
+    status, said = await api.ask("DELETE", f"{crons}/{written['metadata']['id']}")
+    assert (status, "are changed in code, or in spec.crons" in said) == (405, True)
 
 
 async def test_what_is_not_served_says_so_and_which_methods_are(instance: Instance, api: RestClient) -> None:

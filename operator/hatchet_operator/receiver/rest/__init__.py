@@ -4,6 +4,7 @@ routes      which path leads where; paths that are not served, and why
 calls       one call: whose it is, what it asks for, errors as these clients read them
 runs        runs: found, listed, counted, started, cancelled, replayed
 schedules   runs that are to start later
+crons       what the clock starts
 workflows   definitions
 workers     workers, and pausing them
 sight       what is known of a run, gathered for the two translations

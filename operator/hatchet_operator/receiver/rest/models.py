@@ -385,6 +385,29 @@ class ScheduledRunList(RestModel):
     pagination: Pagination
 
 
+class Cron(RestModel):
+    """A cron that is in effect."""
+
+    metadata: Metadata
+    tenant_id: str
+    workflow_version_id: str
+    workflow_id: str
+    workflow_name: str
+    cron: str
+    input: dict[str, Any]
+    additional_metadata: dict[str, Any]
+    enabled: bool
+    method: str = "DEFAULT"
+    priority: int | None = None
+
+
+class CronList(RestModel):
+    """A page of crons."""
+
+    rows: tuple[Cron, ...]
+    pagination: Pagination
+
+
 class QueueMetrics(RestModel):
     """How many attempts wait for a worker, by action."""
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.receiver.requests import token_of
 from hatchet_operator.receiver.rest.calls import Call, Unserved, error_answer
+from hatchet_operator.receiver.rest.crons import Crons
 from hatchet_operator.receiver.rest.runs import Runs
 from hatchet_operator.receiver.rest.schedules import Schedules
 from hatchet_operator.receiver.rest.workers import Workers
@@ -34,7 +35,7 @@ class _Route:
 
 _INSTEAD = (
     (r".*/logs", "what steps log is in their pods' logs: hatchet-operator logs RUN"),
-    (r".*/crons(/.*)?", "crons stand in code, or in spec.crons of the Workflow (docs/triggers.md)"),
+    (r".*/crons(/.*)?", "crons are changed in code, or in spec.crons of the Workflow (docs/triggers.md)"),
     (r".*/scheduled/.*", "a scheduled run is changed with kubectl: spec.startAt of its WorkflowRun"),
     (r".*(events|webhooks)(/.*)?", "events are not kept, and their senders are WebhookSources (docs/triggers.md)"),
     (r".*/filters(/.*)?", "filters stand in code, or in spec.events of the Workflow (docs/triggers.md)"),
@@ -56,7 +57,7 @@ class RestApi:
     def __init__(self, engine: Engine) -> None:
         self._callers = engine.callers
         runs, workflows = Runs(engine), Workflows(engine)
-        workers, schedules = Workers(engine), Schedules(engine)
+        workers, schedules, crons = Workers(engine), Schedules(engine), Crons(engine)
         self._routes = [
             _Route(method, re.compile(_VARIABLE.sub(r"(?P<\1>[^/]+)", path)), handler)
             for method, path, handler in (
@@ -89,6 +90,8 @@ class RestApi:
                 ("GET", "tenants/{tenant}/workflows/scheduled", schedules.list),
                 ("GET", "tenants/{tenant}/workflows/scheduled/{run}", schedules.get),
                 ("DELETE", "tenants/{tenant}/workflows/scheduled/{run}", schedules.delete),
+                ("GET", "tenants/{tenant}/workflows/crons", crons.list),
+                ("GET", "tenants/{tenant}/workflows/crons/{cron}", crons.get),
             )
         ]
 
