@@ -260,9 +260,12 @@ async def test_requests_for_runs_are_checked(instance: Instance, api: RestClient
     later = f"tenants/{TENANT}/workflows/Diamond/scheduled"
     status, made = await api.ask("POST", later, json={"triggerAt": "2100-01-31T12:00:00Z", "input": {"n": 1}})
     assert (status, made["workflowRunStatus"]) == (200, "PENDING")
+    nothing = {"triggerAt": "2100-01-31T12:00:00Z", "input": None, "additionalMetadata": None}  # as Go's clients say it
+    status, other = await api.ask("POST", later.replace("Diamond", "Parent"), json=nothing)
+    assert (status, other.get("input", {})) == (200, {})
     listed = await api.get(f"tenants/{TENANT}/workflows/scheduled", workflowId="diamond")
     assert [row["metadata"]["id"] for row in listed["rows"]] == [made["metadata"]["id"]]
-    assert (await api.get(f"tenants/{TENANT}/workflows/scheduled", workflowId="parent"))["rows"] == []
+    assert (await api.get(f"tenants/{TENANT}/workflows/scheduled", workflowId="daily"))["rows"] == []
     assert (await api.ask("DELETE", f"tenants/{TENANT}/workflows/scheduled/{made['metadata']['id']}"))[0] == 204
     assert (await instance.finished(made["workflowRunName"]))["phase"] == "Cancelled"
     assert (await api.ask("DELETE", f"tenants/{TENANT}/workflows/scheduled/{made['metadata']['id']}"))[0] == 400

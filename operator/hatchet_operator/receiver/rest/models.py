@@ -5,7 +5,7 @@ Names and enumerations are Hatchet's. Ids are UUIDs with 36 characters, which cl
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from hatchet_operator.resources.base import Time
@@ -18,6 +18,14 @@ class RestModel(BaseModel):
 
     def to_json(self) -> bytes:
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def _or_empty(value: object) -> object:
+    return {} if value is None else value
+
+
+Given = Annotated[dict[str, Any], BeforeValidator(_or_empty)]
+"""A mapping in a request; Go's clients say null for one that is not given."""
 
 
 class Metadata(RestModel):
@@ -131,8 +139,8 @@ class RunIds(RestModel):
 class TriggerRequest(RestModel):
     """A request for a run of the workflow in the path."""
 
-    input: dict[str, Any] = {}
-    additional_metadata: dict[str, Any] = {}
+    input: Given = {}
+    additional_metadata: Given = {}
 
 
 # --- Clients from 1.0 on
@@ -256,7 +264,7 @@ class TriggerRunRequest(RestModel):
     """A request for a run."""
 
     workflow_name: str
-    input: dict[str, Any] = {}
+    input: Given = {}
     additional_metadata: dict[str, Any] | None = None
     priority: int | None = None
 
@@ -355,8 +363,8 @@ class ScheduleRequest(RestModel):
     """A request for a run at a time."""
 
     trigger_at: Time
-    input: dict[str, Any] = {}
-    additional_metadata: dict[str, Any] = {}
+    input: Given = {}
+    additional_metadata: Given = {}
     priority: int | None = None
 
 
