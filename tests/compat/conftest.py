@@ -1,11 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from tests.compat.published import PROGRAMS, VARIABLE, PublishedCluster, PublishedSdk, find_published_sdks
+from tests.compat.published import (
+    PATIENCE_SECONDS,
+    PROGRAMS,
+    VARIABLE,
+    PublishedCluster,
+    PublishedSdk,
+    find_published_sdks,
+)
+
+FOLDER = Path(__file__).parent
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -17,6 +27,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     reason = f"{VARIABLE} names no interpreter with Hatchet's published SDK; see make test-published"
     nothing = pytest.param(None, id="no published SDK", marks=pytest.mark.skip(reason=reason))
     metafunc.parametrize("sdk", found or [nothing], scope="module")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Be patient: each of these starts interpreters with a large SDK, often beside others."""
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker(pytest.mark.timeout(4 * PATIENCE_SECONDS))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hatchet_operator.cluster.kinds import WORKFLOWS
+from hatchet_operator.cluster.kinds import RATE_LIMITS, WORKFLOWS
 from hatchet_operator.resources.base import Json
-from tests.compat.published import PublishedCluster, PublishedSdk
+from tests.compat.published import PATIENCE_SECONDS, PublishedCluster, PublishedSdk
 from tests.integration.harness import NAMESPACE, Process, output_of, phase_of
 from tests.kube.eventually import eventually
-
-_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +23,7 @@ class Program:
     """One program: with "worker" it works, with "ask" it pushes an event and prints what its parent returns.
 
     With "twice" it runs a workflow two times with one idempotency key, and prints both ids that it is told.
+    With "later" it schedules a child, starts another with a low priority, and prints both ids.
     """
 
     command: tuple[str, ...]
@@ -57,7 +56,7 @@ class ForeignCluster(PublishedCluster):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        out, err = await asyncio.wait_for(process.communicate(), _SECONDS)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
         assert process.returncode == 0, (out + err).decode()
         return json.loads(out.splitlines()[-1])
 
@@ -70,7 +69,7 @@ class ForeignCluster(PublishedCluster):
 
     async def output_of_event(self, workflow: str, step: str) -> Any:
         """Wait for the one run that an event started; return what its step returned."""
-        await eventually(self._has_a_run_of(workflow), within_seconds=_SECONDS)
+        await eventually(self._has_a_run_of(workflow), within_seconds=PATIENCE_SECONDS)
         (run,) = await self.runs_of(workflow)
         assert run["metadata"]["labels"]["hatchet-operator.dev/triggered-by"] == "event"
         return output_of(await self.finished(run["metadata"]["uid"]), step)
@@ -100,6 +99,41 @@ class ForeignCluster(PublishedCluster):
         for number in range(2):
             assert phase_of(await self.finished(f"{workflow}-{number}")) == "Succeeded"
         return self.noted(file)
+
+
+async def assert_counted(cluster: ForeignCluster, workflow: str, key: str) -> None:
+    """Of three runs that need two of a limit's four units each, two go."""
+    assert (await cluster.api.get(RATE_LIMITS, NAMESPACE, key))["spec"] == {"limit": 4, "window": "1h"}
+    for number in (1, 2):
+        await cluster.create_run(f"{workflow}-{number}", workflow)
+        assert phase_of(await cluster.finished(f"{workflow}-{number}")) == "Succeeded"
+    await cluster.create_run(f"{workflow}-3", workflow)
+    words = f'rate limit "{key}" has 4 units per 1h, of which 4 are used'
+
+    async def says_why() -> bool:
+        return words in ((await cluster.run(f"{workflow}-3"))["status"].get("message") or "")
+
+    await eventually(says_why, within_seconds=PATIENCE_SECONDS)
+
+
+async def assert_stuck(cluster: ForeignCluster, workflow: str) -> None:
+    """Of two workers, one executes both steps of a run; its workflow's priority was registered too."""
+    definition = (await cluster.api.get(WORKFLOWS, NAMESPACE, workflow))["status"]["definition"]
+    assert (definition["sticky"], definition["defaultPriority"]) == ("Hard", 3)
+    for number in range(4):
+        await cluster.create_run(f"{workflow}-{number}", workflow)
+    for number in range(4):
+        run = await cluster.finished(f"{workflow}-{number}")
+        assert output_of(run, "first") == output_of(run, "second")
+
+
+async def assert_later(cluster: ForeignCluster, step: str) -> None:
+    """A run starts at its time, and runs have the priorities that they were given."""
+    told = await cluster.ask_theirs("later")
+    later, low = await cluster.finished(told["later"]), await cluster.finished(told["low"])
+    assert (later["spec"]["priority"], low["spec"]["priority"]) == (2, 1)
+    assert output_of(later, step) == {"n": 14}
+    assert later["status"]["startedAt"] >= later["spec"]["startAt"]
 
 
 async def keys_of_children(cluster: ForeignCluster, parent: str) -> list[str]:

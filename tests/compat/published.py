@@ -24,6 +24,8 @@ from tests.kube.eventually import eventually
 
 VARIABLE = "HATCHET_TEST_PUBLISHED_SDK"
 PROGRAMS = Path(__file__).parent / "programs"
+PATIENCE_SECONDS = 180.0
+"""For what takes seconds on a machine with nothing else to do."""
 FAN_OUT = ROOT / "examples" / "fanout" / "worker.py"
 
 
@@ -80,6 +82,9 @@ class PublishedCluster(Cluster):
     def uid_of(self, name: str) -> str:
         """Return the id by which programs know a run that the test made; other runs have it already."""
         return self._uids.get(name, name)
+
+    async def finished(self, name: str, *, within_seconds: float = PATIENCE_SECONDS) -> Json:
+        return await super().finished(name, within_seconds=within_seconds)
 
     async def run(self, name: str) -> Json:
         """Return a run by its name or UID."""
@@ -143,7 +148,7 @@ class PublishedCluster(Cluster):
                     return False
             return True
 
-        await eventually(holds)
+        await eventually(holds, within_seconds=PATIENCE_SECONDS)
 
     async def ask(self, *items: dict[str, Any], **environment: str) -> list[dict[str, Any]]:
         """Run workflows with the published client, in a process of its own; return what it says of each."""

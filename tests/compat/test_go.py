@@ -9,12 +9,19 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.compat.foreign import ForeignCluster, Program, keys_of_children
+from tests.compat.foreign import (
+    ForeignCluster,
+    Program,
+    assert_counted,
+    assert_later,
+    assert_stuck,
+    keys_of_children,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 VARIABLE = "HATCHET_TEST_GO_PROGRAM"
-NAMES = ("go-child", "go-parent", "go-event", "go-cron", "go-limited", "go-same")
+NAMES = ("go-child", "go-parent", "go-event", "go-cron", "go-limited", "go-same", "go-counted", "go-stuck")
 
 
 def find_program() -> Program:
@@ -54,3 +61,16 @@ async def test_a_second_run_with_a_key_raises_an_error_that_names_the_first(clus
     told = await cluster.ask_theirs("twice")
     assert told["existing"] == told["first"]
     assert len(await cluster.runs_of("go-same")) == 1
+
+
+async def test_a_limit_that_a_program_sets_holds(cluster: ForeignCluster) -> None:
+    await assert_counted(cluster, "go-counted", "go-calls")
+
+
+async def test_a_scheduled_run_starts_at_its_time_and_runs_have_priorities(cluster: ForeignCluster) -> None:
+    await assert_later(cluster, "go-child")
+
+
+async def test_steps_of_a_sticky_run_stay_with_one_worker(cluster: ForeignCluster) -> None:
+    await cluster.start_theirs(*NAMES)
+    await assert_stuck(cluster, "go-stuck")

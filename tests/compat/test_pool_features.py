@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from hatchet_operator.cluster.kinds import POOLS, RATE_LIMITS, RUNS, WORKFLOWS
 from hatchet_operator.resources.base import API_VERSION, Json
-from tests.compat.published import PROGRAMS, PublishedCluster, PublishedSdk
+from tests.compat.published import PATIENCE_SECONDS, PROGRAMS, PublishedCluster, PublishedSdk
 from tests.compat.test_pools import REPLICAS, is_available, make_pool
 from tests.integration.harness import NAMESPACE, POOL, make_run, output_of
 from tests.kube.eventually import eventually
@@ -31,7 +31,7 @@ async def pool(sdk: PublishedSdk, tmp_path_factory: pytest.TempPathFactory) -> A
         container["command"][-1] = str(PROGRAMS / "pool_features.py")
         await cluster.api.create(POOLS, NAMESPACE, body)
         await cluster.until_registered(("grouped", "telling"))
-        await eventually(lambda: is_available(cluster), within_seconds=60)
+        await eventually(lambda: is_available(cluster), within_seconds=PATIENCE_SECONDS)
         yield cluster
 
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from hatchet_operator.cluster.kinds import POOLS
 from hatchet_operator.resources.base import API_VERSION, Json
-from tests.compat.published import PROGRAMS, PublishedCluster, PublishedSdk
+from tests.compat.published import PATIENCE_SECONDS, PROGRAMS, PublishedCluster, PublishedSdk
 from tests.integration.harness import (
     NAMESPACE,
     POOL,
@@ -38,7 +38,7 @@ async def cluster(sdk: PublishedSdk, tmp_path_factory: pytest.TempPathFactory) -
         await cluster.start_node()
         await cluster.api.create(POOLS, NAMESPACE, make_pool(cluster))
         await cluster.until_registered()
-        await eventually(lambda: is_available(cluster), within_seconds=30)
+        await eventually(lambda: is_available(cluster), within_seconds=PATIENCE_SECONDS)
         yield cluster
 
 
@@ -91,7 +91,6 @@ def all_running(run: dict[str, Any]) -> bool:
     return {step["phase"] for step in run["status"]["steps"].values()} == {"Running"}
 
 
-@pytest.mark.timeout(180)
 async def test_a_changed_template_is_rolled_out(cluster: PublishedCluster) -> None:
     before = await pod_names(cluster)
     changed = make_pool(cluster, CHANGED="yes")
@@ -100,13 +99,12 @@ async def test_a_changed_template_is_rolled_out(cluster: PublishedCluster) -> No
     async def holds() -> bool:
         return not before & await pod_names(cluster) and await is_available(cluster)
 
-    await eventually(holds, within_seconds=90)
+    await eventually(holds, within_seconds=PATIENCE_SECONDS)
     await cluster.create_run("after", children=5)
     cluster.open_gate("after")
     assert output_of(await cluster.finished("after")) == fan_out_results(5)
 
 
-@pytest.mark.timeout(180)
 async def test_workers_and_what_they_have_outlive_the_operator(cluster: PublishedCluster) -> None:
     pods = await pod_names(cluster)
     await cluster.create_run("long", children=6)
@@ -119,7 +117,7 @@ async def test_workers_and_what_they_have_outlive_the_operator(cluster: Publishe
     # It was there before the start, so it goes out when the operator knows what else may be out.
     assert output_of(await cluster.finished("new")) == fan_out_results(2)
     cluster.open_gate("long")
-    assert output_of(await cluster.finished("long", within_seconds=60)) == fan_out_results(6)
+    assert output_of(await cluster.finished("long")) == fan_out_results(6)
     tree = {run["metadata"]["uid"] for run in [await cluster.run("long"), *await cluster.children_of("long")]}
     assert Counter(call.run for call in cluster.executions() if call.run in tree) == Counter(tree), "each ran once"
     assert await pod_names(cluster) == pods
@@ -129,7 +127,6 @@ async def test_workers_and_what_they_have_outlive_the_operator(cluster: Publishe
     assert "workers did not come back" not in log
 
 
-@pytest.mark.timeout(180)
 async def test_a_worker_that_crashes_is_missed_at_once(cluster: PublishedCluster) -> None:
     await cluster.create_run("crash", children=4)
     calls = await until_written_down(cluster, "crash", 4)
@@ -142,7 +139,6 @@ async def test_a_worker_that_crashes_is_missed_at_once(cluster: PublishedCluster
     assert output_of(await cluster.finished("crash")) == fan_out_results(4)
 
 
-@pytest.mark.timeout(180)
 async def test_a_pod_asks_the_rest_api_if_its_template_leaves_the_address_to_its_token(
     cluster: PublishedCluster,
 ) -> None:

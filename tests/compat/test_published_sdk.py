@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
-from tests.compat.published import FAN_OUT, PROGRAMS, PublishedCluster
+from tests.compat.published import FAN_OUT, PATIENCE_SECONDS, PROGRAMS, PublishedCluster
 from tests.integration.harness import NAMESPACE, fan_out_results, output_of, phase_of
 from tests.kube.eventually import eventually
 
@@ -119,7 +119,7 @@ async def test_lines_that_a_step_logs_are_in_the_operators_log(cluster: Publishe
         log = cluster.operator.tail()
         return all(line in log for line in ("a line for the operator's log", '{"and": "a mapping"}', name))
 
-    await eventually(logged, within_seconds=10)
+    await eventually(logged, within_seconds=PATIENCE_SECONDS)
 
 
 @pytest.mark.usefixtures("worker")
@@ -144,7 +144,7 @@ async def test_returning_nothing(cluster: PublishedCluster, what: str, want: Any
     ],
 )
 async def test_a_step_that_returns_no_mapping_fails_at_once(cluster: PublishedCluster, what: str, want: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         [answer] = await cluster.ask({"workflow": "Returning", "input": {"what": what}})
     assert want in answer["error"]
 
@@ -204,7 +204,7 @@ async def test_cancelling_a_run_stops_its_step(cluster: PublishedCluster) -> Non
 
 @pytest.mark.usefixtures("worker")
 async def test_awaiting_a_run_that_is_not_there_is_an_error(cluster: PublishedCluster) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         [answer] = await cluster.ask({"run": "never-there"})
     assert "never-there was deleted" in answer["error"] or "never-there" in answer["error"]
 

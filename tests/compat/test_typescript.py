@@ -10,13 +10,33 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.compat.foreign import ForeignCluster, Program, keys_of_children
-from tests.compat.published import PROGRAMS
+from tests.compat.foreign import (
+    ForeignCluster,
+    Program,
+    assert_counted,
+    assert_later,
+    assert_stuck,
+    keys_of_children,
+)
+from tests.compat.published import PATIENCE_SECONDS, PROGRAMS
+from tests.integration.harness import phase_of
+from tests.kube.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 VARIABLE = "HATCHET_TEST_TYPESCRIPT_SDK"
-NAMES = ("tschild", "tsparent", "tsevent", "tscron", "tslimited", "tssame")
+NAMES = (
+    "tschild",
+    "tsparent",
+    "tsevent",
+    "tscron",
+    "tslimited",
+    "tssame",
+    "tscounted",
+    "tslabelled",
+    "tsrelabel",
+    "tsstuck",
+)
 
 
 def find_program() -> Program:
@@ -58,3 +78,29 @@ async def test_a_second_run_with_a_key_raises_an_error_that_names_the_first(clus
     told = await cluster.ask_theirs("twice")
     assert told["existing"] == told["first"]
     assert len(await cluster.runs_of("tssame")) == 1
+
+
+async def test_a_limit_that_a_program_sets_holds(cluster: ForeignCluster) -> None:
+    await assert_counted(cluster, "tscounted", "ts-calls")
+
+
+async def test_a_scheduled_run_starts_at_its_time_and_runs_have_priorities(cluster: ForeignCluster) -> None:
+    await assert_later(cluster, "TsChild")
+
+
+async def test_a_task_waits_for_the_label_that_it_requires(cluster: ForeignCluster) -> None:
+    await cluster.create_run("labelled", "tslabelled")
+
+    async def is_told() -> bool:
+        message = (await cluster.run("labelled"))["status"].get("message") or ""
+        return 'the label that it requires: "model" Equal "large" (there is: "model" is "small")' in message
+
+    await eventually(is_told, within_seconds=PATIENCE_SECONDS)
+    await cluster.create_run("relabelling", "tsrelabel")
+    assert phase_of(await cluster.finished("relabelling")) == "Succeeded"
+    assert phase_of(await cluster.finished("labelled")) == "Succeeded"
+
+
+async def test_steps_of_a_sticky_run_stay_with_one_worker(cluster: ForeignCluster) -> None:
+    await cluster.start_theirs(*NAMES)
+    await assert_stuck(cluster, "tsstuck")

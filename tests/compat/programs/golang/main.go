@@ -15,6 +15,7 @@ import (
 	"github.com/hatchet-dev/hatchet/pkg/client/types"
 	"github.com/hatchet-dev/hatchet/pkg/cmdutils"
 	hatchet "github.com/hatchet-dev/hatchet/sdks/go"
+	"github.com/hatchet-dev/hatchet/sdks/go/features"
 )
 
 type Number struct {
@@ -104,13 +105,35 @@ func main() {
 		return Nothing{}, nil
 	}, hatchet.WithWorkflowIdempotency(hatchet.IdempotencyConfig{Expression: "input.user", TTL: 5 * time.Minute}))
 
+	two := 2
+	counted := client.NewStandaloneTask("go-counted", func(ctx hatchet.Context, input Nothing) (Nothing, error) {
+		return Nothing{}, nil
+	}, hatchet.WithRateLimits(&types.RateLimit{Key: "go-calls", Units: &two}))
+	stuck := client.NewWorkflow("go-stuck", hatchet.WithWorkflowStickyStrategy(types.StickyStrategy_HARD),
+		hatchet.WithWorkflowDefaultPriority(features.RunPriorityHigh))
+	first := stuck.NewTask("first", func(ctx hatchet.Context, input Nothing) (Text, error) {
+		return Text{Text: ctx.Worker().ID()}, nil
+	})
+	stuck.NewTask("second", func(ctx hatchet.Context, input Nothing) (Text, error) {
+		return Text{Text: ctx.Worker().ID()}, nil
+	}, hatchet.WithParents(first))
+
 	if os.Args[1] == "twice" {
 		askTwice(same)
 		return
 	}
+	if os.Args[1] == "later" {
+		askLater(client, child)
+		return
+	}
 	if os.Args[1] == "worker" {
+		limit := features.CreateRatelimitOpts{Key: "go-calls", Limit: 4, Duration: types.Hour}
+		if err := client.RateLimits().Upsert(limit); err != nil {
+			log.Fatal(err)
+		}
 		worker, err := client.NewWorker("golang",
-			hatchet.WithWorkflows(child, parent, onEvent, onCron, limited, same), hatchet.WithSlots(10))
+			hatchet.WithWorkflows(child, parent, onEvent, onCron, limited, same, counted, stuck), hatchet.WithSlots(10),
+			hatchet.WithLabels(map[string]any{"model": "large"}))
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -136,6 +159,25 @@ func askTwice(same *hatchet.StandaloneTask) {
 		log.Fatalf("no collision: %v", err)
 	}
 	told := map[string]string{"first": first.RunId, "existing": collision.ExistingRunExternalId}
+	if err := json.NewEncoder(os.Stdout).Encode(told); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func askLater(client *hatchet.Client, child *hatchet.StandaloneTask) {
+	ctx := context.Background()
+	medium := features.RunPriorityMedium
+	made, err := client.Schedules().Create(ctx, "go-child", features.CreateScheduledRunTrigger{
+		TriggerAt: time.Now().Add(2 * time.Second), Input: map[string]any{"n": 7}, Priority: &medium,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	run, err := child.RunNoWait(ctx, Number{N: 8}, hatchet.WithRunPriority(features.RunPriorityLow))
+	if err != nil {
+		log.Fatal(err)
+	}
+	told := map[string]string{"later": made.Metadata.Id, "low": run.RunId}
 	if err := json.NewEncoder(os.Stdout).Encode(told); err != nil {
 		log.Fatal(err)
 	}

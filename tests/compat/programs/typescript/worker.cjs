@@ -2,7 +2,14 @@
 const { appendFileSync } = require('node:fs');
 const { join } = require('node:path');
 
-const { ConcurrencyLimitStrategy, Hatchet, IdempotencyCollisionError } = require('@hatchet-dev/typescript-sdk');
+const {
+  ConcurrencyLimitStrategy,
+  Hatchet,
+  IdempotencyCollisionError,
+  Priority,
+  RateLimitDuration,
+  StickyStrategy,
+} = require('@hatchet-dev/typescript-sdk');
 
 const hatchet = Hatchet.init();
 const note = (file, text) => appendFileSync(join(process.env.HATCHET_TEST_DIRECTORY, file), `${text}\n`);
@@ -55,8 +62,37 @@ const same = hatchet.task({
   fn: () => ({ done: true }),
 });
 
+const counted = hatchet.task({
+  name: 'TsCounted',
+  rateLimits: [{ staticKey: 'ts-calls', units: 2 }],
+  fn: () => ({ done: true }),
+});
+
+const labelled = hatchet.task({
+  name: 'TsLabelled',
+  desiredWorkerLabels: { model: { value: 'large', required: true } },
+  fn: async (input, ctx) => ({ labels: ctx.worker.labels() }),
+});
+
+const relabel = hatchet.task({
+  name: 'TsRelabel',
+  fn: async (input, ctx) => {
+    await ctx.worker.upsertLabels({ model: 'large' });
+    return {};
+  },
+});
+
+const stuck = hatchet.workflow({ name: 'TsStuck', sticky: StickyStrategy.HARD, defaultPriority: Priority.HIGH });
+const first = stuck.task({ name: 'first', fn: (input, ctx) => ({ id: ctx.worker.id() }) });
+stuck.task({ name: 'second', parents: [first], fn: (input, ctx) => ({ id: ctx.worker.id() }) });
+
 async function work() {
-  const worker = await hatchet.worker('typescript', { workflows: [child, parent, onEvent, onCron, limited, same], slots: 10 });
+  await hatchet.ratelimits.upsert({ key: 'ts-calls', limit: 4, duration: RateLimitDuration.HOUR });
+  const worker = await hatchet.worker('typescript', {
+    workflows: [child, parent, onEvent, onCron, limited, same, counted, labelled, relabel, stuck],
+    slots: 10,
+    labels: { model: 'small' },
+  });
   await worker.start();
 }
 
@@ -77,7 +113,14 @@ async function ask() {
   process.exit(0);
 }
 
-({ worker: work, ask, twice: askTwice })[process.argv[2]]().catch((error) => {
+async function askLater() {
+  const made = await child.schedule(new Date(Date.now() + 2000), { n: 7 }, { priority: Priority.MEDIUM });
+  const run = await child.runNoWait({ n: 8 }, { priority: Priority.LOW });
+  process.stdout.write(`${JSON.stringify({ later: made.metadata.id, low: await run.getWorkflowRunId() })}\n`);
+  process.exit(0);
+}
+
+({ worker: work, ask, twice: askTwice, later: askLater })[process.argv[2]]().catch((error) => {
   console.error(error);
   process.exit(1);
 });
