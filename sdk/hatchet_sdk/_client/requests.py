@@ -137,7 +137,7 @@ def _request(
     name: str, input: object, chosen: Mapping[str, Any], *, metadata: object, what: str, max_bytes: int
 ) -> TriggerWorkflowRequest:
     request = TriggerWorkflowRequest(
-        name=_workflow_name(name, what=f"{what}: workflow name"),
+        name=checked_workflow_name(name, what=f"{what}: workflow name"),
         input=encode_object(input, what=f"{what}: input", max_bytes=max_bytes),
     )
     if metadata != {}:
@@ -147,7 +147,12 @@ def _request(
     return request
 
 
-def _workflow_name(value: object, *, what: str) -> str:
+def checked_workflow_name(value: object, *, what: str) -> str:
+    """Return the name of a workflow that is asked for.
+
+    Raises:
+        TypeError, ValueError: It is empty, not text, or a class without a name.
+    """
     if value == "":
         raise ValueError(f"{what} is empty (expected the name of a registered workflow)")
     if isinstance(value, type):

@@ -12,12 +12,19 @@ from hatchet_sdk._client.json_text import MAX_BYTES, JsonObject, encode_object
 from hatchet_sdk._client.options import ChildScheduleWorkflowOptions, ChildTriggerWorkflowOptions, SpawningAttempt
 from hatchet_sdk._client.requests import child_request, child_schedule_request, duration_text
 from hatchet_sdk._client.triggers import Trigger
-from hatchet_sdk._client.typed import name_of
 from hatchet_sdk._runner.context import Assignment, Context
 from hatchet_sdk._runner.worker_labels import WorkerContext
 from hatchet_sdk.contracts.dispatcher_pb2 import StepRunResult, WorkflowRunEvent
 from hatchet_sdk.errors import RequestRefused
 from hatchet_sdk.payloads.reference import MAX_PAYLOAD_BYTES
+from hatchet_sdk.testing.arguments import (
+    check_attempt,
+    check_refusal,
+    checked_end,
+    checked_outputs,
+    checked_step_errors,
+    checked_which,
+)
 
 if TYPE_CHECKING:
     from hatchet_sdk._client.client import Client
@@ -107,15 +114,26 @@ class FakeContext(Context):
         input_validator: type[Any] | None = None,
         payloads: bool = False,
     ) -> None:
+        labels = {} if worker_labels is None else worker_labels
+        check_attempt(
+            step=step,
+            retry_count=retry_count,
+            workflow_run_id=workflow_run_id,
+            parent_workflow_run_id=parent_workflow_run_id,
+            child_key=child_key,
+            child_index=child_index,
+            triggered_by=triggered_by,
+            worker_labels=labels,
+            input_validator=input_validator,
+            payloads=payloads,
+        )
         max_bytes = MAX_PAYLOAD_BYTES if payloads else MAX_BYTES
+        outputs = checked_outputs(parents or {}, what="FakeContext: parents", max_bytes=max_bytes)
         payload = {
             "triggered_by": triggered_by,
-            "input": _through_json({} if input is None else input, what="input", max_bytes=max_bytes),
-            "parents": {
-                name.lower(): _through_json(output, what=f'output of step "{name}"', max_bytes=max_bytes)
-                for name, output in (parents or {}).items()
-            },
-            "step_run_errors": dict(step_run_errors or {}),
+            "input": json.loads(encode_object({} if input is None else input, what="input", max_bytes=max_bytes)),
+            "parents": {name.lower(): json.loads(text) for name, text in outputs.items()},
+            "step_run_errors": checked_step_errors(step_run_errors or {}, what="FakeContext: step_run_errors"),
         }
         self._fake = FakeClient(max_bytes=max_bytes)
         super().__init__(
@@ -133,7 +151,7 @@ class FakeContext(Context):
                 parent_workflow_run_id=parent_workflow_run_id,
             ),
             cast("Client", self._fake),
-            WorkerContext(cast("Client", self._fake), worker_id="worker", labels=dict(worker_labels or {})),
+            WorkerContext(cast("Client", self._fake), worker_id="worker", labels=dict(labels)),
             input_validator=input_validator,
         )
 
@@ -148,7 +166,10 @@ class FakeContext(Context):
                 them, which may raise.
             key: Only the spawn with this key; it takes precedence over the answer for all.
         """
-        self._fake.answers[str(name_of(workflow_name)), key] = outputs
+        which = checked_which(workflow_name, key, what="answer")
+        if not callable(outputs):
+            checked_outputs(outputs, what="answer: outputs", max_bytes=self._fake.max_bytes)
+        self._fake.answers[which] = outputs
 
     def fail(
         self,
@@ -166,12 +187,15 @@ class FakeContext(Context):
             key: Only the spawn with this key.
             phase: "Cancelled" and "Deleted" raise the subclasses of these names.
         """
-        errors = {"step": error} if isinstance(error, str) else dict(error)
-        self._fake.answers[str(name_of(workflow_name)), key] = _Failure(errors=errors, phase=phase)
+        which = checked_which(workflow_name, key, what="fail")
+        errors = {"step": error} if isinstance(error, str) else checked_step_errors(error, what="fail: error")
+        self._fake.answers[which] = _Failure(errors=errors, phase=checked_end(phase, what="fail: phase"))
 
     def refuse(self, workflow_name: str | type, error: RequestRefused, *, key: str | None = None) -> None:
         """Let spawns of a workflow raise an error, such as ``WorkflowNotFound("…")``."""
-        self._fake.refusals[str(name_of(workflow_name)), key] = error
+        which = checked_which(workflow_name, key, what="refuse")
+        check_refusal(error, what="refuse: error")
+        self._fake.refusals[which] = error
 
     def tell_to_stop(self) -> None:
         """Do what happens when the run is cancelled or the step times out: `exit_flag` is set, spawns are refused."""
@@ -267,7 +291,7 @@ class FakeClient:
             max_bytes=self.max_bytes,
         )
         request: Any = options
-        one = child_request(name, input, key=key, index=index, options=request, parent=parent)
+        one = child_request(name, input, key=key, index=index, options=request, parent=parent, max_bytes=self.max_bytes)
         times = [each.ToDatetime(UTC) for each in scheduled.schedules]
         answers = [self._spawn(one, f"@{position}", at) for position, at in enumerate(times)]
         answer: Future[list[str]] = Future()
@@ -328,12 +352,10 @@ class FakeClient:
             results = [StepRunResult(task_name=step, error=error) for step, error in answer.errors.items()]
             return WorkflowRunEvent(workflow_run_id=child.workflow_run_id, phase=answer.phase, results=results)
         outputs = answer(child) if callable(answer) else answer
+        what = f'answer for workflow "{child.workflow_name}": outputs'
         results = [
-            StepRunResult(
-                task_name=step,
-                output=encode_object(output, what=f'answer for step "{step}"', max_bytes=self.max_bytes),
-            )
-            for step, output in outputs.items()
+            StepRunResult(task_name=step, output=text)
+            for step, text in checked_outputs(outputs, what=what, max_bytes=self.max_bytes).items()
         ]
         return WorkflowRunEvent(workflow_run_id=child.workflow_run_id, phase="Succeeded", results=results)
 
@@ -368,7 +390,3 @@ def _done() -> "Future[None]":
     done: Future[None] = Future()
     done.set_result(None)
     return done
-
-
-def _through_json(value: JsonObject, *, what: str, max_bytes: int) -> object:
-    return json.loads(encode_object(value, what=what, max_bytes=max_bytes))

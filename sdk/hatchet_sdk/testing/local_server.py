@@ -13,6 +13,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self, overload
 
+from hatchet_sdk._client.arguments import check_seconds
 from hatchet_sdk._client.config import ClientConfig
 from hatchet_sdk._client.json_text import JsonObject
 from hatchet_sdk._client.options import TriggerWorkflowOptions
@@ -48,6 +49,8 @@ class LocalServer:
                 "a local server runs hatchet-operator, which is not installed in this environment; install it beside "
                 "hatchet-operator-sdk (see docs/install.md), or test steps alone with hatchet_sdk.testing.FakeContext"
             )
+        if payloads is not None and not isinstance(payloads, str | PathLike):
+            raise TypeError(f"LocalServer: payloads is {payloads!r} (expected the path of a folder)")
         self._payloads = payloads
         self._process: subprocess.Popen[str] | None = None
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
@@ -98,6 +101,7 @@ class LocalServer:
             workflows: Instances of decorated classes, whatever `Hatchet` object decorated them.
             max_runs: Attempts at a time.
         """
+        self._refuse_unless_started("worker")
         worker = self.hatchet.worker("test", max_runs=max_runs)
         for workflow in workflows:
             worker.register_workflow(workflow)
@@ -159,8 +163,17 @@ class LocalServer:
             WorkflowRunFailed: It failed; `errors` has the tracebacks.
             TimeoutError: It did not end within ``timeout`` seconds.
         """
+        check_seconds(timeout, what="run: timeout")
+        self._refuse_unless_started("run")
         ref = self.hatchet.admin.run_workflow(workflow_name, {} if input is None else input, options)
         return ref.sync_result(timeout)
+
+    def _refuse_unless_started(self, call: str) -> None:
+        if not self.environment:
+            raise RuntimeError(
+                f"LocalServer: {call} was called before the server was started (expected inside of "
+                '"with LocalServer() as server:", or on the fixture hatchet_server)'
+            )
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
         assert process.stderr is not None

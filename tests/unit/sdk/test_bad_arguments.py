@@ -29,6 +29,7 @@ from hatchet_sdk import (
     OperatorUnavailable,
     PushEventOptions,
     RateLimit,
+    RequestRefused,
     RetryAfterError,
     Run,
     RunActResult,
@@ -38,9 +39,11 @@ from hatchet_sdk import (
     RunStep,
     StepRunEvent,
     TriggerWorkflowOptions,
+    WorkflowNotFound,
     WorkflowRunDict,
     WorkflowRunRef,
     sync_gather_runs,
+    testing,
 )
 from hatchet_sdk._client import client as client_module
 from hatchet_sdk._client import run_calls
@@ -51,7 +54,7 @@ from hatchet_sdk._client.listener import Listener
 from hatchet_sdk._client.runs import Runs, RunsAio
 from hatchet_sdk._runner.context import ContextAio
 from hatchet_sdk._runner.definition import definition_of
-from hatchet_sdk.testing import FakeContext
+from hatchet_sdk.testing import FakeContext, LocalServer, Spawned
 
 HUGE = 2**31
 DEEP: Any = []
@@ -165,8 +168,40 @@ def a_ref() -> WorkflowRunRef:
     return context.spawn_workflow("Etl")
 
 
+def fake(call: str) -> Callable[..., object]:
+    """How a method of a fake context is called, with whatever else it needs."""
+    needed: dict[str, dict[str, Any]] = {
+        "answer": {"outputs": {}},
+        "fail": {"error": "boom"},
+        "refuse": {"error": WorkflowNotFound("no such")},
+    }
+    return lambda **given: getattr(FakeContext(), call)(**{"workflow_name": "Etl", **needed[call], **given})
+
+
+def answered(**given: Any) -> object:
+    """Await a child whose answer, a function of the test, makes what it should not."""
+    context = FakeContext()
+    context.answer("Etl", lambda child: given["outputs"])
+    return context.spawn_workflow("Etl").sync_result()
+
+
+def of_a_server(call: str) -> Callable[..., object]:
+    def called(**given: Any) -> object:
+        server = LocalServer()
+        server.environment = {"HATCHET_CLIENT_HOST_PORT": "127.0.0.1:9"}
+        server.hatchet = hatchet
+        if call == "run":
+            return server.run(**{"workflow_name": "Etl", **given})
+        workflows = given.pop("workflows", ())
+        with server.worker(*(workflows if isinstance(workflows, tuple) else (workflows,)), **given):
+            return None
+
+    return called
+
+
 CONFIGURED = {field.name for field in fields(ClientConfig)}
 NO_TEXT = [5, True, b"x", ["x"], {"x": 1}]
+NO_WORD = [*NO_TEXT, "", None]
 NO_NAME = [*NO_TEXT, "", "x" * 254]
 NO_WHOLE = ["3", 1.5, True, -1, [1], HUGE]
 NO_DURATION = [5, True, "", "soon", "-5s", "0s", "1e9d", ["5s"], None]
@@ -351,6 +386,35 @@ TABLE: list[tuple[str, str, Callable[..., object], list[Any]]] = [
     ("register_workflow", "workflow", lambda workflow: hatchet.worker("w").register_workflow(workflow), [5, "x", None]),
     ("RetryAfterError", "retry_after", lambda retry_after: RetryAfterError(retry_after=retry_after), ["5s", -1, True]),
 ]
+TABLE += [
+    ("FakeContext", "input", FakeContext, NO_MAPPING),
+    ("FakeContext", "parents", FakeContext, [5, "x", [1], {"a": 5}, {5: {}}, {"a": {"b": {1, 1j}}}]),
+    ("FakeContext", "step", FakeContext, NO_WORD),
+    ("FakeContext", "retry_count", FakeContext, [*NO_WHOLE, None]),
+    ("FakeContext", "additional_metadata", FakeContext, [5, "x", [1], True, {"a": {1, 1j}}]),
+    ("FakeContext", "step_run_errors", FakeContext, [5, "x", [1], {"a": 5}, {5: "a"}]),
+    ("FakeContext", "workflow_run_id", FakeContext, NO_WORD),
+    *[("FakeContext", name, FakeContext, [*NO_TEXT, None]) for name in ("parent_workflow_run_id", "child_key")],
+    ("FakeContext", "child_index", FakeContext, ["3", 1.5, True, -2, [1], HUGE, None]),
+    ("FakeContext", "triggered_by", FakeContext, [5, "MANUAL", "", None, ["cron"]]),
+    ("FakeContext", "worker_labels", FakeContext, [5, "x", [1], {"a": 1.5}, {5: 1}]),
+    ("FakeContext", "input_validator", FakeContext, [5, "Order", dict, {}]),
+    ("FakeContext", "payloads", FakeContext, [5, "x", None, ["x"]]),
+    *[(call, "workflow_name", fake(call), [*NO_WORD, dict]) for call in ("answer", "fail", "refuse")],
+    *[(call, "key", fake(call), [*NO_TEXT, "", "x" * 65_537]) for call in ("answer", "fail", "refuse")],
+    ("answer", "outputs", fake("answer"), [5, "x", [1], None, {"a": 5}, {5: {}}, {"a": {"b": float("nan")}}]),
+    ("answer", "outputs", answered, [5, "x", [1], None, {"a": 5}, {5: {}}, {"a": {"b": float("nan")}}]),
+    ("fail", "error", fake("fail"), [5, None, [1], {"a": 5}, {5: "a"}, ValueError("x")]),
+    ("fail", "phase", fake("fail"), [5, "failed", "", None, ["Failed"]]),
+    ("refuse", "error", fake("refuse"), [5, "x", None, ValueError("x"), RequestRefused]),
+    ("LocalServer", "payloads", LocalServer, [5, True, b"x", ["x"]]),
+    ("server.worker", "workflows", of_a_server("worker"), [5, "x", None, dict]),
+    ("server.worker", "max_runs", of_a_server("worker"), [*NO_WHOLE, 0, 10_001]),
+    ("server.run", "workflow_name", of_a_server("run"), [*NO_WORD, dict]),
+    ("server.run", "input", of_a_server("run"), NO_MAPPING),
+    ("server.run", "options", of_a_server("run"), [5, "x", [1], {"unknown": 1}]),
+    ("server.run", "timeout", of_a_server("run"), ["5s", [1], -1, float("nan"), True]),
+]
 HINTS = ("expected", "more than the limit", "has no JSON form", "known: ", "defined: ", "leave it out", "there are: ")
 """How a message says what may be instead."""
 NEEDS_NONE = {
@@ -406,6 +470,8 @@ def forms_of(value: object) -> list[str]:
     inner = next(iter(value.items())) if isinstance(value, dict) and value else inner
     parts = inner if isinstance(inner, tuple) else (inner,)
     shown = [repr(value), type(value).__name__, *map(repr, parts), *(type(part).__name__ for part in parts)]
+    if isinstance(value, type):
+        shown += [value.__name__]
     if not value or not inner:
         shown += ["empty", "has no ", '""']
     if isinstance(inner, str):
@@ -419,7 +485,7 @@ def forms_of(value: object) -> list[str]:
     return shown
 
 
-RESULTS = {Event, GatheredRuns, Run, RunActResult, RunDetails, RunPage, RunStep, StepRunEvent}
+RESULTS = {Spawned, Event, GatheredRuns, Run, RunActResult, RunDetails, RunPage, RunStep, StepRunEvent}
 """What programs get, and never make."""
 OPTIONS: dict[Any, str] = {
     BulkPushEventWithMetadata: "bulk_push",
@@ -437,7 +503,8 @@ OPTIONS: dict[Any, str] = {
 def public_calls() -> Iterator[tuple[str, set[str]]]:
     """Yield all that a program may call, as the table calls it, with its arguments: nobody has to list a new one."""
     behind_hatchet = (Admin, EventClient, Listener, Runs)
-    for kind in (*(getattr(hatchet_sdk, name) for name in hatchet_sdk.__all__), *behind_hatchet):
+    public = [getattr(module, name) for module in (hatchet_sdk, testing) for name in module.__all__]
+    for kind in (*public, *behind_hatchet):
         if kind in RESULTS or (isinstance(kind, type) and issubclass(kind, Enum | Exception)):
             continue
         if is_typeddict(kind):
@@ -447,11 +514,13 @@ def public_calls() -> Iterator[tuple[str, set[str]]]:
         elif is_dataclass(kind):
             yield kind.__name__, {field.name for field in fields(kind)}
         else:
+            if kind in (FakeContext, LocalServer):  # which programs make, of more than others
+                yield kind.__name__, set(inspect.signature(kind).parameters)
             for name, function in vars(kind).items():
                 if name.startswith("_") or isinstance(function, property):
                     continue
                 call = getattr(kind, name)
-                prefix = "runs." if kind is Runs else ""
+                prefix = {Runs: "runs.", LocalServer: "server."}.get(kind, "")
                 suffix = " of a step" if (kind, name) == (Context, "schedule_workflow") else ""
                 twin = name.removeprefix("aio_").removeprefix("async_")
                 yield prefix + twin + suffix, set(inspect.signature(call).parameters)

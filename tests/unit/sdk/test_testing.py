@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -220,3 +221,17 @@ def test_nothing_but_the_plugin_needs_pytest() -> None:
     assert (
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "fine\n"
     )
+
+
+def test_a_scheduled_child_may_be_as_large_as_a_spawned_one() -> None:
+    context = FakeContext(payloads=True)
+    context.schedule_workflow("Etl", [datetime.now().astimezone()], {"rows": "x" * 300_000})
+    assert len(context.spawned[0].input["rows"]) == 300_000
+
+
+def test_a_local_server_says_that_it_is_not_started() -> None:
+    server = LocalServer()
+    with pytest.raises(RuntimeError, match=r'run was called before .*"with LocalServer\(\) as server:"'):
+        server.run("Etl")
+    with pytest.raises(RuntimeError, match="worker was called before the server was started"), server.worker():
+        pass
