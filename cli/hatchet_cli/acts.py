@@ -7,7 +7,7 @@ from typing import Any
 from hatchet_cli.place import USAGE, CliError, Cluster
 from hatchet_cli.reading import read_workflows
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
-from hatchet_operator.engine.runs.cause import Cause
+from hatchet_operator.engine.spawning.cause import Cause
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.workflow import Workflow

@@ -410,7 +410,7 @@ async def test_nobody_spawns_after_the_wait_when_the_parent_ended_meanwhile(
     name = await worker.spawn(parent, key="a")
     await begin_deletion(world, name)
     spawning = asyncio.create_task(worker.spawn(parent, key="a"))
-    await world.until(lambda: ObjectRef(NAMESPACE, name) in world.engine.spawning._creating)
+    await world.until(lambda: ObjectRef(NAMESPACE, name) in world.engine.spawning.children.locks)
     await world.patch_run("p", cancelled=True)
     await world.finished("p")
     await world.release_deletion(name)

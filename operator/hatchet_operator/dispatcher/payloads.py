@@ -19,9 +19,9 @@ from hatchet_operator.decisions.results import StepResult
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.payloads.texts import Payloads, is_reference, references_of
 from hatchet_operator.engine.runs.results import RunResult
-from hatchet_operator.engine.runs.spawning import parse_object
 from hatchet_operator.errors import InvalidRequest
 from hatchet_operator.resources.limits import MAX_MESSAGE_BYTES
+from hatchet_operator.resources.nesting import parse_object
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_sdk.payloads.reference import BadReference, owner_of_request
 from hatchet_sdk.payloads.store import PayloadError

@@ -11,7 +11,8 @@ workers        registrations, streams, silence, deaths; which worker has which a
 triggers       runs that nobody requests individually: crons, events
 streams        what steps publish while they run, for anyone listening
 payloads       inputs and outputs that are kept in a store, and when they are removed from it
-runs           one run: its record, its reconciling, its status; spawns and results
+spawning       a request for a run becomes its object, once
+runs           one run: its record, its reconciling, its status; results
 dispatch       attempts that wait for a slot, and which worker gets which
 limits         the units left of each rate limit, reserved in advance where necessary
 workflows      registration, revisions, the graph that a run executes

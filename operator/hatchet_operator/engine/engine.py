@@ -39,9 +39,10 @@ from hatchet_operator.engine.runs.reader import RunReader
 from hatchet_operator.engine.runs.reconciler import Runs
 from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.results import Results
-from hatchet_operator.engine.runs.root_labels import RootLabels
-from hatchet_operator.engine.runs.spawning import Spawning, Trigger
 from hatchet_operator.engine.runs.store import RunStore
+from hatchet_operator.engine.spawning.root_labels import RootLabels
+from hatchet_operator.engine.spawning.spawning import Spawning
+from hatchet_operator.engine.spawning.trigger import Trigger
 from hatchet_operator.engine.streams.readers import Reader
 from hatchet_operator.engine.streams.streams import Streams
 from hatchet_operator.engine.triggers.crons import Crons

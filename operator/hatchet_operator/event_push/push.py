@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
-from hatchet_operator.engine.runs.cause import is_for_the_same, purpose_of
-from hatchet_operator.engine.runs.spawning import run_body
+from hatchet_operator.engine.spawning.cause import is_for_the_same, purpose_of
+from hatchet_operator.engine.spawning.run_object import run_body
 from hatchet_operator.engine.triggers.events import EventRun, PlannedRun, PushedEvent, plan_runs
 from hatchet_operator.errors import AlreadyExists, SpawnConflict
 from hatchet_operator.resources.names import ObjectRef

@@ -1,4 +1,4 @@
-"""How deep JSON may be nested, and how to read what is nested deeper.
+"""How deep JSON may be nested, how to read what is nested deeper, and how to read an object that a client sent.
 
 kube-apiserver takes 10 000 levels in the free-form fields of an object. Python's parsers and writers of JSON end at
 200 (pydantic's parser) to 1024 (orjson's), each with an error about all that was to be read: one such object would
@@ -11,6 +11,8 @@ import re
 from typing import Any
 
 import orjson
+
+from hatchet_operator.errors import InvalidRequest
 
 MAX_DEPTH = 100
 """Of inputs, outputs, metadata and templates; as many as documents of MongoDB and MySQL may have."""
@@ -99,3 +101,20 @@ def _cut(text: bytes) -> bytes:
     if depth > _DEEPEST:
         return text  # it ends in the middle of something, and is no JSON either way
     return b"".join([*kept, text[kept_until:]])
+
+
+def parse_object(text: str, *, what: str) -> dict[str, Any]:
+    """Parse the text of a JSON object.
+
+    Raises:
+        InvalidRequest: It is not one; the message begins with ``what``.
+    """
+    try:
+        value = read_json(text or "{}")
+    except ValueError as error:
+        raise InvalidRequest(f"{what} is not JSON ({error}); expected the text of an object") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{what} is a JSON {type(value).__name__}; expected an object")
+    if (problem := depth_problem(value, what)) is not None:
+        raise InvalidRequest(problem)
+    return value

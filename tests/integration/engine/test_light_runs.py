@@ -14,7 +14,7 @@ from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.observed import Outcome, current_attempt_id
 from hatchet_operator.engine.engine import Engine
-from hatchet_operator.engine.runs.spawning import Trigger
+from hatchet_operator.engine.spawning.trigger import Trigger
 from hatchet_operator.engine.workers.claims import Held
 from hatchet_operator.engine.workers.registry import RegistrationRequest
 from hatchet_operator.errors import NotFound

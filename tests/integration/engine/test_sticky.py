@@ -13,7 +13,7 @@ from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.engine.dispatch.worker import Worker, WorkerStream
 from hatchet_operator.engine.engine import Engine
-from hatchet_operator.engine.runs.spawning import ParentAttempt, Trigger
+from hatchet_operator.engine.spawning.trigger import ParentAttempt, Trigger
 from hatchet_operator.engine.workers.registry import Held, RegistrationRequest
 from hatchet_operator.errors import Unsupported
 from hatchet_operator.resources.names import ObjectRef

@@ -17,7 +17,7 @@ from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.worker import StartCommand, Worker, WorkerStream
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.runs.records import RunRecord
-from hatchet_operator.engine.runs.spawning import ParentAttempt, Trigger
+from hatchet_operator.engine.spawning.trigger import ParentAttempt, Trigger
 from hatchet_operator.engine.workers.handover import HandedOver
 from hatchet_operator.engine.workers.registry import RegistrationRequest
 from hatchet_operator.resources.base import API_VERSION, Json

@@ -29,7 +29,7 @@ from hatchet_operator.durations import parse_duration
 from hatchet_operator.engine.dispatch.worker import StartCommand, WorkerStream
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.runs.results import ResultStream, RunResult
-from hatchet_operator.engine.runs.spawning import Trigger
+from hatchet_operator.engine.spawning.trigger import Trigger
 from hatchet_operator.errors import (
     ApiError,
     IdempotencyCollision,

@@ -17,10 +17,10 @@ from hatchet_operator.decisions.step_events import EventKind
 from hatchet_operator.durations import parse_duration
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.engine.dispatch.worker import CancelCommand
-from hatchet_operator.engine.runs.cause import Cause, Origin, cause_of
 from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.results import RunResult
-from hatchet_operator.engine.runs.spawning import ParentAttempt, Trigger, check_dedupe, parse_object
+from hatchet_operator.engine.spawning.cause import Cause, Origin, cause_of
+from hatchet_operator.engine.spawning.trigger import ParentAttempt, Trigger, check_dedupe
 from hatchet_operator.engine.streams.buffer import MAX_PIECE_BYTES, StreamEvent
 from hatchet_operator.engine.streams.readers import Metadata
 from hatchet_operator.engine.triggers.events import PushedEvent, read_event
@@ -28,6 +28,7 @@ from hatchet_operator.engine.workers.registry import Held, RegistrationRequest
 from hatchet_operator.errors import InvalidRequest, Unsupported
 from hatchet_operator.resources.limits import MAX_BULK_ITEMS, size_problem
 from hatchet_operator.resources.names import job_id, tenant_id
+from hatchet_operator.resources.nesting import parse_object
 from hatchet_operator.resources.rate_limit import MAX_KEY, StepRateLimit
 from hatchet_operator.resources.reasons import LimitStrategy, OnParentClose, Record, RunOn, Stickiness
 from hatchet_operator.resources.run import RunSpec

@@ -15,9 +15,6 @@ leaving        attempts that are no longer wanted leave the queue
 status_writer  the PUT of a status, and what its refusal means
 groups         concurrency groups: which runs go on, wait or are cancelled
 group_statuses what a Workflow shows of them
-spawning       a trigger or a spawn becomes an object, once
-cause          why a run was started, on its object
-root_labels    labels of roots, by which their trees are found
 replays        what a replay does to children before its own steps run
 asked          pages of runs that programs look for, and what they do to runs
 results        which clients await which run

@@ -19,9 +19,10 @@ from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.crons import CronPlan, cron_input, effective_crons, plan_cron
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.engine.runs.cause import Cause, Origin
-from hatchet_operator.engine.runs.spawning import Spawning, Trigger
 from hatchet_operator.engine.runs.store import RunStore
+from hatchet_operator.engine.spawning.cause import Cause, Origin
+from hatchet_operator.engine.spawning.spawning import Spawning
+from hatchet_operator.engine.spawning.trigger import Trigger
 from hatchet_operator.engine.work_queue import WorkQueue
 from hatchet_operator.engine.workflows.workflows import Workflows
 from hatchet_operator.errors import IdempotencyCollision, InvalidRequest, NotFound, SpawnConflict, UnknownObject

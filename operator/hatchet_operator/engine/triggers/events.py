@@ -17,13 +17,15 @@ from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.decisions.deduplication import dedupe_value
 from hatchet_operator.decisions.event_matching import EventFacts, match_event
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.engine.runs.cause import Cause, Origin
-from hatchet_operator.engine.runs.spawning import Spawning, Trigger, check_dedupe, parse_object
+from hatchet_operator.engine.spawning.cause import Cause, Origin
+from hatchet_operator.engine.spawning.spawning import Spawning
+from hatchet_operator.engine.spawning.trigger import Trigger, check_dedupe
 from hatchet_operator.engine.workflows.workflows import Workflows
 from hatchet_operator.errors import IdempotencyCollision, InvalidRequest
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.limits import size_problem
 from hatchet_operator.resources.names import ObjectRef, dedupe_run_name, event_label, event_run_name
+from hatchet_operator.resources.nesting import parse_object
 from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.resources.triggers import EventFilter
 from hatchet_operator.resources.workflow import Workflow

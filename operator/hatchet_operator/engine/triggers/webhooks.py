@@ -33,7 +33,6 @@ from hatchet_operator.decisions.webhooks import (
 )
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.engine.runs.spawning import parse_object
 from hatchet_operator.engine.triggers.events import PushedEvent, read_event
 from hatchet_operator.engine.work_queue import WorkQueue
 from hatchet_operator.errors import (
@@ -46,6 +45,7 @@ from hatchet_operator.errors import (
 )
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.nesting import parse_object
 from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.resources.webhook_source import SecretKeyRef, WebhookSource, WebhookSourceStatus
 

@@ -16,7 +16,7 @@ from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.decisions.run_filter import RunFilter
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.payloads.texts import references_of
-from hatchet_operator.engine.runs.spawning import Trigger, check_dedupe, parse_object
+from hatchet_operator.engine.spawning.trigger import Trigger, check_dedupe
 from hatchet_operator.errors import InvalidRequest, UnknownObject
 from hatchet_operator.receiver.rest import v0, v1
 from hatchet_operator.receiver.rest.calls import (
@@ -45,6 +45,7 @@ from hatchet_operator.receiver.rest.models import (
 from hatchet_operator.receiver.rest.sight import NO_TEXTS, SeenRun, step_names, task_id_of
 from hatchet_operator.resources.limits import MAX_BULK_ITEMS, MAX_MESSAGE_BYTES, size_problem
 from hatchet_operator.resources.names import ObjectRef, event_label, runs_of_task
+from hatchet_operator.resources.nesting import parse_object
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_sdk.payloads.reference import BadReference, reference_in
 from hatchet_sdk.payloads.store import PayloadError

@@ -9,7 +9,7 @@ from hatchet_operator.decisions.acts import Act
 from hatchet_operator.decisions.inputs import input_object
 from hatchet_operator.decisions.run_filter import RunFilter
 from hatchet_operator.engine.engine import Engine
-from hatchet_operator.engine.runs.cause import Cause, Origin
+from hatchet_operator.engine.spawning.cause import Cause, Origin
 from hatchet_operator.errors import InvalidRequest, UnknownObject
 from hatchet_operator.receiver.rest import v0
 from hatchet_operator.receiver.rest.calls import Call, answer, metadata_of, page_of, phases_of

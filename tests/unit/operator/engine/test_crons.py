@@ -17,8 +17,8 @@ from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.runs.changes import RunFeed
 from hatchet_operator.engine.runs.observer import RunObserver
-from hatchet_operator.engine.runs.spawning import Spawning
 from hatchet_operator.engine.runs.store import RunStore
+from hatchet_operator.engine.spawning.spawning import Spawning
 from hatchet_operator.engine.triggers.crons import Crons
 from hatchet_operator.engine.workflows.workflows import Workflows
 from hatchet_operator.errors import AlreadyExists, Refused
