@@ -8,65 +8,35 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hatchet_operator import garbage
-from hatchet_operator.cluster.api import Endpoint
-from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.errors import NotFound
-from hatchet_operator.settings import Settings
-from hatchet_operator.term import Announce, Term
+from hatchet_operator.term import Term
 
 _LOOK_AGAIN_SECONDS = 2.0
 
 
 class Leadership:
-    """Leads with one set of settings.
+    """Leads term by term.
 
     Args:
-        settings: What is configured.
-        endpoint: The API server.
-        metrics: The process's.
-        is_leading: Checked before each write and each command to a worker.
-        on_absence: Called when the server does not know one of our kinds, or no longer does.
+        make_term: Makes the next term, with all that it needs.
+        ready: Set while workers are let in.
         is_defined: Tells whether our CRDs have all that we need.
         until_defined: Waits until they have.
-        install_signal_handlers: Called after each start of kopf, which puts its own in their place.
-        grace_seconds: How long calls may take to end when the process is asked to.
-        announce: Says where this leader listens, or (None) that it is about to stop.
-        handed_over: What the last leader assigned to which worker, as it wrote it; None: it could not say.
-        ready: Set while workers are let in.
-        writing: Bounds the writes of all terms of this process; None: this is the only one.
         others_lead: Tells whether there are other terms in this process.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        endpoint: Endpoint,
+        make_term: Callable[[], Term],
         *,
-        metrics: Metrics,
-        is_leading: Callable[[], bool],
-        on_absence: Callable[[], None],
+        ready: asyncio.Event,
         is_defined: Callable[[], Coroutine[Any, Any, bool]],
         until_defined: Callable[[], Coroutine[Any, Any, None]],
-        install_signal_handlers: Callable[[], None],
-        grace_seconds: float,
-        announce: Announce,
-        handed_over: str | None,
-        ready: asyncio.Event,
-        writing: asyncio.Semaphore | None = None,
         others_lead: Callable[[], bool],
     ) -> None:
-        self._settings = settings
-        self._endpoint = endpoint
-        self._metrics = metrics
-        self._is_leading = is_leading
-        self._on_absence = on_absence
+        self._make_term = make_term
         self._is_defined = is_defined
         self._until_defined = until_defined
-        self._install_signal_handlers = install_signal_handlers
-        self._grace_seconds = grace_seconds
-        self._announce = announce
-        self._handed_over = handed_over
-        self._writing = writing
         self._others_lead = others_lead
         self.ready = ready
         self.term: Term | None = None
@@ -92,19 +62,7 @@ class Leadership:
                     return None
 
     async def _lead_once(self, over: asyncio.Event) -> None:
-        self.term = Term(
-            self._settings,
-            self._endpoint,
-            metrics=self._metrics,
-            is_leading=self._is_leading,
-            on_absence=self._on_absence,
-            ready=self.ready,
-            install_signal_handlers=self._install_signal_handlers,
-            grace_seconds=self._grace_seconds,
-            announce=self._announce,
-            handed_over=self._handed_over,
-            writing=self._writing,
-        )
+        self.term = self._make_term()
         try:
             await self.term.run(over)
         finally:

@@ -241,20 +241,26 @@ class Operator:
         handed_over: str | None,
         ready: asyncio.Event,
     ) -> str | None:
+        def make_term() -> Term:
+            return Term(
+                settings,
+                self._endpoint,
+                metrics=self.metrics,
+                is_leading=is_leading,
+                on_absence=self._suspected.set,
+                ready=ready,
+                install_signal_handlers=self._install_signal_handlers,
+                grace_seconds=_GRACE_SECONDS,
+                announce=announce,
+                handed_over=handed_over,
+                writing=self._writing,
+            )
+
         leadership = Leadership(
-            settings,
-            self._endpoint,
-            metrics=self.metrics,
-            is_leading=is_leading,
-            on_absence=self._suspected.set,
+            make_term,
+            ready=ready,
             is_defined=self._is_defined,
             until_defined=self._until_really_defined,
-            install_signal_handlers=self._install_signal_handlers,
-            grace_seconds=_GRACE_SECONDS,
-            announce=announce,
-            handed_over=handed_over,
-            ready=ready,
-            writing=self._writing,
             others_lead=lambda: len(self._leaderships) > 1,
         )
         self._leaderships.append(leadership)
