@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -102,7 +102,9 @@ class Harness:
             return
         python = published_python() if scenario.published else None
         with make_api(self._plan.api) as server:
-            async with start_processes(server, python=python or sys.executable) as stage:
+            async with start_processes(
+                server, python=python or sys.executable, light_runs=scenario.light_runs
+            ) as stage:
                 await self._repeat(scenario, stage, scenario.prepare, scenario.once)
 
     async def measure_on_cluster(self, scenarios: Sequence[OnCluster]) -> None:
@@ -120,32 +122,27 @@ class Harness:
     ) -> None:
         if prepare is not None:
             await prepare(stage)
-        async with self._raw_rate(stage, beside=scenario.beside_raw) as raw_rate:
-            before = await raw_rate()
+        window = self._plan.window_seconds
+        async with self._raw_pairs(stage, beside=scenario.beside_raw) as raw:
+            before = await raw.rate(window) if raw else None
 
             async def take() -> Sample:
                 nonlocal before
                 sample = await self._observe(stage, lambda: once(stage))
-                after = await raw_rate()
+                after = await raw.rate(window) if raw else None
                 sample, before = _beside(sample, before, after), after
-                return sample
+                return _in_turn(sample, await raw.rate_in_turn(window)) if raw and scenario.in_turn else sample
 
             for _ in range(self.missing(scenario)):
                 await self._keep_best(scenario, take)
 
     @asynccontextmanager
-    async def _raw_rate(
-        self, stage: Processes | ClusterStage, *, beside: bool
-    ) -> AsyncIterator[Callable[[], Awaitable[float | None]]]:
-        async def nothing() -> None:
-            return None
-
-        async with AsyncExitStack() as stack:
-            if not beside:
-                yield nothing
-                return
-            raw = await stack.enter_async_context(RawPairs.like(stage.api, await any_child(stage)))
-            yield lambda: raw.rate(self._plan.window_seconds)
+    async def _raw_pairs(self, stage: Processes | ClusterStage, *, beside: bool) -> AsyncIterator[RawPairs | None]:
+        if not beside:
+            yield None
+            return
+        async with RawPairs.like(stage.api, await any_child(stage)) as raw:
+            yield raw
 
     async def _keep_best(self, scenario: Scenario, take: Callable[[], Awaitable[Sample]]) -> None:
         best: Sample | None = None
@@ -227,6 +224,11 @@ def _beside(sample: Sample, before: float | None, after: float | None) -> Sample
     if before is None or after is None:
         return sample
     return sample.model_copy(update={"raw_per_second": (before + after) / 2})
+
+
+def _in_turn(sample: Sample, rate: float) -> Sample:
+    beside = {"raw pairs/s, in turn": rate, "ratio to these": sample.per_second / rate}
+    return sample.model_copy(update={"figures": sample.figures | beside})
 
 
 def _in_words(sample: Sample, units: str) -> str:

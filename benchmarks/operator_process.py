@@ -16,7 +16,7 @@ from hatchet_operator.operator import Operator
 from hatchet_operator.settings import Settings
 
 
-async def serve(kubeconfig: Path, namespace: str, notes: Path, *, notes_lag: bool) -> None:
+async def serve(kubeconfig: Path, namespace: str, notes: Path, *, notes_lag: bool, light_runs: bool) -> None:
     """Serve; ``notes`` is a folder that gets a file ``ready`` when workers are let in, its text the port of metrics."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -26,7 +26,7 @@ async def serve(kubeconfig: Path, namespace: str, notes: Path, *, notes_lag: boo
 
     install_signal_handlers()
     operator = Operator(
-        Settings(namespace=namespace, metrics_port=0),
+        Settings(namespace=namespace, metrics_port=0, light_runs=light_runs),
         find_endpoint(kubeconfig),
         install_signal_handlers=install_signal_handlers,
     )
@@ -52,4 +52,8 @@ async def _tell_when_ready(operator: Operator, file: Path) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), notes_lag="lag" in sys.argv[4:]))
+        more = sys.argv[4:]
+        served = serve(
+            Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), notes_lag="lag" in more, light_runs="light" in more
+        )
+        runner.run(served)

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
-import yaml
 
 from benchmarks.api_servers import CountingApi, read_gauge
 from benchmarks.machine import cpu_seconds
@@ -19,6 +18,7 @@ from hatchet_operator.cluster.kinds import CRDS, POOLS, RUNS, Resource
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.errors import AlreadyExists, NotFound
 from hatchet_operator.resources.base import API_VERSION, Json
+from hatchet_operator.resources.crds import load_crds
 from tests.kube.eventually import eventually
 from tests.kube.real_api import die_with_parent, end
 
@@ -32,10 +32,11 @@ class Processes:
 
     namespace = NAMESPACE
 
-    def __init__(self, server: CountingApi, api: Api, directory: Path) -> None:
+    def __init__(self, server: CountingApi, api: Api, directory: Path, *, light_runs: bool = False) -> None:
         self.api = api
         self.server = server
         self._directory = directory
+        self._more = ["light"] if light_runs else []
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: Sequence[str]) -> None:
@@ -52,7 +53,8 @@ class Processes:
     def start_operator(self) -> None:
         (self._directory / "ready").unlink(missing_ok=True)
         kubeconfig = str(self.server.endpoint.kubeconfig)
-        self.start("operator", ["-m", "benchmarks.operator_process", kubeconfig, NAMESPACE, str(self._directory)])
+        command = ["-m", "benchmarks.operator_process", kubeconfig, NAMESPACE, str(self._directory), *self._more]
+        self.start("operator", command)
 
     def kill_operator(self) -> None:
         operator = self._processes.pop("operator")
@@ -116,7 +118,7 @@ class Processes:
 
 @asynccontextmanager
 async def start_processes(
-    server: CountingApi, *, workers: int = 1, python: str = sys.executable
+    server: CountingApi, *, workers: int = 1, python: str = sys.executable, light_runs: bool = False
 ) -> AsyncIterator[Processes]:
     """Install the CRDs, start the operator and a pool of workers, and wait until these are connected.
 
@@ -124,6 +126,7 @@ async def start_processes(
         server: Already started.
         workers: Processes, of 100 slots each.
         python: The interpreter of the workers, and so their SDK.
+        light_runs: Whether children may be recorded with their result.
     """
     with tempfile.TemporaryDirectory(prefix="hatchet-benchmark-") as name:
         directory = Path(name)
@@ -131,9 +134,9 @@ async def start_processes(
         async with Api(
             find_endpoint(server.endpoint.kubeconfig), user_agent="benchmark", max_writes=1000, may_write=always
         ) as api:
-            stage = Processes(server, api, directory)
+            stage = Processes(server, api, directory, light_runs=light_runs)
             try:
-                await install_crds(api)
+                await install_crds(api, light_runs=light_runs)
                 stage.start_operator()
                 node = ["--state-dir", name, "--kubeconfig", kubeconfig, "--namespace", NAMESPACE]
                 stage.start("local node", ["-m", "hatchet_operator_dev.localnode", *node])
@@ -144,10 +147,10 @@ async def start_processes(
                 stage.stop()
 
 
-async def install_crds(api: Api) -> None:
-    for file in sorted((_ROOT / "crds").glob("*.yaml")):
+async def install_crds(api: Api, *, light_runs: bool = False) -> None:
+    for crd in load_crds(light_runs=light_runs):
         with suppress(AlreadyExists):
-            await api.create(CRDS, None, yaml.safe_load(file.read_text()))
+            await api.create(CRDS, None, crd)
     await eventually(lambda: _are_served(api, RUNS, POOLS))
 
 

@@ -33,6 +33,7 @@ class _Described:
         minutes: A repetition takes about so long: to keep a budget.
         repeat: How often it is repeated, unless somebody says otherwise; None: as often as the others.
         beside_raw: Whether it is compared with the raw rate, measured before and after each repetition.
+        in_turn: Whether it is also compared with pairs of which each create awaits the one before.
         by_default: Whether it is measured when nobody names it.
     """
 
@@ -42,6 +43,7 @@ class _Described:
     minutes: float = 0.1
     repeat: int | None = None
     beside_raw: bool = False
+    in_turn: bool = False
     by_default: bool = True
 
     @property
@@ -57,11 +59,13 @@ class OnProcesses(_Described):
         once: Does it once.
         prepare: Is called before the first time.
         published: Whether the worker has Hatchet's published SDK.
+        light_runs: Whether the CRD has the version for children that are recorded with their result.
     """
 
     once: Callable[[Processes], Awaitable[Outcome]]
     prepare: Callable[[Processes], Awaitable[None]] | None = None
     published: bool = False
+    light_runs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from benchmarks.scenario import ByItself, OnCluster, OnProcesses, Outcome, Scena
 from benchmarks.stage import BenchmarkFailed, Stage
 from benchmarks.worker import CHAIN_STEPS, FAILURES
 from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.resources.base import Json
 from tests.kube.embedded_api import EmbeddedApi
 from tests.kube.filling import fill, make_finished_runs
 from tests.kube.real_api import RealApi
@@ -43,9 +44,10 @@ SOAK_VARIABLE = "BENCH_SOAK_SECONDS"
 # --- Fan-outs and bursts
 
 
-async def fan_out(stage: Stage, *, children: int, mode: str) -> Outcome:
+async def fan_out(stage: Stage, *, children: int, mode: str, options: Json | None = None) -> Outcome:
     """Have one parent spawn children, and await all of them."""
-    said = output_of(await run_once(stage, "parent", {"children": children, "mode": mode}), "spawn")
+    asked: Json = {"children": children, "mode": mode, "options": options}
+    said = output_of(await run_once(stage, "parent", asked), "spawn")
     latencies = {
         "spawn call p50, ms": said["spawn_ms"]["p50"],
         "spawn call p95, ms": said["spawn_ms"]["p95"],
@@ -220,7 +222,15 @@ def _fan_out(children: int, mode: str = "gather", *, minutes: float = 0.1) -> On
     name = f"{'fanout' if mode == 'gather' else mode}-{children}"
     title = f"fan-out of {children:,}" + ("" if mode == "gather" else ", one after the other")
     once = partial(fan_out, children=children, mode=mode)
-    return OnProcesses(name=name, title=title, unit="child", minutes=minutes, beside_raw=True, once=once)
+    return OnProcesses(
+        name=name,
+        title=title,
+        unit="child",
+        minutes=minutes,
+        beside_raw=True,
+        in_turn=mode == "serial",
+        once=once,
+    )
 
 
 def _on_cluster(children: int, mode: str = "gather", *, minutes: float = 0.4) -> OnCluster:
@@ -230,6 +240,7 @@ def _on_cluster(children: int, mode: str = "gather", *, minutes: float = 0.4) ->
         unit="child",
         minutes=minutes,
         beside_raw=True,
+        in_turn=mode == "serial",
         once=partial(fan_out, children=children, mode=mode),
         prepare=_keep_two_workers,
     )
@@ -285,6 +296,15 @@ SCENARIOS: tuple[Scenario, ...] = (
         once=partial(dev_fan_out, children=1000),
     ),
     _fan_out(10),
+    OnProcesses(
+        name="light-1000",
+        title="fan-out of 1,000 light children",
+        unit="child",
+        minutes=0.35,
+        beside_raw=True,
+        light_runs=True,
+        once=partial(fan_out, children=1000, mode="gather", options={"record": "result"}),
+    ),
     OnProcesses(name="retries", title="200 runs that fail twice", unit="run", minutes=0.1, once=retry_storm),
     _fan_out(1000, "serial", minutes=0.4),
     OnProcesses(

@@ -38,7 +38,9 @@ class Parent:
 
         async def spawn_one(number: int):  # type: ignore[no-untyped-def]  # the published SDK calls references otherwise
             called_us = now_us()
-            child = await context.aio.spawn_workflow("Child", {"a": str(number)}, key=f"child{number}")
+            child = await context.aio.spawn_workflow(
+                "Child", {"a": str(number)}, key=f"child{number}", options=asked.get("options")
+            )
             return called_us, now_us(), child
 
         if asked["mode"] == "serial":
@@ -108,12 +110,13 @@ class Burst:
     @hatchet.step(timeout="10m")
     async def start(self, context: Context) -> dict[str, object]:
         asked = context.workflow_input()
+        starter = Hatchet()  # of this loop: in the published SDK, the worker's belongs to the one that imported it
         begun = time.monotonic()
         room = asyncio.Semaphore(asked["at_a_time"])
 
         async def start_one(number: int):  # type: ignore[no-untyped-def]  # likewise
             async with room:
-                return await hatchet.admin.aio.run_workflow("Child", {"a": str(number)})
+                return await starter.admin.aio.run_workflow("Child", {"a": str(number)})
 
         started = await asyncio.gather(*(start_one(number) for number in range(asked["runs"])))
         accepted = time.monotonic() - begun

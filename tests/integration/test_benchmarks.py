@@ -27,10 +27,10 @@ async def bench(*arguments: str) -> str:
 @pytest.mark.timeout(240)
 async def test_a_scenario_is_measured_once_and_kept(tmp_path: Path) -> None:
     file = tmp_path / "performance.json"
-    options = ("fanout-10", "--api=embedded", "--repeat=1", "--attempts=1", "--window=0.3", f"--json={file}")
-    assert "fanout-10 is left out" in await bench(*options, "--budget=10s")
+    options = ("serial-10", "--api=embedded", "--repeat=1", "--attempts=1", "--window=0.3", f"--json={file}")
+    assert "serial-10 is left out" in await bench(*options, "--budget=10s")
     said = await bench(*options)
-    (sample,) = load(file).scenarios["fanout-10"].samples
+    (sample,) = load(file).scenarios["serial-10"].samples
     assert f"{sample.ratio:.2f} of the raw rate" in said
     assert sample.units == 10
     assert sample.writes is not None
@@ -39,8 +39,10 @@ async def test_a_scenario_is_measured_once_and_kept(tmp_path: Path) -> None:
     assert sample.grpc_messages > 1
     assert {"operator", "worker", "apiserver", "client"} <= sample.cpu_ms.keys()
     assert "spawn to start p95, ms" in sample.figures
+    in_turn = sample.figures["raw pairs/s, in turn"]
+    assert sample.figures["ratio to these"] == pytest.approx(sample.per_second / in_turn)
     assert sample.cores is not None
     assert sample.cores > 0
 
-    assert "fanout-10 is measured already" in await bench(*options)
-    assert load(file).scenarios["fanout-10"].samples == (sample,)
+    assert "serial-10 is measured already" in await bench(*options)
+    assert load(file).scenarios["serial-10"].samples == (sample,)

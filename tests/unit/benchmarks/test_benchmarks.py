@@ -12,10 +12,12 @@ from benchmarks.__main__ import choose, measure_all
 from benchmarks.api_servers import ApiCounts, ApiKind
 from benchmarks.harness import Harness, Plan
 from benchmarks.page import PAGE, PICTURES, pictures, shown_digest, tables, with_tables
+from benchmarks.raw_rate import copy_of
 from benchmarks.results import PATH, Measured, Results, Sample, load, save
 from benchmarks.scenario import ByItself, OnProcesses, Scenario
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.stage import BenchmarkFailed, Counts, Load, spent, worked
+from hatchet_operator.resources.crds import load_crds
 
 HOW = 'run "python -m benchmarks.page" and commit what it wrote'
 
@@ -69,6 +71,15 @@ def test_samples_of_another_commit_or_server_do_not_count(tmp_path: Path) -> Non
     newer = results.with_sample("fanout-100", make_sample(), commit="abd", machine="m", api="real")
     assert isinstance(newer.scenarios["fanout-100"], Measured)
     assert len(newer.scenarios["fanout-100"].samples) == 1
+
+
+def test_the_raw_rate_is_that_of_objects_in_one_version() -> None:
+    """A version more costs a watch cache more, which the fan-outs beside it do not have."""
+    crd = next(crd for crd in load_crds(light_runs=True) if crd["spec"]["names"]["plural"] == "workflowruns")
+    copied = copy_of(crd)["spec"]
+    assert len(crd["spec"]["versions"]) == 2
+    assert [version["name"] for version in copied["versions"]] == ["v1alpha1"]
+    assert copied["group"] != crd["spec"]["group"]
 
 
 def test_scenarios_are_chosen_by_name_or_beginning() -> None:
