@@ -43,6 +43,7 @@ class Caller:
         claimed_pod_uid: The Pod that it claims to be in, with the pool's token; this does not change what it may do.
         takes_names: Whether it gets names of runs, as our SDK wants, or their UIDs; set by each call.
         takes_references: Whether it reads payloads from their store itself; set by each call.
+        takes_many: Whether it takes several messages of a stream in one; set by each call.
     """
 
     namespace: str
@@ -52,6 +53,7 @@ class Caller:
     claimed_pod_uid: str | None = None
     takes_names: bool = field(default=False, compare=False)
     takes_references: bool = field(default=False, compare=False)
+    takes_many: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f'Pod "{self.pod_name}" of pool "{self.pool}"' if self.pod_uid else f'pool "{self.pool}"'

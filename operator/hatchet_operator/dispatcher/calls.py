@@ -37,7 +37,7 @@ from hatchet_operator.errors import (
     Unsupported,
 )
 from hatchet_sdk.contracts import admin_v1_pb2 as v1
-from hatchet_sdk.contracts.headers import DIRECT, NAMES, RUN_IDS
+from hatchet_sdk.contracts.headers import DIRECT, MANY, NAMES, RUN_IDS
 from hatchet_sdk.contracts.refusals import DEDUPE_VIOLATION, IDEMPOTENCY_COLLISION
 
 log = logging.getLogger(__name__)
@@ -137,8 +137,10 @@ async def find_caller(callers: Callers, context: Context) -> Caller:
         raise Unauthenticated(WHO_ARE_YOU)
     token = value[len(_BEARER) :]
     caller = callers.known(token) or await callers.find(token)
-    names, references = said.get(RUN_IDS) == NAMES, DIRECT in said
-    return replace(caller, takes_names=names, takes_references=references) if names or references else caller
+    names, references, many = said.get(RUN_IDS) == NAMES, DIRECT in said, MANY in said
+    if not (names or references or many):
+        return caller
+    return replace(caller, takes_names=names, takes_references=references, takes_many=many)
 
 
 async def _read_out(requests: object) -> None:

@@ -22,7 +22,7 @@ from grpc import StatusCode
 from hatchet_sdk._client.config import Endpoint
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
 from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
-from hatchet_sdk.contracts.headers import DIRECT, NAMES, RUN_IDS
+from hatchet_sdk.contracts.headers import DIRECT, MANY, NAMES, RUN_IDS
 from hatchet_sdk.contracts.refusals import DEDUPE_VIOLATION
 from hatchet_sdk.contracts.runs_pb2_grpc import RunsStub
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
@@ -158,7 +158,7 @@ class Connection:
         self._ca_file = RenewedFile(ca_file, "tls_root_ca_file") if ca_file else None
         self._channels = [self._open(self._address, self._root_ca)]
         self._complain_again_at = 0.0
-        self._says: tuple[tuple[str, str], ...] = ((RUN_IDS, NAMES),)
+        self._says: tuple[tuple[str, str], ...] = ((RUN_IDS, NAMES), (MANY, "1"))
         if endpoint.store is not None:
             self._says = (*self._says, (DIRECT, "1"))
 

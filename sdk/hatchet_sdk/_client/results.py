@@ -16,6 +16,7 @@ from hatchet_sdk._client.payloads import Payloads
 from hatchet_sdk._client.triggers import Trigger
 from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest, WorkflowRunEvent
 
+_MOST_AT_ONCE = 1000  # of names of 63 characters at most: no large message
 Waiter = tuple[SubscribeToWorkflowRunsRequest, "Future[WorkflowRunEvent]", Trigger | None]
 _LASTED_SECONDS = 5.0  # a stream that lived this long was a good one: the next failure starts a new series
 
@@ -33,7 +34,7 @@ class Results:
         self._background: set[asyncio.Task[None]] = set()
         self._mailbox: Mailbox[Waiter] = Mailbox(io, self._accept)
         self._waiting: dict[str, list[Future[WorkflowRunEvent]]] = {}
-        self._to_send: asyncio.Queue[str | None] = asyncio.Queue()
+        self._questions = Questions()
         self._following: asyncio.Task[None] | None = None
 
     def of(self, workflow_run_id: str, *, again: Trigger | None = None) -> "Future[WorkflowRunEvent]":
@@ -62,7 +63,7 @@ class Results:
         for run_id in run_ids:
             # Also for what is awaited already: this tells the operator that a retried step waits again, and that it
             # needs no slot meanwhile.
-            self._to_send.put_nowait(run_id)
+            self._questions.put(run_id)
         if self._following is None or self._following.done():
             self._following = asyncio.create_task(self._follow())
 
@@ -91,18 +92,23 @@ class Results:
 
     async def _one_stream(self) -> bool:
         """Ask for everything awaited and deliver until the stream ends; return whether anything came."""
-        ids: asyncio.Queue[str | None] = asyncio.Queue()
+        questions = self._questions = Questions()
         for run_id in self._waiting:
-            ids.put_nowait(run_id)
-        self._to_send = ids
+            questions.put(run_id)
         came = False
-        call = self._connection.dispatcher.SubscribeToWorkflowRuns(_requests(ids), metadata=self._connection.metadata)
+        call = self._connection.dispatcher.SubscribeToWorkflowRuns(
+            questions.requests(), metadata=self._connection.metadata
+        )
         try:
             async for event in call:
+                if event.takes_many:
+                    questions.many_at_once = True
+                    continue
                 came = True
-                self._tell(event, self._waiting.pop(event.workflow_run_id, []))
+                for end in (event, *event.more):
+                    self._tell(end, self._waiting.pop(end.workflow_run_id, []))
         finally:
-            ids.put_nowait(None)  # ends the writer, which would otherwise wait forever
+            questions.end()
         return came
 
     def _tell(self, event: WorkflowRunEvent, waiters: "list[Future[WorkflowRunEvent]]") -> None:
@@ -162,6 +168,30 @@ class Results:
                 settle(waiter, error)
 
 
-async def _requests(ids: "asyncio.Queue[str | None]") -> AsyncIterator[SubscribeToWorkflowRunsRequest]:
-    while (run_id := await ids.get()) is not None:
-        yield SubscribeToWorkflowRunsRequest(workflow_run_id=run_id)
+class Questions:
+    """The runs that are asked for on one stream.
+
+    Each is asked for alone until the operator says on this stream that it takes many: one that does not would read the
+    first of them.
+    """
+
+    def __init__(self) -> None:
+        self._ids: asyncio.Queue[str | None] = asyncio.Queue()
+        self.many_at_once = False
+
+    def put(self, run_id: str) -> None:
+        self._ids.put_nowait(run_id)
+
+    def end(self) -> None:
+        """End the writer, which would otherwise wait forever."""
+        self._ids.put_nowait(None)
+
+    async def requests(self) -> AsyncIterator[SubscribeToWorkflowRunsRequest]:
+        while (run_id := await self._ids.get()) is not None:
+            request = SubscribeToWorkflowRunsRequest(workflow_run_id=run_id)
+            while self.many_at_once and not self._ids.empty() and len(request.more_ids) < _MOST_AT_ONCE:
+                if (another := self._ids.get_nowait()) is None:
+                    yield request
+                    return
+                request.more_ids.append(another)
+            yield request

@@ -323,8 +323,9 @@ class Session:
         if self._stopping.is_set():
             await self._unsubscribe()  # a reopened stream would invite new attempts
         try:
-            async for action in self._stream:
-                self._act(action)
+            async for first in self._stream:
+                for action in (first, *first.more):
+                    self._act(action)
             return True
         except asyncio.CancelledError:
             # Raised too when our heartbeat cancels the stream; only a cancelled task passes it on.

@@ -493,6 +493,7 @@ class AssignedAction(_message.Message):
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     WORKFLOW_VERSION_ID_FIELD_NUMBER: _builtins.int
     DURABLE_TASK_INVOCATION_COUNT_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     workflow_run_id: _builtins.str
     get_group_key_run_id: _builtins.str
@@ -516,6 +517,10 @@ class AssignedAction(_message.Message):
     workflow_id: _builtins.str
     workflow_version_id: _builtins.str
     durable_task_invocation_count: _builtins.int
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssignedAction]:
+        """More actions that were there by then, to clients that say that they take many."""
+
     def __init__(
         self,
         *,
@@ -540,10 +545,11 @@ class AssignedAction(_message.Message):
         workflow_id: _builtins.str | None = ...,
         workflow_version_id: _builtins.str | None = ...,
         durable_task_invocation_count: _builtins.int | None = ...,
+        more: _abc.Iterable[Global___AssignedAction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_workflow_index", b"_child_workflow_index", "_child_workflow_key", b"_child_workflow_key", "_durable_task_invocation_count", b"_durable_task_invocation_count", "_parent_workflow_run_id", b"_parent_workflow_run_id", "_workflow_id", b"_workflow_id", "_workflow_version_id", b"_workflow_version_id", "additional_metadata", b"additional_metadata", "child_workflow_index", b"child_workflow_index", "child_workflow_key", b"child_workflow_key", "durable_task_invocation_count", b"durable_task_invocation_count", "parent_workflow_run_id", b"parent_workflow_run_id", "workflow_id", b"workflow_id", "workflow_version_id", b"workflow_version_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_workflow_index", b"_child_workflow_index", "_child_workflow_key", b"_child_workflow_key", "_durable_task_invocation_count", b"_durable_task_invocation_count", "_parent_workflow_run_id", b"_parent_workflow_run_id", "_workflow_id", b"_workflow_id", "_workflow_version_id", b"_workflow_version_id", "action_id", b"action_id", "action_payload", b"action_payload", "action_type", b"action_type", "additional_metadata", b"additional_metadata", "child_workflow_index", b"child_workflow_index", "child_workflow_key", b"child_workflow_key", "durable_task_invocation_count", b"durable_task_invocation_count", "get_group_key_run_id", b"get_group_key_run_id", "job_id", b"job_id", "job_name", b"job_name", "job_run_id", b"job_run_id", "parent_workflow_run_id", b"parent_workflow_run_id", "priority", b"priority", "retry_count", b"retry_count", "task_id", b"task_id", "task_name", b"task_name", "task_run_external_id", b"task_run_external_id", "tenant_id", b"tenant_id", "workflow_id", b"workflow_id", "workflow_run_id", b"workflow_run_id", "workflow_version_id", b"workflow_version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata", "_child_workflow_index", b"_child_workflow_index", "_child_workflow_key", b"_child_workflow_key", "_durable_task_invocation_count", b"_durable_task_invocation_count", "_parent_workflow_run_id", b"_parent_workflow_run_id", "_workflow_id", b"_workflow_id", "_workflow_version_id", b"_workflow_version_id", "action_id", b"action_id", "action_payload", b"action_payload", "action_type", b"action_type", "additional_metadata", b"additional_metadata", "child_workflow_index", b"child_workflow_index", "child_workflow_key", b"child_workflow_key", "durable_task_invocation_count", b"durable_task_invocation_count", "get_group_key_run_id", b"get_group_key_run_id", "job_id", b"job_id", "job_name", b"job_name", "job_run_id", b"job_run_id", "more", b"more", "parent_workflow_run_id", b"parent_workflow_run_id", "priority", b"priority", "retry_count", b"retry_count", "task_id", b"task_id", "task_name", b"task_name", "task_run_external_id", b"task_run_external_id", "tenant_id", b"tenant_id", "workflow_id", b"workflow_id", "workflow_run_id", b"workflow_run_id", "workflow_version_id", b"workflow_version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__additional_metadata: _TypeAlias = _typing.Literal["additional_metadata"]  # noqa: Y015
     _WhichOneofArgType__additional_metadata: _TypeAlias = _typing.Literal["_additional_metadata", b"_additional_metadata"]  # noqa: Y015
@@ -916,15 +922,21 @@ class SubscribeToWorkflowRunsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WORKFLOW_RUN_ID_FIELD_NUMBER: _builtins.int
+    MORE_IDS_FIELD_NUMBER: _builtins.int
     workflow_run_id: _builtins.str
+    @_builtins.property
+    def more_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """More runs, once the operator has said `takes_many` on this stream."""
+
     def __init__(
         self,
         *,
         workflow_run_id: _builtins.str = ...,
+        more_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["workflow_run_id", b"workflow_run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more_ids", b"more_ids", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -979,16 +991,24 @@ class WorkflowRunEvent(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
     IS_UNKNOWN_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    TAKES_MANY_FIELD_NUMBER: _builtins.int
     workflow_run_id: _builtins.str
     event_type: Global___WorkflowRunEventType.ValueType
     phase: _builtins.str
     """How the run ended: Succeeded, Failed, Cancelled, or Deleted when there is no such run (any more)."""
     is_unknown: _builtins.bool
     """There is no such run; one of which only the result is recorded may have been lost with the operator."""
+    takes_many: _builtins.bool
+    """Of no run, and first on the stream of such a client: from now on, it may ask for many runs at once."""
     @_builtins.property
     def event_timestamp(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepRunResult]: ...
+    @_builtins.property
+    def more(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkflowRunEvent]:
+        """More ends that were known by then, to clients that say that they take many."""
+
     def __init__(
         self,
         *,
@@ -998,19 +1018,25 @@ class WorkflowRunEvent(_message.Message):
         results: _abc.Iterable[Global___StepRunResult] | None = ...,
         phase: _builtins.str | None = ...,
         is_unknown: _builtins.bool | None = ...,
+        more: _abc.Iterable[Global___WorkflowRunEvent] | None = ...,
+        takes_many: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_is_unknown", b"_is_unknown", "_phase", b"_phase", "event_timestamp", b"event_timestamp", "is_unknown", b"is_unknown", "phase", b"phase"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_is_unknown", b"_is_unknown", "_phase", b"_phase", "_takes_many", b"_takes_many", "event_timestamp", b"event_timestamp", "is_unknown", b"is_unknown", "phase", b"phase", "takes_many", b"takes_many"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_unknown", b"_is_unknown", "_phase", b"_phase", "event_timestamp", b"event_timestamp", "event_type", b"event_type", "is_unknown", b"is_unknown", "phase", b"phase", "results", b"results", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_unknown", b"_is_unknown", "_phase", b"_phase", "_takes_many", b"_takes_many", "event_timestamp", b"event_timestamp", "event_type", b"event_type", "is_unknown", b"is_unknown", "more", b"more", "phase", b"phase", "results", b"results", "takes_many", b"takes_many", "workflow_run_id", b"workflow_run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__is_unknown: _TypeAlias = _typing.Literal["is_unknown"]  # noqa: Y015
     _WhichOneofArgType__is_unknown: _TypeAlias = _typing.Literal["_is_unknown", b"_is_unknown"]  # noqa: Y015
     _WhichOneofReturnType__phase: _TypeAlias = _typing.Literal["phase"]  # noqa: Y015
     _WhichOneofArgType__phase: _TypeAlias = _typing.Literal["_phase", b"_phase"]  # noqa: Y015
+    _WhichOneofReturnType__takes_many: _TypeAlias = _typing.Literal["takes_many"]  # noqa: Y015
+    _WhichOneofArgType__takes_many: _TypeAlias = _typing.Literal["_takes_many", b"_takes_many"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__is_unknown) -> _WhichOneofReturnType__is_unknown | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__phase) -> _WhichOneofReturnType__phase | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__takes_many) -> _WhichOneofReturnType__takes_many | None: ...
 
 Global___WorkflowRunEvent: _TypeAlias = WorkflowRunEvent  # noqa: Y015
 

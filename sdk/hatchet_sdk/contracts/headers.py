@@ -6,5 +6,8 @@ RUN_IDS = "hatchet-operator-run-ids"
 NAMES = "names"
 """Value of `RUN_IDS`: the names of the WorkflowRun objects. Either is accepted from all clients."""
 
+MANY = "hatchet-operator-many"
+"""Set by a client that takes several messages of a stream in one; for others, each is sent apart."""
+
 DIRECT = "hatchet-operator-payloads"
 """Set by a client that reads payloads from their store itself, and gets references; others get the texts."""

@@ -57,7 +57,8 @@ def out_of(worker: Worker) -> list[str]:
 
 async def next_command(stream: WorkerStream) -> StartCommand | CancelCommand:
     async with asyncio.timeout(SECONDS):
-        return await anext(stream.commands())
+        (command,) = await anext(stream.commands())
+    return command
 
 
 async def test_runs_of_a_group_go_one_after_the_other_without_a_write_more(server: ApiServer, api: Api) -> None:

@@ -104,7 +104,7 @@ async def test_a_light_child_costs_one_write_and_is_like_any_other_afterwards(se
         assert current_attempt_id(run, "work") == attempt
         assert (record.uid, record.is_final) == (run.metadata.uid, True)
         async with asyncio.timeout(SECONDS):
-            result = await anext(awaiting.results())
+            (result,) = await anext(awaiting.results())
         assert (result.phase, result.steps[0].output) == ("Succeeded", '{"a": 1}')
         await engine.report(MAIN, parent, Outcome.COMPLETED, payload="{}")
         above = await read(api, "parent")
@@ -185,7 +185,7 @@ async def test_a_light_child_that_was_not_recorded_is_unknown_after_a_restart_an
         awaiting = engine.results.open(MAIN)
         awaiting.add(child)
         async with asyncio.timeout(SECONDS):
-            result = await anext(awaiting.results())
+            (result,) = await anext(awaiting.results())
         assert result.is_unknown
         await until(lambda: not engine.runs.holding)
         await engine.report(MAIN, lost, Outcome.COMPLETED, payload='{"late": 1}')  # of nothing that is known
@@ -195,7 +195,7 @@ async def test_a_light_child_that_was_not_recorded_is_unknown_after_a_restart_an
         assert again != lost
         await engine.report(MAIN, again, Outcome.COMPLETED, payload='{"a": 1}')
         async with asyncio.timeout(SECONDS):
-            result = await anext(awaiting.results())
+            (result,) = await anext(awaiting.results())
         assert (result.phase, result.steps[0].output) == ("Succeeded", '{"a": 1}')
 
 
@@ -262,7 +262,7 @@ async def test_a_light_child_goes_with_its_parents_object(engine: Engine, api: A
     awaiting.add(child)
     await api.delete(RUNS, NAMESPACE, "parent")
     async with asyncio.timeout(SECONDS):
-        assert (await anext(awaiting.results())).phase == "Deleted"
+        assert (await anext(awaiting.results()))[0].phase == "Deleted"
     assert engine.store.get(ObjectRef(NAMESPACE, child)) is None
     assert len(engine.store) == 0
 
@@ -280,7 +280,7 @@ async def test_what_an_operator_that_led_before_recorded_is_the_light_childs_res
     status = {"status": {"phase": "Succeeded", "finishedAt": "2026-01-01T00:00:00Z", "reruns": 0}}
     await api.patch(RUNS, NAMESPACE, child, status, subresource="status")
     async with asyncio.timeout(SECONDS):
-        assert (await anext(awaiting.results())).phase == "Succeeded"
+        assert (await anext(awaiting.results()))[0].phase == "Succeeded"
     await engine.report(MAIN, attempt, Outcome.FAILED, payload="of no interest")
     assert (await read(api, child)).status.phase == "Succeeded"
 
@@ -293,7 +293,7 @@ async def test_another_run_of_its_name_is_not_taken_for_a_light_child(engine: En
     awaiting.add(child)
     await api.create(RUNS, NAMESPACE, make_run(child))
     async with asyncio.timeout(SECONDS):
-        result = await anext(awaiting.results())
+        (result,) = await anext(awaiting.results())
     assert "is not this child" in str(result.steps[0].error)
 
 
@@ -322,7 +322,7 @@ async def test_who_awaits_a_light_child_that_can_not_be_recorded_is_told_why(ser
         awaiting.add(child)
         await engine.report(MAIN, await next_attempt(stream), Outcome.COMPLETED, payload="{}")
         async with asyncio.timeout(SECONDS):
-            result = await anext(awaiting.results())
+            (result,) = await anext(awaiting.results())
         assert str(result.steps[0].error).startswith(f"run {child} could not be recorded: ")
 
 

@@ -398,7 +398,7 @@ async def test_a_worker_that_comes_while_its_step_is_taken_from_it_stops_it(serv
         may_write.set()
         commands = stream.commands()
         async with asyncio.timeout(SECONDS):
-            stop, start = await anext(commands), await anext(commands)
+            (stop,), (start,) = await anext(commands), await anext(commands)
         assert isinstance(stop, CancelCommand)
         assert isinstance(start, StartCommand)
         assert stop.attempt_id == held.attempt_id != start.attempt.id

@@ -220,7 +220,7 @@ async def test_a_finished_run_is_kept_small_and_found_whole(engine: Engine, api:
         results = engine.results.open(MAIN)
         results.add("run")
         async with asyncio.timeout(SECONDS):
-            result = await anext(results.results())
+            (result,) = await anext(results.results())
         assert [step.output for step in result.steps] == [f'{{"n": {execution}}}']
         await api.patch(RUNS, NAMESPACE, "run", {"spec": {"reruns": execution + 1}})
 

@@ -44,7 +44,7 @@ async def test_whoever_awaits_what_can_not_be_found_is_told_so(server: ApiServer
     stream = engine.results.open(MAIN)
     stream.add(name)
     async with asyncio.timeout(SECONDS):
-        result = await anext(stream.results())
+        (result,) = await anext(stream.results())
     assert (result.run, result.phase) == (name, "Deleted")
     assert server.requests.total() - before == (1 if name == "nobody" else 0)
 
@@ -55,7 +55,7 @@ async def test_whoever_awaits_a_run_that_may_not_be_read_is_told_so(server: ApiS
     stream = engine.results.open(MAIN)
     stream.add("run")
     async with asyncio.timeout(SECONDS):
-        result = await anext(stream.results())
+        (result,) = await anext(stream.results())
     assert result.steps[0].error == "run run can't be read: injected fault: 403"
 
 

@@ -98,7 +98,7 @@ async def test_a_worker_gets_no_attempt_of_another_pool_by_claiming_to_hold_it(s
         held = Held(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
         _, stream = engine.registry.listen(STRANGER, worker.id, [held])
         assert not worker.out
-        command = await anext(stream.commands())
+        (command,) = await anext(stream.commands())
         assert isinstance(command, CancelCommand)
         assert not engine.may_report(STRANGER, attempt, uid)
         await engine.report(STRANGER, attempt, Outcome.COMPLETED, run_uid=uid)

@@ -145,7 +145,7 @@ def make_definition(name: str) -> WorkflowDefinition:
 
 async def next_attempt(stream: WorkerStream) -> str:
     async with asyncio.timeout(SECONDS):
-        async for command in stream.commands():
+        async for (command,) in stream.commands():
             if isinstance(command, StartCommand):
                 command.attempt.sent = True
                 return command.attempt.id

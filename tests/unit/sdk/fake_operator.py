@@ -66,6 +66,7 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
         self.attempts: dict[str, tuple[Run, str]] = {}
         self.queue: list[dispatcher.AssignedAction] = []
         self.slots: int | None = None  # what a worker is told of its slots
+        self.takes_many = False  # and sends ends of runs in one message
         self.open: asyncio.Event | None = None  # while clear, triggers are held
         self._children: dict[tuple[str, str], str] = {}
         self._ids = itertools.count()
@@ -247,19 +248,26 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
 
         async def read() -> None:
             async for request in requests:
-                self.calls.append(("subscribed", request.workflow_run_id))
+                ids = [request.workflow_run_id, *request.more_ids]
+                self.calls += [("subscribed", run_id) for run_id in ids]
                 async with self._ended:
-                    wanted.add(request.workflow_run_id)
+                    wanted.update(ids)
                     self._ended.notify_all()
 
         reading = asyncio.create_task(read())
+        if self.takes_many:
+            yield dispatcher.WorkflowRunEvent(takes_many=True)
         try:
             while True:
                 async with self._ended:
                     await self._ended.wait_for(lambda: any(self._has_ended(run_id) for run_id in wanted))
-                for run_id in [run_id for run_id in wanted if self._has_ended(run_id)]:
-                    wanted.discard(run_id)
-                    yield self._end_of(run_id)
+                ends = [self._end_of(run_id) for run_id in wanted if self._has_ended(run_id)]
+                wanted.difference_update(end.workflow_run_id for end in ends)
+                if self.takes_many:
+                    ends[0].more.extend(ends[1:])
+                    del ends[1:]
+                for end in ends:
+                    yield end
         finally:
             reading.cancel()
 

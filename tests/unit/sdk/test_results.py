@@ -1,6 +1,7 @@
 """How a run's end reaches whoever waits for it, across lost streams."""
 
 import asyncio
+import json
 import subprocess
 import sys
 
@@ -8,6 +9,8 @@ import grpc
 import pytest
 
 from hatchet_sdk import AccessDenied, Hatchet, WorkflowRunCancelled, WorkflowRunDeleted, WorkflowRunFailed
+from hatchet_sdk._client.results import Questions
+from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest
 from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, Run, eventually
 
 
@@ -115,6 +118,31 @@ async def test_waiting_outlives_restarts_and_asks_again_for_what_is_open(
     await asyncio.to_thread(_end, operator, "s")
     await refs["s"]
     assert operator.requests("subscribed") == ["s"]
+
+
+async def test_ends_that_come_in_one_message_reach_all_who_wait(hatchet: Hatchet, operator: FakeOperator) -> None:
+    operator.takes_many = True
+    for id_ in ("r", "s", "t"):
+        operator.runs[id_] = make_run(id_, outputs={"a": json.dumps({"of": id_})})
+    waiting = [asyncio.ensure_future(hatchet.admin.get_workflow_run(id_).result()) for id_ in ("r", "s", "t")]
+    await asyncio.to_thread(eventually, lambda: set(operator.requests("subscribed")) == {"r", "s", "t"})
+    await asyncio.to_thread(_end, operator, "r", "s", "t")
+    assert await asyncio.gather(*waiting) == [{"a": {"of": id_}} for id_ in ("r", "s", "t")]
+
+
+async def test_many_runs_are_asked_for_in_one_message_once_the_operator_takes_many() -> None:
+    questions = Questions()
+    requests = questions.requests()
+    for run_id in ("r", "s"):
+        questions.put(run_id)
+    assert await anext(requests) == SubscribeToWorkflowRunsRequest(workflow_run_id="r")
+    questions.many_at_once = True
+    for run_id in ("t", "u"):
+        questions.put(run_id)
+    assert await anext(requests) == SubscribeToWorkflowRunsRequest(workflow_run_id="s", more_ids=["t", "u"])
+    questions.put("v")
+    questions.end()
+    assert [each async for each in requests] == [SubscribeToWorkflowRunsRequest(workflow_run_id="v")]
 
 
 async def test_without_access_waiting_ends(hatchet: Hatchet, operator: FakeOperator) -> None:

@@ -44,6 +44,26 @@ def make_workflow(function: Callable[[Context], Any], **options: Any) -> object:
     return made
 
 
+def test_actions_that_come_in_one_message_are_all_executed(working: Working, operator: FakeOperator) -> None:
+    working(make_workflow(lambda context: context.workflow_input()))
+    eventually(lambda: operator.streams)
+    runs: list[str] = []
+
+    def start_together() -> None:
+        streams = dict(operator.streams)
+        operator.streams.clear()  # so that they are queued
+        requests = [workflows.TriggerWorkflowRequest(name="W", input=f'{{"n":{n}}}') for n in range(3)]
+        runs.extend(operator._make_run(request).id for request in requests)
+        operator.streams.update(streams)
+        first, *others = operator.queue
+        first.more.extend(others)
+        operator.queue.clear()
+        next(iter(streams.values())).actions.put_nowait(first)
+
+    operator.do(start_together)
+    assert [operator.finished(run).outputs for run in runs] == [{"s": f'{{"n":{n}}}'} for n in range(3)]
+
+
 def finish(operator: FakeOperator, **input: object) -> Run:
     return operator.finished(operator.run("W", **input))
 

@@ -26,7 +26,7 @@ from hatchet_operator.dispatcher.calls import (
 from hatchet_operator.dispatcher.payloads import Readings, input_to_keep, message_problem, not_told, outcome_to_keep
 from hatchet_operator.dispatcher.v0 import translation
 from hatchet_operator.durations import parse_duration
-from hatchet_operator.engine.dispatch.worker import StartCommand, WorkerStream
+from hatchet_operator.engine.dispatch.worker import Command, StartCommand, WorkerStream
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.runs.results import ResultStream, RunResult
 from hatchet_operator.engine.spawning.trigger import Trigger
@@ -48,6 +48,7 @@ from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceServicer, add_Eve
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceServicer, add_WorkflowServiceServicer_to_server
 
 log = logging.getLogger(__name__)
+_MOST_TOGETHER = 100
 step_log = logging.getLogger("hatchet_operator.steps")
 
 PROTOCOL_VERSION = "v0.104.7"
@@ -76,25 +77,34 @@ class _Dispatcher(DispatcherServicer):
         worker, stream = self._engine.registry.listen(caller, request.worker_id, held)
         readings = Readings(self._engine.payloads, caller)
         try:
-            async for command in stream.commands():
-                if not isinstance(command, StartCommand):
-                    run_id = self._engine.run_id(caller, command.run)
-                    yield translation.cancel_action(command, caller.namespace, run_id=run_id)
-                    continue
-                if (action := self._start_action(command, caller, stream, readings)) is not None:
-                    command.attempt.sent = True
-                    self._engine.streams.started(command.attempt)
+            # One at a time to others: what is marked as sent is sent, and they don't say what they have got.
+            async for commands in stream.commands(at_once=_MOST_TOGETHER if caller.takes_many else 1):
+                actions = [self._action(each, caller, stream, readings) for each in commands]
+                for action in translation.together([each for each in actions if each is not None]):
                     yield action
-                if command.texts is not None:
-                    readings.told()
+                for command in commands:
+                    if isinstance(command, StartCommand) and command.texts is not None:
+                        readings.told()
         finally:
             readings.close()
             self._engine.registry.left(worker, stream)
 
+    def _action(
+        self, command: Command, caller: Caller, stream: WorkerStream, readings: Readings
+    ) -> wire.AssignedAction | None:
+        """Return what the worker gets, noting that it does; None: nothing, or not yet."""
+        if not isinstance(command, StartCommand):
+            run_id = self._engine.run_id(caller, command.run)
+            return translation.cancel_action(command, caller.namespace, run_id=run_id)
+        action = self._start_action(command, caller, stream, readings)
+        if action is not None:
+            command.attempt.sent = True
+            self._engine.streams.started(command.attempt)
+        return action
+
     def _start_action(
         self, command: StartCommand, caller: Caller, stream: WorkerStream, readings: Readings
     ) -> wire.AssignedAction | None:
-        """Return what the worker gets; None: nothing, or not yet."""
         attempt, engine = command.attempt, self._engine
         record = engine.store.get(attempt.ref)
         if record is None or attempt.id not in engine.runs.attempts:
@@ -194,11 +204,15 @@ class _Dispatcher(DispatcherServicer):
         reading = asyncio.create_task(_read_subscriptions(requests, stream))
         payloads = Readings(self._engine.payloads, caller)
         try:
-            async for result in stream.results():
-                if (event := _run_event(result, stream, payloads)) is not None:
+            if caller.takes_many:
+                yield wire.WorkflowRunEvent(takes_many=True)
+            async for results in stream.results():
+                events = [event for each in results if (event := _run_event(each, stream, payloads)) is not None]
+                for event in translation.together(events) if caller.takes_many else events:
                     yield event
-                if result.texts:
-                    payloads.told()
+                for result in results:
+                    if result.texts:
+                        payloads.told()
         finally:
             payloads.close()
             reading.cancel()
@@ -262,7 +276,8 @@ async def _read_subscriptions(
     requests: AsyncIterator[wire.SubscribeToWorkflowRunsRequest], stream: ResultStream
 ) -> None:
     async for request in requests:
-        stream.add(request.workflow_run_id)
+        for run_id in (request.workflow_run_id, *request.more_ids):
+            stream.add(run_id)
 
 
 def _run_event(result: RunResult, stream: ResultStream, readings: Readings) -> wire.WorkflowRunEvent | None:

@@ -1,9 +1,9 @@
 """Translates between protobuf messages and our own types, both ways. No effects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -58,6 +58,8 @@ _PRIORITIES = (1, 3)
 _MAX_WORKER_NAME = 253  # what a step's status has room for
 _LOWEST_INDEX = -1
 _LONGEST_KEY = 65_536
+_TOGETHER_BYTES = 65_536
+Sendable = TypeVar("Sendable", wire.WorkflowRunEvent, wire.AssignedAction)
 NO_TEXTS: Mapping[str, str] = {}
 
 OUTCOMES = {
@@ -179,6 +181,20 @@ def run_event(result: RunResult, texts: Mapping[str, str] = NO_TEXTS) -> wire.Wo
             output=texts.get(step.output, step.output) if step.output is not None else None,
         )
     return event
+
+
+def together(parts: Sequence[Sendable]) -> list[Sendable]:
+    """Put ends of runs, or actions, into few messages, in their order; a large one stays alone."""
+    messages: list[Sendable] = []
+    size = _TOGETHER_BYTES
+    for part in parts:
+        size += part.ByteSize()
+        if messages and size <= _TOGETHER_BYTES:
+            messages[-1].more.append(part)
+        else:
+            messages.append(part)
+            size = part.ByteSize()
+    return messages
 
 
 def stream_metadata(request: wire.SubscribeToWorkflowEventsRequest) -> Metadata | None:

@@ -72,9 +72,16 @@ class WorkerStream:
     def close(self) -> None:
         self._commands.put_nowait(None)
 
-    async def commands(self) -> AsyncIterator[Command]:
+    async def commands(self, *, at_once: int = 1) -> AsyncIterator[list[Command]]:
+        """Yield commands as they come, at most so many of those that are there by then together."""
         while (command := await self._commands.get()) is not None and self._may_command():
-            yield command
+            found = [command]
+            while not self._commands.empty() and len(found) < at_once:
+                if (another := self._commands.get_nowait()) is None:
+                    yield found
+                    return
+                found.append(another)
+            yield found
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -30,6 +30,9 @@ from hatchet_operator.resources.run import WorkflowRun
 
 DELETED = "Deleted"
 
+_MOST_TOGETHER = 100
+"""More make messages no cheaper, and whoever is told first would wait for the last one."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
@@ -140,9 +143,13 @@ class ResultStream:
         """Send a result that was delayed."""
         self._ready.put_nowait(result)
 
-    async def results(self) -> AsyncIterator[RunResult]:
+    async def results(self) -> AsyncIterator[list[RunResult]]:
+        """Yield results as they come, those that are there by then together."""
         while True:
-            yield await self._ready.get()
+            found = [await self._ready.get()]
+            while not self._ready.empty() and len(found) < _MOST_TOGETHER:
+                found.append(self._ready.get_nowait())
+            yield found
 
     def close(self) -> None:
         """Close the stream: its client went away, or asks again on another stream."""
