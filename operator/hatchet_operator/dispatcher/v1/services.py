@@ -37,7 +37,7 @@ class _Admin(AdminServiceServicer):
         if request.desired_worker_labels:
             raise Unsupported(
                 f'the run of workflow "{request.workflow_name}" asks for a worker by labels, which this version does '
-                "not have; remove it"
+                "not have: desire them in its tasks (desired_worker_labels)"
             )
         try:
             asked = v0.TriggerWorkflowRequest(

@@ -75,9 +75,22 @@ def _event_filter(where: str, given: wire.DefaultFilter) -> v0.EventFilter:
         raise InvalidRequest(f"{where}: the payload of a filter is not UTF-8, as JSON is") from error
 
 
-def _refuse(where: str, asked: dict[str, bool]) -> None:
+_INSTEAD = {
+    "durable execution (durable_task)": "make it a task with retries: children with keys are found again when it is "
+    "retried",
+    "batches": "spawn a child for each item, with run_many()",
+    "conditions (wait_for, skip_if, cancel_if)": "return early where a task is to be skipped; start a workflow of its "
+    "own by on_events, or by schedule(), for what has to wait",
+    "a limit of runs over all workflows (tenant-scoped)": "let a rate limit that they share hold back their tasks",
+    "a limit of runs that an expression computes": "give max_runs a number",
+}
+"""What only v1 can say, and what to do here."""
+
+
+def _refuse(where: str, asked: Mapping[str, bool]) -> None:
     if found := [name for name, is_asked in asked.items() if is_asked]:
-        raise Unsupported(f"{where} asks for {', '.join(found)}, which this version does not have; remove them")
+        instead = "; ".join(_INSTEAD[name] for name in found)
+        raise Unsupported(f"{where} asks for {', '.join(found)}, which this version does not have: {instead}")
 
 
 def _check_task(where: str, task: wire.CreateTaskOpts) -> None:

@@ -75,11 +75,19 @@ CANCEL_QUEUED_EXCEPT_OLDEST: Any = 6  # a number that the contract has no name f
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        pytest.param(request(task(is_durable=True)), 'task "work" asks for durable execution', id="durable"),
-        pytest.param(request(task(batch=ANYTHING)), "asks for batches", id="batches"),
+        pytest.param(
+            request(task(is_durable=True)),
+            'task "work" asks for durable execution (durable_task), which this version does not have: make it a task',
+            id="durable",
+        ),
+        pytest.param(
+            request(task(batch=ANYTHING)),
+            "asks for batches, which this version does not have: spawn a child for each item",
+            id="batches",
+        ),
         pytest.param(
             request(task(conditions=wire.TaskConditions(sleep_conditions=[ANYTHING]))),
-            "asks for conditions",
+            "asks for conditions (wait_for, skip_if, cancel_if), which this version does not have: return early",
             id="waits",
         ),
         pytest.param(
@@ -99,7 +107,7 @@ CANCEL_QUEUED_EXCEPT_OLDEST: Any = 6  # a number that the contract has no name f
         ),
         pytest.param(
             request(concurrency_arr=[wire.Concurrency(expression="'x'", is_tenant_scoped=True)]),
-            "over all workflows",
+            "over all workflows (tenant-scoped), which this version does not have: let a rate limit",
             id="tenant",
         ),
     ],
