@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from hatchet_operator.cluster.kinds import WORKFLOWS
 from tests.compat.published import PROGRAMS, PublishedCluster
-from tests.integration.harness import output_of, phase_of
+from tests.integration.harness import NAMESPACE, output_of, phase_of
 from tests.kube.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -162,3 +163,21 @@ async def test_a_worker_whose_processes_are_told_to_end_says_so_and_ends(rest: P
     os.killpg(worker.pid, signal.SIGTERM)  # the one that asks is not its main process, which kills it
     assert await worker.ended() == 0
     assert "worker draining" in operator.tail()
+
+
+async def test_crons_are_listed(rest: PublishedCluster) -> None:
+    if not rest.sdk.spawns_in_bulk:
+        pytest.skip("0.36.24 has no such call")
+    spec = {"crons": [{"schedule": "30 6 * * MON-FRI", "suspended": True}]}
+    await rest.api.patch(WORKFLOWS, NAMESPACE, "hello", {"spec": spec})
+
+    async def is_listed() -> bool:
+        [answer] = await ask(rest, ["cron_list", {}])
+        return bool(answer["rows"])
+
+    await eventually(is_listed)
+    [listed] = await ask(rest, ["cron_list", {}])
+    (row,) = listed["rows"]
+    assert (row["workflowName"], row["cron"], row["enabled"]) == ("Hello", "30 6 * * MON-FRI", False)
+    [same] = await ask(rest, ["cron_get", {"cron_trigger_id": row["metadata"]["id"]}])
+    assert same == row

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from hatchet_operator.cluster.kinds import WORKFLOWS
 from tests.compat.published import PROGRAMS, PublishedCluster
-from tests.integration.harness import output_of, phase_of
+from tests.integration.harness import NAMESPACE, output_of, phase_of
 from tests.kube.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -148,9 +149,25 @@ async def test_what_is_refused_says_why_at_once(rest: PublishedCluster) -> None:
     logs, events, worker = await rest.rest(
         PROGRAM,
         ["hatchet.logs.list", {"task_run_id": "0" * 36}],
-        ["hatchet.cron.list", {}],
+        ["hatchet.cron.delete", {"cron_id": "0" * 36}],
         ["hatchet.runs.replay", {"run_id": "0" * 36}],
     )
     assert (logs["status"], events["status"], worker["status"]) == (405, 405, 404)
     assert "hatchet-operator logs RUN" in json.loads(logs["said"])["errors"][0]["description"]
     assert "spec.crons of the Workflow" in json.loads(events["said"])["errors"][0]["description"]
+
+
+async def test_crons_are_shown(rest: PublishedCluster) -> None:
+    spec = {"crons": [{"schedule": "30 6 * * MON-FRI", "suspended": True}]}
+    await rest.api.patch(WORKFLOWS, NAMESPACE, "double", {"spec": spec})
+
+    async def is_listed() -> bool:
+        [answer] = await ask(rest, ["hatchet.cron.list", {}])
+        return bool(answer["rows"])
+
+    await eventually(is_listed)
+    [listed] = await ask(rest, ["hatchet.cron.list", {"workflow_name": "Double"}])
+    (row,) = listed["rows"]
+    assert (row["workflowName"], row["cron"], row["enabled"]) == ("Double", "30 6 * * MON-FRI", False)
+    [same] = await ask(rest, ["hatchet.cron.get", {"cron_id": row["metadata"]["id"]}])
+    assert same == row
