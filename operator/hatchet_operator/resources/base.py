@@ -87,14 +87,16 @@ def owner_reference(owner: Named) -> dict[str, Any]:
 class Condition(ResourceModel):
     """One aspect of an object's state, in the form that `kubectl wait` and `kubectl describe` know."""
 
-    type: Annotated[str, Field(description="Name of the aspect, PascalCase.", max_length=63)]
+    type: Annotated[str, Field(description="Type of the condition, in PascalCase.", max_length=63)]
     status: Annotated[
         str, Field(description="True, False or Unknown.", json_schema_extra={"enum": ["True", "False", "Unknown"]})
     ]
-    reason: Annotated[str, Field(description="Why, as one PascalCase word.", max_length=63)] = ""
-    message: Annotated[str, Field(description="Why, as a sentence.", max_length=32768)] = ""
+    reason: Annotated[str, Field(description="Reason for the status, as one PascalCase word.", max_length=63)] = ""
+    message: Annotated[str, Field(description="Explanation of the status, as a sentence.", max_length=32768)] = ""
     last_transition_time: Annotated[Time | None, Field(description="When the status last changed.")] = None
-    observed_generation: Annotated[int | None, Field(description="The generation this was decided for.")] = None
+    observed_generation: Annotated[
+        int | None, Field(description="metadata.generation that the condition was set for.")
+    ] = None
 
 
 Conditions = Annotated[

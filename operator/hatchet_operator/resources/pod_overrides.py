@@ -76,8 +76,10 @@ Amounts = Annotated[
 class PodResources(ResourceModel):
     """Resources of the worker's container."""
 
-    requests: Annotated[Amounts, Field(description='What the container is sure to get, as in {"memory": "1Gi"}.')] = {}
-    limits: Annotated[Amounts, Field(description="What the container may use at most.")] = {}
+    requests: Annotated[
+        Amounts, Field(description='Resources that the container is guaranteed, as in {"memory": "1Gi"}.')
+    ] = {}
+    limits: Annotated[Amounts, Field(description="The most that the container may use.")] = {}
 
 
 class TolerationOperator(StrEnum):
@@ -105,7 +107,7 @@ class Toleration(ResourceModel):
     value: Annotated[str | None, Field(description="The taint's value.", max_length=63)] = None
     effect: Annotated[TaintEffect | None, Field(description="The taint's effect; absent: any.")] = None
     toleration_seconds: Annotated[
-        int | None, Field(ge=0, le=2**53, description="How long NoExecute is tolerated; absent: for ever.")
+        int | None, Field(ge=0, le=2**53, description="How long NoExecute is tolerated; absent: forever.")
     ] = None
 
 
@@ -118,10 +120,11 @@ class PodOverrides(ResourceModel):
     node_selector: Annotated[
         dict[str, LabelValue],
         Field(
-            description="Labels that a node must have, beside the template's.",
+            description="Labels that a node must have, in addition to the template's.",
             json_schema_extra={"maxProperties": 32, "x-kubernetes-validations": [keys_rule("a label", "disk")]},
         ),
     ] = {}
     tolerations: Annotated[
-        tuple[Toleration, ...], Field(description="Taints that are tolerated, beside the template's.", max_length=32)
+        tuple[Toleration, ...],
+        Field(description="Taints that are tolerated, in addition to the template's.", max_length=32),
     ] = ()

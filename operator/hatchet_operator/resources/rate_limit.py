@@ -68,7 +68,7 @@ StepRateLimits = Annotated[tuple[StepRateLimit, ...], Field(max_length=10)]
 
 
 class RateLimitSpec(ResourceModel):
-    """What may be used."""
+    """Desired state: how many units may be used."""
 
     key: Annotated[LimitKey | None, Field(description="The key that steps name; absent: metadata.name.")] = None
     limit: Annotated[int, Field(ge=0, le=MAX_UNITS, description="Units that may be used in one window.")]
@@ -84,20 +84,24 @@ class RateLimitSpec(ResourceModel):
 class RateLimitStatus(ResourceModel):
     """What was used; written now and then, and not for each step."""
 
-    used: Annotated[int | None, Field(ge=0, description="Units that were used in the window.")] = None
-    waiting: Annotated[int | None, Field(ge=0, description="Steps that wait for units.")] = None
+    used: Annotated[int | None, Field(ge=0, description="Units used in the current window.")] = None
+    waiting: Annotated[int | None, Field(ge=0, description="Number of steps that wait for units.")] = None
     window_started_at: Annotated[Time | None, Field(description="When the window began.")] = None
-    refills_at: Annotated[Time | None, Field(description="When it ends, and all units come back.")] = None
+    refills_at: Annotated[Time | None, Field(description="When the window ends and all units are available again.")] = (
+        None
+    )
     conditions: Annotated[Conditions, Field(description="Ready and Stalled.")] = ()
-    observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
+    observed_generation: Annotated[int | None, Field(description="metadata.generation that this status describes.")] = (
+        None
+    )
 
 
 class RateLimit(ResourceModel):
     """How many units of something the steps of a namespace may use in a window, whichever workflow they are of."""
 
     metadata: ObjectMeta
-    spec: Annotated[RateLimitSpec, Field(description="What may be used.")]
-    status: Annotated[RateLimitStatus, Field(description="What was used.")] = RateLimitStatus()
+    spec: Annotated[RateLimitSpec, Field(description="Desired state: how many units may be used.")]
+    status: Annotated[RateLimitStatus, Field(description="Observed state of the limit.")] = RateLimitStatus()
 
     @property
     def key(self) -> str:

@@ -54,7 +54,7 @@ class Replay(ResourceModel):
 
 
 class RunSpec(ResourceModel):
-    """What is to be executed. Immutable, but for its start, urgency, suspension, end, reruns and time to live."""
+    """Desired state of the run. Immutable, but for its start, urgency, suspension, end, reruns and time to live."""
 
     workflow: Annotated[
         str,
@@ -75,7 +75,7 @@ class RunSpec(ResourceModel):
     ]
     input: Annotated[
         dict[str, Any] | None,
-        Field(description="Input for the steps, for people who write YAML; at most 256 KiB as JSON, or the run fails."),
+        Field(description="Input of the steps, for people who write YAML; at most 256 KiB as JSON, or the run fails."),
     ] = None
     input_json: Annotated[
         str | None,
@@ -86,22 +86,24 @@ class RunSpec(ResourceModel):
     filter_payload: Annotated[
         str | None,
         Field(
-            description="Payload of the filter that let in the event which started the run, as the text of a JSON "
+            description="Payload of the filter that matched the event that started the run, as the text of a JSON "
             "object; Hatchet's clients give it to steps.",
             max_length=65536,
         ),
     ] = None
     start_at: Annotated[
-        Time | None, Field(description="No step is given out before this time; may be changed until then.")
+        Time | None, Field(description="No step is dispatched before this time; it may be changed until then.")
     ] = None
     sticky_worker: Annotated[
         StickyWorker | None,
-        Field(description="Set by the operator on sticky children: the worker that the run was asked for at."),
+        Field(description="Set by the operator on sticky children: the worker that spawned the run."),
     ] = None
-    priority: Annotated[int | None, Field(ge=1, le=3, description="3 goes first, 1 is the default.")] = None
+    priority: Annotated[
+        int | None, Field(ge=1, le=3, description="From 1, the default, to 3, which is dispatched first.")
+    ] = None
     additional_metadata: Annotated[
         dict[str, Any] | None,
-        Field(description="Free key-value pairs, handed to the steps and down to children; at most 256 KiB as JSON."),
+        Field(description="Arbitrary key-value pairs, passed to the steps and to child runs; at most 256 KiB as JSON."),
     ] = None
     parent: Annotated[
         ParentRef | None,
@@ -113,7 +115,7 @@ class RunSpec(ResourceModel):
     managed_by: Annotated[
         str | None,
         Field(
-            description="Which controller runs it, a domain and a path; absent or hatchet-operator.dev/operator: "
+            description="The controller that runs it, as a domain and a path; absent or hatchet-operator.dev/operator: "
             "hatchet-operator, which leaves a run of another one, and the runs below it, entirely alone.",
             max_length=63,
             json_schema_extra={"x-kubernetes-validations": [_CONTROLLER]},
@@ -127,12 +129,12 @@ class RunSpec(ResourceModel):
             max_length=64,
         ),
     ] = None
-    cancelled: Annotated[bool, Field(description="Set to true to cancel the run and its children.")] = False
+    cancelled: Annotated[bool, Field(description="Set it to true to cancel the run and its children.")] = False
     suspended: Annotated[
         bool,
         Field(
-            description="No step of the run is started while this is true, nor does it wait for anything; running "
-            "steps finish, and so do their children."
+            description="While this is true no step of the run is started, and the run holds no place in any queue; "
+            "running steps finish, and so do their children."
         ),
     ] = False
     ttl: Annotated[
@@ -174,7 +176,7 @@ class RunSpec(ResourceModel):
         str | None, Field(description="Earlier name of rerunRequestedBy.", max_length=64)
     ] = None
     on_parent_close: Annotated[
-        OnParentClose, Field(description="What becomes of this run when its parent succeeds or fails.")
+        OnParentClose, Field(description="What happens to this run when its parent succeeds or fails.")
     ] = OnParentClose.ABANDON
 
     @model_validator(mode="before")
@@ -202,19 +204,19 @@ MAX_EARLIER = 10
 
 
 class EarlierTry(ResourceModel):
-    """A try of a step that another followed."""
+    """An attempt of a step that was followed by another."""
 
     attempt: Annotated[int, Field(ge=0, description="Number of the attempt, from 0.")]
-    worker: Annotated[str, Field(description="The worker pod, or worker, that had it.", max_length=253)]
+    worker: Annotated[str, Field(description="The worker pod, or worker, that ran the attempt.", max_length=253)]
 
 
 class LostWorker(ResourceModel):
-    """A worker that died, or was taken away, under a step."""
+    """A worker that died, or was taken away, while it ran a step."""
 
-    at: Annotated[Time, Field(description="When that was noticed.")]
+    at: Annotated[Time, Field(description="When the loss was noticed.")]
     worker: Annotated[str | None, Field(description="The worker pod, or worker.", max_length=253)] = None
-    started_at: Annotated[Time | None, Field(description="When the step was given to it.")] = None
-    attempt: Annotated[int, Field(ge=0, description="Which attempt of the step it had.")] = 0
+    started_at: Annotated[Time | None, Field(description="When the step was dispatched to the worker.")] = None
+    attempt: Annotated[int, Field(ge=0, description="The attempt that the worker ran.")] = 0
     kind: Annotated[
         LossKind,
         Field(
@@ -223,44 +225,49 @@ class LostWorker(ResourceModel):
             "NotStarted: the step had not begun."
         ),
     ] = LossKind.CRASH
-    why: Annotated[str, Field(description="How it ended.", max_length=512)] = ""
+    why: Annotated[str, Field(description="How the worker ended.", max_length=512)] = ""
 
 
 class StepStatus(ResourceModel):
-    """Where one step stands."""
+    """Observed state of one step."""
 
-    phase: Annotated[Phase, Field(description="Where the step stands.")] = Phase.PENDING
+    phase: Annotated[Phase, Field(description="Phase of the step.")] = Phase.PENDING
     attempt: Annotated[int, Field(ge=0, description="How many attempts came before the current or last one.")] = 0
     losses: Annotated[
-        int, Field(ge=0, description="How many workers died under this step, for all one knows of it.")
+        int, Field(ge=0, description="How many workers died while they ran this step and may have died of it.")
     ] = 0
     disruptions: Annotated[
         int, Field(ge=0, description="How often its worker was taken away: drains, evictions, deletion, scale-in.")
     ] = 0
     lost_workers: Annotated[
         tuple[LostWorker, ...],
-        Field(description="The last workers that were lost under this step.", max_length=8, exclude_if=operator.not_),
+        Field(
+            description="The most recent workers that were lost while they ran this step.",
+            max_length=8,
+            exclude_if=operator.not_,
+        ),
     ] = ()
-    dispatch: Annotated[int, Field(ge=0, description="Raised when an attempt must be dispatched again.")] = 0
+    dispatch: Annotated[int, Field(ge=0, description="Incremented when an attempt must be dispatched again.")] = 0
     worker: Annotated[
-        str | None, Field(description="The worker pod, or worker, that has or had it.", max_length=253)
+        str | None, Field(description="The worker pod, or worker, that runs or ran the attempt.", max_length=253)
     ] = None
     earlier: Annotated[
         tuple[EarlierTry, ...],
         Field(
-            description="Who had it before: attempts that failed and workers that died, the last ten.",
+            description="The last ten attempts before this one: those that failed, and those whose worker died.",
             max_length=MAX_EARLIER,
             exclude_if=operator.not_,
         ),
     ] = ()
-    started_at: Annotated[Time | None, Field(description="When the attempt was given to the worker.")] = None
+    started_at: Annotated[Time | None, Field(description="When the attempt was dispatched.")] = None
     finished_at: Annotated[Time | None, Field(description="When the step became final.")] = None
     retry_at: Annotated[Time | None, Field(description="When the next attempt may start.")] = None
     paused_at: Annotated[
-        Time | None, Field(description="Since when it waits for a person, having failed without retries left.")
+        Time | None, Field(description="Since when the step waits for a person, after it failed with no retries left.")
     ] = None
     retries_from: Annotated[
-        int | None, Field(ge=0, description="The attempt that a person resumed it with; its retries count from there.")
+        int | None,
+        Field(ge=0, description="The attempt with which a person resumed the step; retries count from there."),
     ] = None
     reason: Annotated[str | None, Field(description="Why it failed or was cancelled.", max_length=63)] = None
     error: Annotated[str | None, Field(description="Error text of the last failed attempt.", max_length=20000)] = None
@@ -289,9 +296,13 @@ class ChildCounts(ResourceModel):
 class RunStatus(ResourceModel):
     """Where a run stands; written whole, by the operator alone."""
 
-    phase: Annotated[Phase, Field(description="Where the run stands.")] = Phase.PENDING
-    reason: Annotated[str | None, Field(description="Why, as one word.", max_length=63)] = None
-    message: Annotated[str | None, Field(description="Why, as a sentence.", max_length=4096)] = None
+    phase: Annotated[Phase, Field(description="Phase of the run.")] = Phase.PENDING
+    reason: Annotated[
+        str | None, Field(description="Machine-readable reason for the phase, in one word.", max_length=63)
+    ] = None
+    message: Annotated[str | None, Field(description="Explanation of the phase, as a sentence.", max_length=4096)] = (
+        None
+    )
     reruns: Annotated[int, Field(ge=0, description="The rerun that this status describes; 0 is the first run.")] = 0
     execution: Annotated[int | None, Field(ge=0, description="Earlier name of reruns.")] = None
     resumes: Annotated[
@@ -304,9 +315,9 @@ class RunStatus(ResourceModel):
             "again. Start: until its children are deleted."
         ),
     ] = None
-    started_at: Annotated[Time | None, Field(description="When the first step was given to a worker.")] = None
+    started_at: Annotated[Time | None, Field(description="When the first step was dispatched.")] = None
     finished_at: Annotated[Time | None, Field(description="When the run became final.")] = None
-    duration: Annotated[str | None, Field(description="From start to finish.", max_length=32)] = None
+    duration: Annotated[str | None, Field(description="Time from startedAt to finishedAt.", max_length=32)] = None
     duration_milliseconds: Annotated[
         int | None, Field(ge=0, description="The same as a number, for kubectl get --sort-by.")
     ] = None
@@ -314,20 +325,26 @@ class RunStatus(ResourceModel):
         str | None, Field(description="The ControllerRevision whose graph is executed.", max_length=63)
     ] = None
     steps: Annotated[
-        dict[str, StepStatus], Field(description="The steps by name.", json_schema_extra={"maxProperties": 257})
+        dict[str, StepStatus],
+        Field(description="State of the steps, by name.", json_schema_extra={"maxProperties": 257}),
     ] = {}
-    children: Annotated[ChildCounts | None, Field(description="The children that this run spawned.")] = None
+    children: Annotated[ChildCounts | None, Field(description="The child runs, by phase.")] = None
     sticky_worker: Annotated[
-        StickyWorker | None, Field(description="Of an unfinished sticky run: the worker that its steps go to.")
+        StickyWorker | None, Field(description="The worker that the steps of an unfinished sticky run go to.")
     ] = None
     concurrency_groups: Annotated[
         tuple[Annotated[str, Field(max_length=512)], ...] | None,
-        Field(description="The groups whose limits it is counted in, one for each of the workflow's.", max_length=9),
+        Field(
+            description="The concurrency groups that the run counts in, one for each limit of its workflow.",
+            max_length=9,
+        ),
     ] = None
     conditions: Annotated[
         Conditions, Field(description="Ready, Finished, Succeeded, Stalled, Paused, Suspended, WorkflowMissing.")
     ] = ()
-    observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
+    observed_generation: Annotated[int | None, Field(description="metadata.generation that this status describes.")] = (
+        None
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -351,8 +368,8 @@ class WorkflowRun(ResourceModel):
     """One execution of a workflow. Children of a run are WorkflowRuns too, owned by it."""
 
     metadata: ObjectMeta
-    spec: Annotated[RunSpec, Field(description="What is to be executed.")]
-    status: Annotated[RunStatus, Field(description="Where it stands.")] = RunStatus()
+    spec: Annotated[RunSpec, Field(description="Desired state of the run.")]
+    status: Annotated[RunStatus, Field(description="Observed state of the run.")] = RunStatus()
 
     @property
     def ref(self) -> ObjectRef:

@@ -84,21 +84,22 @@ class EventFilter(ResourceModel):
     expression: Annotated[str, Field(description="CEL; empty: always true.", max_length=1024)] = ""
     scope: Annotated[str, Field(description="Of events that were pushed with this scope.", max_length=1024)] = ""
     payload: Annotated[
-        str | None, Field(description="What the run's steps are given with it, as JSON text.", max_length=65536)
+        str | None,
+        Field(description="Payload that the run's steps get with the event, as JSON text.", max_length=65536),
     ] = None
 
 
 class CronStatus(ResourceModel):
-    """Where one cron stands."""
+    """Observed state of one cron."""
 
     schedule: Annotated[Schedule, Field(description="The schedule.")]
-    time_zone: Annotated[str, Field(description="In which it is read.", max_length=64)] = "UTC"
+    time_zone: Annotated[str, Field(description="Time zone that the schedule is read in.", max_length=64)] = "UTC"
     last_tick: Annotated[Time | None, Field(description="The last tick for which a run was started.")] = None
-    last_run: Annotated[str | None, Field(description="That run.", max_length=63)] = None
+    last_run: Annotated[str | None, Field(description="The run that was started for it.", max_length=63)] = None
     next_tick: Annotated[
-        Time | None, Field(description="The first tick that nothing was decided about yet; absent: none will come.")
+        Time | None, Field(description="The next tick to be decided about; absent: there is none.")
     ] = None
-    suspended: Annotated[bool, Field(description="Whether it was seen to be suspended.")] = False
+    suspended: Annotated[bool, Field(description="Whether the cron is suspended, as of the last look.")] = False
     message: Annotated[
         str | None, Field(description="Why the last tick started nothing, or none will.", max_length=4096)
     ] = None

@@ -52,10 +52,12 @@ class SecretKeyRef(ResourceModel):
 class HmacSignature(ResourceModel):
     """How a sender of type HMAC signs: the body, with the secret."""
 
-    header: Annotated[HeaderName, Field(description="The header that has the signature, as in X-Signature.")]
-    prefix: Annotated[str, Field(description='What stands before it there, as in "sha256=".', max_length=64)] = ""
-    algorithm: Annotated[HmacAlgorithm, Field(description="The hash.")] = HmacAlgorithm.SHA256
-    encoding: Annotated[DigestEncoding, Field(description="How the signature is written.")] = DigestEncoding.HEX
+    header: Annotated[HeaderName, Field(description="The header that carries the signature, as in X-Signature.")]
+    prefix: Annotated[
+        str, Field(description='Prefix of the signature in the header, as in "sha256=".', max_length=64)
+    ] = ""
+    algorithm: Annotated[HmacAlgorithm, Field(description="Hash function of the HMAC.")] = HmacAlgorithm.SHA256
+    encoding: Annotated[DigestEncoding, Field(description="Encoding of the signature.")] = DigestEncoding.HEX
     id_header: Annotated[
         HeaderName | None,
         Field(
@@ -75,7 +77,7 @@ class WebhookSourceSpec(ResourceModel):
             "webhook-signature, of standardwebhooks.com. HMAC: as hmac says."
         ),
     ]
-    secret_ref: Annotated[SecretKeyRef, Field(description="What it signs with.")]
+    secret_ref: Annotated[SecretKeyRef, Field(description="The signing secret.")]
     event_key: Annotated[
         str | None,
         Field(
@@ -86,7 +88,7 @@ class WebhookSourceSpec(ResourceModel):
             min_length=1,
         ),
     ] = None
-    hmac: Annotated[HmacSignature | None, Field(description="How type HMAC signs.")] = None
+    hmac: Annotated[HmacSignature | None, Field(description="How deliveries of type HMAC are signed.")] = None
     tolerance: Annotated[
         PositiveDuration,
         Field(
@@ -100,15 +102,22 @@ class WebhookSourceStatus(ResourceModel):
     """What the operator says of a sender."""
 
     path: Annotated[
-        str | None, Field(description="Where it is to send to, at the operator's port for events.", max_length=512)
+        str | None,
+        Field(description="Path that the sender posts to, at the operator's port for events.", max_length=512),
     ] = None
     conditions: Annotated[Conditions, Field(description="Ready, Valid, SecretFound, Listening and Stalled.")] = ()
-    observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
+    observed_generation: Annotated[int | None, Field(description="metadata.generation that this status describes.")] = (
+        None
+    )
 
 
 class WebhookSource(ResourceModel):
-    """Somebody who sends webhooks: each delivery with a good signature is an event of the namespace."""
+    """A sender of webhooks: each delivery with a valid signature is an event in this namespace."""
 
     metadata: ObjectMeta
-    spec: Annotated[WebhookSourceSpec, Field(description="How they sign, and what their deliveries are.")]
-    status: Annotated[WebhookSourceStatus, Field(description="Whether deliveries are taken.")] = WebhookSourceStatus()
+    spec: Annotated[
+        WebhookSourceSpec, Field(description="Desired state: how deliveries are signed, and which event each one is.")
+    ]
+    status: Annotated[WebhookSourceStatus, Field(description="Observed state: whether deliveries are accepted.")] = (
+        WebhookSourceStatus()
+    )

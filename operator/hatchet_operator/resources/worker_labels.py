@@ -64,7 +64,10 @@ class DesiredLabel(ResourceModel):
 class StickyWorker(ResourceModel):
     """The worker that a run sticks to."""
 
-    id: Annotated[str, Field(description="The worker's id, which its process keeps.", max_length=253)]
+    id: Annotated[
+        str,
+        Field(description="The worker's ID, which stays the same for as long as its process lives.", max_length=253),
+    ]
     name: Annotated[str | None, Field(description="The worker pod, or worker.", max_length=253)] = None
 
     @property

@@ -65,23 +65,29 @@ class PodTemplate(ResourceModel):
 
 
 class PoolSpec(ResourceModel):
-    """What a person wants of the pool."""
+    """Desired state of the pool."""
 
-    template: Annotated[PodTemplate, Field(description="The pod that is made for each replica.")]
+    template: Annotated[PodTemplate, Field(description="Template of the pods.")]
     slots: Annotated[
-        int | None, Field(ge=1, le=10000, description="Attempts at a time per pod; absent: what the worker asks for.")
+        int | None,
+        Field(
+            ge=1, le=10000, description="Attempts that one pod runs at a time; absent: as many as its worker asks for."
+        ),
     ] = None
     min_replicas: Annotated[
-        int, Field(ge=0, le=1000, description="How many pods are kept, work or not; at most maxReplicas.")
+        int,
+        Field(
+            ge=0, le=1000, description="The least number of pods, whether there is work or not; at most maxReplicas."
+        ),
     ] = 1
     max_replicas: Annotated[
-        int | None, Field(ge=0, le=1000, description="How many pods there may be under load; absent: minReplicas.")
+        int | None, Field(ge=0, le=1000, description="The greatest number of pods under load; absent: minReplicas.")
     ] = None
     idle_before_scale_in: Annotated[
-        Duration, Field(description="How long a pod beyond what the work needs must be idle before it is removed.")
+        Duration, Field(description="How long a surplus pod must be idle before it is removed.")
     ] = timedelta(minutes=1)
     drain_timeout: Annotated[
-        Duration, Field(description="How long a pod that is to be removed may finish what it has.")
+        Duration, Field(description="How long a pod that is being removed has to finish its attempts.")
     ] = timedelta(minutes=5)
 
     @property
@@ -95,31 +101,39 @@ class PoolSpec(ResourceModel):
 
 
 class PoolStatus(ResourceModel):
-    """What the operator sees of the pool."""
+    """Observed state of the pool."""
 
-    replicas: Annotated[int, Field(ge=0, description="Pods of the pool.")] = 0
-    desired_replicas: Annotated[int, Field(ge=0, description="Pods that the work needs, within the bounds.")] = 0
-    ready_replicas: Annotated[int, Field(ge=0, description="Pods whose worker is connected.")] = 0
-    queued: Annotated[
-        int, Field(ge=0, description="Attempts that wait, for a slot or for their code, at the last look.")
+    replicas: Annotated[int, Field(ge=0, description="Number of pods.")] = 0
+    desired_replicas: Annotated[
+        int, Field(ge=0, description="Number of pods that the work needs, within minReplicas and maxReplicas.")
     ] = 0
-    running: Annotated[int, Field(ge=0, description="Attempts that workers have, at the last look.")] = 0
-    slots: Annotated[int, Field(ge=0, description="Slots of the connected workers, together.")] = 0
-    oldest_queued_at: Annotated[
-        Time | None, Field(description="Since when the first of the attempts that wait has waited.")
-    ] = None
+    ready_replicas: Annotated[int, Field(ge=0, description="Number of pods whose worker is connected.")] = 0
+    queued: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Number of attempts that wait for a slot or a worker that offers them, as of the last look.",
+        ),
+    ] = 0
+    running: Annotated[int, Field(ge=0, description="Number of attempts that workers run, as of the last look.")] = 0
+    slots: Annotated[int, Field(ge=0, description="Total slots of the connected workers.")] = 0
+    oldest_queued_at: Annotated[Time | None, Field(description="Since when the oldest waiting attempt has waited.")] = (
+        None
+    )
     selector: Annotated[
         str, Field(description="Label selector of the pods, for the scale subresource.", max_length=253)
     ] = ""
     conditions: Annotated[
         Conditions, Field(description="Ready, Available, RolledOut, Valid, Stalled and Reconciling.")
     ] = ()
-    observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
+    observed_generation: Annotated[int | None, Field(description="metadata.generation that this status describes.")] = (
+        None
+    )
 
 
 class WorkerPool(ResourceModel):
-    """Pods of one template, kept running by the operator, whose workers take attempts."""
+    """Pods of one template that the operator keeps running and whose workers run attempts."""
 
     metadata: ObjectMeta
-    spec: Annotated[PoolSpec, Field(description="What a person wants of the pool.")]
-    status: Annotated[PoolStatus, Field(description="What the operator sees of the pool.")] = PoolStatus()
+    spec: Annotated[PoolSpec, Field(description="Desired state of the pool.")]
+    status: Annotated[PoolStatus, Field(description="Observed state of the pool.")] = PoolStatus()

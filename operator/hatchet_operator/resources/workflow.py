@@ -180,12 +180,12 @@ class WorkflowDefinition(ResourceModel):
     ] = None
     event_filters: Annotated[
         tuple[EventFilter, ...] | None,
-        Field(description="Which of them do; absent: all.", max_length=MAX_TRIGGERS),
+        Field(description="Which events of these keys start a run; absent: all.", max_length=MAX_TRIGGERS),
     ] = None
 
 
 class StepOverrides(ResourceModel):
-    """What a person changes about a step; each absent field leaves what the worker registered."""
+    """Overrides for one step; where a field is absent, what the worker registered applies."""
 
     timeout: Annotated[PositiveDuration | None, Field(description='How long one attempt may run, as in "30s".')] = None
     retries: Annotated[int | None, Field(ge=0, le=MAX_INT32, description="Attempts after the first one.")] = None
@@ -247,7 +247,7 @@ class WorkflowSpec(ResourceModel):
     ] = Execution.POOL
     pod_overrides: Annotated[
         PodOverrides | None,
-        Field(description="What pods made for runs have other than the pool's template; for execution Pod."),
+        Field(description="How pods made for runs differ from the pool's template; for execution Pod."),
     ] = None
     steps: Annotated[
         dict[str, StepOverrides],
@@ -257,7 +257,8 @@ class WorkflowSpec(ResourceModel):
         ),
     ] = {}
     on_failure: Annotated[
-        OnFailureOverrides | None, Field(description="Of the on-failure step, beside its entry in steps.")
+        OnFailureOverrides | None,
+        Field(description="Overrides for the on-failure step, in addition to its entry in steps."),
     ] = None
     schedule_timeout: Annotated[
         PositiveDuration | None, Field(description="How long a step may wait while no connected worker could take it.")
@@ -323,14 +324,16 @@ class GroupStatus(ResourceModel):
     """One concurrency group: how many of its runs go on and wait, and the first of both."""
 
     expression: Annotated[str, Field(description="The limit's expression.", max_length=1024)]
-    key: Annotated[str, Field(description="Its value, which names the group.", max_length=512)]
-    active: Annotated[int, Field(ge=0, description="Runs that go on, or are being cancelled.")] = 0
-    waiting: Annotated[int, Field(ge=0, description="Runs that wait for their turn.")] = 0
+    key: Annotated[str, Field(description="Value of the expression, which names the group.", max_length=512)]
+    active: Annotated[int, Field(ge=0, description="Number of runs that are in progress or being cancelled.")] = 0
+    waiting: Annotated[int, Field(ge=0, description="Number of runs that wait for their turn.")] = 0
     active_runs: Annotated[
-        tuple[Name, ...], Field(description="Those that go on, oldest first; not all of many.", max_length=RUNS_SHOWN)
+        tuple[Name, ...],
+        Field(description="Runs in progress, oldest first; truncated if there are many.", max_length=RUNS_SHOWN),
     ] = ()
     waiting_runs: Annotated[
-        tuple[Name, ...], Field(description="Those whose turn is next; not all of many.", max_length=RUNS_SHOWN)
+        tuple[Name, ...],
+        Field(description="Runs whose turn is next; truncated if there are many.", max_length=RUNS_SHOWN),
     ] = ()
 
 
@@ -354,9 +357,7 @@ class WorkflowStatus(ResourceModel):
         int | None,
         Field(ge=0, description="Connected workers that offer it; absent: nobody looked, or each run has a pod."),
     ] = None
-    crons: Annotated[
-        tuple[CronStatus, ...], Field(description="Where each cron stands.", max_length=2 * MAX_TRIGGERS)
-    ] = ()
+    crons: Annotated[tuple[CronStatus, ...], Field(description="State of each cron.", max_length=2 * MAX_TRIGGERS)] = ()
     last_tick: Annotated[Time | None, Field(description="The last tick of any cron that started a run.")] = None
     next_tick: Annotated[Time | None, Field(description="The next tick of any cron.")] = None
     concurrency_groups: Annotated[
@@ -371,14 +372,18 @@ class WorkflowStatus(ResourceModel):
         int | None, Field(ge=0, description="Runs that wait for their turn in a concurrency group; absent: none.")
     ] = None
     conditions: Annotated[Conditions, Field(description="Ready, Registered, Valid, Offered and Stalled.")] = ()
-    observed_generation: Annotated[int | None, Field(description="The generation this status describes.")] = None
+    observed_generation: Annotated[int | None, Field(description="metadata.generation that this status describes.")] = (
+        None
+    )
 
 
 class Workflow(ResourceModel):
     """The definition of a workflow. Workers register it; a person may set overrides in its spec."""
 
     metadata: ObjectMeta
-    spec: Annotated[WorkflowSpec, Field(description="What a person set; all optional.")] = WorkflowSpec()
+    spec: Annotated[
+        WorkflowSpec, Field(description="Desired state: overrides that a person set, all of them optional.")
+    ] = WorkflowSpec()
     status: Annotated[WorkflowStatus, Field(description="What workers registered.")] = WorkflowStatus()
 
     @property
