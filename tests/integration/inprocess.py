@@ -45,6 +45,7 @@ NAMESPACE = "default"
 POOL = "main"
 KEY = "a-key-for-tests-" * 4
 FINAL = ("Succeeded", "Failed", "Cancelled")
+_WRITES = ("create", "update", "patch", "delete")
 SECONDS = 60.0  # what takes longer will not happen, on a machine that does five other things as well
 
 
@@ -105,7 +106,7 @@ class Instance:
         config = self.config(pool)
         if pod is not None:
             config = replace(config, token=f"{config.token}~{pod['metadata']['uid']}")
-        worker = ScriptedWorker(config, takes_names=takes_names)
+        worker = ScriptedWorker(config, pool=pool, takes_names=takes_names)
         worker.is_listening = lambda: worker.id in self.listening(pool)
         self._stack.push_async_callback(worker.close)
         return worker
@@ -113,10 +114,9 @@ class Instance:
     def fall_silent(self, worker: ScriptedWorker) -> None:
         """Have nothing been heard of a worker for longer than the operator waits, however long that is."""
         registry = self.engine.registry
-        known = registry._workers.get(worker.id)
-        assert known is not None
+        known = next(one for one in registry.workers_of_pool(worker.pool) if one.id == worker.id)
         known.last_seen -= 3600
-        registry.deaths._check_silence(known, asyncio.get_running_loop().time())
+        registry.deaths.check_silence(known, asyncio.get_running_loop().time())
 
     # --- Objects
 
@@ -257,6 +257,14 @@ class Instance:
         items, _ = await self.api.list_all(REVISIONS, NAMESPACE)
         return [item["metadata"]["name"] for item in items]
 
+    def writes(self, *, resource: str | None = None) -> int:
+        """Count what the operator wrote, of one kind or of all."""
+        return sum(
+            count
+            for (verb, _, plural, _, _, agent), count in self.server.requests.items()
+            if verb in _WRITES and agent == "hatchet-operator" and resource in (None, plural)
+        )
+
     def metric(self, name: str, **labels: str) -> float:
         return self.engine.metrics.registry.get_sample_value(name, labels) or 0.0
 
@@ -338,13 +346,14 @@ class ScriptedWorker:
     Its steps are functions of nothing: an attempt ends when the test says so.
     """
 
-    def __init__(self, config: ClientConfig, *, takes_names: bool = True) -> None:
-        self._channel = grpc.aio.insecure_channel(config.host_port or "")
+    def __init__(self, config: ClientConfig, *, pool: str = POOL, takes_names: bool = True) -> None:
+        self.pool = ObjectRef(NAMESPACE, pool)
+        self.channel = grpc.aio.insecure_channel(config.host_port or "")
         bearer = ("authorization", f"bearer {config.token}")
-        self._metadata = (bearer, (RUN_IDS, NAMES)) if takes_names else (bearer,)
-        self.dispatcher = DispatcherStub(self._channel)
-        self.workflows = WorkflowServiceStub(self._channel)
-        self.events = EventsServiceStub(self._channel)
+        self.metadata = (bearer, (RUN_IDS, NAMES)) if takes_names else (bearer,)
+        self.dispatcher = DispatcherStub(self.channel)
+        self.workflows = WorkflowServiceStub(self.channel)
+        self.events = EventsServiceStub(self.channel)
         self.id = ""
         self.cancelled: list[str] = []
         self.is_listening: Callable[[], bool] | None = None  # whether the operator knows, if the test can see that
@@ -357,10 +366,10 @@ class ScriptedWorker:
     async def close(self) -> None:
         if self._listening is not None:
             await self.stop_listening()
-        await self._channel.close()
+        await self.channel.close()
 
     async def call(self, method: Any, request: Any) -> Any:
-        return await method(request, metadata=self._metadata, timeout=SECONDS)
+        return await method(request, metadata=self.metadata, timeout=SECONDS)
 
     # --- Registration
 
@@ -410,7 +419,7 @@ class ScriptedWorker:
 
     async def listen(self, *, as_our_sdk: bool = False) -> None:
         listen = wire.WorkerListenRequest(worker_id=self.id, reports_held=as_our_sdk or None)
-        stream = self.dispatcher.ListenV2(listen, metadata=self._metadata)
+        stream = self.dispatcher.ListenV2(listen, metadata=self.metadata)
         self._listening = asyncio.create_task(self._listen(stream))
         if self.is_listening is not None:  # the call begins before the operator has seen it
             seen = self.is_listening
@@ -503,7 +512,7 @@ class ScriptedWorker:
 
     async def result(self, run: str, *, within_seconds: float = SECONDS) -> wire.WorkflowRunEvent:
         """Await a run on a stream of its own."""
-        call = self.dispatcher.SubscribeToWorkflowRuns(metadata=self._metadata)
+        call = self.dispatcher.SubscribeToWorkflowRuns(metadata=self.metadata)
         try:
             await call.write(wire.SubscribeToWorkflowRunsRequest(workflow_run_id=run))
             event = await asyncio.wait_for(call.read(), within_seconds)

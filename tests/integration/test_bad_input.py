@@ -201,8 +201,8 @@ async def test_an_observer_that_fails_is_counted_and_stops_nobody(
     monkeypatch.setattr(world.engine.run_pods, "observe_pod", fail)
     labelled = {"name": "a", "labels": {labels.POOL: "main"}}
     await world.api.create(PODS, NAMESPACE, {"metadata": labelled, "spec": {"containers": [{"name": "c"}]}})
-    counter = world.engine.metrics.not_observed.labels(resource="pods")
-    await world.until(lambda: counter._value.get() >= 1)
+    counter = "hatchet_operator_objects_not_observed_total"
+    await world.until(lambda: world.metric(counter, resource="pods") >= 1)
     await worker.put_workflow("etl")
     await worker.start()
     await worker.trigger("etl")

@@ -298,7 +298,7 @@ async def test_details_of_a_run_have_what_references_mean(world: Instance, folde
     ref = await client.admin.aio.run_workflow("Leaf", {"n": 1, "rows": LARGE})
     await ref.result()
     worker = await world.scripted(takes_names=False)
-    admin = AdminServiceStub(worker._channel)
+    admin = AdminServiceStub(worker.channel)
     details = await worker.call(admin.GetRunDetails, admin_wire.GetRunDetailsRequest(external_id=str(ref)))
     assert json.loads(details.input) == {"n": 1, "rows": LARGE}
     assert json.loads(details.task_runs["make"].output) == {"n": 1, "rows": LARGE * 2}

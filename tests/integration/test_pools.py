@@ -235,8 +235,12 @@ async def until_pod_seen(world: Instance, pod: Json) -> None:
 
 async def until_decided(world: Instance) -> None:
     """Wait until what the operator has seen of pools led to what it leads to."""
-    work = world.engine.pools._work
-    await world.until(lambda: not (work._soon or work._busy))
+    await world.until(lambda: world.engine.pools.are_at_rest)
+
+
+def have_failed_often(world: Instance) -> None:
+    """Have the pool been refused so often that its next try by itself comes after 15 s or more."""
+    world.engine.pools._refusals._failures[ObjectRef(NAMESPACE, POOL)] = 100
 
 
 async def available(world: Instance) -> Json:
@@ -404,9 +408,7 @@ async def test_a_pool_that_is_refused_a_pod_is_not_refused_one_at_each_change(wo
     worker = await world.scripted()
     await worker.put_workflow("etl")
     refuse_pods(world, 403, QUOTA)
-    world.engine.pools._refusals._failures[ObjectRef(NAMESPACE, POOL)] = (
-        100  # the next try by itself comes after 15 s or more
-    )
+    have_failed_often(world)
     await create_pool(world, minReplicas=0, maxReplicas=1)
     await world.create_run("r0", "etl")
     await until_available_says(world, "FailedCreate")
@@ -421,12 +423,12 @@ async def test_a_pool_that_is_refused_a_pod_is_not_refused_one_at_each_change(wo
 async def test_a_quota_that_is_raised_gives_the_pool_its_pod_at_once(world: Instance) -> None:
     await world.api.create(QUOTAS, NAMESPACE, {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "0"}}})
     refuse_pods(world, 403, QUOTA)
-    world.engine.pools._refusals._failures[ObjectRef(NAMESPACE, POOL)] = 100
+    have_failed_often(world)
     await create_pool(world)
     await until_available_says(world, "FailedCreate")
     await world.until(lambda: world.server.faults.rules[0].fired == 2)  # the second when the quota was read
     world.server.faults.clear()
-    world.engine.pools._refusals._failures[ObjectRef(NAMESPACE, POOL)] = 100
+    have_failed_often(world)
     await world.api.patch(QUOTAS, NAMESPACE, "full", {"spec": {"hard": {"pods": "1"}}})
     await pod_with(world, "etl:1")
 
@@ -443,7 +445,7 @@ async def test_a_spec_that_was_mended_is_tried_at_once(world: Instance) -> None:
     refuse_pods(world, 422, "spec.containers[0].image: Required value", times=1)
     await create_pool(world)
     await until_available_says(world, "InvalidSpec")
-    world.engine.pools._refusals._failures[ObjectRef(NAMESPACE, POOL)] = 100
+    have_failed_often(world)
     await world.api.patch(POOLS, NAMESPACE, POOL, {"spec": {"template": template("etl:2")}})
     await pod_with(world, "etl:2")
 
@@ -468,7 +470,7 @@ async def test_a_pool_whose_namespace_is_being_deleted_keeps_quiet(world: Instan
     before = await create_pool(world)
     await world.until(lambda: world.server.faults.rules[0].fired == 1)
     await until_decided(world)
-    assert ObjectRef(NAMESPACE, POOL) not in world.engine.pools._work, "nothing is tried again"
+    assert not world.engine.pools.will_look_at(ObjectRef(NAMESPACE, POOL)), "nothing is tried again"
     world.engine.pools.changed(ObjectRef(NAMESPACE, POOL))
     await until_decided(world)
     assert world.server.faults.rules[0].fired == 1

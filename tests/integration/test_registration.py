@@ -98,6 +98,6 @@ async def test_one_more_worker_of_the_same_code_writes_nothing() -> None:
         before = (await world.workflow("etl"))["metadata"]["resourceVersion"], await world.revisions()
         assert await second.put_workflow("etl") == revision
         assert ((await world.workflow("etl"))["metadata"]["resourceVersion"], await world.revisions()) == before
-        assert world.engine._api.writes["POST", "controllerrevisions"] == 1
+        assert world.writes(resource="controllerrevisions") == 1
         assert await third.put_workflow("etl", [{"retries": 2}]) != revision
-        assert world.engine._api.writes["POST", "controllerrevisions"] == 2
+        assert world.writes(resource="controllerrevisions") == 2

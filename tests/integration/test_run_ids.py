@@ -66,7 +66,7 @@ async def test_one_stream_may_ask_by_both(world: Instance, published: ScriptedWo
     await world.create_run("r", "parent")
     uid = (await world.run("r"))["metadata"]["uid"]
     action = await published.next()
-    call = published.dispatcher.SubscribeToWorkflowRuns(metadata=published._metadata)
+    call = published.dispatcher.SubscribeToWorkflowRuns(metadata=published.metadata)
     for run_id in ("r", uid, uid):
         await call.write(SubscribeToWorkflowRunsRequest(workflow_run_id=run_id))
     await world.until(lambda: any(record.awaited_by for record in world.engine.store))

@@ -29,7 +29,7 @@ async def worker(world: Instance) -> ScriptedWorker:
 
 
 def listen(worker: ScriptedWorker, *, takes_many: bool) -> Any:
-    said = (*worker._metadata, (MANY, "1")) if takes_many else worker._metadata
+    said = (*worker.metadata, (MANY, "1")) if takes_many else worker._metadata
     return worker.dispatcher.ListenV2(wire.WorkerListenRequest(worker_id=worker.id), metadata=said)
 
 
@@ -62,7 +62,7 @@ async def test_many_runs_are_awaited_in_one_message_and_their_ends_come_in_one(
     for name in RUNS:
         await world.create_run(name, "etl")
         await worker.complete(await worker.next(), {"n": name})
-    call = worker.dispatcher.SubscribeToWorkflowRuns(metadata=(*worker._metadata, (MANY, "1")))
+    call = worker.dispatcher.SubscribeToWorkflowRuns(metadata=(*worker.metadata, (MANY, "1")))
     assert await read(call) == wire.WorkflowRunEvent(takes_many=True)
     await call.write(wire.SubscribeToWorkflowRunsRequest(workflow_run_id=RUNS[0], more_ids=RUNS[1:]))
     event = await read(call)

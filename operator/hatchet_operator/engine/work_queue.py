@@ -63,6 +63,11 @@ class WorkQueue(Generic[K]):
         """Whether a key will be processed, sooner or later; keys of `add_all` are not considered."""
         return key in self._soon or key in self._due or key in self._again
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no key is being processed or next; some may be due later."""
+        return not (self._soon or self._rest or self._busy or self._again)
+
     def is_busy(self, key: K) -> bool:
         """Whether a key is being processed."""
         return key in self._busy

@@ -230,6 +230,15 @@ class Pools:
         for ref in self._refusals.there_may_be_room(namespace):
             self.changed(ref)
 
+    @property
+    def are_at_rest(self) -> bool:
+        """Whether what was seen so far led to all that it leads to; some pools may be looked at later."""
+        return self._work.is_at_rest
+
+    def will_look_at(self, ref: ObjectRef) -> bool:
+        """Whether a pool is reconciled again, sooner or later, if nothing changes."""
+        return ref in self._work
+
     def changed(self, ref: ObjectRef) -> None:
         """Have a pool reconciled soon; many changes at once lead to one reconcile."""
         if self.active and ref in self._pools:

@@ -36,6 +36,11 @@ class Streams:
         self._steps: dict[str, Mapping[str, StepStatus]] = {}  # of the runs that have readers, as last published
         self._expiries: dict[str, asyncio.TimerHandle] = {}
 
+    @property
+    def readers(self) -> int:
+        """How many listen: to runs, or to what has some metadata."""
+        return sum(map(len, self._readers.values())) + len(self._by_metadata)
+
     # --- What is published
 
     def put(self, attempt: Attempt, pieces: Sequence[str], *, first_index: int | None, at: int) -> None:

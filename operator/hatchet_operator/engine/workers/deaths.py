@@ -92,9 +92,9 @@ class Deaths:
 
     def _check_silence_in(self, seconds: float, worker: Worker) -> None:
         due = self._clock.loop_time() + seconds
-        worker.silence = asyncio.get_running_loop().call_later(seconds, self._check_silence, worker, due)
+        worker.silence = asyncio.get_running_loop().call_later(seconds, self.check_silence, worker, due)
 
-    def _check_silence(self, worker: Worker, due: float) -> None:
+    def check_silence(self, worker: Worker, due: float) -> None:
         if worker.dead:
             return
         now = self._clock.loop_time()
