@@ -39,11 +39,11 @@ class DevOptions:
     """What was asked for on the command line.
 
     Attributes:
-        worker: The Python file that starts a worker; None: `module` does, or nobody here.
+        worker: The Python file that starts a worker; None: `module` does, or no process of ours.
         module: The same as a module.
         run: Name of the workflow to run once; None: stay up.
         input_text: Input of that run: JSON text, "@" and the name of a file, or "-" for stdin; None: {}.
-        workers: How many processes run the program; 0: it is started by somebody else.
+        workers: How many processes run the program; 0: it is started elsewhere.
         debug_port: The worker waits for a debugger at this port.
         port: For workers and clients; 0: a free one.
         kubeconfig: Where to write it; None: into the state directory.
@@ -68,10 +68,10 @@ def run_dev(options: DevOptions) -> int:
     directory = Path(tempfile.mkdtemp(prefix="hatchet-dev-"))
     try:
         exit_code = _run_in(directory, options)
-    except BrokenPipeError:  # nobody reads the result any more
+    except BrokenPipeError:  # the reader of the result has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         exit_code = 128 + signal.SIGPIPE
-    # Not in a `finally`: after an error that nobody expected the log is wanted.
+    # Not in a `finally`: after an unexpected error the log is wanted.
     shutil.rmtree(directory, ignore_errors=True)
     return exit_code
 
@@ -142,7 +142,7 @@ def _check_debugger(options: DevOptions, program: Program | None) -> None:
         raise DevError("--debug waits in the one worker of a program; give a FILE or -m, and no --workers", exit_code=2)
     if importlib.util.find_spec("debugpy") is None:
         raise DevError(
-            f"--debug needs debugpy, which is not installed beside hatchet-operator; "
+            f"--debug needs debugpy, which is not installed in hatchet-operator's environment; "
             f"run {shlex.quote(sys.executable)} -m pip install debugpy",
             exit_code=2,
         )
@@ -245,13 +245,13 @@ def _run_until_signalled(options: DevOptions, job: _Job, screen: Screen) -> int:
 
 
 def _leave_at_once(number: signal.Signals, directory: Path) -> NoReturn:
-    """The second Ctrl-C: the shims end all processes when this one is gone."""
+    """Handle the second Ctrl-C: the shims end all processes when this one has ended."""
     shutil.rmtree(directory, ignore_errors=True)
     os._exit(128 + number)
 
 
 class Ending:
-    """Says what the end waits for, once somebody asked for it."""
+    """Says what shutdown is waiting for, once it was asked for."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen

@@ -19,7 +19,7 @@ class Debugging:
     """Lends the terminal to steps at a breakpoint.
 
     Args:
-        screen: Silent meanwhile.
+        screen: Draws nothing while a step is being debugged.
         always: Attempts have no timeout at all: a debugger may hold the worker at any time.
     """
 
@@ -52,7 +52,7 @@ class Debugging:
         return found
 
     async def hold_clocks(self, let_run_longer: Callable[[timedelta], None]) -> None:
-        """Move all deadlines along for as long as somebody looks into a step; never returns."""
+        """Keep extending all deadlines while a step is being debugged; never returns."""
         now = asyncio.get_running_loop().time
         while True:
             if not self._always:

@@ -27,7 +27,7 @@ class Local:
 
     Attributes:
         cluster: API server, operator and node.
-        program: What starts a worker; None: that is somebody else's business.
+        program: What starts a worker; None: it is started elsewhere.
         workers: How many are kept here; 0: they come from outside.
         waits_for_debugger: The port where the worker waits for one before it begins.
         directory: For files that people use.

@@ -128,7 +128,7 @@ async def local_cluster(
 
 
 def _run_beside(stack: AsyncExitStack, run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run something beside the body, stop it when the stack unwinds, and cancel the body when it fails."""
+    """Run a task concurrently with the body, stop it when the stack unwinds, and cancel the body if it fails."""
     body = asyncio.current_task()
     assert body is not None
     stop = asyncio.Event()

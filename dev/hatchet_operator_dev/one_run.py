@@ -1,4 +1,4 @@
-"""``--run``: start one run, draw it while it goes, put its result on stdout."""
+"""``--run``: start one run, draw its progress, write its result to stdout."""
 
 import asyncio
 import difflib

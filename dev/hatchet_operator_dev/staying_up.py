@@ -72,7 +72,7 @@ class _Reporter:
         return not self._local.workers or any(pod.is_registered for pod in self._view.pods.values())
 
     async def report(self) -> None:
-        """Go on for ever."""
+        """Keep going forever."""
         while True:
             self.report_now()
             await self._view.change()
@@ -152,7 +152,7 @@ async def _print_usage(local: Local, page: str) -> None:
         f"from hatchet_sdk import Hatchet; "
         f'print(Hatchet().admin.run_workflow("{example.exact_name}", {{}}).sync_result())'
     )
-    reloads = "Saving a .py file beside the worker's reloads it. " if local.workers else ""
+    reloads = "Saving a .py file next to the worker's reloads it. " if local.workers else ""
     lines = Text.assemble(
         ("  Look at runs, or start one, in a browser\n", "bold"),
         f"    {page}\n\n",

@@ -84,7 +84,7 @@ class View:
         )
 
     async def run(self) -> None:
-        """Keep the view fresh, for ever."""
+        """Keep refreshing the view, forever."""
         async with asyncio.TaskGroup() as group:
             for informer in self._informers:
                 group.create_task(informer.run())

@@ -1,4 +1,4 @@
-"""The pool whose pods run the worker's program, with the interpreter and environment of whoever started ``dev``."""
+"""The pool whose pods run the worker's program, with the interpreter and environment that ``dev`` was started with."""
 
 import os
 from collections.abc import Sequence

@@ -55,7 +55,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         write_kubeconfig(arguments.kubeconfig, server=url, token=arguments.token, ca_pem=ca_pem)
     line = json.dumps({"url": url, "pid": os.getpid(), "ca": ca_pem.decode() if ca_pem else None})
     if arguments.ready_file:
-        # Renamed into place: whoever polls for the file never reads half of it.
+        # Renamed into place: a reader that polls for the file never sees half of it.
         partial = arguments.ready_file.with_suffix(".partial")
         partial.write_text(line)
         partial.rename(arguments.ready_file)

@@ -20,7 +20,7 @@ Object = dict[str, Any]
 Authenticator = Callable[[str, list[str]], Mapping[str, Any] | None]
 """From a token and the audiences asked for to the user (``username``, ``uid``, ``groups``, ``extra``), or ``None``."""
 Authorizer = Callable[[Mapping[str, Any]], bool]
-"""Whether somebody may do something, from the ``spec`` of an access review."""
+"""Whether a user may perform an action, as the ``spec`` of an access review describes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The built-in kinds, and the little that the real server does to each of them when it is written.
 
 Their fields are not validated against a schema; what clients of this project rely on is here by name: a pod's phase
-and grace period, a secret's ``stringData``, the life of a namespace. Whoever needs more adds a function to
+and grace period, a secret's ``stringData``, the life of a namespace. To support more, add a function to
 ``_ON_CREATE`` or ``_ON_UPDATE``.
 """
 

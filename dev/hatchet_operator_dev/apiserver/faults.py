@@ -4,7 +4,7 @@
      "skip": 2, "times": 1, "action": "commit-then-hang"}
 
 Every key of ``match`` is optional and a glob; requests are matched by the first rule that fits. ``skip`` matches
-pass, the next ``times`` (default 1, 0 means for ever) are hit. Actions:
+pass, the next ``times`` (default 1, 0 means forever) are hit. Actions:
 
     status               answer ``code`` (default 500; with ``retryAfter`` seconds, ``message``, reasons as ``causes``)
                          instead of doing it

@@ -58,7 +58,7 @@ class DeleteOptions:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What a DELETE did: the object's last (or marked) state, and whether it is gone."""
+    """The effect of a DELETE: the object's last (or marked) state, and whether it was removed."""
 
     stored: Stored
     gone: bool

@@ -1,7 +1,7 @@
 """``pods/log``: the text file that a local node wrote, whose path it put into an annotation of the pod.
 
 ``hatchet-operator.dev/log-path`` names the file of a pod with one container, and
-``hatchet-operator.dev/log-path.<container>`` that of one container of several. A file beside it, of the same name and
+``hatchet-operator.dev/log-path.<container>`` that of one container of several. A file next to it, of the same name and
 ``.times``, says when its bytes came: lines of ``offset seconds``, the seconds since 1970.
 """
 

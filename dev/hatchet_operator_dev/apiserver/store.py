@@ -52,7 +52,7 @@ class Change:
 
 
 class Listener(Protocol):
-    """Somebody who watches a collection; called synchronously, in the order of the versions."""
+    """A watcher of a collection; it is called synchronously, in the order of the versions."""
 
     def notice(self, change: Change) -> None: ...
 

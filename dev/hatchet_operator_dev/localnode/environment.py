@@ -26,7 +26,7 @@ class BadEnvironment(Exception):
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return the little that commands see of this process's environment, unless a node is told otherwise."""
+    """Return the part of this process's environment that commands inherit, unless the node is configured otherwise."""
     return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
 
@@ -55,7 +55,7 @@ async def resolve_environment(api: Api, pod: Json, container: Json, *, node: str
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace $(NAME) by its value; $$ stands for $, and a name that is not there stays as it is."""
+    """Replace $(NAME) by its value; $$ stands for $, and a reference to an undefined name is left unchanged."""
 
     def value(match: re.Match[str]) -> str:
         return "$" if match[1] == "$" else variables.get(match[2], match[0])

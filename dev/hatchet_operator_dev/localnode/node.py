@@ -30,7 +30,7 @@ class LocalNode:
         state_directory: Holds the containers' logs, in ``logs/``.
         name: Name of the node, as in a pod's ``spec.nodeName``.
         namespace: Pods of one namespace; None: all.
-        takes_unbound: Also take pods that have no node yet, as no scheduler runs beside this one.
+        takes_unbound: Also take pods that have no node yet, since there is no scheduler.
         inherited: What commands see besides their containers' variables; None: the little that they need to run.
         stop_seconds: The longest that a command gets to end when the node stops.
         on_output: Called with each line that a container writes.

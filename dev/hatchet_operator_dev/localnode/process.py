@@ -73,7 +73,7 @@ class Process:
             command: Program and arguments.
             environment: All that the command sees.
             directory: Where it runs; None: where this process does.
-            log: Its output is appended to this file; when it came, to one beside it, as "offset seconds" (a line each).
+            log: Its output is appended to this file; the times of lines go to one next to it, as "offset seconds".
             on_line: Called with each line of output.
 
         Raises:

@@ -206,7 +206,7 @@ class PodRunner:
         await self._write({"status": self._record.to_status(phase)}, subresource="status")
 
     async def _write(self, patch: Json, *, subresource: str | None = None) -> None:
-        # With the uid the write fails with a conflict when the name is another pod's meanwhile.
+        # With the uid the write fails with a conflict if the name has been reused for another pod.
         patch = patch | {"metadata": {"uid": self._uid} | patch.get("metadata", {})}
         await self._api.until_answered(
             lambda: self._api.patch(PODS, self._namespace, self._name, patch, subresource=subresource)

@@ -103,7 +103,7 @@ def _exit_status(pid: int) -> int | None:
 
 
 def _kill_descendants(group: int) -> None:
-    """Kill until nobody is left: a killed process hands its children to the shim, which are next."""
+    """Kill until no process is left: the children of a killed process become the shim's, and are killed next."""
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
@@ -144,7 +144,7 @@ def _receive(node: socket.socket) -> bytes:
 def _tell(node: socket.socket, message: dict[str, object]) -> None:
     try:
         node.sendall(json.dumps(message).encode() + b"\n")
-    except OSError:  # the node is gone: nobody is left to tell
+    except OSError:  # the node has ended: there is no one to report to
         os._exit(1)
 
 

@@ -11,7 +11,7 @@ from hatchet_operator_dev.localnode.process import Ended
 
 _FIRST_BACK_OFF_SECONDS = 1.0
 _LONGEST_BACK_OFF_SECONDS = 30.0
-_HEALTHY_SECONDS = 60.0  # whoever ran for so long starts with the shortest back-off again
+_HEALTHY_SECONDS = 60.0  # a container that ran for this long gets the shortest back-off again
 _MAX_MESSAGE = 4096  # the kubelet's limit for termination messages
 
 

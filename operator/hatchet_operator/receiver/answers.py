@@ -74,7 +74,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return _error(HTTPStatus.METHOD_NOT_ALLOWED, "events come by POST", {"Allow": error.headers["Allow"]})
     except web.HTTPNotFound:
         return _error(HTTPStatus.NOT_FOUND, _PATHS)
-    except Exception as error:  # the boundary to clients; the error is told and logged
+    except Exception as error:  # the boundary to clients; the error is reported and logged
         log.error("event not taken", extra={"path": request.path}, exc_info=error)
         return _error(HTTPStatus.INTERNAL_SERVER_ERROR, fault_of_ours(error))
 

@@ -43,7 +43,7 @@ class Receiver:
         self._tls: ssl.SSLContext | None = None
 
     async def bind(self, host: str, port: int, certificate: KeyPair | None = None) -> int:
-        """Occupy a port, and return it; without a certificate, for plain text. Nobody is served before `listen`."""
+        """Occupy a port, and return it; without a certificate, for plain text. No request is served before `listen`."""
         if certificate is not None:
             self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self.show(certificate)
@@ -62,7 +62,7 @@ class Receiver:
 
     def show(self, certificate: KeyPair) -> None:
         """Use another certificate for new connections; those that are open stay as they are."""
-        assert self._tls is not None, "whoever has a certificate began with one"
+        assert self._tls is not None, "a certificate can only be renewed, not added"
         with _readable(certificate.certificate + certificate.key) as path:
             self._tls.load_cert_chain(path)
 

@@ -107,7 +107,7 @@ class RestApi:
                     call.check_tenant()
                     return await route.handler(call)
             raise Unserved(_instead_of(path), tuple(route.method for route, _ in served))
-        except Exception as error:  # noqa: BLE001  # the boundary to clients; the error is told, and logged if it is ours
+        except Exception as error:  # noqa: BLE001  # the boundary to clients; the error is reported, and logged if it is ours
             return error_answer(error, request.path)
 
 

@@ -25,7 +25,7 @@ class SeenRun:
 
     Attributes:
         run: Its object.
-        graph: What it executes; None: nobody knows any more.
+        graph: The graph that the run executes; None: it is no longer known.
         workflow_id: UID of its workflow, or its name if there is no such object.
         workflow_name: The workflow's name as code spells it.
         parent_task_id: The task that spawned it.

@@ -64,7 +64,7 @@ def tasks(seen: SeenRun) -> tuple[TaskSummary, ...]:
 def task(seen: SeenRun, name: str) -> TaskSummary:
     """Show a task of a run."""
     run, state, step = seen.run, seen.state(name), seen.step(name)
-    children = run.status.children if seen.is_one_task else None  # of several tasks, nobody counts whose they are
+    children = run.status.children if seen.is_one_task else None  # for several tasks, children are not counted per task
     # A run that failed or was cancelled before its task began says so itself.
     phase = run.status.phase if seen.is_one_task else state.phase
     return TaskSummary(

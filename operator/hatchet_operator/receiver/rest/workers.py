@@ -45,8 +45,8 @@ class Workers:
     async def update(self, call: Call) -> web.Response:
         """Give a worker nothing new, as clients ask for theirs when they are to end.
 
-        One that nobody knows any more gets nothing either way: a client that was taken for dead asks too, and ends only
-        when it is answered.
+        A worker that is no longer known gets nothing either way: a client that was taken for dead asks too, and ends
+        only when it is answered.
         """
         asked = await call.body(UpdateWorkerRequest)
         if asked.is_paused is not True:

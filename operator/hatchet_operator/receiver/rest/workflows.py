@@ -38,7 +38,7 @@ class Workflows:
         return answer(shown(self._find(call)))
 
     async def version(self, call: Call) -> web.Response:
-        """Show the definition in effect; clients name an earlier one by its id, which nobody keeps apart here."""
+        """Show the definition in effect; no other version can be shown."""
         found = self._find(call)
         definition, told = found.status.definition, shown(found)
         (meta,) = told.versions
@@ -64,7 +64,7 @@ class Workflows:
 
 
 def shown(workflow: resource.Workflow) -> Workflow:
-    """Show a workflow that somebody registered."""
+    """Show a registered workflow."""
     definition, revision = workflow.status.definition, workflow.status.revision or ""
     tenant, uid = tenant_id(workflow.metadata.namespace), workflow.metadata.uid
     created = workflow.metadata.creation_timestamp or datetime.fromtimestamp(0, UTC)
