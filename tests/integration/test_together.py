@@ -29,7 +29,7 @@ async def worker(world: Instance) -> ScriptedWorker:
 
 
 def listen(worker: ScriptedWorker, *, takes_many: bool) -> Any:
-    said = (*worker.metadata, (MANY, "1")) if takes_many else worker._metadata
+    said = (*worker.metadata, (MANY, "1")) if takes_many else worker.metadata
     return worker.dispatcher.ListenV2(wire.WorkerListenRequest(worker_id=worker.id), metadata=said)
 
 
