@@ -106,6 +106,12 @@ dashboard: ## Build the page, with Node (what it builds is kept in cli/hatchet_c
 dashboard-verify: dashboard ## Fail if the page that is kept is not what its source makes
 	@git diff --exit-code --stat -- cli/hatchet_cli/dashboard/static || { echo 'error: the page was stale; commit what "make dashboard" wrote'; exit 1; }
 
+# RELEASE_OPTIONS: see "python -m release --help", such as --images and --key.
+.PHONY: release
+release: $(DEV_STAMP) ## Build wheels, charts, the kubectl plugin, SBOM, checksums and provenance into dist/ (needs Helm)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r release/requirements.txt
+	$(BIN)/python -m release $(RELEASE_OPTIONS)
+
 .PHONY: docs
 docs: $(DEV_STAMP) ## Build the documentation as a site (build/site), and fail for a link that leads nowhere
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r docs/site/requirements.txt

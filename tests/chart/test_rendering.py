@@ -6,9 +6,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hatchet_operator.resources.crds import load_crds
-from tests.kube.helm import CHART, RELEASE, Helm, HelmError, Json, aggregates_to, of_kind
+from tests.kube.helm import CHART, CRDS_CHART, RELEASE, Helm, HelmError, Json, aggregates_to, of_kind
 
 HOST = "hatchet-operator.operators.svc"
 
@@ -150,6 +151,27 @@ def test_light_runs_need_a_version_of_the_crd_and_the_policy(helm: Helm) -> None
     assert {crd["metadata"]["name"]: crd["spec"] for crd in rendered} == want
     with pytest.raises(HelmError, match=r"runs.light needs admissionPolicy.enabled"):
         helm.render("runs.light=true", "admissionPolicy.enabled=false")
+
+
+@pytest.mark.parametrize("values", [(), ("runs.light=true",)], ids=["full", "light"])
+def test_the_chart_of_the_crds_alone_has_the_same_ones(values: tuple[str, ...], helm: Helm) -> None:
+    rendered = list(of_kind(helm.render(*values), "CustomResourceDefinition"))
+    alone = helm.render(*values, chart=CRDS_CHART)
+    assert [body["spec"] for body in alone] == [body["spec"] for body in rendered]
+    assert {body["metadata"]["annotations"]["helm.sh/resource-policy"] for body in alone} == {"keep"}
+
+
+def test_both_charts_have_one_version_and_name_the_kinds() -> None:
+    ours, alone = (yaml.safe_load((chart / "Chart.yaml").read_text()) for chart in (CHART, CRDS_CHART))
+    assert (ours["version"], ours["appVersion"]) == (alone["version"], alone["appVersion"])
+    named = yaml.safe_load(ours["annotations"]["artifacthub.io/crds"])
+    stored = {
+        crd["metadata"]["name"]: (crd["spec"]["names"]["kind"], version["name"])
+        for crd in load_crds()
+        for version in crd["spec"]["versions"]
+        if version["storage"]
+    }
+    assert {each["name"]: (each["kind"], each["version"]) for each in named} == stored
 
 
 def test_a_package_has_the_crds_themselves(helm: Helm, tmp_path: Path) -> None:

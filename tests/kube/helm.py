@@ -22,6 +22,7 @@ from tests.e2e.cluster.binaries import HELM_VARIABLE, cache_folder
 Json = dict[str, Any]
 
 CHART = Path(__file__).parents[2] / "charts/hatchet-operator"
+CRDS_CHART = CHART.with_name("hatchet-operator-crds")
 RELEASE = "hatchet-operator"
 _SECONDS = 120.0
 
@@ -61,9 +62,9 @@ class Helm:
             raise HelmError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def render(self, *values: str) -> list[Json]:
+    def render(self, *values: str, chart: Path = CHART) -> list[Json]:
         """Return the objects that the chart makes of ``key=value``s, hooks included."""
-        text = self("template", RELEASE, str(CHART), *(f"--set={value}" for value in values))
+        text = self("template", RELEASE, str(chart), *(f"--set={value}" for value in values))
         return [body for body in yaml.safe_load_all(text) if body]
 
 
