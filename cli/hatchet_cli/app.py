@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]  # there, and not in its __all__
@@ -13,10 +13,39 @@ from typer.completion import get_completion_script  # type: ignore[attr-defined]
 from hatchet_cli.output import Format
 from hatchet_cli.place import Place, carry_out
 from hatchet_operator import options
+from hatchet_operator.command_line import Commands
 from hatchet_operator.durations import parse_duration
+
+
+class RunCommands(Commands):
+    """The commands; which cluster is meant may be said after them too, as with kubectl."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, place_first(args))
+
+
+def place_first(arguments: list[str]) -> list[str]:
+    """Return the arguments with the options of the program itself before its command, wherever they were."""
+    first: list[str] = []
+    rest: list[str] = []
+    left = list(arguments)
+    while left and left[0] != "--":
+        argument = left.pop(0)
+        name, has_value, _ = argument.partition("=")
+        if name not in _OF_THE_PLACE:
+            rest.append(argument)
+            continue
+        first.append(argument)
+        if not has_value and left:
+            first.append(left.pop(0))
+    return [*first, *rest, *left]
+
+
+_OF_THE_PLACE = ("-n", "--namespace", "--context", "--kubeconfig")
 
 app = typer.Typer(
     name="hatchet",
+    cls=RunCommands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -164,7 +193,9 @@ def schedule(
 def list_runs(
     context: typer.Context,
     workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Runs of this workflow.")] = None,
-    phase: Annotated[list[PhaseName] | None, typer.Option("--phase", "-p", help="In this phase; repeatable.")] = None,
+    phase: Annotated[
+        list[PhaseName] | None, typer.Option("--phase", "-p", case_sensitive=False, help="In this phase; repeatable.")
+    ] = None,
     since: Annotated[
         timedelta | None, typer.Option(metavar="DURATION", parser=_duration, help="Not older than this, as in 12h.")
     ] = None,

@@ -11,8 +11,8 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hatchet_cli.screen import Screen
+from hatchet_operator.command_line import file_problem
 from hatchet_operator.logs import TextFormatter
 from hatchet_operator.terminal import lines
 from hatchet_operator_dev.errors import DevError
@@ -80,10 +81,13 @@ def _run_in(directory: Path, options: DevOptions) -> int:
     screen = Screen(quiet=options.output == "json")
     try:
         input_text = _read_input(options)
-        program = find_program(options.worker, options.module)
+        with _named_files():
+            program = find_program(options.worker, options.module)
+            kubeconfig = _kubeconfig_path(options.kubeconfig, directory)
         _check_debugger(options, program)
-        kubeconfig = _kubeconfig_path(options.kubeconfig, directory)
         _check_port(options.port)
+        if options.payloads is not None:
+            _check_folder(options.payloads, "--payloads")
         _log_to(directory / "operator.log")
         job = _Job(
             program=program,
@@ -129,8 +133,10 @@ def _read_input(options: DevOptions) -> str:
         where = f"--input {text}"
         try:
             text = Path(text[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DevError(f"{where}: cannot be read: {error}", exit_code=2) from error
+        except OSError as error:
+            raise DevError(f"{where}: cannot be read: {error.strerror}", exit_code=2) from error
+        except UnicodeDecodeError as error:
+            raise DevError(f"{where}: cannot be read: it is not UTF-8 ({error})", exit_code=2) from error
     check_input(text, where=where)
     return text
 
@@ -147,6 +153,23 @@ def _check_debugger(options: DevOptions, program: Program | None) -> None:
             exit_code=2,
         )
     _check_port(options.debug_port, "--debug")
+
+
+@contextmanager
+def _named_files() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if (problem := file_problem(error)) is None:
+            raise
+        raise DevError(problem, exit_code=2) from error
+
+
+def _check_folder(folder: Path, option: str) -> None:
+    with _named_files():
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DevError(f"{option} {folder}: no right to write there; choose another folder", exit_code=2)
 
 
 def _log_to(file: Path) -> None:

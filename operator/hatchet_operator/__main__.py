@@ -2,10 +2,12 @@
 
 import sys
 
+from hatchet_operator.command_line import open_closed_streams
 from hatchet_operator.installation import problem
 
 
 def main() -> None:
+    open_closed_streams()
     if said := problem():
         sys.exit(f"error: {said}")
     from hatchet_operator.cli import app

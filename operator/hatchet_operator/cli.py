@@ -19,6 +19,7 @@ from typer.completion import (  # type: ignore[attr-defined]  # there, and not i
 )
 
 from hatchet_operator import options
+from hatchet_operator.command_line import Commands
 from hatchet_operator.durations import format_duration, parse_duration
 from hatchet_operator.settings import Row, settings_table
 
@@ -26,6 +27,7 @@ _COMPLETING = "_HATCHET_OPERATOR_COMPLETE"
 
 app = typer.Typer(
     name="hatchet-operator",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -83,5 +83,7 @@ def text_of(said: str | None, option: str, *, default: str = "{}") -> str:
         return said
     try:
         return Path(said[1:]).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{said[1:]} can't be read: {error}", param_hint=option) from error
+    except OSError as error:
+        raise typer.BadParameter(f"{said[1:]} can't be read: {error.strerror}", param_hint=option) from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{said[1:]} can't be read: it is not UTF-8 ({error})", param_hint=option) from error

@@ -62,6 +62,11 @@ def _read_kubeconfig(path: Path | None, wanted: str | None) -> Endpoint:
         config.load_kube_config(file, context=wanted, client_configuration=read)  # type: ignore[no-untyped-call]  # the library's
         contexts, current = config.list_kube_config_contexts(file)  # type: ignore[no-untyped-call]  # the library's
     except (config.ConfigException, OSError, yaml.YAMLError) as error:
+        if not any(Path(each).expanduser().exists() for each in shown.split(os.pathsep)):
+            raise ConfigurationError(
+                f"there is no kubeconfig {shown}; name one with --kubeconfig or in $KUBECONFIG "
+                '("hatchet-operator dev" prints the line to paste for its own)'
+            ) from error
         raise ConfigurationError(f"kubeconfig {shown}: {error}; choose another one with --kubeconfig") from error
     if wanted is not None:
         current = next(each for each in contexts if each["name"] == wanted)  # or it would not have been loaded
