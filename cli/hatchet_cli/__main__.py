@@ -2,8 +2,8 @@
 
 import sys
 
-from hatchet_operator.command_line import open_closed_streams
 from hatchet_operator.installation import problem
+from hatchet_operator.standard_streams import open_closed_streams
 
 
 def main() -> None:

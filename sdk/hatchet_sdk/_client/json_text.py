@@ -152,7 +152,10 @@ def _plain(value: object, path: _Path, inside: tuple[int, ...]) -> object:
     if dataclasses.is_dataclass(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return _plain_mapping(fields, path, inside)
-    raise _Refused(TypeError(f"{_at(path)} is {_described(value)}, which has no JSON form"))
+    hint = (
+        " (write its .tolist() instead)" if callable(getattr(value, "tolist", None)) else ""
+    )  # of numpy, pandas, torch
+    raise _Refused(TypeError(f"{_at(path)} is {_described(value)}, which has no JSON form{hint}"))
 
 
 def _plain_mapping(value: Mapping[Any, object], path: _Path, inside: tuple[int, ...]) -> dict[str, object]:

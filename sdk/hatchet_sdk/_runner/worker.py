@@ -9,9 +9,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,7 @@ class Worker:
         self._stop: Callable[[], None] | None = None
         self._serving: Future[None] | None = None
         self._registered = threading.Event()
+        self._when_registered: Callable[[], None] | None = None
 
     @property
     def name(self) -> str:
@@ -145,6 +146,39 @@ class Worker:
         finally:
             self._is_over()
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the worker during the block, in this event loop: ``async with worker.running():``, as in a lifespan.
+
+        The block begins when the worker is registered, so that it may start runs of its workflows at once; while the
+        operator is down that is waited for. At the block's end `exit_gracefully` is awaited.
+
+        Raises:
+            NotConfigured, RequestRefused, StepsOverran, RuntimeError: See `async_start`.
+        """
+        loop = asyncio.get_running_loop()
+        registered = asyncio.Event()
+        self._when_registered = lambda: _call_in(loop, registered.set)
+        serving = asyncio.create_task(self.async_start())
+        waiting = asyncio.create_task(registered.wait())
+        try:
+            await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:  # the host gave up before the operator was there
+            serving.cancel()
+            await asyncio.wait((serving,))
+            raise
+        finally:
+            self._when_registered = None
+            waiting.cancel()
+        if serving.done():
+            serving.result()
+        try:
+            yield
+        finally:
+            if not serving.done():
+                await self.exit_gracefully()
+            await serving
+
     async def exit_gracefully(self) -> None:
         """Take nothing new, and wait until what is running is finished; `async_start` returns then."""
         self.stop()
@@ -174,7 +208,7 @@ class Worker:
         options = WorkerOptions(
             name=self.name, max_runs=self._max_runs, max_overruns=self._max_overruns, labels=self._labels
         )
-        session = Session(client, options, self._workflows, step_loop, variables, when_registered=self._registered.set)
+        session = Session(client, options, self._workflows, step_loop, variables, when_registered=self._tell)
         self._stop = lambda: _call_in(client.io.loop, session.stop)
         if self._stop_asked:
             session.stop()
@@ -187,6 +221,11 @@ class Worker:
         finally:
             if health is not None:
                 await asyncio.get_running_loop().run_in_executor(None, health.close)
+
+    def _tell(self) -> None:
+        self._registered.set()
+        if (tell := self._when_registered) is not None:
+            tell()
 
     def _is_over(self) -> None:
         self._serving = self._stop = None

@@ -93,6 +93,51 @@ async def test_a_host_that_cancels_a_worker_waits_for_no_step(hatchet: Hatchet, 
     assert operator.requests("SendStepActionEvent") == []
 
 
+async def test_a_host_that_holds_a_worker_has_its_workflows_registered(
+    hatchet: Hatchet, operator: FakeOperator
+) -> None:
+    go = asyncio.Event()
+
+    async def step(context: Context) -> dict[str, bool]:
+        await go.wait()
+        return {}
+
+    worker = make_worker(hatchet, step)
+    async with worker.running():
+        assert len(operator.requests("PutWorkflow")) == 1
+        run = operator.run("W")
+        await until(lambda: operator.streams)
+        go.set()
+        await finished(operator, run)
+    assert [each.has_ended for each in operator.requests("Unsubscribe")] == [False, True]
+    async with worker.running():
+        assert len(operator.requests("PutWorkflow")) == 2
+
+
+async def test_a_block_that_fails_ends_its_worker(hatchet: Hatchet, operator: FakeOperator) -> None:
+    worker = make_worker(hatchet, lambda context: None)
+    with pytest.raises(KeyError, match="of the block"):
+        async with worker.running():
+            raise KeyError("of the block")
+    assert [each.has_ended for each in operator.requests("Unsubscribe")] == [False, True]
+
+
+async def test_a_host_need_not_wait_for_an_operator_that_is_down(hatchet: Hatchet, operator: FakeOperator) -> None:
+    operator.stop()
+    entering = asyncio.create_task(make_worker(hatchet, lambda context: None).running().__aenter__())
+    await asyncio.sleep(0)
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(entering, PATIENCE_SECONDS)
+
+
+async def test_a_refused_registration_begins_no_block(hatchet: Hatchet, operator: FakeOperator) -> None:
+    operator.faults["PutWorkflow"] = [grpc.StatusCode.PERMISSION_DENIED]
+    with pytest.raises(AccessDenied):
+        async with make_worker(hatchet, lambda context: None).running():
+            pytest.fail("it began")
+
+
 async def test_a_refused_registration_is_raised_by_async_start(hatchet: Hatchet, operator: FakeOperator) -> None:
     operator.faults["PutWorkflow"] = [grpc.StatusCode.PERMISSION_DENIED]
     with pytest.raises(AccessDenied, match="PutWorkflow fails as told"):

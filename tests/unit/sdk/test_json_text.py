@@ -316,3 +316,14 @@ def test_no_entry_is_lost(value: dict[Hashable, int]) -> None:
         assert "which are one key in JSON" in str(error) or "has no JSON form" in str(error)  # noqa: PT017
     else:
         assert sorted(json.loads(text).values()) == sorted(value.values())
+
+
+def test_an_array_is_refused_with_what_to_write() -> None:
+    class Scalar:  # as numpy's int64, which is no int
+        def tolist(self) -> int:
+            return 3
+
+    with pytest.raises(
+        TypeError, match=r'input\["n"\] is a Scalar, which has no JSON form \(write its \.tolist\(\) instead\)'
+    ):
+        encode_object({"n": Scalar()}, what="input")
