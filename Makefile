@@ -50,7 +50,7 @@ test-integration: $(DEV_STAMP) s3-server azure-server ## Operator, embedded API 
 
 # A real S3 server for tests/integration/test_payloads_s3.py and test_payloads_gcs.py, which are skipped with a word where there is none.
 S3_SERVER := $(VENV)/s3/versitygw
-.PHONY: s3-server
+.PHONY: s3-server benchmark-payloads
 s3-server: ## Build the S3 server of the tests, once and if Go is at hand (3 minutes)
 	@[ -x $(S3_SERVER) ] || ! command -v go > /dev/null || { \
 	  echo 'building an S3 server (once) …' >&2; \
@@ -142,6 +142,9 @@ generate: $(DEV_STAMP) ## Write stubs, CRDs, their JSON schemas, the chart's tab
 verify: generate ## Fail if a generated file is not what its source makes
 	@git diff --exit-code --stat -- crds schemas charts sdk/hatchet_sdk/contracts docs/modules.md docs/reference || \
 	  { echo 'error: generated files were stale; commit what "make generate" wrote'; exit 1; }
+
+benchmark-payloads: $(DEV_STAMP) ## Hold a fan-out of 500 outputs of 1 MiB to the bounds of memory in docs/payloads.md
+	HATCHET_TEST_PAYLOADS=500 $(BIN)/python -m pytest -s tests/integration/test_payloads_memory.py -k stays_within_bounds
 
 mixed-load: $(DEV_STAMP) ## Ten minutes of everything at once, with kills and faults, and a checker of what was promised
 	$(BIN)/python -m tests.mixed_load
