@@ -53,6 +53,7 @@ ORDER = {
     "Operate": [
         "charts/hatchet-operator/README",
         "docs/gitops",
+        "docs/autoscaling",
         "docs/metrics",
         "docs/runbooks",
         "docs/scaling",

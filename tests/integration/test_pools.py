@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 
 from hatchet_operator.cluster.kinds import EVENTS, PODS, POOLS, QUOTAS
@@ -439,6 +441,52 @@ async def test_without_the_right_to_watch_quotas_the_pool_is_tried_again_after_a
     await create_pool(world)
     await pod_with(world, "etl:1")
     assert world.server.faults.rules[0].fired == 1, "it is not asked for again and again"
+
+
+class Autoscaler:
+    """An HPA with one external metric and a target per pod: reads and writes nothing but the scale subresource."""
+
+    def __init__(self, world: Instance, *, per_pod: int, least: int, most: int) -> None:
+        self.url = f"{world.url}/apis/hatchet-operator.dev/v1alpha1/namespaces/{NAMESPACE}/workerpools/{POOL}/scale"
+        self.per_pod, self.least, self.most = per_pod, least, most
+        self.writes: list[int] = []
+
+    async def look(self, metric: int) -> None:
+        async with aiohttp.ClientSession() as http:
+            async with http.get(self.url) as answer:
+                scale = await answer.json()
+            current, wanted = scale["spec"].get("replicas", 0), math.ceil(metric / self.per_pod)
+            wanted = min(max(wanted, self.least), self.most)
+            if current != wanted:
+                async with http.put(self.url, json=scale | {"spec": {"replicas": wanted}}) as answer:
+                    assert answer.status == 200, await answer.text()
+                self.writes.append(wanted)
+
+
+async def test_an_autoscaler_and_the_queue_settle_at_the_larger_of_what_they_want(world: Instance) -> None:
+    worker = await world.scripted()
+    await worker.put_workflow("etl")
+    await create_pool(world, slots=10, minReplicas=0, maxReplicas=4, idleBeforeScaleIn="0s")
+    autoscaler = Autoscaler(world, per_pod=2, least=1, most=3)
+    names = [f"r{number}" for number in range(15)]  # the queue needs two pods
+    for name in names:
+        await world.create_run(name, "etl")
+
+    async def has_pods(count: int) -> bool:
+        await autoscaler.look(metric=sum([await world.exists(name) for name in names]))
+        return len([pod for pod in await pods_of(world) if "deletionTimestamp" not in pod["metadata"]]) == count
+
+    await eventually(lambda: has_pods(3))
+    before = [pod["metadata"]["uid"] for pod in await pods_of(world)]
+    for _ in range(5):
+        assert await has_pods(3)
+        await until_decided(world)
+    assert [pod["metadata"]["uid"] for pod in await pods_of(world)] == before, "none comes and goes"
+    for name in names:
+        await world.delete_run(name)
+    await eventually(lambda: has_pods(1))
+    assert (autoscaler.writes[0], autoscaler.writes[-1]) == (3, 1)
+    assert autoscaler.writes == sorted(autoscaler.writes, reverse=True), "never up again"
 
 
 async def test_a_spec_that_was_mended_is_tried_at_once(world: Instance) -> None:
