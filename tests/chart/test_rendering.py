@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ def test_helm_finds_nothing_to_complain_about(values: str, helm: Helm) -> None:
         ("runs.maxLosses=0", "at '/runs/maxLosses': minimum: got 0, want 1"),
         ("tls.mode=mtls", "at '/tls/mode': value must be one of 'own', 'certManager', 'none'"),
         ("tls.mode=certManager", "at '/tls/issuer': missing property 'name'"),
+        ("fullnameOverride=7up", "at '/fullnameOverride': '7up' does not match pattern"),
+        ("nameOverride=My_Name", "at '/nameOverride': 'My_Name' does not match pattern"),
         ("namespace=My_Space", "at '/namespace': 'My_Space' does not match pattern"),
         ("image.pullPolicy=Sometimes", "value must be one of 'Always', 'IfNotPresent', 'Never'"),
         ("metrics.podMonitor.interval=often", "'often' does not match pattern"),
@@ -325,6 +328,64 @@ def test_helm_test_checks_the_certificate_of_who_leads(helm: Helm) -> None:
     (volume,) = pod["spec"]["volumes"]
     want = {"secretName": "hatchet-operator-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
     assert volume["secret"] == want, "and not the key"
+
+
+EVERYTHING = (
+    "metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true,metrics.prometheusRule.enabled=true",
+    "metrics.dashboard.enabled=true,tls.mode=certManager,tls.issuer.name=ca,crds.install=false",
+)
+FOR_ALL_RELEASES = {"hatchet-operator-tokens", "hatchet-operator-ca"}  # of what the operators of a namespace share
+
+
+def names_of(objects: list[Json]) -> set[tuple[str, str, str]]:
+    return {(body["kind"], body["metadata"].get("namespace", ""), body["metadata"]["name"]) for body in objects}
+
+
+@pytest.mark.parametrize(
+    ("release", "values", "want"),
+    [
+        ("hatchet-operator", "", "hatchet-operator"),
+        ("prod", "", "prod-hatchet-operator"),
+        ("prod", "nameOverride=runs", "prod-runs"),
+        ("prod-runs", "nameOverride=runs", "prod-runs"),
+        ("prod", "fullnameOverride=runs", "runs"),
+        ("prod", "fullnameOverride=runs,nameOverride=ignored", "runs"),
+        ("prod", f"fullnameOverride={'a' * 49}-b", "a" * 49),
+    ],
+)
+def test_every_object_is_named_after_the_release_or_as_values_say(
+    release: str, values: str, want: str, helm: Helm
+) -> None:
+    objects = helm.render(*EVERYTHING, *([values] if values else []), release=release)
+    names = {name for _, _, name in names_of(objects)}
+    assert want in names
+    assert {name for name in names if name != want and not name.startswith(f"{want}-")} <= FOR_ALL_RELEASES
+    assert {f"--lease-name={want}", f"--grpc-service={want}"} <= set(args_of(objects))
+    (pod,) = of_kind(objects, "Pod")
+    assert f"{want}.operators.svc" in pod["spec"]["containers"][0]["command"]
+    for binding in (*of_kind(objects, "RoleBinding"), *of_kind(objects, "ClusterRoleBinding")):
+        role = (binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        assert role in {(kind, name) for kind, _, name in names_of(objects)}
+        assert [subject["name"] for subject in binding["subjects"]] == [want]
+    assert want in {name for role in of_kind(objects, "Role") for name in named_in(role)}, "its rights by name follow"
+
+
+def named_in(role: Json) -> set[str]:
+    return {name for rule in role["rules"] for name in rule.get("resourceNames", [])}
+
+
+@pytest.mark.parametrize("values", ["namespace=etl", "namespace=etl,nameOverride=runs"])
+def test_two_releases_in_one_namespace_share_no_object(values: str, helm: Helm) -> None:
+    blue, green = (names_of(helm.render(*EVERYTHING, values, release=release)) for release in ("blue", "green"))
+    assert blue & green == set()
+
+
+@pytest.mark.parametrize("values", ["namespace=etl", "namespace=etl,fullnameOverride=runs"])
+def test_releases_of_one_name_in_two_namespaces_share_no_object(values: str, helm: Helm) -> None:
+    # each serves a namespace of its own: operators for the whole cluster are never two
+    here = names_of(helm.render(*EVERYTHING, values))
+    there = names_of(replace(helm, namespace="elsewhere").render(*EVERYTHING, values.replace("etl", "ml")))
+    assert here & there == set()
 
 
 def test_the_notes_tell_the_next_command(helm: Helm) -> None:

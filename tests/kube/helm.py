@@ -62,9 +62,9 @@ class Helm:
             raise HelmError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def render(self, *values: str, chart: Path = CHART) -> list[Json]:
+    def render(self, *values: str, chart: Path = CHART, release: str = RELEASE) -> list[Json]:
         """Return the objects that the chart makes of ``key=value``s, hooks included."""
-        text = self("template", RELEASE, str(chart), *(f"--set={value}" for value in values))
+        text = self("template", release, str(chart), *(f"--set={value}" for value in values))
         return [body for body in yaml.safe_load_all(text) if body]
 
 
