@@ -1,9 +1,10 @@
 """How long until a death is told, on a cluster: ``python -m benchmarks.deaths --help``.
 
 Each death is that of a pod of a run's own, so that no back-off of the kubelet lies between two of them. It begins with
-what the step printed right before it ended its worker, or with the answer to the eviction, and it is told when a
-watcher of the run sees the lost worker in its status. One node, one clock. A node that is gone is played by a worker
-that is stopped: nothing is heard of either.
+what the step printed last, and it is told when a watcher of the run sees the lost worker in its status. An evicted
+worker goes on through its Pod's grace period, of which the kubelet makes 2 s at least, so that its end is not the
+answer to the eviction. One node, one clock. A node that is gone is played by a worker that is stopped: nothing is heard
+of either.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import json
 import os
 import re
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,7 +39,7 @@ from tests.e2e.slow_fan_out import make_run
 _PROGRAM = Path(__file__).with_name("dying.py")
 _KINDS = {"oom": "OOMKilled", "exit": "exit code 3", "kill": "exit code 137", "evict": "Eviction", "silent": "silent"}
 _PATIENCE_SECONDS = 180
-_BEGUN = re.compile(r"begun at ([0-9.]+)")
+_ALIVE = re.compile(r"alive at ([0-9.]+)\n")
 
 
 def main(
@@ -99,21 +101,29 @@ async def _measure(kubectl: Kubectl, *, each: int, silent: int, json_file: Path 
 async def _time_one(api: Api, kubectl: Kubectl, kind: str, name: str) -> float:
     created = await api.create(RUNS, kubectl.namespace, make_run("dies", {"kind": kind}, name))
     telling = asyncio.create_task(_until_told(api, created))
-    begun = 0.0
-    if kind == "evict":
-        await asyncio.to_thread(eventually, lambda: _BEGUN.search(kubectl("logs", name, may_fail=True)))
-        await asyncio.to_thread(_evict, kubectl, name)
-        begun = time.time()
+    following = await asyncio.to_thread(_evict_alive, kubectl, name) if kind == "evict" else None
     told_at, lost = await telling
     if _KINDS[kind] not in lost["why"]:
         raise BenchmarkFailed(f"run {name} was told of another death: {lost}")
-    if kind != "evict":
-        printed = _BEGUN.search(await asyncio.to_thread(kubectl, "logs", name))
-        if printed is None:
-            raise BenchmarkFailed(f"run {name} did not print when it began")
-        begun = float(printed[1])
+    if following is None:
+        log = await asyncio.to_thread(kubectl, "logs", name)
+    else:
+        log, _ = await asyncio.to_thread(following.communicate, timeout=_PATIENCE_SECONDS)
+    printed = _ALIVE.findall(log)
+    if not printed:
+        raise BenchmarkFailed(f"run {name} did not print when it was alive")
     await api.delete(RUNS, kubectl.namespace, name)
-    return told_at - begun
+    return told_at - float(printed[-1])
+
+
+def _evict_alive(kubectl: Kubectl, pod: str) -> "subprocess.Popen[str]":
+    """Evict a pod whose step has begun, and return what prints its log up to its end."""
+    eventually(lambda: _ALIVE.search(kubectl("logs", pod, may_fail=True)))
+    following = kubectl.popen("logs", "--follow", pod)
+    assert following.stdout is not None
+    following.stdout.readline()  # it follows, before there is nothing to follow any more
+    _evict(kubectl, pod)
+    return following
 
 
 async def _until_told(api: Api, run: Json) -> tuple[float, Json]:

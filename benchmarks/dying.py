@@ -1,4 +1,4 @@
-"""A workflow whose step ends its worker in the way that its input says, and first prints when."""
+"""A workflow whose step ends its worker in the way that its input says, and prints when it was last alive."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ class Dies:
     @hatchet.step(timeout="10m")
     async def work(self, context: Context) -> dict[str, Any]:
         kind = context.workflow_input()["kind"]
-        print(f"begun at {time.time()}", flush=True)  # the log has lines of the SDK, too
+        _say_alive()
         match kind:
             case "oom":
                 return {"taken": len(b"x" * 1_000_000_000)}
@@ -27,8 +27,14 @@ class Dies:
             case "silent":
                 os.kill(os.getpid(), signal.SIGSTOP)
             case _:
-                await asyncio.sleep(600)
+                while True:  # until the kubelet kills it: a worker goes on through its grace period
+                    await asyncio.sleep(0.02)
+                    _say_alive()
         return {}
+
+
+def _say_alive() -> None:
+    print(f"alive at {time.time()}", flush=True)  # the log has lines of the SDK, too
 
 
 def main() -> None:
