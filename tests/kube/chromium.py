@@ -15,7 +15,7 @@ needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium: HATCHET_TEST_CHROMIUM or the PATH has to name one"
 )
 
-expect.set_options(timeout=30_000)  # the machine does other things as well
+expect.set_options(timeout=60_000)  # the machine does other things as well
 
 
 @asynccontextmanager
