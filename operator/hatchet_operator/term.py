@@ -19,9 +19,7 @@ from hatchet_operator.access.certificates import KeyPair
 from hatchet_operator.access.tls import CertificateSource, find_certificate_source
 from hatchet_operator.access.token_key import find_token_key
 from hatchet_operator.cluster.api import Api, Endpoint
-from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
-from hatchet_operator.cluster.namespaces import NamespacedInformer
 from hatchet_operator.dispatcher.server import GrpcServer
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.gauges import watch_ages
@@ -128,15 +126,7 @@ class Term:
         """Return when each watch last received something, in loop time."""
         if self.engine is None:
             return {}
-        informers: dict[str, Informer | NamespacedInformer] = {
-            "runs": self.engine.run_informer,
-            "pods": self.engine.pod_informer,
-            "rate limits": self.engine.limit_informer,
-        }
-        if self.engine.namespaces is not None:
-            informers["namespaces"] = self.engine.namespaces.informer
-        heard_at = {name: each.last_event_at for name, each in informers.items() if each.synced.is_set()}
-        return heard_at | self._kopf_watches.asked_at
+        return self.engine.watches.heard_at() | self._kopf_watches.asked_at
 
     def _gauges(self) -> Iterable[Metric]:
         """Return the gauges for Prometheus: what the engine knows, and how fresh that is."""
@@ -231,7 +221,7 @@ class Term:
             )
 
         def on_served(ports: frozenset[int]) -> None:
-            engine.pools.also_served = frozenset(f"{host}:{port}" for port in ports)
+            engine.known_pools.also_served = frozenset(f"{host}:{port}" for port in ports)
 
         address = Address(
             ip=settings.pod_ip or settings.grpc_host,

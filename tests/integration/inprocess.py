@@ -209,7 +209,7 @@ class Instance:
 
     async def until_pool_seen(self, name: str = POOL) -> None:
         """Wait until the operator knows a WorkerPool: until then a run that needs it says that there is none."""
-        await self.until(lambda: ObjectRef(NAMESPACE, name) in self.engine.pools)
+        await self.until(lambda: ObjectRef(NAMESPACE, name) in self.engine.known_pools)
 
     async def condition(
         self,

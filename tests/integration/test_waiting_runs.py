@@ -61,7 +61,7 @@ async def until_pool_has_trouble(world: Instance, *words: str) -> None:
     """Wait until the operator knows why the pool's pod does not start: a run keeps the first words that it is told."""
 
     def is_known() -> bool:
-        trouble = world.engine.pools.trouble_of(ObjectRef(NAMESPACE, POOL))
+        trouble = world.engine.known_pools.trouble_of(ObjectRef(NAMESPACE, POOL))
         return trouble is not None and all(word in trouble for word in words)
 
     await world.until(is_known)
@@ -130,7 +130,7 @@ async def test_what_the_watch_showed_of_a_pod_is_newer_than_the_answer_to_its_cr
         await tell(world, "r", "ErrImagePull", "no such image")
 
         def is_known() -> bool:
-            known = world.engine.run_pods._pod(pod["metadata"]["uid"])
+            known = world.engine.pods_of_runs.pod(pod["metadata"]["uid"])
             return known is not None and trouble_of(known.seen) is not None
 
         await world.until(is_known)
@@ -351,9 +351,9 @@ async def test_runs_that_wait_for_a_quota_get_their_pods_in_the_order_in_which_t
             await until_told(world, name, words)
         asked = world.server.faults.rules[0].fired
         world.server.faults.clear()
-        for uid, known in world.engine.run_pods._runs.items():  # as after many tries
+        for uid in world.engine.pods_of_runs:  # as after many tries
             world.engine.run_pods._work.forget(uid)
-            known.refused_until += 3600
+            world.engine.pods_of_runs.known(uid).refused_until += 3600
         await make_room(world, full)
 
         made: list[str] = []

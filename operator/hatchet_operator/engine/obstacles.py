@@ -3,8 +3,8 @@
 from hatchet_operator.decisions.waiting import why_bound, why_nobody_fits, why_nobody_offers
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.engine.dispatch.worker import Worker
-from hatchet_operator.engine.pods.pools import Pools
-from hatchet_operator.engine.pods.run_pods import RunPods
+from hatchet_operator.engine.pods.known_pools import KnownPools
+from hatchet_operator.engine.pods.pods_of_runs import PodsOfRuns
 from hatchet_operator.engine.workers.workers import Workers
 from hatchet_operator.engine.workflows.workflows import Workflows
 from hatchet_operator.resources.names import ObjectRef
@@ -14,9 +14,9 @@ from hatchet_operator.resources.worker_labels import StickyWorker
 class Obstacles:
     """Asks every room that may know."""
 
-    def __init__(self, *, pools: Pools, run_pods: RunPods, workers: Workers, workflows: Workflows) -> None:
+    def __init__(self, *, pools: KnownPools, pods_of_runs: PodsOfRuns, workers: Workers, workflows: Workflows) -> None:
         self._pools = pools
-        self._run_pods = run_pods
+        self._pods_of_runs = pods_of_runs
         self._workers = workers
         self._workflows = workflows
 
@@ -25,8 +25,12 @@ class Obstacles:
         if attempt.bound_to is not None and (absent := self._bound_to_absent(attempt, attempt.bound_to)) is not None:
             return absent
         if attempt.run_uid is not None:
-            return self._nobody_fits(attempt) or self._run_pods.trouble_of(attempt.run_uid)
+            return self._nobody_fits(attempt) or self._pods_of_runs.trouble_of(attempt.run_uid)
         return self._nobody_fits(attempt) or self._of_pool(attempt)
+
+    def starting(self, attempt: Attempt) -> str | None:
+        """Say which workers of a pool are starting that a waiting attempt could go to."""
+        return None if attempt.run_uid is not None else self._pools.why_not_available(attempt.pool_ref)
 
     def _of_pool(self, attempt: Attempt) -> str | None:
         ref = attempt.pool_ref

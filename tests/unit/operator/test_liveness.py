@@ -15,7 +15,13 @@ from hatchet_operator.cluster.api import Api, Endpoint, Page, always
 from hatchet_operator.cluster.election import Elector
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.decisions.shards import Scope
+from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.engine.runs.changes import RunFeed
+from hatchet_operator.engine.runs.observer import RunObserver
+from hatchet_operator.engine.runs.store import RunStore
+from hatchet_operator.engine.watches import Watches
 from hatchet_operator.errors import Transient
 from hatchet_operator.handlers import Endless
 from hatchet_operator.operator import Operator
@@ -57,7 +63,18 @@ async def hangs() -> None:
 
 
 def a_part_of_an_engine(informer: Informer) -> Any:
-    return SimpleNamespace(run_informer=informer, pod_informer=informer, limit_informer=informer, namespaces=None)
+    watches = Watches(
+        Api(NOWHERE, may_write=always),
+        Scope(),
+        silence_seconds=FIVE_MINUTES,
+        metrics=Metrics(),
+        on_absence=lambda: None,
+        runs=RunObserver(RunStore(), RunFeed(), clock=Clock()),
+        on_limit=lambda *_: None,
+        on_pod=(),
+    )
+    watches.runs = watches.pods = watches.limits = informer
+    return SimpleNamespace(watches=watches)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +83,7 @@ def a_part_of_an_engine(informer: Informer) -> Any:
         pytest.param(bookmarks, [], id="one that gets bookmarks"),
         pytest.param(outage, [], id="an outage, which a new process would not end"),
         pytest.param(
-            hangs, [f"watch of {each} silent for 300s" for each in ("runs", "pods", "rate limits")], id="one that hangs"
+            hangs, [f"watch of {each} silent for 300s" for each in ("rate limits", "pods", "runs")], id="one that hangs"
         ),
     ],
 )

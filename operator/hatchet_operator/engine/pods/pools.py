@@ -20,16 +20,15 @@ from hatchet_operator.decisions.pooling import (
     OperatorAccess,
     lacks_token,
     pool_of,
-    reach_of,
     template_hash,
     template_problem,
     why_ended,
 )
-from hatchet_operator.decisions.rejoining import Reach
 from hatchet_operator.decisions.scaling import Demand, PoolPlan, plan_pool
 from hatchet_operator.decisions.waiting import NO_LOAD, PoolLoad
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.worker import DEFAULT_SLOTS, Worker
+from hatchet_operator.engine.pods.known_pools import KnownPools
 from hatchet_operator.engine.pods.pool_pods import PoolPods
 from hatchet_operator.engine.pods.pool_secrets import PoolSecrets
 from hatchet_operator.engine.pods.refusals import Refusals
@@ -39,12 +38,11 @@ from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.pod import Pod
-from hatchet_operator.resources.reasons import ConditionType, Reason
+from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.resources.workerpool import PoolStatus, WorkerPool
 
 log = logging.getLogger(__name__)
 
-_AVAILABLE = ConditionType.AVAILABLE
 _LOOK_AGAIN = timedelta(seconds=2)
 """Time for the watch to show a pod if it is unknown whether it was created."""
 
@@ -58,6 +56,7 @@ class Pools:
         self,
         api: Api,
         *,
+        known: KnownPools,
         events: EventRecorder,
         clock: Clock,
         token_key: str,
@@ -79,7 +78,7 @@ class Pools:
         self._queued = queued
         self._awaited = awaited
         self._trouble_changed = trouble_changed
-        self._pools: dict[ObjectRef, WorkerPool] = {}
+        self._known = known
         self._pods = PoolPods(api, clock=clock)
         self._refusals = Refusals(events=events, clock=clock, no_room=no_room)
         # a burst of runs and of pod events leads to one decision
@@ -87,19 +86,14 @@ class Pools:
             self._reconcile, failed=self._poisoned, gather_seconds=_GATHER_SECONDS
         )
         self._secrets = PoolSecrets(api, token_key=token_key, pods_of=pods_of, payload_keys=payload_keys)
-        self._troubles: dict[ObjectRef, str] = {}
         self._loads: dict[ObjectRef, PoolLoad] = {}
-        self._access = OperatorAccess(grpc_address="")
-        self.also_served: frozenset[str] = frozenset()
-        """Addresses besides the one that pods are given now: from earlier settings, as long as pods have them."""
-        self.active = False
 
     def admit(self, access: OperatorAccess) -> None:
         """Create pods from now on, and tell them how to find the operator."""
-        self._access = access
+        self._known.access = access
         self._secrets.grpc_address = access.grpc_address
         self._secrets.rest_url = access.rest_url or NO_REST_API
-        self.active = True
+        self._known.has_pods = True
         self._all_changed()
 
     def trust(self, ca_pem: str | None) -> None:
@@ -117,29 +111,14 @@ class Pools:
         for pool in self.known():
             self.changed(pool)
 
-    def __contains__(self, ref: ObjectRef) -> bool:
-        return ref in self._pools
-
-    def get(self, ref: ObjectRef) -> WorkerPool | None:
-        return self._pools.get(ref)
-
     @property
     def ca_pem(self) -> str | None:
         """Return the authorities that pods trust."""
         return self._secrets.ca_pem
 
-    @property
-    def access(self) -> OperatorAccess:
-        """Return how pods find the operator."""
-        return self._access
-
-    def trouble_of(self, ref: ObjectRef) -> str | None:
-        """Say why a pool has fewer workers than its work needs; None: nothing is known to be wrong."""
-        return self._troubles.get(ref)
-
     def loaded(self, ref: ObjectRef, load: PoolLoad) -> None:
         """Show a pool's load."""
-        if ref in self._pools and load != self._loads.get(ref, NO_LOAD):
+        if ref in self._known and load != self._loads.get(ref, NO_LOAD):
             self._loads[ref] = load
             self.changed(ref)
 
@@ -147,45 +126,25 @@ class Pools:
         slots = sum(worker.slots for worker in self._workers_of(ref) if worker.is_connected)
         return replace(self._loads.get(ref, NO_LOAD), slots=slots)  # slots change rarely
 
-    def why_not_available(self, ref: ObjectRef) -> str | None:
-        """Return what the pool's status says about pods that are still missing."""
-        pool = self._pools.get(ref)
-        conditions = pool.status.conditions if pool else ()
-        return next((one.message for one in conditions if one.type == _AVAILABLE and one.status == "False"), None)
-
     def known(self) -> list[ObjectRef]:
-        return list(self._pools)
+        return list(self._known)
 
     def version_of(self, ref: ObjectRef) -> int:
-        return int(self._pools[ref].metadata.resource_version)
+        return int(self._known[ref].metadata.resource_version)
 
     def forget(self, ref: ObjectRef) -> None:
         """Forget a pool that no longer exists; it owned its pods and Secret."""
-        self._pools.pop(ref, None)
+        self._known.forget(ref)
         self._secrets.forget(ref)
-        self._troubles.pop(ref, None)
         self._loads.pop(ref, None)
         self._refusals.forget(ref)
         self._work.forget(ref)
-
-    def template_of(self, ref: ObjectRef) -> str | None:
-        """Return the hash of a pool's current pod template; None: there is no such pool, or no pods are created yet."""
-        pool = self._pools.get(ref)
-        return template_hash(pool, self._access) if pool and self.active else None
-
-    def reach_of(self, pod: Pod) -> Reach:
-        """Return how a pod's worker finds this operator."""
-        return reach_of(pod, self._access, served=self.also_served, pool=self._pools.get(pool_of(pod)))
-
-    def slots_of(self, ref: ObjectRef) -> int | None:
-        pool = self._pools.get(ref)
-        return pool.spec.slots if pool else None
 
     # --- What is observed
 
     def observe(self, kind: str, obj: Json) -> None:
         ref = ObjectRef(obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
-        known = self._pools.get(ref)
+        known = self._known.get(ref)
         if kind == "DELETED":
             if known is not None and known.metadata.uid == obj["metadata"]["uid"]:
                 self.forget(ref)
@@ -195,7 +154,7 @@ class Pools:
         if known is not None and known.metadata.uid != obj["metadata"]["uid"]:
             self.forget(ref)  # deleted and created again between two events, and everything it had is gone too
         try:
-            self._pools[ref] = WorkerPool.model_validate(obj)
+            self._known.put(ref, WorkerPool.model_validate(obj))
         except ValueError as error:
             log.warning("pool is not understood", extra={"pool": str(ref), "error": str(error)})
         else:
@@ -221,8 +180,8 @@ class Pools:
 
     def _tell_end(self, ref: ObjectRef, pod: Pod) -> None:
         """Record who ended a pod; conditions do so only while the pool lacks one."""
-        why, pool = why_ended(pod), self._pools.get(ref)
-        if self.active and why is not None and pool is not None:
+        why, pool = why_ended(pod), self._known.get(ref)
+        if self._known.has_pods and why is not None and pool is not None:
             self._events.warn(pool, Reason.POD_ENDED, f"pod {pod.name} was ended: {why}")
 
     def there_may_be_room(self, namespace: str) -> None:
@@ -241,13 +200,13 @@ class Pools:
 
     def changed(self, ref: ObjectRef) -> None:
         """Have a pool reconciled soon; many changes at once lead to one reconcile."""
-        if self.active and ref in self._pools:
+        if self._known.has_pods and ref in self._known:
             self._work.add(ref)
 
     def _poisoned(self, ref: ObjectRef, error: Exception) -> None:
         """Report a pool that can't be decided about; it does not stop the others."""
         log.error("pool can't be reconciled", extra={"pool": str(ref)}, exc_info=error)
-        if (pool := self._pools.get(ref)) is not None:
+        if (pool := self._known.get(ref)) is not None:
             message = f"the operator can't continue with this pool: {error!r}"
             self._events.warn(pool, Reason.INTERNAL_ERROR, message)
 
@@ -262,7 +221,7 @@ class Pools:
 
     async def _bring_closer(self, ref: ObjectRef) -> None:
         """Bring a pool's token, pods and status closer to the desired state."""
-        pool = self._pools.get(ref)
+        pool = self._known.get(ref)
         if pool is None or pool.metadata.deletion_timestamp is not None or self._refusals.is_ending(ref):
             return
         plan = self._plan(pool, ref)
@@ -279,7 +238,8 @@ class Pools:
             await self._pods.delete(ref, name)
         refusal = self._refusals.of(ref)
         failing = plan.message if plan.reason is Reason.PODS_FAILING else None
-        self._note_trouble(ref, refusal.message if refusal else failing)
+        if self._known.note_trouble(ref, refusal.message if refusal else failing):
+            self._trouble_changed(ref)
         await self._write_status(ref, plan, refusal)
 
     async def _make_what_is_missing(self, pool: WorkerPool, ref: ObjectRef, plan: PoolPlan) -> timedelta | None:
@@ -295,36 +255,27 @@ class Pools:
         try:
             await self._secrets.ensure(pool)
             for _ in range(plan.create):
-                await self._pods.create(pool, self._access, number=plan.number)
+                await self._pods.create(pool, self._known.access, number=plan.number)
         except Transient as error:
             log.warning("pod may not have been made", extra={"pool": str(ref), "error": str(error)})
             return _LOOK_AGAIN
         except Refused as error:
-            current = self._pools.get(ref)
+            current = self._known.get(ref)
             if current is None or current.metadata.uid != pool.metadata.uid:
                 return None  # deleted meanwhile: what we remembered now would apply to the next pool of that name
             return self._refusals.refused(ref, pool, error)
         self._refusals.succeeded(ref)
         return None
 
-    def _note_trouble(self, ref: ObjectRef, trouble: str | None) -> None:
-        if trouble == self._troubles.get(ref):
-            return
-        if trouble is None:
-            del self._troubles[ref]
-        else:
-            self._troubles[ref] = trouble
-        self._trouble_changed(ref)
-
     async def ensure_secret(self, ref: ObjectRef) -> None:
         """Ensure that a pool's Secret exists, for a pod that is created elsewhere."""
-        pool = self._pools.get(ref)
+        pool = self._known.get(ref)
         if pool is not None:
             await self._secrets.ensure(pool)
 
     def _plan(self, pool: WorkerPool, ref: ObjectRef) -> PoolPlan:
         workers = {worker.pod_uid: worker for worker in self._workers_of(ref)}
-        views = self._pods.views(ref, pool, workers, template_hash(pool, self._access))
+        views = self._pods.views(ref, pool, workers, template_hash(pool, self._known.access))
         asked = max((worker.slots for worker in workers.values()), default=DEFAULT_SLOTS)
         return plan_pool(pool, views, Demand(queued=self._queued(ref), slots_per_pod=pool.spec.slots or asked))
 
@@ -334,13 +285,13 @@ class Pools:
 
     def end_pod(self, ref: ObjectRef, pod: Pod, why: str) -> None:
         """End a pod that can't say what it has, so that none of its work is done twice while it runs."""
-        if (pool := self._pools.get(ref)) is not None:
+        if (pool := self._known.get(ref)) is not None:
             self._events.warn(pool, Reason.POD_ENDED, f"pod {pod.name} was ended: {why}")
         self._pods.end(pod)
 
     async def _write_status(self, ref: ObjectRef, plan: PoolPlan, refusal: Refusal | None) -> None:
         def decide() -> tuple[WorkerPool, PoolStatus] | None:
-            if (pool := self._pools.get(ref)) is None:
+            if (pool := self._known.get(ref)) is None:
                 return None
             awaited = self._awaited(ref)  # not a lack of workers: what one may have must not go to another meanwhile
             told = plan if awaited is None else replace(plan, message=f"{plan.message}; {awaited}")
@@ -361,6 +312,6 @@ class Pools:
                 self._events.warn(before, condition.reason, condition.message)
 
     async def stop(self) -> None:
-        self.active = False
+        self._known.has_pods = False
         await self._work.stop()
         await self._pods.stop()

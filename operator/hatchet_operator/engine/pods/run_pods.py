@@ -10,7 +10,7 @@ namespace has ended or is gone, or the quota allows more, see `quotas`.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hatchet_operator.access.identity import Caller
@@ -32,11 +32,12 @@ from hatchet_operator.decisions.run_pods import (
 from hatchet_operator.decisions.waiting_line import Place, WaitingLines
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.worker import Worker
+from hatchet_operator.engine.pods.known_pools import KnownPools
+from hatchet_operator.engine.pods.pods_of_runs import PodsOfRun, PodsOfRuns, RunPod
 from hatchet_operator.engine.pods.pools import Pools
 from hatchet_operator.engine.runs.changes import RunChange
 from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.store import RunStore
-from hatchet_operator.engine.tombstones import Tombstones
 from hatchet_operator.engine.work_queue import WorkQueue
 from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused
 from hatchet_operator.resources import labels
@@ -52,36 +53,6 @@ _ROOM_SECONDS = 5.0
 _ROOM_AGAIN_SECONDS = 0.2
 
 
-@dataclass(slots=True, eq=False)
-class _Pod:
-    """A pod of a run, and what its status does not show."""
-
-    seen: Pod
-    ended_at: float | None = None
-    lost: bool = False  # its worker is dead
-    stopping: dict[str, float] = field(default_factory=dict)  # attempts that were told to stop, and since when
-
-    @property
-    def name(self) -> str:
-        return self.seen.name
-
-    @property
-    def uid(self) -> str:
-        return self.seen.uid
-
-
-@dataclass(slots=True, eq=False)
-class _PodsOfRun:
-    pods: dict[str, _Pod] = field(default_factory=dict)  # by uid
-    next_number: int = 0
-    refusals: int = 0
-    refused: str | None = None  # why there is no pod
-    refused_until: float = 0.0
-    room_until: float = 0.0  # a pod has just gone, and the quota may be updated a moment later
-    trouble: str | None = None
-    ending: str | None = None
-
-
 class RunPods:
     """The pods of all such runs.
 
@@ -89,8 +60,10 @@ class RunPods:
         api: Where they are.
         events: Records on the run what was done to it.
         clock: Tells the time.
+        known: What is known of such pods.
         store: The runs.
-        pools: Has the templates.
+        known_pools: Has the templates.
+        pools: Has the Secret of each pool.
         graph_of: What a run executes, according to its workflow now.
         workers_in: The workers in a Pod.
         drain: Stops giving a worker new attempts.
@@ -105,7 +78,9 @@ class RunPods:
         *,
         events: EventRecorder,
         clock: Clock,
+        known: PodsOfRuns,
         store: RunStore,
+        known_pools: KnownPools,
         pools: Pools,
         graph_of: Callable[[RunRecord], Graph | None],
         workers_in: Callable[[str], list[Worker]],
@@ -118,6 +93,7 @@ class RunPods:
         self._events = events
         self._clock = clock
         self._store = store
+        self._known_pools = known_pools
         self._pools = pools
         self._graph_of = graph_of
         self._workers_in = workers_in
@@ -125,10 +101,7 @@ class RunPods:
         self._trouble_changed = trouble_changed
         self._no_room = no_room
         self._cancel_grace = cancel_grace
-        self._runs: dict[str, _PodsOfRun] = {}
-        self._run_of_pod: dict[str, str] = {}
-        self._pod_of_attempt: dict[str, str] = {}  # attempts that were told to stop
-        self._gone = Tombstones()
+        self._known = known
         self._lines = WaitingLines()
         self._work: WorkQueue[str] = WorkQueue(self._reconcile, failed=self._poisoned)
         self.active = False
@@ -144,91 +117,53 @@ class RunPods:
         ]
         for run_uid in waiting:  # the first in line is tried first, though all are looked at now
             record = self._store.by_uid(run_uid)
-            if run_uid not in self._runs and record is not None and (body := self._make(record, 0)) is not None:
+            if run_uid not in self._known and record is not None and (body := self._make(record, 0)) is not None:
                 self._lines.join(self._place_of(record, body))
-        for run_uid in {*self._runs, *waiting}:
+        for run_uid in {*self._known, *waiting}:
             self.changed(run_uid)
-
-    def trouble_of(self, run_uid: str) -> str | None:
-        """Say why a run still waits for its pod; None: nothing is known to be wrong."""
-        known = self._runs.get(run_uid)
-        return known.trouble if known else None
-
-    def ending_of(self, run_uid: str) -> str | None:
-        """Say that the pod in which a step of this run runs is being deleted; None: it is not."""
-        known = self._runs.get(run_uid)
-        return known.ending if known else None
 
     # --- What is observed
 
     def observe_pod(self, kind: str, seen: Pod) -> None:
-        uid = seen.uid
         if kind == "DELETED":
-            self._forget(uid)
+            self._forget(seen.uid)
             self.there_may_be_room(seen.namespace)
             return
         if has_ended(seen):
             self.there_may_be_room(seen.namespace)
-        run_uid = run_uid_of(seen)
-        if run_uid is None or uid in self._gone:
-            return
-        known = self._runs.setdefault(run_uid, _PodsOfRun())
-        pod = known.pods.get(uid)
-        if pod is None:
-            pod = known.pods[uid] = _Pod(seen)
-            self._run_of_pod[uid] = run_uid
-            known.next_number = max(known.next_number, number_of(seen) + 1)
-        pod.seen = seen
-        if pod.ended_at is None and has_ended(seen):
-            pod.ended_at = self._clock.loop_time()
-        self.changed(run_uid)
+        if (run_uid := self._known.saw(seen)) is not None:
+            self.changed(run_uid)
 
     def run_changed(self, change: RunChange) -> None:
         """React to a change: a run that is final or gone needs no pod."""
         uid = change.record.uid
-        if (change.gone or change.ended) and uid in self._runs:
+        if (change.gone or change.ended) and uid in self._known:
             self.changed(uid)
 
     def worker_died(self, worker: Worker) -> None:
         """Note that a worker is dead; in such a pod it never comes back, as its container is not restarted."""
-        pod = self._pod(worker.pod_uid)
+        pod = self._known.pod(worker.pod_uid)
         if pod is not None and worker.run_uid is not None:
             pod.lost = True
             self.changed(worker.run_uid)
 
     def told_to_stop(self, worker: Worker, attempt_id: str, at: datetime) -> None:
         """Note that an attempt that is no longer wanted was told to stop; its pod gets nothing new."""
-        pod = self._pod(worker.pod_uid)
-        if pod is None or worker.pod_uid is None or worker.run_uid is None:
+        pod = self._known.pod(worker.pod_uid)
+        if pod is None or worker.run_uid is None:
             return
-        pod.stopping.setdefault(attempt_id, self._clock.loop_time() - (self._clock.now() - at).total_seconds())
-        self._pod_of_attempt[attempt_id] = worker.pod_uid
+        self._known.stopping(pod, attempt_id, self._clock.loop_time() - (self._clock.now() - at).total_seconds())
         self._drain(worker)
         self.changed(worker.run_uid)
 
     def attempt_ended(self, caller: Caller, attempt_id: str) -> None:
         """Note that a worker reported an attempt's end, wanted or not."""
-        pod_uid = self._pod_of_attempt.get(attempt_id)
-        if pod_uid is None or caller.pod_uid not in (None, pod_uid):
-            return
-        pod = self._pod(pod_uid)
-        if pod is not None and pod.stopping.pop(attempt_id, None) is not None:
-            del self._pod_of_attempt[attempt_id]
-            self.changed(self._run_of_pod[pod_uid])
-
-    def _pod(self, uid: str | None) -> _Pod | None:
-        known = self._runs.get(self._run_of_pod.get(uid or "", ""))
-        return known.pods.get(uid or "") if known else None
+        if (run_uid := self._known.stopped(attempt_id, in_pod=caller.pod_uid)) is not None:
+            self.changed(run_uid)
 
     def _forget(self, uid: str) -> None:
-        self._gone.add(uid)
-        run_uid = self._run_of_pod.pop(uid, None)
-        if run_uid is None:
-            return
-        pod = self._runs[run_uid].pods.pop(uid)
-        for attempt_id in pod.stopping:
-            self._pod_of_attempt.pop(attempt_id, None)
-        self.changed(run_uid)
+        if (run_uid := self._known.forget(uid)) is not None:
+            self.changed(run_uid)
 
     def changed(self, run_uid: str) -> None:
         """Have a run's pods reconciled; what changes meanwhile leads to another decision."""
@@ -249,11 +184,11 @@ class RunPods:
         if record is None and not self._store.was_deleted(run_uid):
             return  # newer than our watch of runs, or soon garbage-collected with its run
         final = record is None or record.is_final
-        known = self._runs.setdefault(run_uid, _PodsOfRun())
+        known = self._known.known(run_uid)
         if final and not known.pods:
             self._work.forget(run_uid)
             self._leave_line(run_uid)
-            del self._runs[run_uid]
+            self._known.drop(run_uid)
             return
         queued = record is not None and any(
             attempt.worker is None and attempt.run_uid is not None and not attempt.is_aside
@@ -271,7 +206,7 @@ class RunPods:
             log.warning("pods of run not reconciled", extra={"run_uid": run_uid, "error": str(error)})
         self._tell_trouble(known, record)
 
-    async def _apply(self, run_uid: str, known: _PodsOfRun, plan: RunPodsPlan, record: RunRecord | None) -> None:
+    async def _apply(self, run_uid: str, known: PodsOfRun, plan: RunPodsPlan, record: RunRecord | None) -> None:
         pods = {pod.name: pod for pod in known.pods.values()}
         for name in plan.kill:
             await self._delete(pods[name], grace_seconds=0)
@@ -288,7 +223,7 @@ class RunPods:
             else:
                 await self._create(run_uid, known, record)
 
-    def _view(self, pod: _Pod, record: RunRecord | None) -> RunPodView:
+    def _view(self, pod: RunPod, record: RunRecord | None) -> RunPodView:
         now = self._clock.loop_time()
         workers = self._workers_in(pod.uid)
         trouble = trouble_of(pod.seen)
@@ -318,20 +253,20 @@ class RunPods:
     def _make(self, record: RunRecord, number: int) -> Json | None:
         """Build the pod's object; None: there is no pool to build it from, or its template makes no valid pod."""
         graph = self._graph_of(record)
-        pool = self._pools.get(ObjectRef(record.ref.namespace, graph.pool or "")) if graph else None
+        pool = self._known_pools.get(ObjectRef(record.ref.namespace, graph.pool or "")) if graph else None
         if graph is None or pool is None or pool.metadata.deletion_timestamp is not None or template_problem(pool):
             return None
-        return make_run_pod(pool, self._pools.access, record.run, number=number, overrides=graph.pod_overrides)
+        return make_run_pod(pool, self._known_pools.access, record.run, number=number, overrides=graph.pod_overrides)
 
     def _why_none_is_made(self, record: RunRecord) -> str:
         graph = self._graph_of(record)
         name = graph.pool if graph else None
-        pool = self._pools.get(ObjectRef(record.ref.namespace, name or ""))
+        pool = self._known_pools.get(ObjectRef(record.ref.namespace, name or ""))
         if pool is not None and (problem := template_problem(pool)) is not None:
             return f'no pod can be made from WorkerPool "{name}": {problem}'
         return f'there is no WorkerPool "{name}" to make the run\'s pod from'
 
-    async def _create(self, run_uid: str, known: _PodsOfRun, record: RunRecord) -> None:
+    async def _create(self, run_uid: str, known: PodsOfRun, record: RunRecord) -> None:
         namespace = record.ref.namespace
         body = self._make(record, known.next_number)
         if body is None:
@@ -341,7 +276,8 @@ class RunPods:
         place = self._place_of(record, body)
         if (first := self._lines.first_before(place)) is not None:
             self._lines.join(place)
-            known.refused = self._runs[first].refused if first in self._runs else None
+            ahead = self._known.get(first)
+            known.refused = ahead.refused if ahead is not None else None
             return  # it is decided about again when its turn comes
         name = body["metadata"]["name"]
         try:
@@ -355,16 +291,7 @@ class RunPods:
             except NotFound:
                 return
         except Refused as error:
-            before = known.refused
-            self._refuse(run_uid, known, f"the API server refused the run's pod: {error.message}")
-            if not is_for_lack_of_room(error.message):
-                self._leave_line(run_uid)
-                return
-            self._no_room(namespace)
-            self._lines.join(place)
-            if known.refused != before:
-                for behind in list(self._lines.behind(run_uid)):
-                    self.changed(behind)
+            self._refused(run_uid, known, place, error)
             return
         else:
             log.info("pod of run created", extra={"run": str(record.ref), "pod": name})
@@ -373,6 +300,18 @@ class RunPods:
         pod = read_pod(answer)
         if run_uid_of(pod) == run_uid and pod.uid not in known.pods:  # the watch may have shown a newer state
             self.observe_pod("ADDED", pod)
+
+    def _refused(self, run_uid: str, known: PodsOfRun, place: Place, error: Refused) -> None:
+        before = known.refused
+        self._refuse(run_uid, known, f"the API server refused the run's pod: {error.message}")
+        if not is_for_lack_of_room(error.message):
+            self._leave_line(run_uid)
+            return
+        self._no_room(place.line[0])
+        self._lines.join(place)
+        if known.refused != before:
+            for behind in list(self._lines.behind(run_uid)):
+                self.changed(behind)
 
     # --- The line for a quota
 
@@ -395,16 +334,16 @@ class RunPods:
     def there_may_be_room(self, namespace: str) -> None:
         """Try again what a quota had no room for, first come, first served."""
         for run_uid in self._lines.firsts(namespace):
-            if (known := self._runs.get(run_uid)) is not None:
+            if (known := self._known.get(run_uid)) is not None:
                 known.room_until = self._clock.loop_time() + _ROOM_SECONDS
             self._try_now(run_uid)
 
     def _try_now(self, run_uid: str) -> None:
-        if (known := self._runs.get(run_uid)) is not None:
+        if (known := self._known.get(run_uid)) is not None:
             known.refusals, known.refused_until = 0, 0.0
         self.changed(run_uid)
 
-    def _refuse(self, run_uid: str, known: _PodsOfRun, why: str) -> None:
+    def _refuse(self, run_uid: str, known: PodsOfRun, why: str) -> None:
         known.refusals += 1
         known.refused = why
         pause = RUN_POD_REFUSED.jittered_after(known.refusals)
@@ -413,7 +352,7 @@ class RunPods:
         known.refused_until = self._clock.loop_time() + pause
         self._recheck(run_uid, timedelta(seconds=pause))
 
-    async def _delete(self, pod: _Pod, *, grace_seconds: int | None = None) -> None:
+    async def _delete(self, pod: RunPod, *, grace_seconds: int | None = None) -> None:
         uid = pod.uid
         for worker in self._workers_in(uid):
             self._drain(worker)
@@ -430,7 +369,7 @@ class RunPods:
         elif not pod.seen.is_being_deleted:
             pod.seen = replace(pod.seen, deletion_timestamp=self._clock.now())
 
-    def _tell_trouble(self, known: _PodsOfRun, record: RunRecord | None) -> None:
+    def _tell_trouble(self, known: PodsOfRun, record: RunRecord | None) -> None:
         trouble = known.refused
         newest = max(known.pods.values(), key=lambda pod: number_of(pod.seen), default=None)
         if newest is not None and not any(w.stream is not None for w in self._workers_in(newest.uid)):

@@ -23,6 +23,11 @@ class Definitions:
             return record.graph or self._workflows.current_graph(record.workflow_ref)
         return self._workflows.graph_of(record.whole)
 
+    def newest_graph_of(self, record: RunRecord) -> Graph | None:
+        """Return what a run executes, going by its workflow as it is now, and not as it was when an attempt began."""
+        newest = self._workflows.graph_of(record.whole) if record.whole is not None else None
+        return newest or record.graph
+
     def step_of(self, record: RunRecord, identity: str) -> str | None:
         """Return the unfinished step whose current attempt this is, going by the persisted status alone."""
         if record.is_final or (graph := self.graph_of(record)) is None:

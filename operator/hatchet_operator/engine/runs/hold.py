@@ -4,16 +4,34 @@ Which workers are awaited is up to `workers.rejoin`, and which runs wait for whi
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.decisions.claims import Loss
-from hatchet_operator.decisions.held_runs import WaitingRun, waiting_run
+from hatchet_operator.decisions.held_runs import Missing, WaitingRun, suspect_of, waiting_run
 from hatchet_operator.decisions.observed import Report, current_attempt_id
+from hatchet_operator.decisions.rejoining import KnownWorker, Patience, say_who_is_awaited
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.runs.definitions import Definitions
 from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.errors import NotReady
+from hatchet_operator.resources.names import ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """Workers from before the start that have not said yet what they have.
+
+    Attributes:
+        missing: Which steps they may have.
+        by_pool: One of each pool that has some.
+        patience: How long each is awaited.
+    """
+
+    missing: Missing
+    by_pool: Mapping[ObjectRef, KnownWorker]
+    patience: Patience
 
 
 class Hold:
@@ -39,6 +57,8 @@ class Hold:
         self._clock = clock
         self._requeue_all = requeue_all
         self.is_on = True  # after a start, until workers said what they have
+        self.awaited: Awaited | None = None
+        """Who is awaited, once that takes long enough to be worth a write."""
 
     def holds(self, record: RunRecord) -> bool:
         """Whether a worker may have steps of a run from before the start, as far as is known."""
@@ -62,6 +82,25 @@ class Hold:
     def waiting(self) -> list[RunRecord]:
         """Return the runs of which it is still unknown what workers have."""
         return [record for record in self._store.unfinished() if record.may_be_out]
+
+    def told_of(self, record: RunRecord) -> str | None:
+        """Say which worker a run waits for, if that takes long enough to be worth a write.
+
+        If its assignments are not persisted, only a root says it: children are many, and people look at parents.
+        """
+        if self.awaited is None or not self.holds(record):
+            return None
+        run = self.waiting_run(record)
+        worker = suspect_of(run, self.awaited.missing)
+        if not isinstance(worker, KnownWorker):
+            return None
+        is_looked_at = record.parent_uid is None or worker.name in run.written_with
+        return say_who_is_awaited(worker, self.awaited.patience) if is_looked_at else None
+
+    def told_of_pool(self, pool: ObjectRef) -> str | None:
+        """Say which workers are awaited in a pool, if that takes long enough to be worth a write."""
+        worker = self.awaited.by_pool.get(pool) if self.awaited is not None else None
+        return say_who_is_awaited(worker, self.awaited.patience) if self.awaited and worker is not None else None
 
     def release(self, free: Mapping[RunRecord, Mapping[str, Loss]]) -> None:
         """Release runs that waited for workers to say what they have.

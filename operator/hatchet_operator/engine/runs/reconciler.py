@@ -83,7 +83,6 @@ class Runs:
         clock: Tells the time.
         starting: Says which workers are starting that a waiting attempt could go to.
         trouble_of: Says why no worker takes a waiting attempt, as far as that is known.
-        awaited_for: Says which worker a run from before the start waits for, once that is worth a write.
         ending_of: Says that an attempt's pod is being deleted, if it is a pod that serves only its run.
         told_to_stop: See `Attempts`.
         on_demand, on_activity, buckets: See `AttemptQueue`.
@@ -102,7 +101,6 @@ class Runs:
         settings: Settings,
         clock: Clock,
         trouble_of: Callable[[Attempt], str | None],
-        awaited_for: Callable[[RunRecord], str | None],
         starting: Callable[[Attempt], str | None],
         ending_of: Callable[[Attempt], str | None],
         told_to_stop: Callable[[Worker, str, datetime], None],
@@ -165,7 +163,6 @@ class Runs:
             replays=self._replays,
             policy=self._policy,
             trouble_of=trouble_of,
-            awaited_for=awaited_for,
             starting=starting,
             ending_of=ending_of,
         )
@@ -419,6 +416,10 @@ class Runs:
         record.graph = replace(graph, pool=current.pool)
         self.attempts.leave_queue(record.attempts)  # and enter the other one with the next decision
         self.attempts.queue.on_demand(record.ref.namespace, graph.pool, None)  # the demand is lower now
+
+    def pool_changed(self, pool: ObjectRef) -> None:
+        """Requeue the runs that wait for workers of a pool, since what is wrong with it has changed."""
+        self.requeue_waiting(self.attempts.queue.waiting_in(pool.namespace, pool.name))
 
     def requeue_waiting(self, attempts: list[Attempt]) -> None:
         """Requeue the runs of attempts, since what these wait for has changed."""

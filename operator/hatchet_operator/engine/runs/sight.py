@@ -30,7 +30,7 @@ class Sight:
         hold: Which runs wait for workers from before the start.
         replays: Whether children are ready for a run that is replayed.
         policy: What is configured.
-        starting, trouble_of, awaited_for, ending_of: See `Runs`.
+        starting, trouble_of, ending_of: See `Runs`.
     """
 
     def __init__(
@@ -45,7 +45,6 @@ class Sight:
         replays: Replays,
         policy: Policy,
         trouble_of: Callable[[Attempt], str | None],
-        awaited_for: Callable[[RunRecord], str | None],
         starting: Callable[[Attempt], str | None],
         ending_of: Callable[[Attempt], str | None],
     ) -> None:
@@ -58,7 +57,6 @@ class Sight:
         self._replays = replays
         self._policy = policy
         self._trouble_of = trouble_of
-        self._awaited_for = awaited_for
         self._starting = starting
         self._ending_of = ending_of
 
@@ -89,7 +87,7 @@ class Sight:
             waiting_told_at=record.waiting_told_at,
             taken=taken_of(record) if graph is not None and graph.sticky is not Stickiness.NONE else (),
             group=self._groups.state_of(record) if graph is not None and not record.is_final else None,
-            awaits=self._awaited_for(record) if self._hold.holds(record) else None,
+            awaits=self._hold.told_of(record),
         )
 
     def _wait_of(self, attempt: Attempt) -> Wait:

@@ -18,13 +18,11 @@ from hatchet_operator.decisions.rejoining import (
     Patience,
     Reach,
     plan_rejoin,
-    say_who_is_awaited,
     why_ended,
 )
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.worker import Worker
-from hatchet_operator.engine.runs.hold import Hold
-from hatchet_operator.engine.runs.records import RunRecord
+from hatchet_operator.engine.runs.hold import Awaited, Hold
 from hatchet_operator.engine.workers.handover import HandedOver
 from hatchet_operator.engine.workers.workers import Workers
 from hatchet_operator.resources.names import ObjectRef
@@ -123,25 +121,6 @@ class Rejoin:
         """Say why we ended a worker's Pod; None: we did not."""
         why, _ = self._ending.get(worker.id, (None, 0.0))
         return why
-
-    def told_of(self, record: RunRecord) -> str | None:
-        """Say which worker a run waits for, if that takes long enough to be worth a write.
-
-        If its assignments are not persisted, only a root says it: children are many, and people look at parents.
-        """
-        if not self._told:
-            return None
-        run = self._hold.waiting_run(record)
-        worker = suspect_of(run, self._missing)
-        if not isinstance(worker, KnownWorker):
-            return None
-        is_looked_at = record.parent_uid is None or worker.name in run.written_with
-        return say_who_is_awaited(worker, self._patience) if is_looked_at else None
-
-    def told_of_pool(self, pool: ObjectRef) -> str | None:
-        """Say which workers are awaited in a pool, if that takes long enough to be worth a write."""
-        worker = self._awaited.get(pool) if self._told else None
-        return say_who_is_awaited(worker, self._patience) if worker is not None else None
 
     def stop(self) -> None:
         if self._look_again is not None:
@@ -243,6 +222,7 @@ class Rejoin:
         for known in waiting:
             self._awaited.setdefault(known.pool, known)
         if self._told:
+            self._hold.awaited = Awaited(missing=self._missing, by_pool=self._awaited, patience=self._patience)
             for pool in before.keys() | self._awaited.keys():
                 if changed or before.get(pool) != self._awaited.get(pool):
                     self._on_change(pool)
