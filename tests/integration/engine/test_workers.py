@@ -141,7 +141,7 @@ async def test_attempts_that_nobody_ever_takes_leave_nothing_behind(engine: Engi
     record = await observed(engine, "run")
     await until(lambda: bool(record.attempts))
     for number in range(1000):
-        attempt = engine.runs.make_attempt(record, "work", str(number), running_loop().now())
+        attempt = engine.runs.wanted.make(record, "work", str(number), running_loop().now())
         engine.runs.attempts.queue.add(attempt, running_loop().now())
         engine.runs.attempts.queue.withdraw(attempt)
     queues = engine.runs.attempts.queue._queues.values()

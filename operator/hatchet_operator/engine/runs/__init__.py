@@ -12,6 +12,8 @@ definitions    the graph that a run executes
 hold           holds back runs from before a start, until workers said what they have
 reports        how attempts ended: kept until that is persisted, then answered
 leaving        attempts that are no longer wanted leave the queue
+wanted         attempts that a decision wants: made, queued, moved, taken back
+recording      a status is written; a light run gets its object
 status_writer  the PUT of a status, and what its refusal means
 groups         concurrency groups: which runs go on, wait or are cancelled
 group_statuses what a Workflow shows of them

@@ -12,24 +12,17 @@ or a crash leads back to the same decision, from the actual state.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.events import EventRecorder
-from hatchet_operator.decisions.expressions import UnusableKeyError
 from hatchet_operator.decisions.graph import Graph
-from hatchet_operator.decisions.losses import trial_of
 from hatchet_operator.decisions.observed import (
-    Outcome,
     Policy,
     Report,
-    WantedAttempt,
 )
 from hatchet_operator.decisions.run_rules import plan_run
-from hatchet_operator.decisions.step_limits import needs_of
-from hatchet_operator.decisions.sticking import Binding
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.engine.dispatch.attempts import Attempts
@@ -45,27 +38,24 @@ from hatchet_operator.engine.runs.hold import Hold
 from hatchet_operator.engine.runs.leaving import Leaving
 from hatchet_operator.engine.runs.lifetimes import Lifetimes
 from hatchet_operator.engine.runs.observer import RunObserver
-from hatchet_operator.engine.runs.placement import placement_of
 from hatchet_operator.engine.runs.reactions import requeued_by
 from hatchet_operator.engine.runs.reader import RunReader
+from hatchet_operator.engine.runs.recording import Recording
 from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.replays import Replays, is_replayed
 from hatchet_operator.engine.runs.reports import Reports
 from hatchet_operator.engine.runs.sight import Sight
 from hatchet_operator.engine.runs.status_writer import StatusWriter
 from hatchet_operator.engine.runs.store import RunStore
+from hatchet_operator.engine.runs.wanted import Wanted
 from hatchet_operator.engine.work_queue import WorkQueue
 from hatchet_operator.engine.workflows.workflows import Workflows
 from hatchet_operator.errors import Refused
-from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
-from hatchet_operator.resources.reasons import Execution, Phase, Reason, Stickiness
-from hatchet_operator.resources.run import RunStatus
+from hatchet_operator.resources.reasons import Reason, Stickiness
 from hatchet_operator.settings import Settings
 
 log = logging.getLogger(__name__)
-
-_TOLD_AGAIN = (Reason.WAITING_FOR_WORKER, Reason.WAITING_FOR_RATE_LIMIT)
 
 
 class Runs:
@@ -113,9 +103,16 @@ class Runs:
         self._reader = reader
         self._workflows = workflows
         self._events = events
-        self._metrics = metrics
         self._clock = clock
-        self._writer = StatusWriter(api, events=events, metrics=metrics, clock=clock)
+        self.recording = Recording(
+            StatusWriter(api, events=events, metrics=metrics, clock=clock),
+            store=store,
+            observer=observer,
+            events=events,
+            clock=clock,
+            requeue=self.requeue,
+            requeue_all=self.requeue_all,
+        )
         self._policy = Policy(
             running_after=settings.running_after,
             cancel_grace=settings.cancel_grace,
@@ -144,10 +141,18 @@ class Runs:
             on_activity=on_activity,
             buckets=buckets,
         )
-        self._buckets = buckets
         self.groups = Groups(clock=clock, requeue=self.requeue)
         self.definitions = Definitions(workflows)
         self.hold = Hold(store, self.definitions, clock=clock, requeue_all=self.requeue_all)
+        self.wanted = Wanted(
+            attempts=self.attempts,
+            definitions=self.definitions,
+            workflows=workflows,
+            hold=self.hold,
+            buckets=buckets,
+            metrics=metrics,
+            requeue=self.requeue,
+        )
         self._leaving = Leaving(store, self.attempts, requeue_all=self.requeue_all)
         self._reports = Reports(store, self.attempts, self.definitions, self.hold, requeue=self.requeue)
         self._replays = Replays(
@@ -254,14 +259,14 @@ class Runs:
         plan = plan_run(self._sight.of(record, graph), now)
         self._requeue_at(record, plan.recheck_at, now)
         if plan.status is not None:
-            if self._awaits_records(record, plan.status):
+            if self.recording.awaits_children(record, plan.status):
                 return None
             if plan.status.phase.is_final or record.run.spec.suspended:  # not assigned while this is written
                 self.attempts.leave_queue(record.attempts)
-            return self._write(record, plan.status)
-        self._apply_wanted(record, plan.wanted, now)
-        if record.light is not None and (record.light.must_be_recorded or self._outlives_parent(record)):
-            return self._write(record, record.run.status)
+            return self.recording.write(record, plan.status)
+        self.wanted.apply(record, plan.wanted, now)
+        if record.light is not None and (record.light.must_be_recorded or self.recording.outlives_parent(record)):
+            return self.recording.write(record, record.run.status)
         for step in plan.tell_to_stop:
             attempt = record.attempts[step]
             attempt.cancel_sent_at = now
@@ -314,89 +319,11 @@ class Runs:
         except Refused as error:
             log.error("run not read", extra={"run": str(record.ref), "error": error.message[:1000]})
 
-    def _apply_wanted(self, record: RunRecord, wanted: tuple[WantedAttempt, ...], now: datetime) -> None:
-        wanted_ids = {attempt.id for attempt in wanted}
-        for attempt in [attempt for attempt in record.attempts.values() if attempt.id not in wanted_ids]:
-            self.attempts.take_back(attempt)
-        if self.hold.holds(record):
-            return  # a worker may have them; it says so when it listens, and if that takes long, that is reported
-        if record.graph is not None:
-            self._follow_placement(record, record.graph, now)
-        for want in wanted:
-            if want.step.name not in record.attempts:
-                self._enqueue(record, want, now)
-
-    def _enqueue(self, record: RunRecord, want: WantedAttempt, now: datetime) -> None:
-        try:
-            needs = needs_of(want.step, record.run) if want.step.rate_limits else ()
-        except UnusableKeyError as error:
-            # the same for every attempt of this run
-            report = Report(
-                attempt_id=want.id,
-                outcome=Outcome.FAILED,
-                at=now,
-                error=str(error),
-                may_retry=False,
-                reason=Reason.INVALID_RATE_LIMIT,
-            )
-            if record.reports.setdefault(want.step.name, report) is report:
-                self._metrics.limits_refused.inc()
-            self.requeue(record)
-            return
-        attempt = self.make_attempt(record, want.step.name, want.id, now)
-        attempt.units = self._buckets.of_needs(record.ref.namespace, needs) if needs else ()
-        self.attempts.enqueue(attempt, now)
-
-    def make_attempt(self, record: RunRecord, step: str, identity: str, now: datetime) -> Attempt:
-        """Create an attempt, neither queued nor assigned yet; this pins the run's definition."""
-        graph = record.graph = self.definitions.graph_of(record)
-        assert graph is not None, "an attempt is wanted of a graph"
-        definition, state = graph.step(step), record.run.status.steps.get(step)
-        assert definition is not None, "an attempt is wanted of a step of the graph"
-        placement = placement_of(record, graph, definition)
-        attempt = Attempt(
-            id=identity,
-            ref=record.ref,
-            step=definition,
-            number=state.attempt if state else 0,
-            graph=graph,
-            priority=placement.priority,
-            tree=record.run.metadata.labels.get(labels.ROOT_UID, record.uid),
-            is_root=record.run.spec.parent is None,
-            queued_at=now,
-            desired=placement.desired,
-            required=placement.required,
-            bound_to=placement.binding.only,
-            preferred_worker=placement.binding.preferred,
-            of_run=record.attempts,
-            run_uid=record.uid if graph.execution is Execution.POD else None,
-            trial=trial_of(state) if state else None,
-        )
-        self.attempts.keep(attempt)
-        return attempt
-
-    def _follow_placement(self, record: RunRecord, graph: Graph, now: datetime) -> None:
-        """Move waiting attempts to where they may go now: a person changed the run, or it now sticks to a worker."""
-        queue = self.attempts.queue
-        waiting = (attempt for attempt in record.attempts.values() if attempt.lane is not None or attempt.is_aside)
-        for attempt in list(waiting):
-            placement = placement_of(record, graph, attempt.step)
-            is_as_urgent = placement.priority == attempt.priority
-            if is_as_urgent and placement.binding == Binding(attempt.bound_to, attempt.preferred_worker):
-                continue
-            if is_as_urgent and not attempt.units:
-                placement.apply(attempt)
-                queue.place_anew(attempt, now)
-            else:  # among others, so at the end of these
-                queue.withdraw(attempt)
-                placement.apply(attempt)
-                queue.add(attempt, now)
-
     def _given(self, attempt: Attempt, started_at: datetime) -> None:
         record = self._store.get(attempt.ref)
         if record is not None:
             if attempt.graph.sticky is not Stickiness.NONE:  # now, or its other steps might go elsewhere
-                self._follow_placement(record, attempt.graph, started_at)
+                self.wanted.follow_placement(record, attempt.graph, started_at)
             shown_at = started_at + min(self._policy.running_after, attempt.step.timeout)
             self._requeue_at(record, shown_at, self._clock.now())
 
@@ -404,18 +331,9 @@ class Runs:
         """Requeue the runs of a workflow whose decisions depend on it."""
         records = self._store.unfinished_of(workflow)
         for record in records:
-            self._follow_pool(record)
+            self.wanted.follow_pool(record)
         self.requeue_all(records)
         self.requeue_all(self._lifetimes.workflow_changed(workflow))
-
-    def _follow_pool(self, record: RunRecord) -> None:
-        """Move unassigned attempts to the pool that the workflow has now; the others finish where they are."""
-        graph, current = record.graph, self._workflows.graph_of(record.run)
-        if graph is None or current is None or graph.pool == current.pool:
-            return
-        record.graph = replace(graph, pool=current.pool)
-        self.attempts.leave_queue(record.attempts)  # and enter the other one with the next decision
-        self.attempts.queue.on_demand(record.ref.namespace, graph.pool, None)  # the demand is lower now
 
     def pool_changed(self, pool: ObjectRef) -> None:
         """Requeue the runs that wait for workers of a pool, since what is wrong with it has changed."""
@@ -425,67 +343,6 @@ class Runs:
         """Requeue the runs of attempts, since what these wait for has changed."""
         found = (self._store.get(attempt.ref) for attempt in attempts)
         self.requeue_all([record for record in found if record is not None])
-
-    # --- Writing
-
-    def _write(self, record: RunRecord, status: RunStatus) -> Coroutine[Any, Any, None]:
-        record.being_written = frozenset(report.attempt_id for report in record.reports.values())
-        if status.children is not None:
-            record.children_written_at = self._clock.now()
-        if status.reason in _TOLD_AGAIN and status.message != record.run.status.message:
-            record.waiting_told_at = self._clock.now()
-        version = record.run.metadata.resource_version  # read now: in a moment, the record may have a newer object
-        return self._put(record, status, over=version)
-
-    def _awaits_records(self, record: RunRecord, status: RunStatus) -> bool:
-        """Have a run's light children recorded before its own end: after that, nobody would spawn them again."""
-        if status.phase not in (Phase.SUCCEEDED, Phase.FAILED) or record.is_final:
-            return False
-        found = [child.light for child in self._store.unfinished_children_of(record.uid) if child.light is not None]
-        for light in found:
-            light.must_be_recorded = True
-        if found:
-            self.requeue_all(self._store.unfinished_children_of(record.uid))
-        return bool(found)
-
-    def _outlives_parent(self, record: RunRecord) -> bool:
-        parent = self._store.parent_of(record)
-        return parent is not None and parent.is_final
-
-    async def record_now(self, record: RunRecord) -> None:
-        """Return when a light run has its object, or will have none."""
-        if record.light is not None:
-            record.light.must_be_recorded = True
-            self.requeue(record)
-            await record.light.is_over.wait()
-
-    async def _put(self, record: RunRecord, status: RunStatus, *, over: str) -> None:
-        is_awaited = record.light is not None and record.light.must_be_recorded
-        try:
-            newest = await self._writer.write(record, status, over=over)
-        except Refused as error:
-            self._refused(record, error)
-            return
-        finally:
-            record.being_written = None
-        if newest is None:
-            self._observer.forget(record)
-            return
-        self._observer.observe("MODIFIED", newest)
-        self.requeue(record)  # even if the answer brought nothing new: what came during the write waits
-        if is_awaited and (parent := self._store.parent_of(record)) is not None:
-            self.requeue(parent)  # which may wait for that with its own end
-
-    def _refused(self, record: RunRecord, error: Refused) -> None:
-        if record.light is None:
-            record.refused = True
-            self._events.warn(record.run, Reason.STATUS_REFUSED, error.message)
-            return
-        record.light.lost = f"run {record.ref.name} could not be recorded: {error.message}"
-        log.error("light run not recorded", extra={"run": str(record.ref), "error": error.message[:1000]})
-        if (parent := self._store.parent_of(record)) is not None:
-            self._events.warn(parent.subject, Reason.STATUS_REFUSED, record.light.lost[:1000])
-        self._observer.forget(record)
 
     # --- Time
 

@@ -107,7 +107,7 @@ class Children:
     async def trigger(self, trigger: Trigger, child: ParentAttempt) -> str:
         parent, step = self._admit(trigger, child)
         if parent.light is not None:  # its children's names follow from its UID, and it owns them
-            await self._runs.record_now(parent)
+            await self._runs.recording.record_now(parent)
             parent, step = self._admit(trigger, child)
         spawn = spawn_identity(key=child.key, index=child.index)
         name = child_run_name(parent.ref.name, parent.uid, step=step, spawn=at_position(trigger, spawn))

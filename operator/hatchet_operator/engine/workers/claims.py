@@ -92,7 +92,7 @@ class Claims:
         if attempt is not None:
             self._runs.attempts.queue.withdraw(attempt)
         else:
-            attempt = self._runs.make_attempt(record, step, item.attempt_id, self._clock.now())
+            attempt = self._runs.wanted.make(record, step, item.attempt_id, self._clock.now())
         attempt.sent = True
         if not worker.says_what_it_holds:
             attempt.starts = BEGAN_BEFORE
