@@ -20,9 +20,10 @@ from typing import Any
 from hatchet_operator import garbage
 from hatchet_operator.cluster.api import Api, Endpoint, always
 from hatchet_operator.cluster.definitions import HOW_TO_MEND, definition_problems
-from hatchet_operator.cluster.election import Elector, LeaseTimes
+from hatchet_operator.cluster.election import Elector
 from hatchet_operator.cluster.events import warn_on_pod
 from hatchet_operator.cluster.leader_sight import LeaderSight, Presence
+from hatchet_operator.cluster.leases import LeaseTimes
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.errors import ApiError

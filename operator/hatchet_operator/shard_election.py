@@ -13,34 +13,34 @@ As in `election`, clocks of two machines are never compared, and whoever acts as
 """
 
 import asyncio
-import contextlib
 import logging
-import math
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from hatchet_operator.cluster.api import Api
-from hatchet_operator.cluster.election import (
-    Elector,
+from hatchet_operator.cluster.election import Elector
+from hatchet_operator.cluster.leader_sight import LeaderSight
+from hatchet_operator.cluster.leases import (
+    Leases,
     LeaseTimes,
     LeaseWatch,
     annotations_of,
+    duration_of,
+    holder_of,
     monotonic,
+    transitions_of,
     written_now,
 )
-from hatchet_operator.cluster.kinds import LEASES
-from hatchet_operator.cluster.leader_sight import LeaderSight
-from hatchet_operator.cluster.ownership import Owner, owners_with
+from hatchet_operator.cluster.ownership import Owner
+from hatchet_operator.cluster.shards_in_force import ShardsInForce
 from hatchet_operator.decisions.shards import Deal, deal
-from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused
+from hatchet_operator.errors import AlreadyExists, Conflict
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import Json
 
 log = logging.getLogger(__name__)
-
-_NEVER = float("-inf")
 
 Lead = Callable[[int, asyncio.Event, str | None], Awaitable[str | None]]
 """Leads a shard until the event is set: with what the last leader handed over, returning what to hand over."""
@@ -100,27 +100,28 @@ class ShardElection:
         self._owner = owner
         self._address = address
         self._clock = clock
+        self._leases = Leases(api, namespace, name, owner=owner, marks=self._marks(), clock=clock)
         self._changed = asyncio.Event()  # look at once
         self._member: Elector | None = None
         self._watches: dict[str, LeaseWatch] = {}
         self._sights: dict[str, LeaderSight] = {}
         self._led: dict[int, _Led] = {}
-        self._common_watch = LeaseWatch(self._times)
-        self._in_force_until = _NEVER
-        self._common_version = ""
-        self._asked_before = _NEVER
+        self._in_force = ShardsInForce(
+            self._leases, name, shards=shards, times=self._times, clock=clock, changed=self._changed
+        )
         self._alone = False
         self._failure: BaseException | None = None
-        self.last_look = clock()
-        """When the last request ended, whatever its outcome."""
-        self.refused: str | None = None
-        """What the API server said when it refused the last request."""
         self.settled = False
         """Whether there was nothing to take or to give up when we last looked."""
 
     @property
     def identity(self) -> str:
         return self._member.identity if self._member is not None else ""
+
+    @property
+    def refused(self) -> str | None:
+        """What the API server said when it refused the last request."""
+        return self._leases.refused
 
     def is_leading(self, shard: int) -> bool:
         """Whether a shard can't be led by another yet."""
@@ -133,7 +134,7 @@ class ShardElection:
 
     def silent_for(self) -> float:
         """Return for how many seconds nothing was requested: the election's own heartbeat."""
-        return self._clock() - self.last_look
+        return self._leases.silent_for()
 
     def look(self) -> None:
         """Look at once, and not only when the pause is over."""
@@ -149,7 +150,7 @@ class ShardElection:
             stopping.cancel()
 
     def _is_member(self) -> bool:
-        return self._member is not None and self._member.is_leading() and self._clock() < self._in_force_until
+        return self._member is not None and self._member.is_leading() and self._clock() < self._in_force.in_force_until
 
     async def _be_member(self, stopping: asyncio.Task[bool]) -> None:
         """Be one member, until we are to stop or could not renew: then what it led is over, and another one begins."""
@@ -200,14 +201,14 @@ class ShardElection:
             sight.forget()
         self._sights.clear()
         was_member = self._is_member()
-        self._in_force_until = _NEVER
+        self._in_force.forget()
         if was_member:
             await member.announce(None)  # before we stop to listen, or we would be taken for dead
         if keeping is not None:
             keeping.cancel()
             await asyncio.wait([keeping])
         if was_member and self._alone:
-            await self._tried(self._release_common)
+            await self._tried(self._in_force.release)
         await member.remove()
         self._member = None
 
@@ -243,7 +244,7 @@ class ShardElection:
     async def _look_and_act(self, *, ending: bool) -> bool:
         """Return whether there was nothing to do."""
         asked_at = self._clock()
-        if self._led and asked_at >= self._in_force_until:
+        if self._led and asked_at >= self._in_force.in_force_until:
             self._lose(range(self._shards), "the number of shards could not be kept in force")
         leases = await self._look()
         if leases is None:
@@ -255,8 +256,8 @@ class ShardElection:
             return False  # the task that keeps our Lease finds out, too
         self._alone = len(alive) == 1
         common = leases.get(self._name)
-        await self._tried(lambda: self._keep_common(common, asked_at, rank=sorted(alive).index(self.identity)))
-        mark = self._mark_of(common)
+        await self._tried(lambda: self._in_force.keep(common, asked_at, rank=sorted(alive).index(self.identity)))
+        mark = self._in_force.mark_of(common)
         holders = [self._holder(leases.get(self._lease_of(shard)), mark) for shard in range(self._shards)]
         self._lose([shard for shard in self._led if holders[shard] != self.identity], "its Lease does not name us")
         if ending or not self._is_member() or mark is None:
@@ -277,32 +278,24 @@ class ShardElection:
         found: dict[str, Json] = {}
 
         async def read() -> None:
-            leases, _ = await self._api.list_all(
-                LEASES, self._namespace, label_selector=f"{labels.ELECTION}={self._name}"
-            )
-            found.update({lease["metadata"]["name"]: lease for lease in leases})
-            if self._name not in found:  # made by an operator that leads everything, or not at all
-                with contextlib.suppress(NotFound):
-                    found[self._name] = await self._api.get(LEASES, self._namespace, self._name)
+            found.update(await self._leases.all())
+            common = self._name in found or await self._leases.read(self._name)
+            if isinstance(common, dict):  # made by an operator that leads everything
+                found[self._name] = common
 
         return found if await self._tried(read) else None
 
-    async def _tried(self, step: Callable[[], Awaitable[None]]) -> bool:
+    async def _tried(self, step: Callable[[], Awaitable[object]]) -> bool:
         """Take a step; false: its outcome is unknown, or another was faster."""
-        try:
-            async with asyncio.timeout(self._times.answer):
+
+        async def done() -> bool:
+            try:
                 await step()
-        except (Conflict, AlreadyExists):
-            return False  # another was faster
-        except (ApiError, TimeoutError) as error:
-            self.refused = error.message if isinstance(error, Refused) else None
-            log.warning("leases not reached", extra={"lease": self._shown, "error": repr(error)})
-            return False
-        else:
-            self.refused = None
+            except (Conflict, AlreadyExists):
+                return False
             return True
-        finally:
-            self.last_look = self._clock()
+
+        return await self._leases.tried(done, within=self._times.answer) or False
 
     # --- Who is alive
 
@@ -319,111 +312,31 @@ class ShardElection:
             self._sights.pop(name).forget()
         alive = set()
         for name, lease in members.items():
-            identity = (lease.get("spec") or {}).get("holderIdentity") or ""
+            identity = holder_of(lease)
             if identity == self.identity or not (self._is_dead(name, lease) and await self._bury(name, lease)):
                 alive.add(identity)
         return alive - {""}
 
     def _is_dead(self, name: str, lease: Json) -> bool:
-        spec = lease.get("spec") or {}
         watch = self._watches.setdefault(name, LeaseWatch(self._times))
         unchanged_for = watch.look_at(lease, self._clock())
-        if unchanged_for >= float(spec.get("leaseDurationSeconds") or self._times.duration):
+        if unchanged_for >= (duration_of(lease) or self._times.duration):
             return True
         sight = self._sights.setdefault(name, LeaderSight(self._changed))
-        is_gone = sight.look_at(spec.get("holderIdentity") or "", annotations_of(lease).get(labels.LEADS_AT))
-        # One that is alive would have renewed it meanwhile.
-        return is_gone and unchanged_for >= self._times.retry * 1.5
+        is_gone = sight.look_at(holder_of(lease), annotations_of(lease).get(labels.LEADS_AT))
+        return is_gone and watch.could_have_renewed(unchanged_for)
 
     async def _bury(self, name: str, lease: Json) -> bool:
         """Delete the Lease of one that seems dead, unless it was renewed just now; return whether it is gone."""
         metadata = lease["metadata"]
 
         async def delete() -> None:
-            with contextlib.suppress(NotFound):
-                await self._api.delete(
-                    LEASES,
-                    self._namespace,
-                    name,
-                    uid=metadata["uid"],
-                    resource_version=metadata["resourceVersion"],
-                )
+            await self._leases.delete(name, uid=metadata["uid"], resource_version=metadata["resourceVersion"])
 
         if not await self._tried(delete):
             return False
-        log.warning("operator is gone", extra={"lease": name, "identity": lease["spec"]["holderIdentity"]})
+        log.warning("operator is gone", extra={"lease": name, "identity": holder_of(lease)})
         return True
-
-    # --- What all hold together
-
-    async def _keep_common(self, lease: Json | None, asked_at: float, *, rank: int) -> None:
-        """Take or renew the Lease that says how many shards there are.
-
-        The first member does; the others in line, each a pause later, if it does not.
-        """
-        asked_before, self._asked_before = self._asked_before, asked_at
-        if lease is None:
-            await self._write_common(self._first(self._name), asked_at)
-            return
-        unchanged_for = self._common_watch.look_at(lease, self._clock())
-        version = lease["metadata"]["resourceVersion"]
-        version_before, self._common_version = self._common_version, version
-        spec = lease.get("spec") or {}
-        holder = spec.get("holderIdentity") or ""
-        if holder == self._together:
-            if version_before not in ("", version):
-                # Somebody renewed it, after we had asked the time before: another counts from then on at the earliest.
-                self._in_force_until = max(self._in_force_until, asked_before + self._times.renew_deadline)
-            if unchanged_for >= self._times.retry * rank or self._clock() >= self._in_force_until:
-                await self._write_common(lease, asked_at)
-            return
-        self._in_force_until = _NEVER
-        if not holder or unchanged_for >= float(spec.get("leaseDurationSeconds") or 0):
-            await self._write_common(lease, asked_at)
-            self._changed.set()
-            log.info("shards in force", extra={"lease": self._shown, "shards": self._shards, "before": holder})
-
-    async def _write_common(self, lease: Json, asked_at: float) -> None:
-        spec = lease.get("spec") or {}
-        annotations = annotations_of(lease)
-        transitions = int(spec.get("leaseTransitions") or 0)
-        if annotations.get(labels.SHARDS) != f"{self._shards}@{transitions}":
-            transitions += 1
-        annotations[labels.SHARDS] = f"{self._shards}@{transitions}"
-        for ended in (labels.HANDED_OVER, labels.LEADS_AT):  # from one that led everything, and only for its successor
-            annotations.pop(ended, None)
-        now = written_now()
-        taken = {} if spec.get("holderIdentity") == self._together else {"acquireTime": now}
-        body = self._written(
-            lease,
-            annotations,
-            {
-                "holderIdentity": self._together,
-                "leaseDurationSeconds": math.ceil(self._times.duration),
-                "renewTime": now,
-                "leaseTransitions": transitions,
-                **taken,
-            },
-        )
-        written = await self._write(body)
-        self._common_version = written["metadata"]["resourceVersion"]
-        self._in_force_until = asked_at + self._times.renew_deadline
-
-    async def _release_common(self) -> None:
-        lease = await self._api.get(LEASES, self._namespace, self._name)
-        if (lease.get("spec") or {}).get("holderIdentity") == self._together:
-            released = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": written_now()}
-            await self._write(self._written(lease, annotations_of(lease), released))
-
-    def _mark_of(self, common: Json | None) -> str | None:
-        """Return since when so many shards are in force, as shards' Leases say it; None: they are not."""
-        if common is None or (common.get("spec") or {}).get("holderIdentity") != self._together:
-            return None
-        return annotations_of(common).get(labels.SHARDS)
-
-    @property
-    def _together(self) -> str:
-        return f"{self._shards} shards"
 
     # --- Shards
 
@@ -431,25 +344,20 @@ class ShardElection:
         """Return who leads a shard; None: nobody, or somebody of a time when the number of shards was another."""
         if lease is None or mark is None or annotations_of(lease).get(labels.SHARDS) != mark:
             return None
-        return (lease.get("spec") or {}).get("holderIdentity") or None
+        return holder_of(lease) or None
 
     async def _take(self, shard: int, lease: Json | None, mark: str) -> None:
-        there = lease or self._first(self._lease_of(shard))
+        there = lease or self._leases.first(self._lease_of(shard))
         annotations = annotations_of(there)
         left_behind = annotations.pop(labels.HANDED_OVER, None)
-        if annotations.get(labels.SHARDS) != mark or (there.get("spec") or {}).get("holderIdentity"):
+        if annotations.get(labels.SHARDS) != mark or holder_of(there):
             left_behind = None  # of a time after which others led these namespaces, or its leader did not release it
         annotations[labels.SHARDS] = mark
-        spec = there.get("spec") or {}
-        now = written_now()
-        transitions = int(spec.get("leaseTransitions") or 0) + 1
+        now, transitions = written_now(), transitions_of(there) + 1
         taken = {"holderIdentity": self.identity, "acquireTime": now, "renewTime": now, "leaseTransitions": transitions}
-        body = self._written(there, annotations, taken)
+        body = self._leases.changed(there, annotations, taken)
 
-        async def write() -> None:
-            await self._write(body)
-
-        if await self._tried(write):
+        if await self._tried(lambda: self._leases.write(body)):
             self._begin(shard, left_behind)
 
     def _begin(self, shard: int, left_behind: str | None) -> None:
@@ -481,42 +389,20 @@ class ShardElection:
             log.info("shard is free", extra={"shard": shard, "lease": self._lease_of(shard)})
 
     async def _release(self, shard: int, hands_over: str | None) -> None:
-        lease = await self._api.get(LEASES, self._namespace, self._lease_of(shard))
-        if (lease.get("spec") or {}).get("holderIdentity") != self.identity:
+        lease = await self._leases.read(self._lease_of(shard))
+        if lease is None or holder_of(lease) != self.identity:
             return
         annotations = annotations_of(lease)
         if hands_over is not None:
             annotations[labels.HANDED_OVER] = hands_over
-        await self._write(self._written(lease, annotations, {"holderIdentity": "", "renewTime": written_now()}))
+        await self._leases.write(
+            self._leases.changed(lease, annotations, {"holderIdentity": "", "renewTime": written_now()})
+        )
 
-    # --- Writing
+    # --- Names
 
     def _lease_of(self, shard: int) -> str:
         return f"{self._name}-shard-{shard}"
 
     def _marks(self) -> dict[str, str]:
         return {labels.MANAGED_BY: labels.MANAGER, labels.ELECTION: self._name}
-
-    def _first(self, name: str) -> Json:
-        metadata = {"name": name, "namespace": self._namespace, "ownerReferences": owners_with({}, self._owner)}
-        return {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata}
-
-    def _written(self, lease: Json, annotations: dict[str, str], spec: Json) -> Json:
-        metadata = lease["metadata"]
-        marks = {**(metadata.get("labels") or {}), **self._marks()}
-        return {
-            **lease,
-            "metadata": {**metadata, "labels": marks, "annotations": annotations},
-            "spec": {**(lease.get("spec") or {}), **spec},
-        }
-
-    async def _write(self, lease: Json) -> Json:
-        """Create or replace a Lease: its resourceVersion decides between two writers."""
-        metadata = lease["metadata"]
-        if "resourceVersion" not in metadata:
-            return await self._api.create(LEASES, self._namespace, lease)
-        return await self._api.replace(LEASES, self._namespace, metadata["name"], lease)
-
-    @property
-    def _shown(self) -> str:
-        return f"{self._namespace}/{self._name}"

@@ -122,7 +122,7 @@ async def test_an_operator_that_does_not_look_at_its_lease_is_not_alive() -> Non
         assert instance.operator.health().stuck == ()
         elector = instance.operator.elector
         assert elector is not None
-        with mock.patch.object(elector, "_clock", return_value=elector.last_look + 130):
+        with mock.patch.object(elector._leases, "_clock", return_value=elector.last_look + 130):
             assert instance.operator.health().stuck == ("no look at the Lease for 130s",)
 
 

@@ -15,78 +15,28 @@ import contextlib
 import logging
 import math
 import random
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
 from hatchet_operator.cluster.api import Api
-from hatchet_operator.cluster.kinds import LEASES
 from hatchet_operator.cluster.leader_sight import LeaderSight
-from hatchet_operator.cluster.ownership import Owner, owners_with
-from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, NotFound, Refused
+from hatchet_operator.cluster.leases import (
+    Leases,
+    LeaseTimes,
+    LeaseWatch,
+    annotations_of,
+    duration_of,
+    holder_of,
+    monotonic,
+    transitions_of,
+    without_predecessor,
+    written_now,
+)
+from hatchet_operator.cluster.ownership import Owner
+from hatchet_operator.errors import AlreadyExists, Conflict, NotFound
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import Json
 
 log = logging.getLogger(__name__)
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""A clock that keeps running while the machine is suspended, unlike Linux's monotonic clock."""
-
-
-def monotonic() -> float:
-    """Return seconds that also pass while this process, or its machine, is paused."""
-    return time.clock_gettime(_CLOCK)
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseTimes:
-    """How long things take, in seconds; all follow from how long a Lease lasts.
-
-    Attributes:
-        duration: A standby takes over when the Lease has stayed unchanged for this long.
-    """
-
-    duration: float = 10.0
-
-    @property
-    def renew_deadline(self) -> float:
-        """How long a leader may fail to renew until it no longer leads; the rest is for stopping, which takes time."""
-        return self.duration * 0.6
-
-    @property
-    def retry(self) -> float:
-        """The time between two tries to renew, or between two checks of a standby."""
-        return self.duration / 10
-
-    @property
-    def answer(self) -> float:
-        """The timeout of a request: one that hangs leaves time for two more before the deadline."""
-        return self.duration / 5
-
-
-class LeaseWatch:
-    """Measures how long another's Lease has stayed as it is, by our own clock.
-
-    Args:
-        times: How long things take.
-    """
-
-    def __init__(self, times: LeaseTimes) -> None:
-        self._times = times
-        self._version = ""
-        self._since = self._last = float("-inf")
-
-    def look_at(self, lease: Json, now: float) -> float:
-        """Observe the Lease as it is now; return for how many seconds it has been so at least."""
-        version = lease["metadata"]["resourceVersion"]
-        # If we could not look, the holder could not renew: it gets as long as it takes to lose the Lease to take it
-        # back. Otherwise each outage would move the leader, to an address that clients learn late.
-        if version != self._version or now - self._last >= self._times.renew_deadline:
-            self._version, self._since = version, now
-        self._last = now
-        return now - self._since
 
 
 class Elector:
@@ -119,13 +69,11 @@ class Elector:
         role: str = "leading",
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._api = api
-        self._namespace, self._name = namespace, name
+        self._leases = Leases(api, namespace, name, owner=owner, marks=marks or {}, clock=clock)
+        self._name = name
         self.identity = identity
         self._times = times or LeaseTimes()
-        self._owners = owners_with({}, owner)
         self._sight = sight
-        self._marks = dict(marks or {})
         self._role = role
         self._clock = clock
         self._address: str | None = None
@@ -136,10 +84,16 @@ class Elector:
         self._leads_until = float("-inf")
         self.handed_over: str | None = None
         """What the previous leader left in the Lease when it released it; None: it was not released by a leader."""
-        self.last_look = clock()
+
+    @property
+    def last_look(self) -> float:
         """When the last request ended, whatever its outcome."""
-        self.refused: str | None = None
+        return self._leases.last_look
+
+    @property
+    def refused(self) -> str | None:
         """What the API server said when it refused the last request, as it does without the rights for the Lease."""
+        return self._leases.refused
 
     def is_leading(self) -> bool:
         """Whether the Lease can't belong to another yet."""
@@ -152,7 +106,7 @@ class Elector:
 
     def silent_for(self) -> float:
         """Return for how many seconds nothing was requested or renewed: the election's own heartbeat."""
-        return self._clock() - self.last_look
+        return self._leases.silent_for()
 
     async def acquire(self) -> None:
         """Return as soon as the Lease is ours."""
@@ -163,7 +117,7 @@ class Elector:
             await self._pause(self._times.retry * (0.25 if self._leader_is_gone else jitter))
         if self._sight is not None:
             self._sight.forget()
-        log.info(self._role, extra={"lease": self._shown, "identity": self.identity})
+        log.info(self._role, extra={"lease": self._leases.shown, "identity": self.identity})
 
     async def _pause(self, seconds: float) -> None:
         if self._sight is None:
@@ -188,11 +142,11 @@ class Elector:
             if (left := self._leads_until - begun_at) <= 0:
                 break
             if await self._tried(self._renew, within=min(self._times.answer, left)) is False:
-                log.error("lease is another's or gone", extra={"lease": self._shown, "identity": self.identity})
+                log.error("lease is another's or gone", extra={"lease": self._leases.shown, "identity": self.identity})
                 self._leads_until = float("-inf")
                 return
             pause = max(begun_at + self._times.retry - self._clock(), 0)
-        log.error("lease could not be renewed in time", extra={"lease": self._shown, "identity": self.identity})
+        log.error("lease could not be renewed in time", extra={"lease": self._leases.shown, "identity": self.identity})
 
     async def release(self, handed_over: str | None = None) -> None:
         """Release the Lease, so that a standby need not wait for it to expire. Best effort.
@@ -213,36 +167,26 @@ class Elector:
         await self._tried(self._delete, within=self._times.answer)
 
     async def _delete(self) -> bool:
-        with contextlib.suppress(NotFound):
-            await self._api.delete(LEASES, self._namespace, self._name)
+        await self._leases.delete(self._name)
         return True
 
-    async def _tried(self, step: Callable[[], Any], *, within: float) -> bool | None:
+    async def _tried(self, step: Callable[[], Awaitable[bool]], *, within: float) -> bool | None:
         """Take one step; None: its outcome is unknown."""
-        try:
-            async with asyncio.timeout(within):
-                done: bool = await step()
-                self.refused = None
-                return done
-        except (ApiError, TimeoutError) as error:
-            if self._sight is not None:
-                self._sight.forget()  # nor could the leader renew: it may have ended for that, and may return
-            self.refused = error.message if isinstance(error, Refused) else None
-            log.warning("lease not reached", extra={"lease": self._shown, "error": repr(error)})
-            return None
-        finally:
-            self.last_look = self._clock()
+        done = await self._leases.tried(step, within=within)
+        if done is None and self._sight is not None:
+            self._sight.forget()  # nor could the leader renew: it may have ended for that, and may return
+        return done
 
     async def _take(self) -> bool:
         asked_at = self._clock()
         self._address = None
         try:
-            lease = await self._read()
+            lease = await self._leases.read(self._name)
             left_behind = annotations_of(lease).get(labels.HANDED_OVER)
             if lease is None:
-                lease = await self._api.create(LEASES, self._namespace, self._first_lease())
+                lease = await self._leases.write(self._taken(self._leases.first(self._name), transitions=0))
             elif self._look_at(lease):
-                lease = await self._replace(self._taken(lease))
+                lease = await self._leases.write(self._taken(lease, transitions=transitions_of(lease) + 1))
             else:
                 return False
         except (AlreadyExists, Conflict):
@@ -252,15 +196,15 @@ class Elector:
 
     def _look_at(self, lease: Json) -> bool:
         """Observe another's Lease as it is now; return whether it may be taken."""
-        spec = lease.get("spec") or {}
         unchanged_for = self._watch.look_at(lease, self._clock())
-        holder = spec.get("holderIdentity") or ""
-        if holder in ("", self.identity) or unchanged_for >= float(spec.get("leaseDurationSeconds") or 0):
+        if holder_of(lease) in ("", self.identity) or unchanged_for >= duration_of(lease):
             return True
-        address = annotations_of(lease).get(labels.LEADS_AT)
-        self._leader_is_gone = self._sight is not None and self._sight.look_at(holder, address)
-        # A holder that is alive would have renewed it meanwhile.
-        return self._leader_is_gone and unchanged_for >= self._times.retry * 1.5
+        if self._sight is None:
+            return False
+        self._leader_is_gone = is_gone = self._sight.look_at(
+            holder_of(lease), annotations_of(lease).get(labels.LEADS_AT)
+        )
+        return is_gone and self._watch.could_have_renewed(unchanged_for)
 
     async def _renew(self) -> bool:
         async with self._renewing:
@@ -275,10 +219,10 @@ class Elector:
             if self._address is not None:
                 annotations[labels.LEADS_AT] = self._address
             try:
-                self._lease = await self._replace(lease)
+                self._lease = await self._leases.write(lease)
             except (Conflict, NotFound):
                 # The answer to our last renewal may have been lost, or a person put a label on the Lease.
-                there = await self._read()
+                there = await self._leases.read(self._name)
                 self._lease = there if self._is_ours(there) else None
             else:
                 self._leads_until = asked_at + self._times.renew_deadline
@@ -286,7 +230,7 @@ class Elector:
         return False
 
     async def _give_up(self, handed_over: str | None) -> bool:
-        lease = await self._read()  # what we know may be older than our own write
+        lease = await self._leases.read(self._name)  # what we know may be older than our own write
         if lease is None or not self._is_ours(lease):
             return False  # it belongs to nobody, or to another
         lease["spec"].update(holderIdentity="", leaseDurationSeconds=1, renewTime=written_now())
@@ -294,32 +238,13 @@ class Elector:
         annotations.pop(labels.LEADS_AT, None)
         if handed_over is not None:
             annotations[labels.HANDED_OVER] = handed_over
-        await self._replace(lease)
+        await self._leases.write(lease)
         return True
 
     def _is_ours(self, lease: Json | None) -> bool:
-        return lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self.identity
+        return lease is not None and holder_of(lease) == self.identity
 
-    async def _read(self) -> Json | None:
-        try:
-            return await self._api.get(LEASES, self._namespace, self._name)
-        except NotFound:
-            return None
-
-    async def _replace(self, lease: Json) -> Json:
-        """Write the Lease, if it is still the one that was read: its resourceVersion decides between two writers."""
-        return await self._api.replace(LEASES, self._namespace, self._name, lease)
-
-    def _first_lease(self) -> Json:
-        metadata: Json = {"name": self._name, "namespace": self._namespace, "ownerReferences": self._owners}
-        if self._marks:
-            metadata["labels"] = self._marks
-        return self._taken({"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata}, transitions=0)
-
-    def _taken(self, lease: Json, *, transitions: int | None = None) -> Json:
-        spec = lease.get("spec") or {}
-        if transitions is None:
-            transitions = int(spec.get("leaseTransitions") or 0) + 1
+    def _taken(self, lease: Json, *, transitions: int) -> Json:
         now = written_now()
         ours = {
             "holderIdentity": self.identity,
@@ -328,21 +253,4 @@ class Elector:
             "renewTime": now,
             "leaseTransitions": transitions,
         }
-        metadata = {**lease["metadata"], "annotations": annotations_of(lease)}
-        for ended in (labels.HANDED_OVER, labels.LEADS_AT):  # from the previous leader, and only for us
-            metadata["annotations"].pop(ended, None)
-        return {**lease, "metadata": metadata, "spec": {**spec, **ours}}
-
-    @property
-    def _shown(self) -> str:
-        return f"{self._namespace}/{self._name}"
-
-
-def annotations_of(lease: Json | None) -> dict[str, str]:
-    """Return a copy of a Lease's annotations; of none, none."""
-    return dict((lease or {}).get("metadata", {}).get("annotations") or {})
-
-
-def written_now() -> str:
-    """Return the time for people who read the Lease; it is not used for decisions."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return self._leases.changed(lease, without_predecessor(annotations_of(lease)), ours)

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from hatchet_operator.cluster.api import Api, Endpoint, always
-from hatchet_operator.cluster.election import Elector, LeaseTimes
+from hatchet_operator.cluster.election import Elector
 from hatchet_operator.cluster.kinds import LEASES, Resource
 from hatchet_operator.cluster.leader_sight import LeaderSight
+from hatchet_operator.cluster.leases import LeaseTimes
 from hatchet_operator.errors import AlreadyExists, Conflict, NotFound, Transient
 from hatchet_operator.resources.base import Json
 from hatchet_operator_dev.apiserver import ApiServer
