@@ -113,14 +113,7 @@ class Runs:
             requeue=self.requeue,
             requeue_all=self.requeue_all,
         )
-        self._policy = Policy(
-            running_after=settings.running_after,
-            cancel_grace=settings.cancel_grace,
-            max_losses=settings.max_losses,
-            max_disruptions=settings.max_disruptions,
-            children_every=settings.children_every,
-            waiting_told_after=settings.waiting_told_after,
-        )
+        self._policy = _policy_of(settings)
         self._expiry = Expiry(api, store, clock=clock, expired=self.requeue)
         self._lifetimes = Lifetimes(
             store,
@@ -368,3 +361,14 @@ class Runs:
         await self._replays.stop()
         await self._expiry.stop()
         await self._work.stop()
+
+
+def _policy_of(settings: Settings) -> Policy:
+    return Policy(
+        running_after=settings.running_after,
+        cancel_grace=settings.cancel_grace,
+        max_losses=settings.max_losses,
+        max_disruptions=settings.max_disruptions,
+        children_every=settings.children_every,
+        waiting_told_after=settings.waiting_told_after,
+    )
