@@ -15,7 +15,7 @@ from hatchet_operator.access.identity import Caller
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.errors import NotReady
 from hatchet_sdk import ClientConfig, Context, Hatchet, RequestRefused, StepRunEvent, WorkflowRunRef
-from hatchet_sdk._client.pieces import MAX_PIECE_BYTES
+from hatchet_sdk._client.chunks import MAX_CHUNK_BYTES
 from hatchet_sdk.contracts import events_pb2 as events
 from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
 from tests.integration.harness import Cluster
@@ -54,7 +54,7 @@ class Speaker:
         self.workflow = Speak()
 
 
-def pieces(events: list[StepRunEvent]) -> list[str]:
+def chunks(events: list[StepRunEvent]) -> list[str]:
     return [event.payload for event in events if event.type.endswith("_STREAM")]
 
 
@@ -73,7 +73,7 @@ async def test_pieces_come_in_order_and_then_the_ends(world: Instance) -> None:
     await world.until(lambda: world.engine.streams.readers == 1)
     speaker.gate.set()
     told = await asyncio.wait_for(reading, SECONDS)
-    assert pieces(told) == [f"{attempt}:{number}" for attempt in (0, 1) for number in range(10)]
+    assert chunks(told) == [f"{attempt}:{number}" for attempt in (0, 1) for number in range(10)]
     assert kinds(told)[-2:] == ["COMPLETED", "WORKFLOW_RUN_EVENT_TYPE_COMPLETED"]
     assert "FAILED" in kinds(told)
     completed = told[-2]
@@ -88,7 +88,7 @@ async def test_who_asks_late_is_told_all_of_it_also_from_sync_code(world: Instan
     ref = await (await world.work(speaker.workflow)).admin.aio.run_workflow("Speak", {})
     await ref.result()
     told = await asyncio.wait_for(asyncio.to_thread(lambda: list(ref.stream())), SECONDS)
-    assert pieces(told) == [f"0:{number}" for number in range(10)]
+    assert chunks(told) == [f"0:{number}" for number in range(10)]
     assert kinds(told) == ["WORKFLOW_RUN_EVENT_TYPE_COMPLETED"]
 
 
@@ -98,12 +98,12 @@ async def test_a_stream_that_breaks_goes_on_from_where_it_was(world: Instance) -
     told: list[StepRunEvent] = []
     async for event in ref.stream():
         told.append(event)
-        if len(pieces(told)) in (50, 150) and event.payload.endswith(("49", "149")):
+        if len(chunks(told)) in (50, 150) and event.payload.endswith(("49", "149")):
             for readers in list(world.engine.streams._readers.values()):
                 for reader in list(readers):
                     reader.break_off()
             speaker.gate.set()
-    assert pieces(told) == [f"0:{number}" for number in range(300)]
+    assert chunks(told) == [f"0:{number}" for number in range(300)]
 
 
 async def test_runs_are_listened_to_by_their_metadata(world: Instance) -> None:
@@ -127,9 +127,9 @@ async def test_runs_are_listened_to_by_their_metadata(world: Instance) -> None:
     await asyncio.wait_for(reading, SECONDS)
     assert {event.workflow_run_id for event in told} <= {str(ref) for ref in refs[:2]}
     first = told[0].workflow_run_id
-    assert pieces([event for event in told if event.workflow_run_id == first]) == [f"0:{n}" for n in range(10)]
+    assert chunks([event for event in told if event.workflow_run_id == first]) == [f"0:{n}" for n in range(10)]
     again = [event async for event in hatchet.listener.stream_by_additional_metadata("chat", "8")]
-    assert len(pieces(again)) == 10, "one that is over is told as well"
+    assert len(chunks(again)) == 10, "one that is over is told as well"
 
 
 async def test_a_run_that_fails_is_cancelled_or_deleted_ends_its_stream(world: Instance) -> None:
@@ -190,7 +190,7 @@ async def test_a_sync_loop_in_an_async_step_is_refused(world: Instance) -> None:
         pytest.param(5, "put_stream: data is 5 (expected a str, or bytes that are UTF-8)", id="a number"),
         pytest.param(b"\xff", "data is no text (expected UTF-8", id="bytes"),
         pytest.param("\ud800", "data is no text (expected UTF-8", id="half a surrogate pair"),
-        pytest.param("x" * (MAX_PIECE_BYTES + 1), "data is 65537 bytes (expected at most 65536", id="too long"),
+        pytest.param("x" * (MAX_CHUNK_BYTES + 1), "data is 65537 bytes (expected at most 65536", id="too long"),
     ],
 )
 async def test_what_no_stream_can_have_is_refused_where_it_is_said(world: Instance, data: Any, want: str) -> None:
@@ -225,11 +225,11 @@ async def test_only_who_has_an_attempt_speaks_for_it(world: Instance) -> None:
     ):
         assert await put(speaker, attempt, b"x") == code
     assert await put(worker, action.task_run_external_id, b"\xff") == "INVALID_ARGUMENT"
-    assert await put(worker, action.task_run_external_id, b"x" * (MAX_PIECE_BYTES + 1)) == "INVALID_ARGUMENT"
+    assert await put(worker, action.task_run_external_id, b"x" * (MAX_CHUNK_BYTES + 1)) == "INVALID_ARGUMENT"
 
 
 async def put(worker: ScriptedWorker, attempt: str, data: bytes) -> str | None:
-    """Put a piece as published clients do, without an index; return the status of a refusal."""
+    """Put a chunk as published clients do, without an index; return the status of a refusal."""
     stub = EventsServiceStub(worker.channel)
     try:
         await worker.call(stub.PutStreamEvent, events.PutStreamEventRequest(task_run_external_id=attempt, message=data))
@@ -254,7 +254,7 @@ async def test_a_step_ends_after_what_it_said_however_often_that_was_refused(wor
         speaker.gate.set()
         told = await asyncio.wait_for(reading, SECONDS)
     assert next(refusals, None) is None
-    assert pieces(told) == [f"0:{number}" for number in range(10)]
+    assert chunks(told) == [f"0:{number}" for number in range(10)]
 
 
 async def test_a_restart_of_the_operator_loses_what_nobody_had_read_and_nothing_else(cluster: Cluster) -> None:
@@ -272,13 +272,13 @@ async def test_a_restart_of_the_operator_loses_what_nobody_had_read_and_nothing_
     reading = asyncio.create_task(read())
 
     async def has_first_half() -> bool:
-        return len(pieces(told)) == 50
+        return len(chunks(told)) == 50
 
     await eventually(has_first_half)
     await cluster.crash_operator()
     await cluster.start_operator()
     cluster.open_gate("go")
     await asyncio.wait_for(reading, SECONDS)
-    assert pieces(told) == [str(number) for number in range(100)], "who listened all the time has all of it"
+    assert chunks(told) == [str(number) for number in range(100)], "who listened all the time has all of it"
     late = await asyncio.wait_for(all_of(ref), SECONDS)
-    assert pieces(late) == [str(number) for number in range(50, 100)], "who asks now has what came since the restart"
+    assert chunks(late) == [str(number) for number in range(50, 100)], "who asks now has what came since the restart"

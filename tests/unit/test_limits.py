@@ -22,8 +22,8 @@ from hatchet_operator.resources.crds import load_crds
 from hatchet_operator.resources.nesting import MAX_DEPTH
 from hatchet_operator.resources.worker_labels import MAX_LABEL_LENGTH, MAX_LABELS
 from hatchet_operator.settings import Settings, settings_table
+from hatchet_sdk._client.chunks import MAX_CHUNK_BYTES
 from hatchet_sdk._client.json_text import MAX_BYTES
-from hatchet_sdk._client.pieces import MAX_PIECE_BYTES
 from hatchet_sdk._client.triggers import MAX_BATCH_ITEMS
 from hatchet_sdk._hatchet import Hatchet
 
@@ -56,8 +56,8 @@ def kib(size: int) -> str:
         ("error text", kib(limits.MAX_ERROR_BYTES)),
         ("depth", str(MAX_DEPTH)),
         ("a spawn key", str(_LONGEST_KEY)),
-        ("one `put_stream`", kib(buffer.MAX_PIECE_BYTES)),
-        ("one `put_stream`", kib(MAX_PIECE_BYTES)),
+        ("one `put_stream`", kib(buffer.MAX_CHUNK_BYTES)),
+        ("one `put_stream`", kib(MAX_CHUNK_BYTES)),
         ("what is kept of a run's stream", kib(buffer.MAX_RUN_BYTES)),
         ("what is kept of all streams", kib(buffer.MAX_ALL_BYTES)),
         ("a finished run's stream", format_duration(timedelta(seconds=KEPT_SECONDS))),

@@ -179,7 +179,7 @@ class Answers:
     """What is known of the workers from before the start.
 
     Attributes:
-        lost: Those that will not answer any more, each with the loss of what it had.
+        lost: Those that will never answer, each with the loss of what it had.
         mute: Those that are back, and do not say what they have.
         known: All that are known, except for those that were given up.
     """

@@ -28,7 +28,7 @@ def wait_while_suspended(seen: ObservedRun, now: datetime) -> RunPlan | None:
 
 
 def tell_resumed(seen: ObservedRun, now: datetime) -> RunPlan | None:
-    """Say once that a run is not suspended any more, whatever it waits for now."""
+    """Say once that a run is no longer suspended, whatever it waits for now."""
     if seen.run.spec.suspended or seen.run.status.reason != Reason.SUSPENDED:
         return None
     ready = Aspect(ConditionType.READY, False, seen.run.status.phase.value)

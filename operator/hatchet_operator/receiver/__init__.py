@@ -1,9 +1,9 @@
 """Events, webhooks and Hatchet's REST API over HTTP: requests in, answers in JSON out, the engine's own types inside.
 
-server   the port, its certificate, and what clients may not do: be slow, be many, send much
-pushes   events from clients with a token
-webhooks events from senders that sign
-rest     Hatchet's REST API, as far as its Python clients need it
-requests tokens; bodies: whole, JSON, not too large, in time
-answers  results and errors as JSON
+server        the port, its certificate, and what clients may not do: be slow, be many, send much
+pushed_events events from clients with a token
+webhooks      events from senders that sign
+rest          Hatchet's REST API, as far as its Python clients need it
+requests      tokens; bodies: whole, JSON, not too large, in time
+answers       results and errors as JSON
 """

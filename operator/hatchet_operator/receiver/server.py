@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from hatchet_operator.access.certificates import KeyPair
 from hatchet_operator.engine.engine import Engine
-from hatchet_operator.receiver import pushes, webhooks
+from hatchet_operator.receiver import pushed_events, webhooks
 from hatchet_operator.receiver.answers import errors_as_json
 from hatchet_operator.receiver.rest import routes
 from hatchet_operator.resources.limits import MAX_INPUT_BYTES
@@ -34,7 +34,7 @@ class Receiver:
 
     def __init__(self, engine: Engine) -> None:
         app = web.Application(client_max_size=MAX_INPUT_BYTES, middlewares=(self._heard, errors_as_json))
-        app.router.add_post(pushes.PATH, pushes.Pushes(engine.senders, engine.triggering).take)
+        app.router.add_post(pushed_events.PATH, pushed_events.PushedEvents(engine.senders, engine.triggering).take)
         app.router.add_post(webhooks.PATH, webhooks.Deliveries(engine.webhooks, engine.triggering).take)
         app.router.add_route("*", routes.PATH, routes.RestApi(engine).take)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, handle_signals=False)

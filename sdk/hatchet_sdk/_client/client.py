@@ -21,7 +21,7 @@ from hatchet_sdk._client.options import (
     TriggerWorkflowOptions,
 )
 from hatchet_sdk._client.payloads import Payloads
-from hatchet_sdk._client.puts import Piece, Puts
+from hatchet_sdk._client.puts import Chunk, Puts
 from hatchet_sdk._client.requests import (
     child_request,
     child_schedule_request,
@@ -121,7 +121,7 @@ class Client:
         return RunStream(self, request)
 
     def put_stream(self, task_run_external_id: str, index: int, data: bytes) -> None:
-        self.puts.mailbox.put(Piece(task_run_external_id, index, data, at=int(time.time() * 1000)))
+        self.puts.mailbox.put(Chunk(task_run_external_id, index, data, at=int(time.time() * 1000)))
 
     def refresh_timeout(self, task_run_external_id: str, increment: str) -> "Future[RefreshTimeoutResponse]":
         increment = duration_text(increment, what=f"refresh_timeout({increment!r}): increment_by")

@@ -18,7 +18,7 @@ MAX_CALL_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """A chunk that a step put into its stream."""
 
     task_run_external_id: str
@@ -28,10 +28,10 @@ class Piece:
 
 
 @dataclass(eq=False, slots=True)
-class _Line:
+class _Backlog:
     """The chunks of one attempt that were not accepted yet."""
 
-    pieces: deque[Piece] = field(default_factory=deque)
+    chunks: deque[Chunk] = field(default_factory=deque)
     sending: "asyncio.Task[None] | None" = None
 
 
@@ -41,33 +41,33 @@ class Puts:
     def __init__(self, io: IoThread, connection: Connection) -> None:
         self.mailbox = Mailbox(io, self._accept)
         self._connection = connection
-        self._lines: dict[str, _Line] = {}
+        self._backlogs: dict[str, _Backlog] = {}
         self._bytes = 0
         self._dropped = 0
 
-    def _accept(self, pieces: list[Piece]) -> None:
-        for piece in pieces:
-            line = self._lines.setdefault(piece.task_run_external_id, _Line())
-            line.pieces.append(piece)
-            self._bytes += len(piece.data)
+    def _accept(self, chunks: list[Chunk]) -> None:
+        for chunk in chunks:
+            backlog = self._backlogs.setdefault(chunk.task_run_external_id, _Backlog())
+            backlog.chunks.append(chunk)
+            self._bytes += len(chunk.data)
         while self._bytes > MAX_WAITING_BYTES:
             self._drop_oldest()
-        for attempt_id, line in tuple(self._lines.items()):
-            if line.sending is None:
-                line.sending = asyncio.create_task(self._send(attempt_id, line))
+        for attempt_id, backlog in tuple(self._backlogs.items()):
+            if backlog.sending is None:
+                backlog.sending = asyncio.create_task(self._send(attempt_id, backlog))
 
     def _drop_oldest(self) -> None:
-        longest = max(self._lines.values(), key=lambda line: len(line.pieces))
-        self._bytes -= len(longest.pieces.popleft().data)
+        longest = max(self._backlogs.values(), key=lambda backlog: len(backlog.chunks))
+        self._bytes -= len(longest.chunks.popleft().data)
         if not self._dropped:
-            log.warning("steps put more into their streams than the operator takes: the oldest pieces are dropped")
+            log.warning("steps put more into their streams than the operator takes: the oldest chunks are dropped")
         self._dropped += 1
 
-    async def _send(self, attempt_id: str, line: _Line) -> None:
+    async def _send(self, attempt_id: str, backlog: _Backlog) -> None:
         tries = 0
         try:
-            while line.pieces:
-                batch = _next_batch(line.pieces)
+            while backlog.chunks:
+                batch = _next_batch(backlog.chunks)
                 try:
                     await self._connection.call_once(self._connection.events.PutStreamEvent, _request(batch))
                 except grpc.aio.AioRpcError as error:
@@ -75,37 +75,37 @@ class Puts:
                         tries += 1
                         await asyncio.sleep(delay_after(tries))
                         continue  # with whatever is still there by then
-                    log.warning("a piece of a stream was refused: %s", error.details())
+                    log.warning("a chunk of a stream was refused: %s", error.details())
                 tries = 0
-                while line.pieces and line.pieces[0].index <= batch[-1].index:
-                    self._bytes -= len(line.pieces.popleft().data)
+                while backlog.chunks and backlog.chunks[0].index <= batch[-1].index:
+                    self._bytes -= len(backlog.chunks.popleft().data)
         finally:
-            self._bytes -= sum(len(piece.data) for piece in line.pieces)
-            self._lines.pop(attempt_id, None)
+            self._bytes -= sum(len(chunk.data) for chunk in backlog.chunks)
+            self._backlogs.pop(attempt_id, None)
 
     def under_way(self, task_run_external_id: str) -> "asyncio.Task[None] | None":
         """Return the task that ends when the operator has all chunks of an attempt; None: it has them."""
-        line = self._lines.get(task_run_external_id)
-        return line.sending if line is not None else None
+        backlog = self._backlogs.get(task_run_external_id)
+        return backlog.sending if backlog is not None else None
 
 
-def _next_batch(pieces: "deque[Piece]") -> list[Piece]:
-    batch, size = [pieces[0]], len(pieces[0].data)
-    for piece in list(pieces)[1:]:
-        size += len(piece.data)
-        if size > MAX_CALL_BYTES or piece.index != batch[-1].index + 1:
+def _next_batch(chunks: "deque[Chunk]") -> list[Chunk]:
+    batch, size = [chunks[0]], len(chunks[0].data)
+    for chunk in list(chunks)[1:]:
+        size += len(chunk.data)
+        if size > MAX_CALL_BYTES or chunk.index != batch[-1].index + 1:
             break
-        batch.append(piece)
+        batch.append(chunk)
     return batch
 
 
-def _request(batch: list[Piece]) -> PutStreamEventRequest:
+def _request(batch: list[Chunk]) -> PutStreamEventRequest:
     first = batch[0]
     request = PutStreamEventRequest(
         task_run_external_id=first.task_run_external_id,
         message=first.data,
         event_index=first.index,
-        more_messages=[piece.data for piece in batch[1:]],
+        more_messages=[chunk.data for chunk in batch[1:]],
     )
     request.created_at.FromMilliseconds(first.at)
     return request

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from hatchet_sdk._client.admin import all_of, settled
 from hatchet_sdk._client.arguments import check_seconds
+from hatchet_sdk._client.chunks import chunk_of_stream
 from hatchet_sdk._client.io_thread import settle
 from hatchet_sdk._client.json_text import JsonObject
 from hatchet_sdk._client.options import (
@@ -24,7 +25,6 @@ from hatchet_sdk._client.options import (
     checked_items,
     input_of,
 )
-from hatchet_sdk._client.pieces import piece_of_stream
 from hatchet_sdk._client.run_ref import WorkflowRunRef
 from hatchet_sdk._client.typed import InputT, ResultT, Workflow, name_of, result_model
 from hatchet_sdk._client.validation import Model, Validator, validated
@@ -72,7 +72,7 @@ class Context:
         self._assignment = assignment
         self._client = client
         self._input_validator = input_validator
-        self._next_piece = itertools.count()
+        self._next_chunk = itertools.count()
         self._worker = worker
         self._next_index = itertools.count(-1)  # as Hatchet counts; one counter for every kind of spawn
         self._cancelled = False
@@ -313,7 +313,7 @@ class Context:
         Raises:
             TypeError, ValueError: It can't be sent; nothing was.
         """
-        self._client.put_stream(self.step_run_id, next(self._next_piece), piece_of_stream(data))
+        self._client.put_stream(self.step_run_id, next(self._next_chunk), chunk_of_stream(data))
 
     def refresh_timeout(self, increment_by: str) -> None:
         """Extend this attempt's deadline, e.g. by "10s"; blocks until the operator has confirmed."""

@@ -227,7 +227,7 @@ WORKFLOWS = {each.name: each for each in _ALL}
 
 async def stream(workflow: Any) -> list[str]:
     ref = await workflow.aio_run(wait_for_result=False)
-    return [piece async for piece in hatchet.runs.subscribe_to_stream(ref.workflow_run_id)]
+    return [chunk async for chunk in hatchet.runs.subscribe_to_stream(ref.workflow_run_id)]
 
 
 def push(scope: str, text: str) -> None:

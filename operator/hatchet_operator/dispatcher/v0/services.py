@@ -444,8 +444,8 @@ class _Events(EventsServiceServicer):
         """Publish what a step says to anyone listening; it is only kept in memory."""
         attempt = self._engine.may_log(caller, request.task_run_external_id)
         first_index = request.event_index if request.HasField("event_index") else None
-        pieces = translation.stream_pieces(request, step=attempt.step.name)
-        self._engine.streams.put(attempt, pieces, first_index=first_index, at=request.created_at.ToMilliseconds())
+        chunks = translation.stream_chunks(request, step=attempt.step.name)
+        self._engine.streams.put(attempt, chunks, first_index=first_index, at=request.created_at.ToMilliseconds())
         return events_wire.PutStreamEventResponse()
 
 

@@ -21,7 +21,7 @@ from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.results import RunResult
 from hatchet_operator.engine.spawning.cause import Cause, Origin, cause_of
 from hatchet_operator.engine.spawning.trigger import ParentAttempt, Trigger, check_dedupe
-from hatchet_operator.engine.streams.buffer import MAX_PIECE_BYTES, StreamEvent
+from hatchet_operator.engine.streams.buffer import MAX_CHUNK_BYTES, StreamEvent
 from hatchet_operator.engine.streams.readers import Metadata
 from hatchet_operator.engine.triggers.events import PushedEvent, read_event
 from hatchet_operator.engine.workers.registry import Held, RegistrationRequest
@@ -238,25 +238,25 @@ def stream_event(event: StreamEvent, *, run_id: str, hangup: bool) -> wire.Workf
     return told
 
 
-def stream_pieces(request: events_wire.PutStreamEventRequest, *, step: str) -> list[str]:
+def stream_chunks(request: events_wire.PutStreamEventRequest, *, step: str) -> list[str]:
     """Read what a step put into its stream.
 
     Raises:
         InvalidRequest: A chunk is not text, or too long.
     """
-    pieces = []
+    chunks = []
     for data in (request.message, *request.more_messages):
-        if len(data) > MAX_PIECE_BYTES:
+        if len(data) > MAX_CHUNK_BYTES:
             raise InvalidRequest(
-                f'step "{step}" put {len(data)} bytes into its stream at once; expected at most {MAX_PIECE_BYTES}'
+                f'step "{step}" put {len(data)} bytes into its stream at once; expected at most {MAX_CHUNK_BYTES}'
             )
         try:
-            pieces.append(data.decode())
+            chunks.append(data.decode())
         except UnicodeDecodeError as error:
             raise InvalidRequest(
                 f'step "{step}" put bytes into its stream that are not UTF-8 ({error}); expected text: use base64'
             ) from error
-    return pieces
+    return chunks
 
 
 # --- From the worker

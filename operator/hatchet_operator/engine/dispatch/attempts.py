@@ -28,7 +28,7 @@ class Attempts(Mapping[str, Attempt]):
 
     Args:
         given: Called with an attempt that was just assigned to a worker, and when it began.
-        unserved: Called with the attempts that no connected worker can take any more.
+        unserved: Called with the attempts that no connected worker can take now.
         told_to_stop: Called with a worker, an attempt that it was told to stop, and when.
         on_demand, on_activity, buckets: See `AttemptQueue`.
     """

@@ -35,7 +35,7 @@ class AttemptQueue:
 
     Args:
         assign: Called with an attempt and the worker that gets it.
-        unserved: Called with the attempts that no connected worker can take any more.
+        unserved: Called with the attempts that no connected worker can take now.
         on_demand: Called with namespace, pool and, if the run has pods of its own, its UID, when the demand changes.
         on_activity: Called with namespace and pool when an attempt waits for a slot there, or got one.
         buckets: The rate limits.
@@ -188,7 +188,7 @@ class AttemptQueue:
         self.fill(worker)
 
     def _look_who_is_left(self, worker: Worker, queue: Queue, now: datetime) -> None:
-        """Note which attempts no connected worker can take any more, without this one."""
+        """Note which attempts no connected worker can take without this one."""
         served = (lane for lane in queue.lanes_for(worker) if lane.unserved_since is None)
         left = [lane for lane in served if not queue.is_served(lane.needs)]
         for lane in left:

@@ -99,7 +99,7 @@ class Sidings:
     Args:
         buckets: The limits.
         enter: Puts an attempt into its queue.
-        unserved: Called with attempts that no limit blocks any more but no connected worker can take; or that a limit
+        unserved: Called with attempts that no limit blocks now but no connected worker can take; or that a limit
             blocks forever.
         fill: Gives a queue's workers what they have slots for; must not call back into this object.
     """

@@ -144,7 +144,7 @@ class Buckets:
         return bucket
 
     def set_limit(self, bucket: Bucket, limit: Limit | None, *, has_object: bool) -> None:
-        """Change a bucket's limit; None: nobody sets one any more."""
+        """Change a bucket's limit; None: nobody sets one."""
         bucket.limit, bucket.has_object, bucket.since = limit, has_object, self._clock.now()
         bucket.seconds = limit.seconds if limit is not None else bucket.seconds
         if bucket.timer is not None:

@@ -229,7 +229,7 @@ class Ledger:
     # --- Ends
 
     async def close(self) -> None:
-        """Tell the next leader exactly what was used, if it can be written soon; nothing is granted any more."""
+        """Tell the next leader exactly what was used, if it can be written soon; nothing is granted from then on."""
         await self._work.stop()
         try:
             async with asyncio.timeout(_RETRY_SECONDS):

@@ -74,7 +74,7 @@ class PodsOfRuns:
         return self._runs.setdefault(run_uid, PodsOfRun())
 
     def drop(self, run_uid: str) -> None:
-        """Forget a run that has no pods any more."""
+        """Forget a run that has no pods left."""
         del self._runs[run_uid]
 
     # --- What others ask

@@ -103,7 +103,7 @@ class Pools:
             self._all_changed()
 
     def lack(self, what: str | None) -> None:
-        """Say on all pools which CRD is missing; None: none is missing any more."""
+        """Say on all pools which CRD is missing; None: none is missing."""
         self._refusals.lack(what)
         self._all_changed()
 
@@ -245,7 +245,7 @@ class Pools:
     async def _make_what_is_missing(self, pool: WorkerPool, ref: ObjectRef, plan: PoolPlan) -> timedelta | None:
         """Create the pool's Secret and the pods that it lacks; return when to look again."""
         if (problem := template_problem(pool)) is not None:
-            self._refusals.nonsense(ref, pool, problem)
+            self._refusals.invalid_template(ref, pool, problem)
             return None
         if not plan.create and self._secrets.is_written(ref, pool):
             self._refusals.over(ref)

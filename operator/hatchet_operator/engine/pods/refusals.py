@@ -49,7 +49,7 @@ class Refusals:
         return pool in self._ending
 
     def lack(self, what: str | None) -> None:
-        """Have all pools say which CRD is missing; None: none is missing any more."""
+        """Have all pools say which CRD is missing; None: none is missing."""
         self._lacking = (
             Refusal(message=what, is_of_spec=False, generation=0, until=0.0, lacking=True) if what is not None else None
         )
@@ -62,7 +62,7 @@ class Refusals:
         left = refusal.until - self._clock.loop_time()
         return timedelta(seconds=left) if left > 0 else None
 
-    def nonsense(self, ref: ObjectRef, pool: WorkerPool, problem: str) -> None:
+    def invalid_template(self, ref: ObjectRef, pool: WorkerPool, problem: str) -> None:
         """Remember that the pool's template makes no valid pod."""
         generation = pool.metadata.generation
         self._refusals[ref] = Refusal(message=problem, is_of_spec=True, generation=generation, until=float("inf"))

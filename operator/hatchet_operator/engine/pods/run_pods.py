@@ -375,7 +375,7 @@ class RunPods:
         if newest is not None and not any(w.stream is not None for w in self._workers_in(newest.uid)):
             why = trouble_of(newest.seen)
             trouble = f"pod {newest.name}: {why}" if why else trouble
-        # Pods that we delete don't count: nothing runs in them any more, or they were to be killed.
+        # Pods that we delete don't count: nothing runs in them now, or they were to be killed.
         busy = [pod for pod in known.pods.values() if any(w.out for w in self._workers_in(pod.uid))]
         ending = next((why for pod in busy if (why := ending_of(pod.seen)) is not None), None)
         if (trouble, ending) != (known.trouble, known.ending):

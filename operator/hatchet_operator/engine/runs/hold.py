@@ -106,7 +106,7 @@ class Hold:
         """Release runs that waited for workers to say what they have.
 
         Args:
-            free: The runs that need not wait any more, each with the losses of steps that no worker will finish.
+            free: The runs that need no longer wait, each with the losses of steps that no worker will finish.
         """
         self.is_on = any(record not in free for record in self.waiting())
         for record, losses in free.items():

@@ -164,7 +164,7 @@ class Runs:
             starting=starting,
             ending_of=ending_of,
         )
-        self.stopped = False  # nothing is decided or written any more
+        self.stopped = False  # nothing more is decided or written
 
     # --- What changed
 

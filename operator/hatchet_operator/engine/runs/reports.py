@@ -43,7 +43,7 @@ class Reports:
         """Accept a report of how an attempt ended.
 
         Returns:
-            A future that is done when the run's status includes it; None: this attempt is not wanted (any more).
+            A future that is done when the run's status includes it; None: this attempt is not, or no longer, wanted.
 
         Raises:
             NotReady: Its worker has not said yet that it has this attempt, from before a restart.
@@ -81,7 +81,7 @@ class Reports:
             self._acknowledge(record, report.attempt_id)
 
     def drop(self, record: RunRecord) -> None:
-        """Answer all calls: the run is gone, and nothing about it is persisted any more."""
+        """Answer all calls: the run is gone, and nothing more about it is persisted."""
         record.reports.clear()
         for identity in list(record.acks):
             self._acknowledge(record, identity)

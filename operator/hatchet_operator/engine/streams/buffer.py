@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from hatchet_operator.decisions.step_events import EventKind
 
-MAX_PIECE_BYTES = 64 * 1024
+MAX_CHUNK_BYTES = 64 * 1024
 MAX_RUN_BYTES = 256 * 1024
 MAX_ALL_BYTES = 32 * 1024 * 1024
 _EVENT_BYTES = 200  # an event's overhead

@@ -43,14 +43,14 @@ class Streams:
 
     # --- What is published
 
-    def put(self, attempt: Attempt, pieces: Sequence[str], *, first_index: int | None, at: int) -> None:
+    def put(self, attempt: Attempt, chunks: Sequence[str], *, first_index: int | None, at: int) -> None:
         """Add chunks of a step's stream; those that came before are recognized by their indices."""
         record = self._store.get(attempt.ref)
         if record is None:
             return
         expected = self._buffer.next_index(record.uid, attempt.id)
         first = expected if first_index is None else first_index
-        for index, piece in enumerate(pieces, start=first):
+        for index, chunk in enumerate(chunks, start=first):
             if index >= expected:
                 self._add(
                     StreamEvent(
@@ -60,7 +60,7 @@ class Streams:
                         step=attempt.step.name,
                         attempt_id=attempt.id,
                         retry_count=attempt.number,
-                        payload=piece,
+                        payload=chunk,
                         index=index,
                         at=at,
                     ),

@@ -12,7 +12,7 @@ from hatchet_operator.engine.streams.buffer import MAX_RUN_BYTES, Buffer, Stream
 from hatchet_operator.engine.streams.readers import Metadata, Reader
 
 
-def piece(run: str, index: int, payload: str = "", attempt: str = "a") -> StreamEvent:
+def chunk(run: str, index: int, payload: str = "", attempt: str = "a") -> StreamEvent:
     return StreamEvent(
         run=run, name=run, kind=EventKind.STREAM, step="work", attempt_id=attempt, payload=payload, index=index
     )
@@ -25,7 +25,7 @@ def test_a_buffer_keeps_the_last_events_in_order_within_its_bounds(said: list[tu
     for run, size in said:
         index = count.get(run, 0)
         count[run] = index + 1
-        buffer.add(piece(run, index, "x" * size))
+        buffer.add(chunk(run, index, "x" * size))
         kept = {other: events for other in buffer if (events := list(buffer.of(other)))}
         assert kept[run][-1].index == index
         for events in kept.values():
@@ -39,9 +39,9 @@ def test_a_buffer_keeps_the_last_events_in_order_within_its_bounds(said: list[tu
 
 def test_the_run_that_said_nothing_for_longest_gives_way() -> None:
     buffer = Buffer(most_of_run=10_000, most=1000)
-    buffer.add(piece("old", 0, "x" * 300))
-    buffer.add(piece("new", 0, "x" * 300))
-    buffer.add(piece("old", 1, "x" * 300))
+    buffer.add(chunk("old", 0, "x" * 300))
+    buffer.add(chunk("new", 0, "x" * 300))
+    buffer.add(chunk("old", 1, "x" * 300))
     assert [event.index for event in buffer.of("old")] == [0, 1]
     assert "new" not in buffer or not list(buffer.of("new"))
 
@@ -49,8 +49,8 @@ def test_the_run_that_said_nothing_for_longest_gives_way() -> None:
 def test_the_next_index_is_known_by_attempt() -> None:
     buffer = Buffer()
     assert buffer.next_index("r", "a") == 0
-    buffer.add(piece("r", 4))
-    buffer.add(piece("r", 0, attempt="b"))
+    buffer.add(chunk("r", 4))
+    buffer.add(chunk("r", 0, attempt="b"))
     assert (buffer.next_index("r", "a"), buffer.next_index("r", "b"), buffer.next_index("r", "c")) == (5, 1, 0)
 
 
@@ -63,8 +63,8 @@ def test_who_is_slow_loses_the_oldest_and_who_comes_back_gets_what_is_new() -> N
     slow, back = Reader("default", seen={}), Reader("default", seen={"a": 7})
     size = MAX_RUN_BYTES // 4
     for index in range(10):
-        slow.offer(piece("r", index, "x" * size))
-        back.offer(piece("r", index))
+        slow.offer(chunk("r", index, "x" * size))
+        back.offer(chunk("r", index))
     assert asyncio.run(read(slow)) == [7, 8, 9]
     assert asyncio.run(read(back)) == [8, 9]
 

@@ -17,7 +17,7 @@ _PRIORITY = "Hatchet-Priority"
 _SCOPE = "Hatchet-Scope"
 
 
-class Pushes:
+class PushedEvents:
     """Accepts events.
 
     Args:
