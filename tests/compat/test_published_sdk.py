@@ -198,6 +198,7 @@ async def test_cancelling_a_run_stops_its_step(cluster: PublishedCluster) -> Non
     await cluster.until_executing("wait", 1, "cancelled")
     await cluster.api.patch(RUNS, NAMESPACE, "cancelled", {"spec": {"cancelled": True}})
     assert phase_of(await cluster.finished("cancelled")) == "Cancelled"
+    await cluster.until_executing("told", 1, "cancelled")  # its exit_flag is set
     [answer] = await cluster.ask({"run": "cancelled"})
     assert answer["error"] == "Exception: Workflow Errors: ['this step run was cancelled due to JOB_RUN_CANCELLED']"
 

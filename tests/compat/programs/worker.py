@@ -136,6 +136,7 @@ class Obedient:
         note(context, "wait")
         for _ in range(20):
             if context.exit_flag:
+                note(context, "told")
                 return None
             await asyncio.sleep(0.5)
         return {"stopped": False}
