@@ -303,7 +303,6 @@ async def _main(
         from hatchet_operator_dev.local_cluster import local_cluster
         from hatchet_operator_dev.one_run import run_once, unfinished_runs
         from hatchet_operator_dev.output import WorkerOutput
-        from hatchet_operator_dev.staying_up import stay_up
         from hatchet_operator_dev.worker_pool import NAMESPACE, make_pool, worker_environment
 
         output = WorkerOutput(screen)
@@ -338,6 +337,8 @@ async def _main(
             if options.run is not None:
                 await run_once(local, options.run, job.input_text)
             else:
+                from hatchet_operator_dev.staying_up import stay_up  # it watches files, which takes a while to import
+
                 await stay_up(local)
 
 

@@ -16,12 +16,12 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import aiohttp
-import kopf
 
 from hatchet_operator.cluster.api import Endpoint
 from hatchet_operator.cluster.kinds import POOLS, WEBHOOK_SOURCES, WORKFLOWS
 from hatchet_operator.decisions.shards import Scope, may_concern
 from hatchet_operator.engine.engine import Engine
+from hatchet_operator.kopf_alone import kopf
 from hatchet_operator.resources.base import GROUP, VERSION
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.nesting import shallow

@@ -11,7 +11,6 @@ import random
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any, Protocol
 
-import kopf
 from prometheus_client.core import Metric
 
 from hatchet_operator import garbage
@@ -27,6 +26,7 @@ from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.workers.handover import read_handed_over, write_handed_over
 from hatchet_operator.errors import ApiError, ConfigurationError
 from hatchet_operator.handlers import KopfWatches, make_registry
+from hatchet_operator.kopf_alone import kopf
 from hatchet_operator.receiver.server import Receiver
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import NOWHERE, Settings, Tls
