@@ -76,7 +76,7 @@ async def _read(api: Api, ref: ObjectRef, call: Call) -> WorkflowRun:
     try:
         return WorkflowRun.model_validate(await call(api.get, RUNS, ref.namespace, ref.name))
     except NotFound as error:
-        raise UnknownObject(f'there is no run "{ref.name}" in namespace "{ref.namespace}" ({error})') from error
+        raise UnknownObject(f'there is no run "{ref.name}" in namespace "{ref.namespace}"') from error
 
 
 async def _tree_of(api: Api, run: WorkflowRun, call: Call) -> list[WorkflowRun]:

@@ -49,3 +49,19 @@ def places_of(runs: Iterable[WorkflowRun], wanted: Wanted) -> dict[str, Place]:
                     place = found.setdefault(worker, Place(pod=worker))
                     place.attempts.append((run.metadata.name, step, attempt + 1))
     return found
+
+
+def wanted_in_vain(runs: Iterable[WorkflowRun], wanted: Wanted) -> str | None:
+    """Say that no run has begun the wanted step or attempt, and what there is; None: one has."""
+    begun = {
+        step: max([state.attempt, *(earlier.attempt for earlier in state.earlier)]) + 1
+        for run in runs
+        for step, state in run.status.steps.items()
+        if state.phase is not Phase.PENDING or state.earlier
+    }
+    if wanted.is_all or any(wanted.takes(step, attempt + 1) for step in begun for attempt in range(begun[step])):
+        return None
+    step = "no step" if wanted.step is None else f'no step "{terminal.one_line(wanted.step)}"'
+    attempt = "" if wanted.attempt is None else f" with an attempt {wanted.attempt}"
+    there = ", ".join(f"{terminal.one_line(step)} (attempt {last})" for step, last in begun.items())
+    return f"has begun {step}{attempt}; begun so far: {there or 'none'}"

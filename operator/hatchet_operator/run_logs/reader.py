@@ -19,7 +19,7 @@ from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.run_logs.lines import Line, Wanted, error_lines, wanted_lines
-from hatchet_operator.run_logs.places import Place, places_of
+from hatchet_operator.run_logs.places import Place, places_of, wanted_in_vain
 
 LOOK_SECONDS = 0.5
 """While following: how often the runs are read."""
@@ -175,7 +175,9 @@ class RunLogs:
             for text in error_lines(run, self._wanted, with_run=self._with_children):
                 self._is_silent = False
                 self._write(text)
-        if not places and not self.problems:
+        if (vain := wanted_in_vain(self._runs.values(), self._wanted)) is not None:
+            self.problems.append(f"run {self._ref} {vain}")
+        elif not places and not self.problems:
             run = self._runs[self._ref.name]
             why = run.status.message or "its steps have not begun, or not lasted for a second yet"
             self.problems.append(f"no pod is known to have a step of run {self._ref} ({run.status.phase}): {why}")

@@ -14,7 +14,7 @@ from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.run_logs.lines import Wanted, error_lines, plain, wanted_lines
-from hatchet_operator.run_logs.places import places_of
+from hatchet_operator.run_logs.places import places_of, wanted_in_vain
 from hatchet_operator.run_logs.reader import KnownLines, RunLogs
 
 CREATED = "2026-11-28T12:00:00Z"
@@ -166,6 +166,32 @@ class LogApi(Api):
             raise NotFound(pod)
         for line in logs[pod]:
             yield line
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (Wanted(), None),
+        (Wanted(step="Work", attempt=1), None),
+        (Wanted(attempt=2), None),
+        (Wanted(step="wrok"), 'has begun no step "wrok"; begun so far: work (attempt 2), rest (attempt 1)'),
+        (Wanted(attempt=3), "has begun no step with an attempt 3; begun so far: work (attempt 2), rest (attempt 1)"),
+        (Wanted(step="rest", attempt=2), 'has begun no step "rest" with an attempt 2; begun so far: work'),
+        (Wanted(step="later"), 'has begun no step "later"; begun so far: work'),
+    ],
+)
+def test_a_step_or_attempt_that_has_not_begun_is_named(wanted: Wanted, said: str | None) -> None:
+    run = make_run(work=make_step("a", 1), rest=make_step("a"), later=make_step(None, phase="Pending"))
+    problem = wanted_in_vain([WorkflowRun.model_validate(run)], wanted)
+    assert problem == said or (problem is not None and said is not None and problem.startswith(said))
+
+
+async def test_logs_of_a_step_that_is_not_there_say_so() -> None:
+    api = LogApi(make_run(work=make_step("a")))
+    api.logs = {"a": [at(1, "[run/work#1] said")]}
+    shown, logs = await read(api, wanted=Wanted(step="wrok"))
+    assert shown == []
+    assert logs.problems == ['run default/run has begun no step "wrok"; begun so far: work (attempt 1)']
 
 
 def at(second: int, text: str) -> str:
