@@ -17,9 +17,11 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from hatchet_cli.app import app
+from hatchet_operator.resources.crds import load_crds
+from hatchet_operator_dev.apiserver import ApiServer
 from hatchet_operator_dev.apiserver.access import write_kubeconfig
-from hatchet_sdk import Context, Hatchet, WorkflowRunRef, gather_runs
-from tests.integration.inprocess import Instance, running_operator
+from hatchet_sdk import ChildTriggerWorkflowOptions, Context, Hatchet, WorkflowRunRef, gather_runs
+from tests.integration.inprocess import Instance, operator_of, running_operator
 
 hatchet = Hatchet()  # for its decorators
 fixed = threading.Event()
@@ -31,8 +33,11 @@ class Parent:
     @hatchet.step(timeout="1m")
     async def spawn(self, context: Context) -> dict[str, Any]:
         given = context.workflow_input()
+        options: ChildTriggerWorkflowOptions = {"record": "result"} if given.get("light") else {}
         children: list[WorkflowRunRef] = [
-            await context.aio.spawn_workflow("Child", {"number": number, **given}, key=f"child{number}")
+            await context.aio.spawn_workflow(
+                "Child", {"number": number, **given}, key=f"child{number}", options=options
+            )
             for number in range(3)
         ]
         if given.get("tolerates"):
@@ -230,3 +235,35 @@ async def test_events_are_pushed_and_pools_shown(world: Instance, terminal: Term
     (run,) = await world.runs("hatchet-operator.dev/event=e-1")
     assert (await world.finished(run["metadata"]["name"]))["phase"] == "Succeeded"
     assert await terminal.prints("top", "--once") == "no pools here\n"
+
+
+async def test_children_without_an_object_are_shown_once_they_are_over_as_any_other(tmp_path: Path) -> None:
+    go_on.clear()
+    server = ApiServer()
+    for crd in load_crds(light_runs=True):
+        server.create(crd)
+    url = await server.start()
+    try:
+        async with operator_of(server, url, light_runs=True, running_after=60, children_every=60) as world:
+            await world.work(Parent(), Child())
+            write_kubeconfig(tmp_path / "kubeconfig", server=url)
+            await _shows_light_children(world, Terminal(kubeconfig=tmp_path / "kubeconfig"))
+    finally:
+        go_on.set()
+        await server.stop()
+
+
+async def _shows_light_children(world: Instance, terminal: Terminal) -> None:
+    await terminal.types("run", "Parent", "--name", "a", "--input", '{"waits": true, "light": true}')
+    await world.until(lambda: len(list(world.engine.store)) == 4)
+    assert "Child" not in await terminal.prints("tree", "a")
+    assert len((await terminal.prints("list", "--children", "-o", "name")).splitlines()) == 1
+    go_on.set()
+    await world.finished("a")
+    tree = await terminal.prints("tree", "a")
+    assert [f"✔ Child  child{number}" in tree for number in range(3)] == [True] * 3
+    names = (await terminal.prints("list", "--children", "--workflow", "Child", "-o", "name")).split()
+    assert len(names) == 3
+    page = await terminal.prints("get", names[0].rpartition("/")[2])
+    assert "phase     Succeeded" in page
+    assert '{"work": {"number": ' in page
