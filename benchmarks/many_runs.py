@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Awaitable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -105,6 +106,12 @@ class WatchedOperator:
             calm = calm + 1 if self.cpu_seconds - before < 0.05 else 0
             before = self.cpu_seconds
 
+    def scrape(self) -> None:
+        """Read its metrics, as Prometheus does."""
+        port = (self._notes / "ready").read_text()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+            answer.read()
+
     def longest_lag(self, since: float) -> Lag:
         return longest_lag(self._notes / "lag", since=since)
 
@@ -192,6 +199,7 @@ async def _look_at(
 
     if isinstance(server, EmbeddedApi):
         await act("a relist after a 410", asyncio.to_thread(server.inject, _EXPIRED))
+    await act("a scrape of the metrics", asyncio.to_thread(operator.scrape))
     await act("a workflow has another TTL", change("parent", ttl="2h"))
     await act("a workflow is suspended", change("parent", suspended=True))
     await act("a finished tree of 5000 is deleted", api.delete(RUNS, NAMESPACE, f"{large}-000000"))
