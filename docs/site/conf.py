@@ -24,7 +24,7 @@ include_patterns = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    "charts/hatchet-operator/README.md",
+    "charts/*/README.md",
     "docs/*.md",
     "docs/design/*.md",
     "docs/reference/*.md",
@@ -52,6 +52,7 @@ ORDER = {
     ],
     "Operate": [
         "charts/hatchet-operator/README",
+        "charts/hatchet-operator-crds/README",
         "docs/gitops",
         "docs/autoscaling",
         "docs/metrics",
