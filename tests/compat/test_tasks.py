@@ -124,7 +124,7 @@ async def test_a_limit_of_runs_at_a_time(tasks: PublishedCluster) -> None:
         await tasks.create_run(f"limited-{number}", "limited", user="ada")
     for number in range(3):
         await tasks.finished(f"limited-{number}")
-    assert (tasks.directory / "limited").read_text().split() == ["begin", "end"] * 3
+    assert (tasks.directory / "turns").read_text().split() == ["begin", "end"] * 3
 
 
 async def test_a_task_waits_for_the_label_that_it_requires(tasks: PublishedCluster) -> None:

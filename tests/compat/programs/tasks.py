@@ -128,10 +128,10 @@ async def tidy(input: Number, context: Context) -> dict[str, Any]:
     ],
 )
 async def limited(input: Given, context: Context) -> dict[str, Any]:
-    with (DIRECTORY / "limited").open("a") as file:
+    with (DIRECTORY / "turns").open("a") as file:
         file.write("begin\n")
     await asyncio.sleep(0.2)
-    with (DIRECTORY / "limited").open("a") as file:
+    with (DIRECTORY / "turns").open("a") as file:
         file.write("end\n")
     return {}
 
