@@ -34,6 +34,7 @@ from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.settings import NOWHERE, Settings
 from hatchet_operator.shard_election import ShardElection
 from hatchet_operator.term import Announce, Term
+from hatchet_operator.tracing import find_tracer
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Operator:
         self._suspected = asyncio.Event()  # set if something may be missing
         self._looking = asyncio.Lock()  # one at a time, so that each problem is reported once
         self.metrics = Metrics()
+        self.tracer = find_tracer(self.metrics) if settings.tracing else None
         self.ready = asyncio.Event()
         """Set while this operator leads and workers are let in."""
         self.probes_port: int | None = None
@@ -107,6 +109,8 @@ class Operator:
                 await _while_going_on(self._watch_over(api), self._serve(stop))
         finally:
             await probes.stop()
+            if self.tracer is not None:
+                await self.tracer.close()
 
     async def _serve(self, stop: asyncio.Event) -> None:
         if self._settings.leader_election:
@@ -255,6 +259,7 @@ class Operator:
                 announce=announce,
                 handed_over=handed_over,
                 writing=self._writing,
+                tracer=self.tracer,
             )
 
         leadership = Leadership(

@@ -350,6 +350,13 @@ class Settings:
             chart="payloads.orphansAfter",
         ),
     ] = timedelta(hours=1)
+    tracing: Annotated[
+        bool,
+        Setting(
+            help="Send spans of runs and attempts by OTLP; where to and which, OpenTelemetry's own variables say.",
+            chart="tracing.enabled",
+        ),
+    ] = False
     metrics_port: Annotated[
         int | None,
         Setting(

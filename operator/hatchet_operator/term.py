@@ -23,6 +23,7 @@ from hatchet_operator.dispatcher.server import GrpcServer
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.gauges import watch_ages
 from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.engine.traces import Tracer
 from hatchet_operator.engine.workers.handover import read_handed_over, write_handed_over
 from hatchet_operator.errors import ApiError, ConfigurationError
 from hatchet_operator.handlers import KopfWatches, make_registry
@@ -53,6 +54,7 @@ class Term:
         announce: Says where this leader listens, or (None) that it is about to stop.
         handed_over: What the last leader assigned to which worker, as it wrote it; None: it could not say.
         writing: Bounds the writes of all terms of this process; None: this is the only one.
+        tracer: Where spans go; None: nowhere.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class Term:
         announce: Announce,
         handed_over: str | None = None,
         writing: asyncio.Semaphore | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
+        self._tracer = tracer
         self._writing = writing
         self._endpoint = endpoint
         self._metrics = metrics
@@ -149,6 +153,7 @@ class Term:
             metrics=self._metrics,
             is_leading=self._is_leading,
             on_absence=self._on_absence,
+            tracer=self._tracer,
         )
         await engine.start()
         garbage.freeze()  # and the runs

@@ -33,6 +33,7 @@ Triggers and clients
     expression_costs                               what CEL may take at most
     step_events, run_filter        what clients that listen or search are told
     payloads         who owns a stored payload
+    tracing          which spans a change of a run ends, and their ids
 
 Statuses
     conditions, pool_status, workflow_status, webhook_status, actions, certificates

@@ -11,6 +11,7 @@ gauges         current quantities, for Prometheus
 attempt_calls  what workers report about attempts
 client_calls   what clients ask about workflows and runs
 counting       runs that come and end, for Prometheus
+traces         spans of runs and attempts, for OpenTelemetry
 pods           pods that the operator creates: for pools, and for runs with their own
 workers        registrations, streams, silence, deaths; which worker has which attempts after a start
 triggers       runs that nobody requests individually: crons, events

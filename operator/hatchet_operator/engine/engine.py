@@ -11,6 +11,7 @@ from hatchet_operator.decisions.shards import Scope
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.memory import Given
 from hatchet_operator.engine.metrics import Metrics
+from hatchet_operator.engine.traces import Tracer
 from hatchet_operator.engine.watches import Watches
 from hatchet_operator.engine.wiring import Rooms, wire
 from hatchet_operator.engine.workers.handover import HandedOver
@@ -30,6 +31,7 @@ class Engine:
         on_absence: Called when the server does not know one of our kinds, or no longer does.
         metrics: The process's; None: its own.
         clock: Tells the time; None: the machine's.
+        tracer: Where spans go; None: nowhere.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Engine:
         on_absence: Callable[[], None],
         metrics: Metrics | None = None,
         clock: Clock | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._api = api
         self._on_absence = on_absence
@@ -58,6 +61,7 @@ class Engine:
             metrics=self.metrics,
             clock=clock or Clock(),
             events=self.events,
+            tracer=tracer,
         )
         rooms = wire(given)
         self._name(rooms)
@@ -82,6 +86,7 @@ class Engine:
         memory, running, edges = rooms.memory, rooms.running, rooms.edges
         self.store, self.observer, self.reader = memory.store, memory.observer, memory.reader
         self.workers, self.buckets = memory.workers, memory.buckets
+        self.traces = memory.traces
         self.known_pools, self.pods_of_runs = memory.pools, memory.pods_of_runs
         self.runs, self.results, self.workflows = running.runs, running.results, running.workflows
         self.asked, self.streams, self.connections = running.asked, running.streams, running.connections

@@ -21,6 +21,7 @@ from hatchet_operator.engine.runs.observer import RunObserver
 from hatchet_operator.engine.runs.reader import RunReader
 from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.engine.signals import Signal
+from hatchet_operator.engine.traces import Tracer, Traces
 from hatchet_operator.engine.workers.workers import Workers
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
@@ -38,6 +39,7 @@ class Given:
     metrics: Metrics
     clock: Clock
     events: EventRecorder
+    tracer: Tracer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class Memory:
     pools: KnownPools
     pods_of_runs: PodsOfRuns
     buckets: Buckets
+    traces: Traces | None
 
     def pool_exists(self, pool: ObjectRef) -> bool:
         """Whether a pool has an object, or else a connected worker."""
@@ -82,6 +85,9 @@ def remember(given: Given) -> Memory:
     """Make the memory of a new engine, in which nothing is known yet."""
     store, changes = RunStore(), RunFeed()
     observer = RunObserver(store, changes, clock=given.clock)
+    traces = None
+    if given.tracer is not None:
+        traces = Traces(given.tracer, store, given.clock, is_loading=lambda: observer.loading)
     return Memory(
         signals=Signals(),
         changes=changes,
@@ -92,4 +98,5 @@ def remember(given: Given) -> Memory:
         pools=KnownPools(),
         pods_of_runs=PodsOfRuns(clock=given.clock),
         buckets=Buckets(given.clock),
+        traces=traces,
     )

@@ -52,6 +52,12 @@ class Metrics:
             "Deliveries without a good signature, or that are no event.",
             registry=self.registry,
         )
+        self.spans = Counter(
+            "hatchet_operator_spans_total",
+            "Spans by what became of them: exported, failed, dropped (the queue was full).",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.ticks = Counter("hatchet_operator_cron_ticks_total", "Runs that crons started.", registry=self.registry)
         self.created = Counter(
             "hatchet_operator_runs_created_total", "Runs that came.", ["namespace", "workflow"], registry=self.registry

@@ -148,6 +148,7 @@ def wire_starting(given: Given, memory: Memory, running: Running) -> Starting:
         metrics=metrics,
         clock=clock,
         may_begin_light=given.settings.light_runs,
+        place_in_trace=memory.traces.place_child if memory.traces is not None else None,
     )
     return Starting(
         root_labels=root_labels,
@@ -389,6 +390,7 @@ def connect(given: Given, rooms: Rooms) -> None:
     memory.changes.react_with(
         runs.queue_follows,
         RunCounter(given.metrics, observer=memory.observer, workflows=running.workflows).run_changed,
+        *((memory.traces.run_changed,) if memory.traces is not None else ()),
         running.streams.run_changed,
         memory.reader.changed,
         running.results.run_changed,

@@ -109,6 +109,7 @@ class _Dispatcher(DispatcherServicer):
         record = engine.store.get(attempt.ref)
         if record is None or attempt.id not in engine.runs.attempts:
             return None  # deleted or cancelled in the meantime
+        traceparent = engine.traces.traceparent_of(record, attempt.id) if engine.traces is not None else None
         if command.texts is None:
             if references := readings.of_run(record.run):
                 readings.begin(
@@ -117,10 +118,12 @@ class _Dispatcher(DispatcherServicer):
                     otherwise=lambda why: engine.fail(attempt, why),
                 )
                 return None
-            return translation.start_action(attempt, record, names=caller.takes_names)
+            return translation.start_action(attempt, record, names=caller.takes_names, traceparent=traceparent)
         if attempt.cancel_sent_at is not None:
             return None  # it timed out before everything was read
-        action = translation.start_action(attempt, record, names=caller.takes_names, texts=command.texts)
+        action = translation.start_action(
+            attempt, record, names=caller.takes_names, texts=command.texts, traceparent=traceparent
+        )
         what = f'What step "{attempt.step.name}" is given (the input of its run, outputs of other steps)'
         if (problem := message_problem(action.ByteSize(), what)) is not None:
             engine.fail(attempt, problem)

@@ -14,6 +14,7 @@ from hatchet_operator.decisions.inputs import input_text
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.decisions.results import error_told
 from hatchet_operator.decisions.step_events import EventKind
+from hatchet_operator.decisions.tracing import TRACEPARENT
 from hatchet_operator.durations import parse_duration
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.engine.dispatch.worker import CancelCommand
@@ -74,7 +75,12 @@ OUTCOMES = {
 
 
 def start_action(
-    attempt: Attempt, record: RunRecord, *, names: bool, texts: Mapping[str, str] = NO_TEXTS
+    attempt: Attempt,
+    record: RunRecord,
+    *,
+    names: bool,
+    texts: Mapping[str, str] = NO_TEXTS,
+    traceparent: str | None = None,
 ) -> wire.AssignedAction:
     """Tell a worker to execute an attempt.
 
@@ -83,6 +89,7 @@ def start_action(
         record: Its run.
         names: Whether the worker knows runs by their names; otherwise by their UIDs.
         texts: What it gets instead of references.
+        traceparent: The attempt's span, for those who work for it; None: there is none.
     """
     run = record.run
     parent = run.spec.parent
@@ -107,8 +114,11 @@ def start_action(
         action.action_type = wire.START_GET_GROUP_KEY
         action.get_group_key_run_id, action.task_run_external_id = attempt.id, ""
         action.action_payload = texts.get(given := input_text(run.spec), given)
-    if run.spec.additional_metadata:
-        action.additional_metadata = orjson.dumps(run.spec.additional_metadata).decode()
+    metadata = run.spec.additional_metadata
+    if traceparent is not None:
+        metadata = {**(metadata or {}), TRACEPARENT: traceparent}
+    if metadata:
+        action.additional_metadata = orjson.dumps(metadata).decode()
     if parent is not None:
         action.parent_workflow_run_id = parent.name if names else parent.uid
         action.child_workflow_index = parent.index

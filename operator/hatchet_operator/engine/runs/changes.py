@@ -22,6 +22,7 @@ class RunChange:
         cancelled: Its cancellation is requested, and was not (or it was not known).
         counted: Its parent has a different number of children, or of finished ones.
         gone: Its object was deleted.
+        before: Its object before this change, if that is in memory.
         was: Its UID before this change, if it was another: a light run has a provisional one until its object is made.
     """
 
@@ -33,6 +34,7 @@ class RunChange:
     counted: bool = False
     gone: bool = False
     was: str | None = None
+    before: WorkflowRun | None = None
 
 
 Reaction = Callable[[RunChange], None]

@@ -142,6 +142,7 @@ class RunStore:
         record = self._by_ref.get(run.ref)
         came = record is None
         was = self._get_uid(record, run) if record is not None and record.light is not None else None
+        before = record.whole if record is not None else None
         was_finished = record is not None and record.is_final
         was_cancelled = record is not None and record.cancelled
         if record is None:
@@ -168,6 +169,7 @@ class RunStore:
             cancelled=record.cancelled and not was_cancelled,
             counted=self._count(record, run.status.phase),
             was=was,
+            before=before,
         )
 
     def _get_uid(self, record: RunRecord, run: WorkflowRun) -> str:
@@ -195,7 +197,7 @@ class RunStore:
         parent = record.parent_uid
         if parent is not None and _discard(self._children, parent, record):
             self._tallies.pop(parent, None)
-        return RunChange(record=record, gone=True, counted=counted)
+        return RunChange(record=record, gone=True, counted=counted, before=record.whole)
 
     def _hold_key(self, record: RunRecord, run: WorkflowRun, label: str) -> None:
         created = run.metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from hatchet_operator.cluster.api import Api
@@ -71,6 +72,7 @@ class Children:
         events: Records on a child that it was spawned with another input.
         metrics: Counts spawns.
         may_begin_light: Whether any child may begin without an object.
+        place_in_trace: Says in a child's object which attempt of its parent spawned it; None: nothing is traced.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Children:
         events: EventRecorder,
         metrics: Metrics,
         may_begin_light: bool,
+        place_in_trace: Callable[[Json, RunRecord, str], None] | None = None,
     ) -> None:
         self._api = api
         self._creation = creation
@@ -101,6 +104,7 @@ class Children:
         self._events = events
         self._metrics = metrics
         self._may_begin_light = may_begin_light
+        self._place_in_trace = place_in_trace
         self.locks: WeakValueDictionary[ObjectRef, asyncio.Lock] = WeakValueDictionary()
         """Held while a child of this name is created or found."""
 
@@ -201,6 +205,8 @@ class Children:
             trigger, workflow=workflow.name, name=ref.name, pool=pool, parent=parent, child=identity, key=key
         )
         body["spec"]["onParentClose"] = child.on_parent_close.value
+        if self._place_in_trace is not None:
+            self._place_in_trace(body, parent, child.attempt_id)
         if trigger.worker_id is not None:
             body["spec"]["stickyWorker"] = self._worker_of(child, trigger.worker_id).to_wire()
         if self._begins_light(trigger, child, parent, workflow):

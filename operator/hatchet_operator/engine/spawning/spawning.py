@@ -9,6 +9,8 @@ A name alone proves nothing: owner UID and stored identity must match. A create 
 finds itself.
 """
 
+from collections.abc import Callable
+
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.engine.clock import Clock
@@ -16,6 +18,7 @@ from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.runs.observer import RunObserver
 from hatchet_operator.engine.runs.reader import RunReader
 from hatchet_operator.engine.runs.reconciler import Runs
+from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.engine.spawning.children import Children
 from hatchet_operator.engine.spawning.creation import Creation
@@ -24,6 +27,7 @@ from hatchet_operator.engine.spawning.root_labels import RootLabels
 from hatchet_operator.engine.spawning.roots import Roots
 from hatchet_operator.engine.spawning.trigger import Trigger
 from hatchet_operator.engine.workflows.workflows import Workflows
+from hatchet_operator.resources.base import Json
 
 
 class Spawning:
@@ -43,6 +47,7 @@ class Spawning:
         metrics: Metrics,
         clock: Clock,
         may_begin_light: bool,
+        place_in_trace: Callable[[Json, RunRecord, str], None] | None = None,
     ) -> None:
         creation = Creation(api, observer=observer, workflows=workflows)
         keys = Keys(store, workflows, clock=clock)
@@ -60,6 +65,7 @@ class Spawning:
             events=events,
             metrics=metrics,
             may_begin_light=may_begin_light,
+            place_in_trace=place_in_trace,
         )
 
     async def trigger(self, trigger: Trigger) -> str:
