@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from hatchet_operator.decisions.tracing import run_span_id, trace_id_of
 from hatchet_sdk import Context, Hatchet
@@ -165,3 +170,49 @@ async def test_a_collector_that_is_away_holds_nothing_up(
             )
     warnings = [record.message for record in caplog.records if "exported" in record.message]
     assert warnings == ["spans can't be exported, and are dropped; is the collector there?"]
+
+
+async def test_spans_of_user_code_are_below_attempts_and_above_what_they_spawn(receiver: Receiver) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
+    tracer = provider.get_tracer("test")
+    logged: dict[str, tuple[str, str]] = {}
+
+    def note(name: str) -> None:
+        record = logging.getLogRecordFactory()("test", logging.INFO, "", 0, name, (), None)
+        logged[name] = (vars(record)["hatchet_trace"], vars(record)["hatchet_span"])
+
+    @hatchet.workflow(name="Outer")
+    class Outer:
+        @hatchet.step()
+        async def ask(self, context: Context) -> None:
+            note("in ask")
+            with tracer.start_as_current_span("of ask"):
+                child = await context.aio.spawn_workflow("Inner", {}, key="a")
+            await child.result()
+
+    @hatchet.workflow(name="Inner")
+    class Inner:
+        @hatchet.step()
+        def work(self, context: Context) -> None:
+            with tracer.start_as_current_span("of work"):
+                note("in work")
+
+    async with running_operator(tracing=True) as world:
+        client = await world.work(Outer(), Inner())
+        with tracer.start_as_current_span("caller"):
+            run = await client.admin.aio.run_workflow("Outer", {})
+        await run.result()
+        await until_received(receiver, "run outer")
+        await until_received(receiver, "run inner")
+    await asyncio.to_thread(provider.shutdown)
+
+    names = ("caller", "run outer", "attempt ask", "of ask", "run inner", "attempt work", "of work")
+    chain = [receiver.one(name) for name in names]
+    assert [span.parent_id for span in chain] == [0, *(span.span_id for span in chain[:-1])]
+    assert len({span.trace_id for span in chain}) == 1
+    trace = f"{chain[0].trace_id:032x}"
+    assert logged == {
+        "in ask": (trace, f"{receiver.one('attempt ask').span_id:016x}"),
+        "in work": (trace, f"{receiver.one('of work').span_id:016x}"),
+    }

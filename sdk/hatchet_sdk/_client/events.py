@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
+from hatchet_sdk._client import tracing
 from hatchet_sdk._client.arguments import LONGEST_KEY, checked_priority, checked_text
 from hatchet_sdk._client.json_text import JsonObject, encode_object
 from hatchet_sdk._client.options import checked_options
@@ -115,7 +116,8 @@ class EventClient:
             priority=checked_priority(chosen["priority"], what=f"{what}: priority") if "priority" in chosen else None,
             scope=checked_text(chosen["scope"], what=f"{what}: scope") if "scope" in chosen else None,
         )
-        metadata = chosen.get("additional_metadata", {})
+        own = chosen.get("additional_metadata", {})
+        metadata = {**tracing.current(), **own} if isinstance(own, Mapping) else own
         if metadata != {}:
             request.additional_metadata = encode_object(metadata, what=f"{what}: additional_metadata")
         request.event_timestamp.GetCurrentTime()

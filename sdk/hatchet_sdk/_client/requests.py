@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from hatchet_sdk._client import tracing
 from hatchet_sdk._client.arguments import LONGEST_SPAWN_KEY, checked_priority, checked_text
 from hatchet_sdk._client.durations import duration_problem
 from hatchet_sdk._client.json_text import MAX_BYTES, encode_object
@@ -31,7 +32,8 @@ def root_request(
     """Build the request for a root run; its id makes it safe to repeat."""
     what = f'{call}("{name}")'
     chosen: Mapping[str, Any] = checked_options(options, TriggerWorkflowOptions, what=what)
-    metadata = chosen.get("additional_metadata", {})
+    own = chosen.get("additional_metadata", {})
+    metadata = {**tracing.current(), **own} if isinstance(own, Mapping) else own
     request = _request(name, input, chosen, metadata=metadata, what=what, max_bytes=max_bytes)
     request.request_id = checked_text(chosen.get("request_id", str(uuid.uuid4())), what=f"{what}: request_id")
     return _of_fair_size(request, what)
@@ -109,7 +111,7 @@ def child_request(
     what = f'{call}("{name}")'
     chosen: Mapping[str, Any] = checked_options(options, ChildTriggerWorkflowOptions, what=what)
     own = chosen.get("additional_metadata", {})
-    metadata = {**parent.additional_metadata, **own} if isinstance(own, Mapping) else own
+    metadata = {**parent.additional_metadata, **tracing.current(), **own} if isinstance(own, Mapping) else own
     request = _request(name, input, chosen, metadata=metadata, what=what, max_bytes=max_bytes)
     request.parent_id = parent.workflow_run_id
     request.parent_task_run_external_id = parent.task_run_external_id

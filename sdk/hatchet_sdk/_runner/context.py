@@ -26,6 +26,7 @@ from hatchet_sdk._client.options import (
     input_of,
 )
 from hatchet_sdk._client.run_ref import WorkflowRunRef
+from hatchet_sdk._client.tracing import traceparent_in
 from hatchet_sdk._client.typed import InputT, ResultT, Workflow, name_of, result_model
 from hatchet_sdk._client.validation import Model, Validator, validated
 from hatchet_sdk._runner.output import StepOutput
@@ -78,6 +79,7 @@ class Context:
         self._cancelled = False
         self._cancelled_by_step = False
         self._output = StepOutput(assignment.workflow_run_id, assignment.step, assignment.retry_count + 1)
+        self._output.traceparent = traceparent_in(assignment.additional_metadata)
         self._stopping = False
         self._interrupted = threading.Event()
         self._awaited: set[Future[Any]] = set()

@@ -16,7 +16,7 @@ from datetime import timedelta
 from enum import Enum
 from functools import partial
 
-from hatchet_sdk._client import forks
+from hatchet_sdk._client import forks, tracing
 from hatchet_sdk._client.json_text import MAX_BYTES, encode_object
 from hatchet_sdk._runner.context import Assignment, Context
 from hatchet_sdk._runner.definition import Step
@@ -98,6 +98,7 @@ class Execution:
     def start(self, attempt: Attempt) -> None:
         variables = self._variables.copy()
         variables.run(attempt.context._output.begin)
+        variables.run(tracing.enter, attempt.context._output.traceparent)
         if attempt.step.is_async:
             self._loop.call_soon_threadsafe(self._start_task, attempt, variables, partial(_call, attempt))
         else:

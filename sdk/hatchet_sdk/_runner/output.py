@@ -27,6 +27,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TextIO
 
+from hatchet_sdk._client.tracing import current_ids
 from hatchet_sdk.contracts.step_lines import mark_of
 
 LONGEST_PART = 1024 * 1024  # of a line without an end
@@ -52,6 +53,7 @@ class StepOutput:
         self.run = run
         self.step = step
         self.attempt = attempt
+        self.traceparent: str | None = None  # of its span
         mark = mark_of(run, step, attempt)
         self._start = f"[{mark}] "
         self._start_of_json = f'{{"hatchet": "{mark}"'
@@ -400,7 +402,7 @@ def _call_in(output: StepOutput, function: Callable[..., Any], /, *args: Any, **
 
 
 def _name_steps_in_records() -> Callable[[], None]:
-    """Let each record of ``logging`` name its attempt; None for all three if it has none."""
+    """Let each record of ``logging`` name its attempt and its trace; None for what it has not."""
     before = logging.getLogRecordFactory()
 
     def make_record(*args: Any, **kw: Any) -> logging.LogRecord:
@@ -408,8 +410,11 @@ def _name_steps_in_records() -> Callable[[], None]:
         output = current()
         if output is None:
             record.hatchet_run = record.hatchet_step = record.hatchet_attempt = None
+            record.hatchet_trace = record.hatchet_span = None
         else:
             record.hatchet_run, record.hatchet_step, record.hatchet_attempt = output.run, output.step, output.attempt
+            ids = current_ids(output.traceparent)
+            record.hatchet_trace, record.hatchet_span = ids if ids is not None else (None, None)
         return record
 
     logging.setLogRecordFactory(make_record)

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from hatchet_sdk._client import forks
+from hatchet_sdk._client import forks, tracing
 from hatchet_sdk._client.arguments import LONGEST_NAME, checked_number, checked_text
 from hatchet_sdk._client.config import ClientConfig, prefix_of, prefixed
 from hatchet_sdk._runner import installation, output
@@ -280,6 +280,7 @@ def _is_in_a_loop() -> bool:
 
 @contextmanager
 def _steps_run_in(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    tracing.set_up()
     forks.note_step_loop(loop)
     stop_marking = output.install()
     try:
