@@ -56,6 +56,7 @@ ORDER = {
         "docs/gitops",
         "docs/autoscaling",
         "docs/metrics",
+        "docs/traces",
         "docs/runbooks",
         "docs/scaling",
         "docs/upgrades",
