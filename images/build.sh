@@ -49,14 +49,14 @@ make_debian_base() {
 # Everything that the builds install, and setuptools, which they build our two distributions with.
 download_wheels() {
   local wanted ours
-  wanted=$(cat constraints.txt sdk/pyproject.toml operator/pyproject.toml | sha256sum)
+  wanted=$(cat constraints.txt sdk/pyproject.toml operator/pyproject.toml images/build.sh | sha256sum)
   [ "$(cat images/wheels/.complete 2> /dev/null)" != "$wanted" ] || return 0
   say "downloading wheels"
   rm -f images/wheels/*.whl images/wheels/.complete
   ours=$(mktemp -d)
   "${PYTHON:-python3}" -m pip wheel --quiet --no-deps --wheel-dir "$ours" ./sdk ./operator
   "${PYTHON:-python3}" -m pip download --quiet --dest images/wheels --constraint constraints.txt --find-links "$ours" \
-    --python-version 3.11 --only-binary :all: hatchet-operator setuptools
+    --python-version 3.11 --only-binary :all: 'hatchet-operator[tracing]' 'hatchet-operator-sdk[payloads,metrics,tracing]' setuptools
   rm -rf "$ours" images/wheels/hatchet_operator*
   echo "$wanted" > images/wheels/.complete
 }

@@ -81,7 +81,7 @@ def test_somebody_who_may_create_runs_starts_sees_and_explains_them(kubectl: Kub
     hatchet("run", "Child", "--input", json.dumps({"number": 1}), "--name", "fails")  # it needs "seconds"
     assert finished(kubectl, "fails")["status"]["phase"] == "Failed"
     assert "KeyError: 'seconds'" in hatchet("why", "fails")
-    assert hatchet("list", "--phase=failed", "--output=name").split() == ["fails"]
+    assert hatchet("list", "--phase=failed", "--output=name").split() == ["workflowrun.hatchet-operator.dev/fails"]
     hatchet("schedule", "Child", "--in", "1h", "--input", json.dumps({"number": 2, "seconds": 0}), "--name", "later")
     assert status_of(kubectl, "later").get("phase", "Pending") == "Pending"
     hatchet("events", "push", "nobody:listens")
