@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import re
+import select
 import statistics
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from tests.e2e.slow_fan_out import make_run
 
 _PROGRAM = Path(__file__).with_name("dying.py")
 _KINDS = {"oom": "OOMKilled", "exit": "exit code 3", "kill": "exit code 137", "evict": "Eviction", "silent": "silent"}
+_FOLLOWED = {"evict", "silent"}  # which do not end by themselves
 _PATIENCE_SECONDS = 180
 _ALIVE = re.compile(r"alive at ([0-9.]+)\n")
 
@@ -101,7 +103,9 @@ async def _measure(kubectl: Kubectl, *, each: int, silent: int, json_file: Path 
 async def _time_one(api: Api, kubectl: Kubectl, kind: str, name: str) -> float:
     created = await api.create(RUNS, kubectl.namespace, make_run("dies", {"kind": kind}, name))
     telling = asyncio.create_task(_until_told(api, created))
-    following = await asyncio.to_thread(_evict_alive, kubectl, name) if kind == "evict" else None
+    following = await asyncio.to_thread(_follow, kubectl, name) if kind in _FOLLOWED else None
+    if kind == "evict":
+        await asyncio.to_thread(_evict, kubectl, name)
     told_at, lost = await telling
     if _KINDS[kind] not in lost["why"]:
         raise BenchmarkFailed(f"run {name} was told of another death: {lost}")
@@ -116,13 +120,12 @@ async def _time_one(api: Api, kubectl: Kubectl, kind: str, name: str) -> float:
     return told_at - float(printed[-1])
 
 
-def _evict_alive(kubectl: Kubectl, pod: str) -> "subprocess.Popen[str]":
-    """Evict a pod whose step has begun, and return what prints its log up to its end."""
+def _follow(kubectl: Kubectl, pod: str) -> "subprocess.Popen[str]":
+    """Return what prints the log of a pod whose step has begun up to its end, after which there may be no such pod."""
     eventually(lambda: _ALIVE.search(kubectl("logs", pod, may_fail=True)))
     following = kubectl.popen("logs", "--follow", pod)
     assert following.stdout is not None
-    following.stdout.readline()  # it follows, before there is nothing to follow any more
-    _evict(kubectl, pod)
+    select.select([following.stdout], [], [], _PATIENCE_SECONDS)  # it follows, before there is nothing to follow
     return following
 
 
