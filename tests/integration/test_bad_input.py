@@ -20,8 +20,9 @@ from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS
 from hatchet_operator.decisions import run_rules
 from hatchet_operator.errors import Refused
 from hatchet_operator.resources import labels
-from hatchet_operator.resources.base import API_VERSION, Json
+from hatchet_operator.resources.base import API_VERSION
 from hatchet_operator.resources.limits import MAX_ERROR_BYTES
+from hatchet_operator.resources.pod import Pod
 from hatchet_sdk import (
     ClientConfig,
     Context,
@@ -195,10 +196,10 @@ async def test_what_somebody_writes_on_a_pod_stops_nobody(
 async def test_an_observer_that_fails_is_counted_and_stops_nobody(
     world: Instance, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(kind: str, obj: Json) -> None:
+    def fail(kind: str, pod: Pod) -> None:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(world.engine.run_pods, "observe_pod", fail)
+    monkeypatch.setattr(world.engine.watches, "_on_pod", (fail,))
     labelled = {"name": "a", "labels": {labels.POOL: "main"}}
     await world.api.create(PODS, NAMESPACE, {"metadata": labelled, "spec": {"containers": [{"name": "c"}]}})
     counter = "hatchet_operator_objects_not_observed_total"

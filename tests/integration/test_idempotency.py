@@ -74,7 +74,7 @@ async def collides(worker: ScriptedWorker, input: str, **more: Any) -> str:  # t
 
 async def later(world: Instance, monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
     clock = Clock()
-    monkeypatch.setattr(world.engine.spawning, "_clock", Clock(now=lambda: clock.now() + by))
+    monkeypatch.setattr(world.engine.spawning.roots._keys, "_clock", Clock(now=lambda: clock.now() + by))
 
 
 async def test_a_second_run_with_a_key_is_refused_and_the_first_one_is_named(world: Instance) -> None:

@@ -123,6 +123,7 @@ class Runs:
             run_ttl=settings.run_ttl,
             failed_run_ttl=settings.failed_run_ttl,
         )
+        self._early: list[RunRecord] = []  # those that can't be decided about before all runs were read once
         self._work: WorkQueue[RunRecord] = WorkQueue(self._reconcile, failed=self._poisoned)
         self.attempts = Attempts(
             metrics=metrics,
@@ -173,9 +174,10 @@ class Runs:
         self._work.add_all(
             record
             for record in self._store
-            if (record.is_final and (record.parent_uid is None or self._store.tally_of(record.uid) is not None))
-            or is_replayed(record)
+            if record.is_final and (record.parent_uid is None or self._store.tally_of(record.uid) is not None)
         )
+        self._work.add_all(self._early)
+        self._early = []
 
     def queue_follows(self, change: RunChange) -> None:
         """React to a change: what is no longer wanted takes no slot that others give back at this moment."""
@@ -237,8 +239,11 @@ class Runs:
             self._observer.forget(record)  # garbage collection does that with the others
             return None
         now = self._clock.now()
-        if self._observer.loading and is_replayed(record):
-            return None  # its children are decided about when all of them are known
+        if self._observer.loading and (is_replayed(record) or not self._store.knows_those_above(record)):
+            self._early.append(
+                record
+            )  # children that it waits for, or whose runs these are, may come later in the list
+            return None
         if record.whole is None:
             return self._look_after_finished(record, now)
         if self._is_at_rest(record):

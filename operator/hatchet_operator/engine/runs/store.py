@@ -137,6 +137,13 @@ class RunStore:
         """Return the run that spawned this one; None: none did, or it was deleted."""
         return self._by_uid.get(record.parent_uid) if record.parent_uid is not None else None
 
+    def knows_those_above(self, record: RunRecord) -> bool:
+        """Whether all runs above this one are known, up to its root."""
+        above: RunRecord | None = record
+        while above is not None and above.parent_uid is not None:
+            above = self.parent_of(above)
+        return above is not None
+
     def put(self, run: WorkflowRun) -> RunChange:
         """Keep a newer state of a run; return what has changed."""
         record = self._by_ref.get(run.ref)
