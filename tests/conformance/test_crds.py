@@ -497,4 +497,4 @@ async def test_one_category_holds_all_three_kinds(api: Api, kubectl: Kubectl) ->
 
 
 async def test_kubectl_explains_a_field(kubectl: Kubectl) -> None:
-    assert "What becomes of this run when its parent" in (await kubectl("explain", "wfr.spec.onParentClose")).ok()
+    assert "What happens to this run when its parent" in (await kubectl("explain", "wfr.spec.onParentClose")).ok()
