@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from hatchet_operator.lean_start import environment_of_others
 from hatchet_operator.resources.base import API_VERSION, Json
 
 POOL_NAME = "dev"
@@ -36,7 +37,7 @@ def make_pool(command: Sequence[str], *, replicas: int) -> Json:
 def worker_environment() -> dict[str, str]:
     """Return what the worker inherits: all of ours, but for what would lead it to another operator, or not to ours."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("HATCHET_CLIENT_")}
-    return ours | no_proxy()
+    return environment_of_others(ours) | no_proxy()
 
 
 def no_proxy() -> dict[str, str]:

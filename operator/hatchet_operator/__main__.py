@@ -3,11 +3,13 @@
 import sys
 
 from hatchet_operator.installation import problem
+from hatchet_operator.lean_start import start_lean
 from hatchet_operator.standard_streams import open_closed_streams
 
 
 def main() -> None:
     open_closed_streams()
+    start_lean()
     if said := problem():
         sys.exit(f"error: {said}")
     from hatchet_operator.cli import app
