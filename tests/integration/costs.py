@@ -1,7 +1,8 @@
 """What a child run costs, in counts that noise does not touch; ``python -m tests.integration.costs`` moves the ranges.
 
-Three fan-outs of the real SDK: one after the other, where nothing is batched by chance; all at once; and all at once on
-a real API server, for what it has to allocate and keep. Time is no count: a busy machine makes none of these higher.
+Four fan-outs of the real SDK: one after the other, where nothing is batched by chance; all at once; of light
+children; and all at once on a real API server, for what it has to allocate and keep. Time is no count: a busy machine
+makes none of these higher.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.resources import labels
 from hatchet_operator_dev.apiserver import ApiServer
-from hatchet_sdk import Context, Hatchet
+from hatchet_sdk import ChildTriggerWorkflowOptions, Context, Hatchet
 from tests.integration.inprocess import Instance, operator_at, running_operator
 from tests.kube.real_api import BinariesMissingError, RealApi, count_requests, find_binaries
 
@@ -58,9 +59,10 @@ class Parent:
     @workflows.step(timeout="2m")
     async def spawn(self, context: Context) -> dict[str, int]:
         async def one(number: int) -> None:
-            child = await context.aio.spawn_workflow("Child", {"a": str(number)}, key=f"child{number}")
+            child = await context.aio.spawn_workflow("Child", {"a": str(number)}, key=f"child{number}", options=options)
             await child.result()
 
+        options: ChildTriggerWorkflowOptions = {"record": "result"} if context.workflow_input()["light"] else {}
         if context.workflow_input()["at_once"]:
             await asyncio.gather(*map(one, range(CHILDREN)))
         else:
@@ -76,14 +78,19 @@ class Child:
         return {"status": "success " + context.workflow_input()["a"]}
 
 
-async def measure_operator(*, at_once: bool) -> Costs:
-    """Return the operator's requests, messages and function calls, beside the embedded API server."""
+async def measure_operator(*, at_once: bool, light: bool = False) -> Costs:
+    """Return the operator's requests, messages and function calls, beside the embedded API server.
+
+    Args:
+        at_once: All children are spawned at once, and not one after the other.
+        light: Of a child, only its result is recorded.
+    """
     with count_messages() as messages:
-        async with running_operator(**CALM) as instance:
+        async with running_operator(**CALM, light_runs=light) as instance:
             await _run(instance, "warm-up", at_once=True)
             before, requests = messages.copy(), _requests(instance)
             with _count_calls() as calls:
-                await _run(instance, "measured", at_once=at_once)
+                await _run(instance, "measured", at_once=at_once, light=light)
             requests, messages_since = _requests(instance) - requests, messages - before
     costs = {f"{name} requests": float(count) for name, count in requests.items() if count >= CHILDREN / 20}
     costs |= {"gRPC messages": float(messages_since.total()), "function calls": float(calls.total())}
@@ -127,10 +134,10 @@ async def _real_instance() -> AsyncIterator[tuple[RealApi, Instance]]:
                 yield server, Instance(ApiServer(), server.url, api, operator, stack)
 
 
-async def _run(instance: Instance, name: str, *, at_once: bool) -> None:
+async def _run(instance: Instance, name: str, *, at_once: bool, light: bool = False) -> None:
     if name == "warm-up":
         await instance.work(Parent(), Child(), slots=CHILDREN)
-    await instance.create_run(name, "parent", inputJson=json.dumps({"at_once": at_once}))
+    await instance.create_run(name, "parent", inputJson=json.dumps({"at_once": at_once, "light": light}))
     status = await instance.finished(name)
     assert status["phase"] == "Succeeded", status
 
@@ -176,6 +183,7 @@ async def measure_all() -> dict[str, Costs]:
     costs = {
         "one after the other": await measure_operator(at_once=False),
         "all at once": await measure_operator(at_once=True),
+        "light, all at once": await measure_operator(at_once=True, light=True),
     }
     try:
         find_binaries()
@@ -206,7 +214,7 @@ def problems(where: str, costs: Costs) -> list[str]:
 
 def widened(where: str, costs: Costs) -> dict[str, list[float]]:
     """Return the ranges around what was measured."""
-    at_once = where == "all at once"
+    at_once = where.endswith("all at once")
     least, most = (_LEAST_BATCHED, _MOST | _MOST_BATCHED) if at_once else ({}, _MOST)
     units = {name: name.rpartition(" ")[2] for name in sorted(costs)}
     return {

@@ -28,6 +28,7 @@ from hatchet_operator.engine.engine import Engine
 from hatchet_operator.errors import NotFound
 from hatchet_operator.operator import Operator
 from hatchet_operator.resources.base import API_VERSION, Json
+from hatchet_operator.resources.crds import load_crds
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
 from hatchet_operator_dev.apiserver import ApiServer
@@ -40,9 +41,9 @@ from hatchet_sdk.contracts.headers import NAMES, RUN_IDS
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
 from tests.kube.eventually import eventually
 
-CRDS = Path(__file__).parents[2] / "crds"
 NAMESPACE = "default"
 POOL = "main"
+CRDS = Path(__file__).parents[2] / "crds"
 KEY = "a-key-for-tests-" * 4
 FINAL = ("Succeeded", "Failed", "Cancelled")
 _WRITES = ("create", "update", "patch", "delete")
@@ -270,10 +271,11 @@ class Instance:
 
 
 @asynccontextmanager
-async def running_server() -> AsyncIterator[tuple[ApiServer, str]]:
-    """Start an API server that knows our kinds; it and its URL."""
+async def running_server(*, light_runs: bool = False) -> AsyncIterator[tuple[ApiServer, str]]:
+    """Start an API server that knows our kinds, in the version of light runs too if asked; it and its URL."""
     server = ApiServer()
-    server.load_definitions(CRDS)
+    for definition in load_crds(light_runs=light_runs):
+        server.create(definition)
     url = await server.start()
     try:
         yield server, url
@@ -286,7 +288,8 @@ async def running_server() -> AsyncIterator[tuple[ApiServer, str]]:
 @asynccontextmanager
 async def running_operator(**settings: Any) -> AsyncIterator[Instance]:
     """Start an API server and an operator; durations among the settings are in seconds."""
-    async with running_server() as (server, url), operator_of(server, url, **settings) as instance:
+    light_runs = settings.get("light_runs", False)
+    async with running_server(light_runs=light_runs) as (server, url), operator_of(server, url, **settings) as instance:
         yield instance
 
 

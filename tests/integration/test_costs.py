@@ -8,9 +8,10 @@ from tests.integration.costs import measure_api_server, measure_operator, proble
 from tests.kube.real_api import BinariesMissingError, find_binaries
 
 
-@pytest.mark.parametrize("where", ["one after the other", "all at once"])
+@pytest.mark.parametrize("where", ["one after the other", "all at once", "light, all at once"])
 async def test_a_child_costs_the_operator_what_it_did(where: str) -> None:
-    assert not problems(where, await measure_operator(at_once=where == "all at once"))
+    costs = await measure_operator(at_once=where.endswith("all at once"), light=where.startswith("light"))
+    assert not problems(where, costs)
 
 
 async def test_a_child_costs_the_api_server_what_it_did() -> None:

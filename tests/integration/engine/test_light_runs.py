@@ -312,6 +312,22 @@ async def test_without_the_version_a_light_child_costs_two_writes_and_nothing_el
     assert requests_to(server, "update", "workflowruns/status") == 2
 
 
+async def test_that_the_version_is_missing_is_said_once_with_the_way_to_get_it(
+    server: ApiServer, api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    match = {"verb": ["create"], "resource": ["workflowruns"]}
+    server.faults.install([{"match": match, "action": "status", "code": 403, "skip": 1, "times": 2}])
+    async with started(server, running_after=NEVER, **LIGHT) as engine:
+        parent, stream = await begin(engine, api)
+        children = [await engine.spawning.trigger(light_trigger(parent, "parent", key=key)) for key in "ab"]
+        attempts = [await next_attempt(stream) for _ in children]
+        await asyncio.gather(*(engine.report(MAIN, one, Outcome.COMPLETED, payload="{}") for one in attempts))
+        for child in children:
+            assert (await read(api, child)).status.phase == "Succeeded"
+    (said,) = [record.message for record in caplog.records if "cost two writes" in record.message]
+    assert "runs.light=true" in said
+
+
 async def test_who_awaits_a_light_child_that_can_not_be_recorded_is_told_why(server: ApiServer, api: Api) -> None:
     match = {"verb": ["create"], "resource": ["workflowruns"]}
     server.faults.install([{"match": match, "action": "status", "code": 422, "skip": 1, "times": 2}])

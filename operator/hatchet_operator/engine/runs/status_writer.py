@@ -97,10 +97,13 @@ class StatusWriter:
             except (NotFound, Refused) as error:
                 refusal = error
         answer = await self._api.until_answered(self._api.create, RUNS, namespace, body)
-        if refusal is not None and refusal.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
-            self._has_version = False  # no other run has to try it
+        unusable = (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN)
+        if refusal is not None and refusal.status in unusable and self._has_version:
+            self._has_version = False  # no other run has to try it, and those that have say it no more
             log.error(
-                "light runs cost two writes: their version can't be used", extra={"error": refusal.message[:1000]}
+                "light runs cost two writes: the API server does not take their version of the CRD; "
+                "install the CRDs, too, with runs.light=true",
+                extra={"error": refusal.message[:1000]},
             )
         return answer
 
