@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]  # there, and not in its __all__
 
+from hatchet_cli.dashboard.options import serve_dashboard
 from hatchet_cli.output import Format
 from hatchet_cli.place import Place, carry_out
 from hatchet_operator import options
 from hatchet_operator.command_line import Commands
-from hatchet_operator.durations import parse_duration
 
 
 class RunCommands(Commands):
@@ -76,13 +76,6 @@ class PhaseName(StrEnum):
 def _place(context: typer.Context) -> Place:
     place: Place = context.obj
     return place
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _entry(text: str) -> tuple[str, str]:
@@ -168,7 +161,7 @@ def schedule(
     at: Annotated[str | None, typer.Option(metavar="TIME", help="When, as in 2027-01-31T06:30:00Z.")] = None,
     within: Annotated[
         timedelta | None,
-        typer.Option("--in", metavar="DURATION", parser=_duration, help="How long from now, as in 90m."),
+        typer.Option("--in", metavar="DURATION", parser=options.duration_of, help="How long from now, as in 90m."),
     ] = None,
     input_text: Input = None,
     metadata: Metadata = None,
@@ -197,7 +190,8 @@ def list_runs(
         list[PhaseName] | None, typer.Option("--phase", "-p", case_sensitive=False, help="In this phase; repeatable.")
     ] = None,
     since: Annotated[
-        timedelta | None, typer.Option(metavar="DURATION", parser=_duration, help="Not older than this, as in 12h.")
+        timedelta | None,
+        typer.Option(metavar="DURATION", parser=options.duration_of, help="Not older than this, as in 12h."),
     ] = None,
     metadata: Metadata = None,
     group: Annotated[str | None, typer.Option(help="In this concurrency group.")] = None,
@@ -395,6 +389,9 @@ def dashboard(
     from hatchet_cli.dashboard.command import show_dashboard
 
     raise typer.Exit(carry_out(show_dashboard(_place(context), port=port, opens=opens)))
+
+
+app.command()(serve_dashboard)
 
 
 @app.command()

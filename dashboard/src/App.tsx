@@ -1,17 +1,28 @@
 // The frame: which namespace, which page, and whether what is shown is what is.
 
-import { ActionIcon, Alert, AppShell, Group, NavLink, Text, TextInput, useMantineColorScheme } from "@mantine/core";
+import {
+  ActionIcon,
+  Alert,
+  AppShell,
+  Autocomplete,
+  Button,
+  Group,
+  NavLink,
+  Text,
+  useMantineColorScheme,
+} from "@mantine/core";
 import { useEffect, useState } from "react";
 import { Link, Redirect, Route, Switch, useLocation, useSearchParams } from "wouter";
-import { get, inNamespace, useLoaded } from "./api";
+import { get, inNamespace, post, SIGNED_OUT, useLoaded } from "./api";
 import { Overview } from "./pages/Overview";
 import { Pools } from "./pages/Pools";
 import { Run } from "./pages/Run";
 import { Runs } from "./pages/Runs";
+import { SignIn } from "./pages/SignIn";
 import { Workflow, Workflows } from "./pages/Workflows";
 import { Nothing } from "./parts/Text";
-import { RowsContext, useRowsOf } from "./rows";
-import type { Rights } from "./types";
+import { RowsContext, useRows, useRowsOf } from "./rows";
+import type { Session } from "./types";
 
 const PAGES = [
   { href: "/", title: "Overview" },
@@ -23,28 +34,42 @@ const NAMESPACE = "hatchet-namespace";
 const HEALTH_MILLISECONDS = 5000;
 
 export function App() {
-  const { value: session } = useLoaded<{ namespace: string }>("/api/session");
+  const [signedOut, setSignedOut] = useState<string | null>(null);
+  const { value: session } = useLoaded<Session>("/api/session", signedOut);
+  useEffect(() => {
+    const note = (event: Event): void => setSignedOut((event as CustomEvent<string>).detail);
+    window.addEventListener(SIGNED_OUT, note);
+    return () => window.removeEventListener(SIGNED_OUT, note);
+  }, []);
   const [chosen, setChosen] = useState(() => sessionStorage.getItem(NAMESPACE));
-  const namespace = chosen ?? session?.namespace;
-  if (namespace === undefined) return null;
+  if (signedOut !== null) return <SignIn reason={signedOut} signedIn={() => setSignedOut(null)} />;
+  if (session === undefined) return null;
+  const namespace = chosen ?? session.namespace;
   const choose = (name: string): void => {
     sessionStorage.setItem(NAMESPACE, name);
     setChosen(name);
   };
-  return <OfNamespace key={namespace} namespace={namespace} choose={choose} />;
+  return <OfNamespace key={namespace} namespace={namespace} session={session} choose={choose} />;
 }
 
-function OfNamespace({ namespace, choose }: { namespace: string; choose: (name: string) => void }) {
+interface Place {
+  namespace: string;
+  session: Session;
+  choose: (name: string) => void;
+}
+
+function OfNamespace({ namespace, session, choose }: Place) {
   const rows = useRowsOf(namespace);
   const problem = useHealth(namespace);
   const [location] = useLocation();
-  const { value: rights } = useLoaded<Rights>(`${inNamespace(namespace)}/rights`, location); // they may change
   return (
     <AppShell header={{ height: 48 }} navbar={{ width: 180, breakpoint: "sm" }} padding="md">
       <AppShell.Header>
         <Group h="100%" px="md" justify="space-between">
           <Text fw={700}>hatchet</Text>
           <Group gap="xs">
+            {session.user ? <Text size="xs">{session.user}</Text> : null}
+            {session.signsOut ? <SignOut /> : null}
             <NamespaceField namespace={namespace} choose={choose} />
             <ColorScheme />
           </Group>
@@ -71,21 +96,7 @@ function OfNamespace({ namespace, choose }: { namespace: string; choose: (name: 
           <Nothing>…</Nothing>
         ) : (
           <RowsContext.Provider value={rows}>
-            <Switch>
-              <Route path="/" component={Overview} />
-              <Route path="/runs" component={Runs} />
-              <Route path="/runs/:name">
-                <Run rights={rights} />
-              </Route>
-              <Route path="/workflows" component={Workflows} />
-              <Route path="/workflows/:name">
-                <Workflow rights={rights} />
-              </Route>
-              <Route path="/pools" component={Pools} />
-              <Route>
-                <Redirect to="/" />
-              </Route>
-            </Switch>
+            <Views />
           </RowsContext.Provider>
         )}
       </AppShell.Main>
@@ -93,9 +104,54 @@ function OfNamespace({ namespace, choose }: { namespace: string; choose: (name: 
   );
 }
 
+function Views() {
+  const { rights, withheld } = useRows();
+  return (
+    <>
+      {withheld.length === 0 ? null : (
+        <Alert color="yellow" mb="md" title="Not all is shown" role="status">
+          {withheld.map((why) => (
+            <Text key={why} size="sm">
+              {why}
+            </Text>
+          ))}
+        </Alert>
+      )}
+      <Switch>
+        <Route path="/" component={Overview} />
+        <Route path="/runs" component={Runs} />
+        <Route path="/runs/:name">
+          <Run rights={rights} />
+        </Route>
+        <Route path="/workflows" component={Workflows} />
+        <Route path="/workflows/:name">
+          <Workflow rights={rights} />
+        </Route>
+        <Route path="/pools" component={Pools} />
+        <Route>
+          <Redirect to="/" />
+        </Route>
+      </Switch>
+    </>
+  );
+}
+
+function SignOut() {
+  const signOut = async (): Promise<void> => {
+    await post("/api/session/end", {});
+    window.location.assign("/");
+  };
+  return (
+    <Button size="compact-xs" variant="default" onClick={() => void signOut()}>
+      Sign out
+    </Button>
+  );
+}
+
 function NamespaceField({ namespace, choose }: { namespace: string; choose: (name: string) => void }) {
   const [, setAsked] = useSearchParams();
   const [typed, setTyped] = useState(namespace);
+  const { value: known } = useLoaded<string[]>("/api/namespaces");
   return (
     <form
       onSubmit={(event) => {
@@ -104,12 +160,17 @@ function NamespaceField({ namespace, choose }: { namespace: string; choose: (nam
         if (typed.trim()) choose(typed.trim());
       }}
     >
-      <TextInput
+      <Autocomplete
         size="xs"
         aria-label="Namespace"
         leftSection="ns"
+        data={known ?? []}
         value={typed}
-        onChange={(event) => setTyped(event.currentTarget.value)}
+        onChange={setTyped}
+        onOptionSubmit={(name) => {
+          setAsked({});
+          choose(name);
+        }}
       />
     </form>
   );

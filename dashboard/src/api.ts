@@ -11,6 +11,18 @@ export async function post<T>(path: string, body: unknown): Promise<T> {
   return answer<T>(await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }));
 }
 
+/** What is told to the window when the server wants somebody to sign in; its detail is the sentence that says why. */
+export const SIGNED_OUT = "hatchet-signed-out";
+
+export class Refusal extends Error {
+  constructor(
+    readonly status: number,
+    sentence: string,
+  ) {
+    super(sentence);
+  }
+}
+
 async function answer<T>(response: Response): Promise<T> {
   const text = await response.text();
   if (response.ok) return JSON.parse(text) as T;
@@ -20,7 +32,8 @@ async function answer<T>(response: Response): Promise<T> {
   } catch {
     // it was not JSON: the text is what there is to say
   }
-  throw new Error(sentence);
+  if (response.status === 401) window.dispatchEvent(new CustomEvent(SIGNED_OUT, { detail: sentence }));
+  throw new Refusal(response.status, sentence);
 }
 
 export const inNamespace = (namespace: string): string => `/api/namespaces/${encodeURIComponent(namespace)}`;

@@ -1,8 +1,10 @@
 // The rows of a namespace as they are now: the server sends what there is, and then every change.
 
 import { createContext, useContext, useEffect, useState, useSyncExternalStore } from "react";
-import { inNamespace } from "./api";
-import type { PoolRow, RateLimitRow, RunRow, WorkflowRow } from "./types";
+import { get, inNamespace } from "./api";
+import type { PoolRow, RateLimitRow, Rights, RunRow, WorkflowRow } from "./types";
+
+const REOPEN_MILLISECONDS = 3000;
 
 interface Kinds {
   runs: RunRow;
@@ -12,11 +14,13 @@ interface Kinds {
 }
 type Kind = keyof Kinds;
 
-interface Message {
+type Message = OfKind | { kind?: undefined; rights: Rights };
+interface OfKind {
   kind: Kind;
   rows?: Kinds[Kind][];
   gone?: string[];
   isSynced?: boolean;
+  withheld?: string;
 }
 
 /** Everything of one namespace. A change makes a new `snapshot`, with new arrays for the kinds that changed alone. */
@@ -28,20 +32,23 @@ export class Rows {
     rateLimits: new Map(),
   };
   private listeners = new Set<() => void>();
-  private source: EventSource;
+  private source!: EventSource;
+  private reopening: ReturnType<typeof setTimeout> | undefined;
   private seen = new Set<string>(); // since the stream was opened: what is not among it when all was sent, is gone
   private synced = new Set<Kind>();
-  snapshot: Snapshot = { runs: [], workflows: [], pools: [], rateLimits: [], isSynced: false, isConnected: true };
+  private withheld = new Map<Kind, string>();
+  snapshot: Snapshot = {
+    runs: [],
+    workflows: [],
+    pools: [],
+    rateLimits: [],
+    withheld: [],
+    isSynced: false,
+    isConnected: true,
+  };
 
   constructor(readonly namespace: string) {
-    this.source = new EventSource(`${inNamespace(namespace)}/rows`);
-    this.source.onopen = () => {
-      this.seen.clear();
-      this.synced.clear();
-      this.publish({ isConnected: true });
-    };
-    this.source.onerror = () => this.publish({ isConnected: false }); // it opens again by itself
-    this.source.onmessage = (event: MessageEvent<string>) => this.take(JSON.parse(event.data) as Message);
+    this.open();
   }
 
   subscribe = (listener: () => void): (() => void) => {
@@ -50,11 +57,37 @@ export class Rows {
   };
 
   close(): void {
+    clearTimeout(this.reopening);
     this.source.close();
   }
 
+  private open(): void {
+    this.source = new EventSource(`${inNamespace(this.namespace)}/rows`);
+    this.source.onopen = () => {
+      this.seen.clear();
+      this.synced.clear();
+      this.publish({ isConnected: true });
+    };
+    this.source.onerror = () => {
+      this.publish({ isConnected: false });
+      if (this.source.readyState !== EventSource.CLOSED) return; // it opens again by itself
+      this.reopening = setTimeout(() => this.open(), REOPEN_MILLISECONDS); // after an answer that is none, it doesn't
+      get(`${inNamespace(this.namespace)}/health`).catch(() => {}); // it may be that nobody is signed in any more
+    };
+    this.source.onmessage = (event: MessageEvent<string>) => this.take(JSON.parse(event.data) as Message);
+  }
+
   private take(message: Message): void {
+    if (message.kind === undefined) {
+      this.publish({ rights: message.rights });
+      return;
+    }
     const map = this.maps[message.kind] as Map<string, Kinds[Kind]>;
+    if (message.withheld !== undefined) {
+      map.clear();
+      this.withheld.set(message.kind, message.withheld);
+      this.synced.add(message.kind); // nothing more of it will come
+    } else this.withheld.delete(message.kind);
     for (const row of message.rows ?? []) {
       map.set(row.uid, row);
       this.seen.add(row.uid);
@@ -64,7 +97,11 @@ export class Rows {
       if (!this.synced.has(message.kind)) for (const uid of map.keys()) if (!this.seen.has(uid)) map.delete(uid);
       this.synced.add(message.kind);
     }
-    this.publish({ [message.kind]: [...map.values()], isSynced: this.synced.size === Object.keys(this.maps).length });
+    this.publish({
+      [message.kind]: [...map.values()],
+      withheld: [...this.withheld.values()],
+      isSynced: this.synced.size === Object.keys(this.maps).length,
+    });
   }
 
   private publish(change: Partial<Snapshot>): void {
@@ -78,6 +115,8 @@ export interface Snapshot {
   workflows: WorkflowRow[];
   pools: PoolRow[];
   rateLimits: RateLimitRow[];
+  withheld: string[];
+  rights?: Rights;
   isSynced: boolean;
   isConnected: boolean;
 }

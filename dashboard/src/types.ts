@@ -135,4 +135,11 @@ export interface Rights {
   logs: boolean;
 }
 
+/** Who looks; without a user it is whoever started the command. */
+export interface Session {
+  namespace: string;
+  user: string | null;
+  signsOut: boolean;
+}
+
 export type Act = "cancel" | "retry" | "replay" | "suspend" | "resume";

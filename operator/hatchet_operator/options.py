@@ -4,11 +4,14 @@ Nothing of the operator is imported here, so that ``--help`` stays quick.
 """
 
 import sys
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from hatchet_operator.durations import parse_duration
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of the WorkflowRun.", show_default=False)]
 Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Names of WorkflowRuns.", show_default=False)]
@@ -67,6 +70,18 @@ class Shell(StrEnum):
 
 
 ShellName = Annotated[Shell, typer.Argument(help="The shell.", show_default=False)]
+
+
+def duration_of(text: str) -> timedelta:
+    """Return the duration that an option gives.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def text_of(said: str | None, option: str, *, default: str = "{}") -> str:

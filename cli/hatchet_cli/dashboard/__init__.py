@@ -1,12 +1,16 @@
-"""The page: what runs, waits and failed, in a browser, with the rights of the user's own kubeconfig.
+"""The page: what runs, waits and failed, in a browser, with the rights of whoever looks.
 
-    browser  <──  server.py    a port on loopback, for one person; guard.py keeps others out
+    browser  <──  server.py     on loopback, for one person; or in a cluster, for many. guard.py keeps others out
                     │
-                  handlers.py  one function per request; reads and changes with the user's rights
+                  signing_in.py who asks, in a cluster: sessions.py knows browsers, viewers.py people by their tokens
                     │
-                  feed.py      one list and one watch per kind and namespace, shared by all tabs, as a stream of rows
+                  handlers.py   one function per request; reads and changes with the viewer's rights
+                    │           streaming.py sends what goes on
+                  feed.py       one list and one watch per kind and namespace, for all tabs of a viewer
                     │
-                  rows.py      what the page needs of an object, as small as it gets. Pure.
+                  rights.py     what the viewer may do, asked again and again: it may change
+                  rows.py       what the page needs of an object, as small as it gets. Pure.
 
-The page itself is written in TypeScript (`dashboard/` at the top of the repository); `static/` is what that builds.
+command.py and options.py are the commands. The page itself is written in TypeScript (`dashboard/` at the top of the
+repository); `static/` is what that builds.
 """

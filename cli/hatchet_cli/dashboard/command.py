@@ -1,11 +1,11 @@
-"""Runs ``kubectl hatchet dashboard``: serves the page until it is interrupted."""
+"""Runs ``dashboard`` and ``serve-dashboard``: serves the page until it is interrupted."""
 
 import asyncio
 import signal
 import sys
 import webbrowser
 
-from hatchet_cli.dashboard.server import serving
+from hatchet_cli.dashboard.server import Serving, serving, serving_viewers
 from hatchet_cli.place import CliError, Place, reach
 
 
@@ -25,6 +25,20 @@ async def show_dashboard(place: Place, *, port: int, opens: bool) -> None:
                 await _until_interrupted()
         except OSError as error:
             raise CliError(f"port {port} can't be used: {error.strerror}; leave --port out for a free one") from error
+
+
+async def serve(wanted: Serving) -> None:
+    """Serve the page to whoever has a token.
+
+    Raises:
+        CliError: The address can't be listened on.
+    """
+    try:
+        async with serving_viewers(wanted):
+            sys.stderr.write(f"serves {', '.join(sorted(wanted.origins))} on {wanted.host} port {wanted.port}\n")
+            await _until_interrupted()
+    except OSError as error:
+        raise CliError(f"{wanted.host} port {wanted.port} can't be listened on: {error.strerror}") from error
 
 
 async def _until_interrupted() -> None:

@@ -36,10 +36,36 @@ def find_endpoint(kubeconfig: Path | None, context: str | None = None) -> Endpoi
     return _read_kubeconfig(kubeconfig, context)
 
 
-def _in_cluster_endpoint() -> Endpoint:
+def find_server(server: str | None, ca_file: Path | None) -> Endpoint:
+    """Return where the API server is, with nothing that proves who we are: whoever is served proves that themselves.
+
+    Args:
+        server: Its URL; None: the one of the cluster that this Pod is in.
+        ca_file: The authority of its certificate; None: the file where Pods have it.
+
+    Raises:
+        ConfigurationError: This is no Pod, or there is no such file.
+    """
+    if server is None and "KUBERNETES_SERVICE_HOST" not in os.environ:
+        raise ConfigurationError("this is not a Pod; say with --api-server and --ca-file where the API server is")
+    server = server or _in_cluster_server()
+    if not server.startswith("https"):
+        return Endpoint(server=server)
+    file = ca_file or _IN_CLUSTER / "ca.crt"
+    try:
+        return Endpoint(server=server, ssl_context=ssl.create_default_context(cafile=file))
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror or error}") from error
+
+
+def _in_cluster_server() -> str:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _in_cluster_endpoint() -> Endpoint:
     return Endpoint(
-        server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        server=_in_cluster_server(),
         token_file=_IN_CLUSTER / "token",
         ssl_context=ssl.create_default_context(cafile=_IN_CLUSTER / "ca.crt"),
         namespace=(_IN_CLUSTER / "namespace").read_text().strip(),

@@ -1,0 +1,68 @@
+"""The options of ``serve-dashboard``, which the chart's Deployment runs."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from hatchet_cli.place import Place, carry_out
+from hatchet_operator import options
+from hatchet_operator.errors import ConfigurationError
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise typer.BadParameter(
+            f'"{text}" is no address of a page of its own; expected one as https://hatchet.example.com'
+        )
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def serve_dashboard(
+    context: typer.Context,
+    urls: Annotated[
+        list[str],
+        typer.Option(
+            "--url", metavar="URL", parser=_origin, help="Where people open it; repeatable.", show_default=False
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8080,
+    api_server: Annotated[
+        str | None, typer.Option(metavar="URL", help="The API server.", show_default="that of the Pod's cluster")
+    ] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="Who vouches for it.", show_default="where Pods have it")] = None,
+    session: Annotated[
+        timedelta, typer.Option(metavar="DURATION", parser=options.duration_of, help="How long a sign-in lasts.")
+    ] = "12h",  # type: ignore[assignment]  # typer parses defaults too
+    most_viewers: Annotated[int, typer.Option(min=1, help="How many people may look at a time.")] = 50,
+    most_rows: Annotated[int, typer.Option(min=1, help="How many rows are held for all of them.")] = 200_000,
+) -> None:
+    """Serve the page of "dashboard" to others, each with a token and rights of their own.
+
+    This is for clusters: the chart does it with dashboard.enabled. Each request goes to the API server with the bearer
+    token of whoever looks, set by a proxy in front or typed into the page. The server itself has no rights.
+    """
+    from hatchet_cli.dashboard.command import serve
+    from hatchet_cli.dashboard.server import Serving
+    from hatchet_operator.cluster.kubeconfig import find_server
+
+    try:
+        endpoint = find_server(api_server, ca_file)
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from error
+    place: Place = context.obj
+    serving = Serving(
+        endpoint=endpoint,
+        origins=frozenset(urls),
+        namespace=place.namespace or "default",
+        host=host,
+        port=port,
+        session_seconds=session.total_seconds(),
+        most_viewers=most_viewers,
+        most_rows=most_rows,
+    )
+    raise typer.Exit(carry_out(serve(serving)))
