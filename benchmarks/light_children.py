@@ -126,7 +126,7 @@ async def _is_there(api: Api) -> bool:
 
 
 async def serve(kubeconfig: Path, port: int, *, light_runs: bool) -> None:
-    settings = Settings(namespace=_NAMESPACE, grpc_port=port, token_key=_KEY, light_runs=light_runs)
+    settings = Settings(namespaces=(_NAMESPACE,), grpc_port=port, token_key=_KEY, light_runs=light_runs)
     await Operator(settings, find_endpoint(kubeconfig)).run(asyncio.Event())
 
 

@@ -26,7 +26,7 @@ async def serve(kubeconfig: Path, namespace: str, notes: Path, *, notes_lag: boo
 
     install_signal_handlers()
     operator = Operator(
-        Settings(namespace=namespace, metrics_port=0, light_runs=light_runs),
+        Settings(namespaces=(namespace,), metrics_port=0, light_runs=light_runs),
         find_endpoint(kubeconfig),
         install_signal_handlers=install_signal_handlers,
     )

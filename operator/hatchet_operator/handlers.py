@@ -11,7 +11,7 @@ asked to end a watch after a minute, a kind that kopf has not requested lately i
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -34,31 +34,48 @@ class KopfWatches:
     """When kopf last requested the objects of each kind that it watches, in loop time; empty before its start.
 
     Args:
+        namespaces: Those that were named, each of which it watches by itself; empty: the cluster.
         on_list: Called when it has received a list: it may have missed what was deleted before.
         on_absence: Called when the server does not know one of these kinds, or no longer does.
     """
 
-    def __init__(self, *, on_list: Callable[[], None], on_absence: Callable[[], None]) -> None:
+    def __init__(
+        self, namespaces: Collection[str], *, on_list: Callable[[], None], on_absence: Callable[[], None]
+    ) -> None:
+        self._namespaces = namespaces
         self._on_list = on_list
         self._on_absence = on_absence
-        self.asked_at: dict[str, float] = {}
+        self._asked_at: dict[str, dict[str, float]] = {}  # by kind, and by path
 
     def begin(self) -> None:
         """Note that kopf is starting: for its first request it has as long as a watch may take."""
         now = asyncio.get_running_loop().time()
-        self.asked_at = {kind.plural: now for kind in (WORKFLOWS, POOLS, WEBHOOK_SOURCES)}
+        self._asked_at = {
+            kind.plural: {kind.path(namespace): now for namespace in self._namespaces or (None,)}
+            for kind in (WORKFLOWS, POOLS, WEBHOOK_SOURCES)
+        }
+
+    def asked_at(self) -> dict[str, float]:
+        """Return when it last requested each kind: in the namespace of which that is longest ago."""
+        return {plural: min(asked.values()) for plural, asked in self._asked_at.items()}
 
     async def pass_on(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send one of kopf's requests; it never learns that a kind is absent, since a 404 would end its watch."""
-        plural = request.url.path.rpartition("/")[2]
-        if plural not in self.asked_at:
+        """Send one of kopf's requests.
+
+        It never learns that a kind is absent, since a 404 would end its watch; nor that it may read one of several
+        namespaces no longer, as when that was deleted with its Role, since a 403 would end its watches of all.
+        """
+        asked = self._asked_at.get(request.url.path.rpartition("/")[2], {})
+        path = next(filter(request.url.path.endswith, asked), None)
+        if path is None:
             return await handler(request)
+        ends_a_watch = {HTTPStatus.NOT_FOUND, *([HTTPStatus.FORBIDDEN] if len(self._namespaces) > 1 else [])}
         while True:
-            self.asked_at[plural] = asyncio.get_running_loop().time()
+            asked[path] = asyncio.get_running_loop().time()
             response = await handler(request)
-            if response.status != HTTPStatus.NOT_FOUND:
+            if response.status not in ends_a_watch:
                 break
             response.close()
             self._on_absence()

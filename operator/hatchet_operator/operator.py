@@ -13,13 +13,14 @@ import asyncio
 import logging
 import socket
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from hatchet_operator import garbage
 from hatchet_operator.cluster.api import Api, Endpoint, always
-from hatchet_operator.cluster.definitions import HOW_TO_MEND, definition_problems
+from hatchet_operator.cluster.definitions import HOW_TO_MEND, definition_problems, readable_namespaces, until_readable
 from hatchet_operator.cluster.election import Elector
 from hatchet_operator.cluster.events import warn_on_pod
 from hatchet_operator.cluster.leader_sight import LeaderSight, Presence
@@ -104,9 +105,11 @@ class Operator:
             self.probes_port = await probes.start(self._settings.grpc_host, self._settings.metrics_port)
         try:
             async with Api(self._endpoint, on_no_answer=_say_that_it_does_not_answer, may_write=always) as api:
-                if not await unless(stop, self._until_defined(api)):
+                named = self._settings.namespaces
+                if not await unless(stop, self._begin(api)):
                     return
-                await _while_going_on(self._watch_over(api), self._serve(stop))
+                unread = frozenset(named).difference(self._settings.namespaces)
+                await _while_going_on(self._watch_over(api, unread, stop), self._serve(stop))
         finally:
             await probes.stop()
             if self.tracer is not None:
@@ -119,6 +122,17 @@ class Operator:
         else:
             await self._lead(stop)
 
+    async def _begin(self, api: Api) -> None:
+        """Find out which of the namespaces that were named can be served, and wait until it can be done."""
+        named = self._settings.namespaces
+        readable = await api.until_answered(readable_namespaces, api, named)
+        if len(readable) < len(named):
+            # one that was deleted, or has no Role yet, must not keep the others waiting
+            unread = [name for name in named if name not in readable]
+            log.error("namespaces may not be read, serving the others", extra={"namespaces": unread})
+            self._settings = replace(self._settings, namespaces=readable)
+        await self._until_defined(api)
+
     async def _until_defined(self, api: Api) -> None:
         """Wait until the API server has all that we need of our CRDs; say what is missing, once."""
         async with self._looking:
@@ -126,7 +140,7 @@ class Operator:
 
     async def _look_until_defined(self, api: Api) -> None:
         told: tuple[str, ...] = ()
-        while problems := await api.until_answered(definition_problems, api, self._settings.namespace):
+        while problems := await api.until_answered(definition_problems, api, self._settings.namespaces):
             self._answered = True
             self._lacking = problems
             if problems != told:
@@ -150,12 +164,20 @@ class Operator:
             pod = ObjectMeta(name=settings.pod_name, namespace=settings.operator_namespace, uid=settings.pod_uid or "")
             await warn_on_pod(api, pod, Reason.DEFINITION_MISSING, message)
 
-    async def _watch_over(self, api: Api) -> None:
+    async def _watch_over(self, api: Api, unread: Collection[str], stop: asyncio.Event) -> None:
         """Watch the CRDs, how late the loop is, and what piles up for the collector, forever."""
         async with asyncio.TaskGroup() as group:
+            if unread:
+                group.create_task(self._stop_when_readable(api, unread, stop))
             group.create_task(self._keep_looking(api))
             group.create_task(self._measure_lag())
             group.create_task(garbage.collect_at_rest())
+
+    async def _stop_when_readable(self, api: Api, unread: Collection[str], stop: asyncio.Event) -> None:
+        """End, to be started again, when a namespace can be read: its runs are to be known before work is given out."""
+        readable = await until_readable(api, unread)
+        log.warning("namespaces may be read now, ending to start with them", extra={"namespaces": readable})
+        stop.set()
 
     async def _measure_lag(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -278,7 +300,7 @@ class Operator:
 
     async def _is_defined(self) -> bool:
         async with self._api_for_definitions() as api:
-            return not await api.until_answered(definition_problems, api, self._settings.namespace)
+            return not await api.until_answered(definition_problems, api, self._settings.namespaces)
 
     async def _until_really_defined(self) -> None:
         async with self._api_for_definitions() as api:

@@ -56,7 +56,11 @@ def make_settings(options: Mapping[str, Any], endpoint: Endpoint) -> Settings:
     }
     settings = Settings(**fitting | {name: value for name, value in options.items() if value is not None})
     settings = replace(settings, token_audience=settings.token_audience or None, tls_names=tuple(settings.tls_names))
-    settings = replace(settings, payload_variables=tuple(settings.payload_variables))
+    settings = replace(
+        settings,
+        namespaces=tuple(dict.fromkeys(settings.namespaces)),
+        payload_variables=tuple(settings.payload_variables),
+    )
     _check_payloads(settings)
     settings = replace(settings, rest_url=_checked_url(settings))
     _check_shards(settings)
@@ -73,7 +77,7 @@ def _check_shards(settings: Settings) -> None:
     """Refuse settings under which shards could not be dealt, or found."""
     if settings.shards == 1:
         return
-    if settings.namespace is not None:
+    if len(settings.namespaces) == 1:
         raise ConfigurationError("--shards deals namespaces, and --namespace names the only one: leave one of them out")
     if not settings.leader_election:
         raise ConfigurationError("--shards needs --leader-elect: each shard is led by the one that has its Lease")

@@ -63,9 +63,16 @@ _INSTANT = timedelta(milliseconds=1)
 class Settings:
     """Settings of one operator process."""
 
-    namespace: Annotated[
-        str | None, Setting(help="The one namespace to serve.", unset="all of the cluster", chart="namespace")
-    ] = None
+    namespaces: Annotated[
+        tuple[str, ...],
+        Setting(
+            help="A namespace to serve; given again, one more.",
+            unset="all of the cluster",
+            option="--namespace",
+            env="HATCHET_OPERATOR_NAMESPACE",
+            chart="namespaces",
+        ),
+    ] = ()
     grpc_host: Annotated[str, Setting(help="Address to listen on for workers.", chart="grpc.host")] = "127.0.0.1"
     grpc_port: Annotated[
         int, Setting(help="Port for workers; 0: a free one.", unset="7070", least=0, most=_PORT, chart="grpc.port")

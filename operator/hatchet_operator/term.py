@@ -90,7 +90,7 @@ class Term:
         self._service: LeaderEndpoint | None = None
         self._on_absence = on_absence
         self._listed = asyncio.Event()
-        self._kopf_watches = KopfWatches(on_list=self._listed.set, on_absence=on_absence)
+        self._kopf_watches = KopfWatches(settings.namespaces, on_list=self._listed.set, on_absence=on_absence)
         self._kopf_stops = asyncio.Event()
         self._ready = ready
         self.grpc_address = ""
@@ -130,7 +130,7 @@ class Term:
         """Return when each watch last received something, in loop time."""
         if self.engine is None:
             return {}
-        return self.engine.watches.heard_at() | self._kopf_watches.asked_at
+        return self.engine.watches.heard_at() | self._kopf_watches.asked_at()
 
     def _gauges(self) -> Iterable[Metric]:
         """Return the gauges for Prometheus: what the engine knows, and how fresh that is."""
@@ -317,8 +317,8 @@ class Term:
             registry=make_registry(engine, self._endpoint, self._kopf_watches),
             settings=kopf.OperatorSettings(),
             identity=identity,
-            clusterwide=self._settings.namespace is None,
-            namespaces=[self._settings.namespace] if self._settings.namespace else [],
+            clusterwide=not self._settings.namespaces,
+            namespaces=self._settings.namespaces,
             stop_flag=stop,
         )
         self._install_signal_handlers()  # before anything else runs: a signal to kopf's own would end only kopf

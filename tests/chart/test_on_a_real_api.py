@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from hatchet_operator.cluster import definitions
 from hatchet_operator.cluster.api import Endpoint
 from hatchet_operator.cluster.ownership import read_account
 from hatchet_operator.operator import Operator
 from hatchet_operator.settings import Settings, Tls
 from tests.e2e.eventually import eventually as eventually_sync
 from tests.kube.eventually import eventually
-from tests.kube.helm import CHART, RELEASE, Helm, HelmError, Json, of_kind
+from tests.kube.helm import CHART, RELEASE, Helm, HelmError, Json, of_kind, serving
 from tests.kube.real_api import BinariesMissingError, RealApi
 
 CERT_MANAGER_VARIABLE = "HATCHET_TEST_CERT_MANAGER_CRD"
@@ -118,7 +119,8 @@ def controllers(api: RealApi) -> None:
     "values",
     [
         pytest.param((), id="defaults"),
-        pytest.param(("namespace=etl",), id="one namespace"),
+        pytest.param(("namespaces={etl}",), id="one namespace"),
+        pytest.param(("namespaces={etl,elsewhere}", "shards=2"), id="two namespaces and shards"),
         pytest.param(("tls.mode=none",), id="plain text"),
         pytest.param(("tls.mode=certManager", "tls.issuer.name=ca"), id="cert-manager"),
         pytest.param(("replicas=1", "workers.serviceAccountTokens=false"), id="one operator, pool tokens only"),
@@ -201,34 +203,83 @@ def test_runs_and_their_crds_outlive_upgrades_and_the_release(
 def test_a_second_release_is_told_whose_the_crds_are(helm: Helm, kubectl: Kubectl, api: RealApi) -> None:
     first = replace(helm, kubeconfig=api.kubeconfig)
     second = replace(first, namespace="elsewhere")
-    first("install", RELEASE, str(CHART), "--take-ownership", "--set=namespace=operators")
+    first("install", RELEASE, str(CHART), "--take-ownership", "--set=namespaces={operators}")
     try:
         for options in ((), ("--take-ownership",)):
             with pytest.raises(HelmError) as refused:
-                second("install", "second", str(CHART), "--set=namespace=elsewhere", *options)
+                second("install", "second", str(CHART), "--set=namespaces={elsewhere}", *options)
             assert f'the CRDs of this cluster belong to the release "{RELEASE}" in the namespace "operators"' in str(
                 refused.value
             )
             assert "install this one with --set crds.install=false" in str(refused.value)
-        second("install", "second", str(CHART), "--set=namespace=elsewhere,crds.install=false")
+        second("install", "second", str(CHART), "--set=namespaces={elsewhere},crds.install=false")
         second("uninstall", "second")
-        first("upgrade", RELEASE, str(CHART), "--set=namespace=operators")
+        first("upgrade", RELEASE, str(CHART), "--set=namespaces={operators}")
     finally:
         first("uninstall", RELEASE)
 
 
 def test_two_releases_of_one_name_serve_a_namespace_each(helm: Helm, kubectl: Kubectl, api: RealApi) -> None:
-    for namespace in ("operators", "etl"):
-        release = replace(helm, kubeconfig=api.kubeconfig, namespace=namespace)
-        release("install", "twin-hatchet-operator", str(CHART), f"--set=namespace={namespace},crds.install=false")
+    twins = [replace(helm, kubeconfig=api.kubeconfig, namespace=namespace) for namespace in ("operators", "etl")]
+    for twin in twins:
+        served = serving(twin.namespace)
+        twin("install", "twin-hatchet-operator", str(CHART), f"--set={served},crds.install=false")
+    for twin in twins:
+        twin("uninstall", "twin-hatchet-operator")
 
 
-@pytest.mark.parametrize("served", [pytest.param("", id="cluster-wide"), pytest.param("etl", id="one namespace")])
+@pytest.mark.parametrize(
+    ("there", "beside", "want"),
+    [
+        pytest.param(
+            "namespaces={etl,operators}", "namespaces={elsewhere,etl}", 'the namespace "etl" is served', id="two lists"
+        ),
+        pytest.param("namespaces={etl}", "", 'the namespace "etl" is served', id="a list, and the whole cluster"),
+        pytest.param("", "namespaces={etl}", "every namespace is served", id="the whole cluster, and a list"),
+        pytest.param("", "", "every namespace is served", id="the whole cluster twice"),
+        pytest.param("namespaces={etl,operators}", "namespaces={elsewhere}", None, id="lists that do not meet"),
+        pytest.param("replicas=0", "namespaces={etl}", None, id="one that stands still"),
+    ],
+)
+@pytest.mark.parametrize("where", ["operators", "elsewhere"], ids=["in one namespace", "in two namespaces"])
+def test_a_release_that_would_serve_what_another_does_is_refused(
+    where: str, there: str, beside: str, want: str | None, helm: Helm, kubectl: Kubectl, api: RealApi
+) -> None:
+    first = replace(helm, kubeconfig=api.kubeconfig)
+    second = replace(first, namespace=where)
+    only = "crds.install=false,"
+    first("install", RELEASE, str(CHART), f"--set={only}{there}")
+    try:
+        if want is None:
+            second("install", "second", str(CHART), f"--set={only}{beside}")
+            second("uninstall", "second")
+        else:
+            with pytest.raises(HelmError) as refused:
+                second("install", "second", str(CHART), f"--set={only}{beside}")
+            assert f'{want} by the release "{RELEASE}" in the namespace "operators"' in str(refused.value)
+        first("upgrade", RELEASE, str(CHART), f"--set={only}{there}")
+    finally:
+        first("uninstall", RELEASE)
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        pytest.param((), id="cluster-wide"),
+        pytest.param(("etl",), id="one namespace"),
+        pytest.param(("elsewhere", "etl"), id="two namespaces"),
+    ],
+)
 async def test_the_rights_suffice_for_a_life_and_a_handover_and_nothing_is_left_behind(
-    served: str, helm: Helm, kubectl: Kubectl, api: RealApi, controllers: None, caplog: pytest.LogCaptureFixture
+    served: tuple[str, ...],
+    helm: Helm,
+    kubectl: Kubectl,
+    api: RealApi,
+    controllers: None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     helm = replace(helm, kubeconfig=api.kubeconfig)
-    helm("install", RELEASE, str(CHART), "--take-ownership", f"--set=namespace={served}")
+    helm("install", RELEASE, str(CHART), "--take-ownership", f"--set={serving(*served)}")
     try:
         until_served(kubectl)
         until_it_may(Kubectl(api, f"system:serviceaccount:operators:{RELEASE}"))
@@ -236,18 +287,7 @@ async def test_the_rights_suffice_for_a_life_and_a_handover_and_nothing_is_left_
         endpoint = Endpoint(server=api.url, token=token, ssl_context=api.endpoint.ssl_context())
         kubectl.create(POOL)
         for ip in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
-            settings = Settings(
-                namespace=served or None,
-                operator_namespace="operators",
-                owner=read_account(token),
-                leader_election=True,
-                lease_name=RELEASE,
-                grpc_service=RELEASE,
-                grpc_advertise="hatchet-operator.operators.svc:7070",
-                pod_ip=ip,
-                tls=Tls.OWN,
-                token_audience="hatchet-operator",
-            )
+            settings = settings_of(token, served, ip)
             async with running(Operator(settings, endpoint)):
                 await eventually(partial(leads_to, kubectl, ip))
         assert len(kubectl("get", "pods", "--namespace=etl", "--output=name").split()) == 1
@@ -342,13 +382,13 @@ def own_objects(kubectl: Kubectl) -> list[str]:
 
 
 @asynccontextmanager
-async def running(operator: Operator) -> AsyncIterator[None]:
+async def running(operator: Operator) -> AsyncIterator[Operator]:
     stop = asyncio.Event()
     task = asyncio.create_task(operator.run(stop))
     try:
         async with asyncio.timeout(90):
             await operator.ready.wait()
-        yield
+        yield operator
     finally:
         stop.set()
         await task
@@ -360,3 +400,18 @@ async def leads_to(kubectl: Kubectl, ip: str) -> bool:
     slices = await asyncio.to_thread(kubectl, "get", "endpointslices", "--namespace=operators", path)
     pods = await asyncio.to_thread(kubectl, "get", "pods", "--namespace=etl", "--output=name")
     return ip in slices and bool(pods)
+def settings_of(token: str, served: tuple[str, ...], ip: str) -> Settings:
+    return Settings(
+        namespaces=served,
+        operator_namespace="operators",
+        owner=read_account(token),
+        leader_election=True,
+        lease_name=RELEASE,
+        grpc_service=RELEASE,
+        grpc_advertise="hatchet-operator.operators.svc:7070",
+        pod_ip=ip,
+        tls=Tls.OWN,
+        token_audience="hatchet-operator",
+    )
+
+

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from hatchet_operator.resources.crds import load_crds
-from tests.kube.helm import CHART, CRDS_CHART, RELEASE, Helm, HelmError, Json, aggregates_to, of_kind
+from tests.kube.helm import CHART, CRDS_CHART, RELEASE, Helm, HelmError, Json, aggregates_to, of_kind, serving
 
 HOST = "hatchet-operator.operators.svc"
 
@@ -25,7 +25,9 @@ def args_of(objects: list[Json]) -> list[str]:
     return args
 
 
-@pytest.mark.parametrize("values", ["", "tls.mode=none", "namespace=etl", "tls.mode=certManager,tls.issuer.name=ca"])
+@pytest.mark.parametrize(
+    "values", ["", "tls.mode=none", "namespaces={etl,ml}", "tls.mode=certManager,tls.issuer.name=ca"]
+)
 def test_helm_finds_nothing_to_complain_about(values: str, helm: Helm) -> None:
     assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), f"--set={values}")
 
@@ -44,7 +46,9 @@ def test_helm_finds_nothing_to_complain_about(values: str, helm: Helm) -> None:
         ("tls.mode=certManager", "at '/tls/issuer': missing property 'name'"),
         ("fullnameOverride=7up", "at '/fullnameOverride': '7up' does not match pattern"),
         ("nameOverride=My_Name", "at '/nameOverride': 'My_Name' does not match pattern"),
-        ("namespace=My_Space", "at '/namespace': 'My_Space' does not match pattern"),
+        ("namespaces={My_Space}", "at '/namespaces/0': 'My_Space' does not match pattern"),
+        ("namespaces={etl,etl}", "at '/namespaces': items at 0 and 1 are equal"),
+        ("namespace=etl", "additional properties 'namespace' not allowed"),
         ("image.pullPolicy=Sometimes", "value must be one of 'Always', 'IfNotPresent', 'Never'"),
         ("metrics.podMonitor.interval=often", "'often' does not match pattern"),
         ("metrics.serviceMonitor.interval=often", "'often' does not match pattern"),
@@ -93,15 +97,28 @@ def test_plain_text_is_said_to_meshes(helm: Helm) -> None:
     assert "hatchet-operator-ca" not in str(objects)
 
 
-def test_one_namespace_needs_no_right_in_the_cluster_but_token_reviews(helm: Helm) -> None:
-    objects = helm.render("namespace=etl")
-    assert "--namespace=etl" in args_of(objects)
+@pytest.mark.parametrize("named", [["etl"], ["etl", "ml"], ["operators"]], ids=" and ".join)
+def test_named_namespaces_need_no_right_in_the_cluster_but_token_reviews(named: list[str], helm: Helm) -> None:
+    objects = helm.render(serving(*named))
+    assert [arg for arg in args_of(objects) if arg.startswith("--namespace=")] == [f"--namespace={n}" for n in named]
     ours = [role for role in of_kind(objects, "ClusterRole") if not aggregates_to(role)]
     assert [role["rules"][0]["resources"] for role in ours] == [["tokenreviews"]]
-    assert {role["metadata"]["namespace"] for role in of_kind(objects, "Role")} == {"etl", "operators"}
-    binding = the(objects, "ValidatingAdmissionPolicyBinding")["spec"]
-    assert binding["matchResources"]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "etl"}
-    none = helm.render("namespace=etl,workers.serviceAccountTokens=false,aggregatedRoles.enabled=false")
+    everywhere = the(list(of_kind(helm.render("aggregatedRoles.enabled=false"), "ClusterRole"))[:1], "ClusterRole")
+    roles = {
+        (role["metadata"]["namespace"], role["metadata"]["name"]): role["rules"] for role in of_kind(objects, "Role")
+    }
+    assert roles.keys() == {*((name, RELEASE) for name in named), ("operators", f"{RELEASE}-own")}
+    assert all(roles[name, RELEASE] == everywhere["rules"] for name in named)
+    bound = {(each["metadata"]["namespace"], each["roleRef"]["name"]) for each in of_kind(objects, "RoleBinding")}
+    assert bound == roles.keys()
+    (selected,) = the(objects, "ValidatingAdmissionPolicyBinding")["spec"]["matchResources"]["namespaceSelector"][
+        "matchExpressions"
+    ]
+    assert selected == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": named}
+
+
+def test_named_namespaces_need_nothing_in_the_cluster_if_told_so(helm: Helm) -> None:
+    none = helm.render("namespaces={etl,ml},workers.serviceAccountTokens=false,aggregatedRoles.enabled=false")
     assert "--token-audience=" in args_of(none)
     assert [*of_kind(none, "ClusterRole"), *of_kind(none, "ClusterRoleBinding")] == []
 
@@ -298,7 +315,7 @@ def test_each_shard_has_a_service_and_rights_for_it(helm: Helm) -> None:
 @pytest.mark.parametrize(
     ("values", "want"),
     [
-        pytest.param("shards=2,namespace=etl", 'namespace="etl" is the only one', id="one namespace"),
+        pytest.param("shards=2,namespaces={etl}", 'namespaces has only "etl"', id="one namespace"),
         pytest.param("shards=12,events.port=7075", "port 7075 is needed twice", id="ports that meet"),
         pytest.param("shards=12,metrics.port=7082", "port 7082 is needed twice", id="the port of the metrics"),
         pytest.param("shards=65", "at '/shards': maximum: got 65, want 64", id="too many"),
@@ -374,13 +391,16 @@ def named_in(role: Json) -> set[str]:
     return {name for rule in role["rules"] for name in rule.get("resourceNames", [])}
 
 
-@pytest.mark.parametrize("values", ["namespace=etl", "namespace=etl,nameOverride=runs"])
+@pytest.mark.parametrize("values", ["", "nameOverride=runs"])
 def test_two_releases_in_one_namespace_share_no_object(values: str, helm: Helm) -> None:
-    blue, green = (names_of(helm.render(*EVERYTHING, values, release=release)) for release in ("blue", "green"))
+    blue, green = (
+        names_of(helm.render(*EVERYTHING, serving(served), values, release=release))
+        for release, served in (("blue", "etl,ml"), ("green", "shop"))
+    )
     assert blue & green == set()
 
 
-@pytest.mark.parametrize("values", ["namespace=etl", "namespace=etl,fullnameOverride=runs"])
+@pytest.mark.parametrize("values", ["namespaces={etl}", "namespaces={etl},fullnameOverride=runs"])
 def test_releases_of_one_name_in_two_namespaces_share_no_object(values: str, helm: Helm) -> None:
     # each serves a namespace of its own: operators for the whole cluster are never two
     here = names_of(helm.render(*EVERYTHING, values))
@@ -389,8 +409,8 @@ def test_releases_of_one_name_in_two_namespaces_share_no_object(values: str, hel
 
 
 def test_the_notes_tell_the_next_command(helm: Helm) -> None:
-    notes = helm("install", RELEASE, str(CHART), "--dry-run=client", "--set=namespace=etl")
-    assert "serves the namespace etl" in notes
+    notes = helm("install", RELEASE, str(CHART), "--dry-run=client", "--set=namespaces={etl,ml}")
+    assert "serves the namespaces etl, ml." in notes
     assert "helm --namespace=operators test hatchet-operator" in notes
     assert "kubectl --namespace=etl apply -f - <<EOF" in notes
     assert "no run is deleted" in notes

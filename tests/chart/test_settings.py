@@ -22,7 +22,7 @@ SETTABLE = [row for row in TABLE.values() if row.setting.nobody is None]
 IN_CHART = [row for row in SETTABLE if row.setting.chart is not None]
 
 CHART_DIFFERS = {
-    "namespace": "",
+    "namespaces": [],
     "grpc_host": "0.0.0.0",  # only read
     "grpc_port": 7070,
     "tls_names": [],

@@ -10,7 +10,7 @@ from tests.e2e.kubectl import Json, Kubectl
 from tests.e2e.operators import SELECTOR, leader_of, operator_pods, until_leading
 from tests.e2e.pools import POOL, SLOW_FAN_OUT, pool_condition, start_pool, until_available
 from tests.e2e.slow_fan_out import assert_result_is_right, children_of, finished, start, status_of
-from tests.kube.helm import CHART, RELEASE, Helm, find_helm
+from tests.kube.helm import CHART, RELEASE, Helm, find_helm, serving
 
 CHILD = """
 apiVersion: hatchet-operator.dev/v1alpha1
@@ -93,7 +93,7 @@ def test_a_release_for_one_namespace_runs_a_fan_out_there_and_touches_nothing_el
 ) -> None:
     with whole_cluster_unserved(operator, kubectl):
         helm = Helm(find_helm(), kubectl.namespace)
-        ours = f"namespace={kubectl.namespace},crds.install=false,aggregatedRoles.enabled=false"
+        ours = f"{serving(kubectl.namespace)},crds.install=false,aggregatedRoles.enabled=false"
         helm("install", SINGLE, str(CHART), f"--set={ours}", *image_values())
         kubectl("rollout", "status", f"deployment/{SINGLE_NAME}", "--timeout=120s")
         for namespace in (elsewhere, kubectl):

@@ -24,7 +24,7 @@ from tests.e2e.slow_fan_out import (
     until_children_succeeded,
 )
 from tests.e2e.test_chart import SINGLE, SINGLE_NAME, whole_cluster_unserved
-from tests.kube.helm import CHART, RELEASE, Helm, find_helm
+from tests.kube.helm import CHART, RELEASE, Helm, find_helm, serving
 
 CHILDREN = 120
 SECONDS = 3  # each: the fan-out takes longer than a rollout
@@ -146,7 +146,7 @@ def test_workers_follow_another_release_with_another_authority(operator: Kubectl
     until_children_succeeded(kubectl, 5)
     with followed(kubectl) as logs, whole_cluster_unserved(operator, kubectl):
         helm = Helm(find_helm(), kubectl.namespace)
-        ours = f"namespace={kubectl.namespace},crds.install=false,aggregatedRoles.enabled=false"
+        ours = f"{serving(kubectl.namespace)},crds.install=false,aggregatedRoles.enabled=false"
         helm("install", SINGLE, str(CHART), f"--set={ours}", *image_values())
         kubectl("rollout", "status", f"deployment/{SINGLE_NAME}", "--timeout=120s")
         judge(kubectl, logs, what="another release and another authority")

@@ -263,7 +263,7 @@ async def test_nobody_is_let_in_unchecked_while_rights_cant_be_asked_for(
 
 
 async def test_an_operator_of_one_namespace_takes_no_events_for_another() -> None:
-    async with running_operator(events_port=0, token_audience=AUDIENCE, namespace=NAMESPACE) as instance:
+    async with running_operator(events_port=0, token_audience=AUDIENCE, namespaces=(NAMESPACE, "shop")) as instance:
         await create_pod(instance.api, "beside", pool=None)
         headers = {"Authorization": f"Bearer {await request_token(instance.api, None)}"}
         async with (
@@ -272,7 +272,7 @@ async def test_an_operator_of_one_namespace_takes_no_events_for_another() -> Non
         ):
             assert (response.status, (await response.json())["error"]) == (
                 403,
-                'this operator serves namespace "default" only',
+                "this operator serves namespaces default, shop only",
             )
 
 

@@ -50,9 +50,10 @@ from tests.integration.inprocess import (
 )
 from tests.integration.service_accounts import AUDIENCE, NAMESPACES, SERVICE_ACCOUNTS, create_pod, request_token
 from tests.kube.eventually import eventually
-from tests.kube.helm import RELEASE, Helm, HelmMissingError, Json, aggregates_to, find_helm, of_kind
+from tests.kube.helm import RELEASE, Helm, HelmMissingError, Json, aggregates_to, find_helm, of_kind, serving
 
 OPERATORS = "operators"
+QUIET = "quiet"  # a namespace in which nothing happens
 OURS = "test"  # who asks as the tests do, all others are the operator and its kopf
 
 
@@ -73,14 +74,29 @@ class Right:
 # --- What is used
 
 
-@pytest.mark.parametrize("served", [pytest.param("", id="cluster-wide"), pytest.param(NAMESPACE, id="one namespace")])
-async def test_the_operator_is_granted_what_it_uses_and_no_more(served: str) -> None:
-    granted = list(rights_of_the_operator(render(f"namespace={served}", "events.port=7080")))
-    used = await rights_used(served or None)
+@pytest.mark.parametrize(
+    "served",
+    [
+        pytest.param((), id="cluster-wide"),
+        pytest.param((NAMESPACE,), id="one namespace"),
+        pytest.param((QUIET, NAMESPACE), id="two namespaces"),
+    ],
+)
+async def test_the_operator_is_granted_what_it_uses_and_no_more(served: tuple[str, ...]) -> None:
+    granted = list(rights_of_the_operator(render(serving(*served), "events.port=7080")))
+    used = await rights_used(served)
     missing = sorted(right for right in used if not any(grant.covers(right) for grant in granted))
     assert not missing, "used, but not granted"
     unused = sorted(grant for grant in granted if not any(grant.covers(right) for right in used))
-    assert not unused, "granted, but not used"
+    assert not [grant for grant in unused if grant.namespace != QUIET], "granted, but not used"
+    watched = {right.resource for right in used if (right.verb, right.namespace) == ("watch", QUIET)}
+    ours = {"workflowruns", "workflows", "workerpools", "webhooksources", "ratelimits", "pods"}
+    assert watched == (ours if QUIET in served else set())
+
+
+def test_an_operator_of_shards_sees_no_namespaces_if_they_are_named() -> None:
+    granted = rights_of_the_operator(render("shards=3", "namespaces={a,b}"))
+    assert [right for right in granted if right.resource == "namespaces"] == []
 
 
 async def test_an_operator_of_shards_is_granted_what_it_uses_beyond_that() -> None:
@@ -123,11 +139,11 @@ async def rights_used_with_shards() -> set[Right]:
         }
 
 
-async def rights_used(served: str | None) -> set[Right]:
+async def rights_used(served: tuple[str, ...]) -> set[Right]:
     """Live through everything that the operator does, and return what it asked for."""
     port = free_port()
     settings: dict[str, Any] = {
-        "namespace": served,
+        "namespaces": served,
         "grpc_port": port,
         "grpc_advertise": f"127.0.0.1:{port}",
         "operator_namespace": OPERATORS,
@@ -140,7 +156,8 @@ async def rights_used(served: str | None) -> set[Right]:
     }
     async with running_server() as (server, url):
         async with Api(Endpoint(server=url), user_agent=OURS, may_write=always) as api:
-            await api.create(NAMESPACES, None, {"metadata": {"name": OPERATORS}})
+            for name in (OPERATORS, QUIET):
+                await api.create(NAMESPACES, None, {"metadata": {"name": name}})
             await put_ending_authority(api)
             await a_pod_with_the_port_of_before(api)
         async with operator_of(server, url, pod_ip="192.0.2.1", **settings) as instance:
@@ -297,7 +314,8 @@ async def has_pods(instance: Instance, count: int) -> bool:
 
 
 async def a_worker_in_a_pod(instance: Instance) -> None:
-    instance.server.faults.install([{"match": {"resource": "pods", "verb": "watch"}, "action": "silent"}])
+    match = {"resource": "pods", "verb": "watch", "namespace": ["", NAMESPACE]}
+    instance.server.faults.install([{"match": match, "action": "silent"}])
     pod = await create_pod(instance.api, "newer-than-the-watch", pool=POOL)
     token = await request_token(instance.api, pod["metadata"]["name"])
     worker = ScriptedWorker(ClientConfig(host_port=instance.operator.grpc_address, token=token, tls_strategy="none"))

@@ -206,7 +206,7 @@ async def test_one_dies_and_another_joins_in_fan_outs_of_twelve_namespaces(clust
 
     await cluster.start_fan_outs("joined")
     await cluster.until_in_the_middle("joined")
-    fourth = await cluster.start_contender()
+    fourth = await cluster.start_contender(namespaces=namespaces())  # all that there are, but watched by name
     await cluster.until_shared_by(*operators[1:], fourth)
     await cluster.assert_all_done_once("joined")
 

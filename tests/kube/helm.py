@@ -99,6 +99,11 @@ def _unpacked(packed: Path) -> Path:
     return program
 
 
+def serving(*namespaces: str) -> str:
+    """Return the value by which a release serves these namespaces; none: the whole cluster."""
+    return f"namespaces={{{','.join(namespaces)}}}" if namespaces else ""
+
+
 def of_kind(objects: list[Json], kind: str) -> Iterator[Json]:
     return (body for body in objects if body["kind"] == kind)
 

@@ -25,6 +25,36 @@ release that is gone, --take-ownership takes it over. */}}
 {{- end }}
 {{- end }}
 
+{{- /* Marks the roles by which `refuseServed` finds what a release serves. */}}
+{{- define "hatchet-operator.serves" -}}
+hatchet-operator.dev/serves: {{ ternary "cluster" "namespace" (empty .Values.namespaces) }}
+{{- end }}
+
+{{- /* Fail if another release that runs serves a namespace of ours: two operators would undo each other's work. A cluster
+is asked only by who may see it anyhow; without one, as for `helm template`, nothing is found. */}}
+{{- define "hatchet-operator.refuseServed" -}}
+{{- $roles := list }}
+{{- range .Values.namespaces | default (list "") }}
+{{- $roles = concat $roles ((lookup "rbac.authorization.k8s.io/v1" "Role" . "").items | default list) }}
+{{- end }}
+{{- if or (empty .Values.namespaces) .Values.aggregatedRoles.enabled .Values.workers.serviceAccountTokens }}
+{{- $roles = concat $roles ((lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "").items | default list) }}
+{{- end }}
+{{- range $roles }}
+{{- $release := get (.metadata.annotations | default dict) "meta.helm.sh/release-name" }}
+{{- $namespace := get (.metadata.annotations | default dict) "meta.helm.sh/release-namespace" }}
+{{- $ours := and (eq $release $.Release.Name) (eq $namespace $.Release.Namespace) }}
+{{- if and (hasKey (.metadata.labels | default dict) "hatchet-operator.dev/serves") $release (not $ours) }}
+{{- $what := ternary (printf "the namespace %q" .metadata.namespace) "every namespace" (eq .kind "Role") }}
+{{- range (lookup "apps/v1" "Deployment" $namespace "").items }}
+{{- if and (eq (get (.metadata.annotations | default dict) "meta.helm.sh/release-name") $release) (gt (int .spec.replicas) 0) }}
+{{- fail (printf "%s is served by the release %q in the namespace %q, and two operators would undo each other's work: give each release namespaces of its own (--set namespaces={etl,ml}), or first scale down or uninstall that one" $what $release $namespace) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "hatchet-operator.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -219,10 +219,9 @@ class Callers:
                 f"{verdict.user.get('username')} is not a Pod: tokens of service accounts are taken from Pods only, "
                 "as a projected volume; elsewhere use the token in the Secret <pool>-token"
             )
-        if self._scope.namespace not in (None, identity.namespace):
+        if not self._scope.is_served(identity.namespace):
             raise NotPermitted(
-                f"this operator serves namespace {self._scope.namespace} only, and Pod {identity.name} is in "
-                f"{identity.namespace}"
+                f"this operator serves {self._scope.shown} only, and Pod {identity.name} is in {identity.namespace}"
             )
         self.refuse_other_shards(identity.namespace)
         return identity
@@ -230,7 +229,7 @@ class Callers:
     def refuse_other_shards(self, namespace: str) -> None:
         """Refuse callers that another shard's leader serves: but not for good, as they may be told its address soon."""
         scope = self._scope
-        if scope.is_shard and not scope.covers(namespace):
+        if scope.is_served(namespace) and not scope.covers(namespace):
             right = shard_of(namespace, scope.shards)
             raise NotReady(
                 f"namespace {namespace} is in shard {right}, and this is the address of shard {scope.shard}: connect "

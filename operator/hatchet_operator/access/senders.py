@@ -22,6 +22,7 @@ from hatchet_operator.cluster.access_review import may
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.cluster.token_review import review_token
+from hatchet_operator.decisions.shards import Scope
 from hatchet_operator.errors import ApiError, NotPermitted, NotReady, Transient, Unauthenticated
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Senders:
         api: Reviews tokens and rights.
         callers: Know the pools and their Pods.
         audience: The audience of service-account tokens; None: only pools' tokens are accepted.
-        namespace: The one that is served; None: all.
+        scope: The namespaces that are served.
         clock: Seconds, which only go up.
     """
 
@@ -58,13 +59,13 @@ class Senders:
         callers: Callers,
         *,
         audience: str | None,
-        namespace: str | None,
+        scope: Scope,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._callers = callers
         self._audience = audience
-        self._namespace = namespace
+        self._scope = scope
         self._clock = clock
         self._verdicts: OrderedDict[_Asked, _Verdict] = OrderedDict()
         self._reviews = asyncio.Semaphore(_REVIEWS_AT_ONCE)
@@ -90,8 +91,8 @@ class Senders:
                 return caller
             if caller.pod_uid is None:  # a pool's token is known to nobody but us
                 raise NotPermitted(f'{caller} is of namespace "{caller.namespace}" and starts nothing in "{namespace}"')
-        if self._namespace not in (None, namespace):
-            raise NotPermitted(f'this operator serves namespace "{self._namespace}" only')
+        if not self._scope.is_served(namespace):
+            raise NotPermitted(f"this operator serves {self._scope.shown} only")
         verdict = self._verdicts[asked] = await self._review(token, namespace)
         self._verdicts.move_to_end(asked)
         if len(self._verdicts) > _KEPT:

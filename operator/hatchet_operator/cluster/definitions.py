@@ -4,7 +4,8 @@ Fields are looked up in the OpenAPI document, which every client may read, and n
 namespace does not show. A field that a CRD lacks is silently dropped, so an older CRD loses what is written.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Collection, Iterable, Iterator
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import POOLS, RATE_LIMITS, RUNS, WEBHOOK_SOURCES, WORKFLOWS, Resource
@@ -22,16 +23,17 @@ OUR_KINDS = (WORKFLOWS, RUNS, POOLS, WEBHOOK_SOURCES, RATE_LIMITS)
 
 _DOCUMENT = f"/openapi/v3/apis/{GROUP}/{VERSION}"
 _FIELDS_TOLD = 3
+_LOOK_AGAIN_SECONDS = 10.0
 
 
-async def definition_problems(api: Api, namespace: str | None) -> tuple[str, ...]:
+async def definition_problems(api: Api, namespaces: Collection[str]) -> tuple[str, ...]:
     """Say what is missing in our CRDs; an empty result: nothing is.
 
     Args:
         api: The API server.
-        namespace: The one namespace that may be read; None: all.
+        namespaces: Those that may be read, of which one will do; empty: all.
     """
-    missing = [each for each in OUR_KINDS if not await _is_served(api, each, namespace)]
+    missing = [each for each in OUR_KINDS if not await _is_served(api, each, namespaces)]
     if missing:
         versions = await _served_versions(api)
         elsewhere = f" in {VERSION}, but in {', '.join(versions)}" if versions and VERSION not in versions else ""
@@ -44,12 +46,50 @@ async def definition_problems(api: Api, namespace: str | None) -> tuple[str, ...
     return tuple(_lacks(crd, schemas) for crd in load_crds() if _lacks(crd, schemas))
 
 
-async def _is_served(api: Api, resource: Resource, namespace: str | None) -> bool:
-    try:
-        await api.list_one(resource, namespace)
-    except NotFound:
-        return False
-    return True
+async def readable_namespaces(api: Api, namespaces: Iterable[str]) -> tuple[str, ...]:
+    """Return the namespaces in which we may read runs.
+
+    Raises:
+        Refused: There are namespaces, and we may in none.
+    """
+    readable: list[str] = []
+    refused: Refused | None = None
+    for namespace in namespaces:
+        try:
+            await _is_served(api, RUNS, (namespace,))
+        except Refused as error:
+            refused = error
+        else:
+            readable.append(namespace)
+    if refused is not None and not readable:
+        raise refused
+    return tuple(readable)
+
+
+async def until_readable(api: Api, namespaces: Collection[str]) -> tuple[str, ...]:
+    """Wait until we may read runs in some of these namespaces, and return in which."""
+    while True:
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        try:
+            return await api.until_answered(readable_namespaces, api, namespaces)
+        except Refused:
+            continue
+
+
+async def _is_served(api: Api, resource: Resource, namespaces: Collection[str]) -> bool:
+    """Whether the server knows a kind, as the first of these namespaces shows that may be read."""
+    refused: Refused | None = None
+    for namespace in namespaces or (None,):
+        try:
+            await api.list_one(resource, namespace)
+        except NotFound:
+            return False
+        except Refused as error:
+            refused = error
+        else:
+            return True
+    assert refused is not None, "at least one was asked"
+    raise refused
 
 
 async def _served_versions(api: Api) -> list[str]:

@@ -1,7 +1,8 @@
 """The namespaces of a shard, and the objects of a kind in them: a watch for each namespace, which look like one.
 
 A watch of the whole cluster would bring what other shards' leaders act on, too, and to receive and parse an event is
-much of what a child costs. The API server sends an event to those who watch its namespace, and to nobody else.
+much of what a child costs. The API server sends an event to those who watch its namespace, and to nobody else. And who
+has Roles in some namespaces only may watch nothing else.
 
     a namespace comes ─► its objects are listed and watched
     it is gone ─► listed once more, which finds nothing and says so of each object ─► no longer watched
@@ -9,7 +10,7 @@ much of what a child costs. The API server sends an event to those who watch its
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.informer import Informer
@@ -55,6 +56,17 @@ class Namespaces:
             follower(name, exists)
 
 
+class NamedNamespaces:
+    """Namespaces that were named to the operator: it has no right to see whether they exist."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = tuple(names)
+
+    def follow(self, follower: Callable[[str, bool], None]) -> None:
+        for name in self._names:
+            follower(name, True)
+
+
 class NamespacedInformer:
     """An informer for each of our namespaces; it has the attributes of a single `Informer`.
 
@@ -63,7 +75,7 @@ class NamespacedInformer:
         make: Makes the informer of one.
     """
 
-    def __init__(self, namespaces: Namespaces, make: Callable[[str], Informer]) -> None:
+    def __init__(self, namespaces: Namespaces | NamedNamespaces, make: Callable[[str], Informer]) -> None:
         self._namespaces = namespaces
         self._make = make
         self._informers: dict[str, Informer] = {}

@@ -34,12 +34,12 @@ class Scope:
     """The namespaces that a term acts on.
 
     Attributes:
-        namespace: The only one; None: see the others.
-        shards: Into how many shards the namespaces are dealt.
+        namespaces: The only ones that this operator serves; empty: all of the cluster.
+        shards: Into how many shards these are dealt.
         shard: Whose namespaces these are; None: all.
     """
 
-    namespace: str | None = None
+    namespaces: tuple[str, ...] = ()
     shards: int = 1
     shard: int | None = None
 
@@ -48,10 +48,27 @@ class Scope:
         """Whether there are namespaces that others act on."""
         return self.shard is not None
 
+    @property
+    def shown(self) -> str:
+        """The namespaces that were named, in words."""
+        return f"namespace{'s' if len(self.namespaces) > 1 else ''} {', '.join(self.namespaces)}"
+
+    @property
+    def places(self) -> tuple[str | None, ...]:
+        """What has to be listed to see everything: each namespace that was named, or (None) the whole cluster."""
+        return self.named if self.namespaces else (None,)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The namespaces that were named, of those that these are."""
+        return tuple(name for name in self.namespaces if self.covers(name))
+
+    def is_served(self, namespace: str) -> bool:
+        """Whether this operator serves a namespace, in whichever shard it is."""
+        return not self.namespaces or namespace in self.namespaces
+
     def covers(self, namespace: str) -> bool:
-        if self.shard is not None:
-            return shard_of(namespace, self.shards) == self.shard
-        return self.namespace in (None, namespace)
+        return self.is_served(namespace) and (self.shard is None or shard_of(namespace, self.shards) == self.shard)
 
 
 def may_concern(event: bytes, covers: Callable[[str], bool]) -> bool:

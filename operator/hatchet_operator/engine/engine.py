@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable
+from typing import Protocol
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.events import EventRecorder
-from hatchet_operator.cluster.kinds import POOLS, WEBHOOK_SOURCES, WORKFLOWS
+from hatchet_operator.cluster.kinds import POOLS, WEBHOOK_SOURCES, WORKFLOWS, Resource
 from hatchet_operator.decisions.pooling import OperatorAccess
 from hatchet_operator.decisions.shards import Scope
 from hatchet_operator.engine.clock import Clock
@@ -16,8 +17,18 @@ from hatchet_operator.engine.watches import Watches
 from hatchet_operator.engine.wiring import Rooms, wire
 from hatchet_operator.engine.workers.handover import HandedOver
 from hatchet_operator.errors import NotFound
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings, Tls
+
+
+class _Keeper(Protocol):
+    """Knows the objects of a kind."""
+
+    def observe(self, kind: str, obj: Json) -> None: ...
+    def known(self) -> list[ObjectRef]: ...
+    def version_of(self, ref: ObjectRef) -> int: ...
+    def forget(self, ref: ObjectRef) -> None: ...
 
 
 class Engine:
@@ -49,7 +60,7 @@ class Engine:
         self._api = api
         self._on_absence = on_absence
         self.settings = settings
-        self.scope = Scope(namespace=settings.namespace, shards=settings.shards, shard=settings.shard)
+        self.scope = Scope(namespaces=settings.namespaces, shards=settings.shards, shard=settings.shard)
         self.metrics = metrics or Metrics()
         self.events = EventRecorder(api)
         given = Given(
@@ -163,18 +174,25 @@ class Engine:
         kopf misses deletions that happen while it can't watch; after each of its relists this finds them.
         """
         for resource, keeper in ((WORKFLOWS, self.workflows), (POOLS, self.pools), (WEBHOOK_SOURCES, self.webhooks)):
-            try:
-                items, version = await self._api.until_answered(self._api.list_all, resource, self.settings.namespace)
-            except NotFound:
-                self._on_absence()
-                raise
-            items = [item for item in items if self.scope.covers(item["metadata"]["namespace"])]
-            present = {ObjectRef(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
-            for item in items:
-                keeper.observe("MODIFIED", item)
-            for ref in keeper.known():
-                if ref not in present and keeper.version_of(ref) <= int(version):  # otherwise it is newer than the list
-                    keeper.forget(ref)
+            for place in self.scope.places:
+                await self._compare(resource, keeper, place)
+
+    async def _compare(self, resource: Resource, keeper: _Keeper, place: str | None) -> None:
+        """Compare what one of them knows with what exists in a namespace, or in the cluster."""
+        try:
+            items, version = await self._api.until_answered(self._api.list_all, resource, place)
+        except NotFound:
+            self._on_absence()
+            raise
+        items = [item for item in items if self.scope.covers(item["metadata"]["namespace"])]
+        present = {ObjectRef(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
+        for item in items:
+            keeper.observe("MODIFIED", item)
+        for ref in keeper.known():
+            was_listed = place in (None, ref.namespace)
+            # one that was written after the list is newer than it
+            if was_listed and ref not in present and keeper.version_of(ref) <= int(version):
+                keeper.forget(ref)
 
     async def stop(self) -> None:
         """Leave no task and no timer behind: the next leader must not be disturbed by what this engine knew."""

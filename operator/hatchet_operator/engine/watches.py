@@ -10,7 +10,7 @@ from functools import partial
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS, RATE_LIMITS, RUNS
-from hatchet_operator.cluster.namespaces import NamespacedInformer, Namespaces
+from hatchet_operator.cluster.namespaces import NamedNamespaces, NamespacedInformer, Namespaces
 from hatchet_operator.decisions.shards import Scope
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.runs.observer import RunObserver
@@ -55,9 +55,7 @@ class Watches:
         self._runs = runs
         self._on_limit = on_limit
         self._on_pod = on_pod
-        self.namespaces = (
-            Namespaces(api, covers=scope.covers, silence_seconds=silence_seconds) if scope.is_shard else None
-        )
+        self._namespaces = _namespaces(api, scope, silence_seconds)
         self.runs = self._informer(self._inform_of_runs)
         self.pods = self._informer(self._inform_of_pods)
         self.limits = self._informer(self._inform_of_limits)
@@ -93,20 +91,20 @@ class Watches:
             "pods": self.pods,
             "runs": self.runs,
         }
-        return ours if self.namespaces is None else {"namespaces": self.namespaces.informer, **ours}
+        if not isinstance(self._namespaces, Namespaces):
+            return ours
+        return {"namespaces": self._namespaces.informer, **ours}
 
     def _informer(self, make: Callable[[str | None], Informer]) -> Informer | NamespacedInformer:
         """Make what informs of a kind's objects in our namespaces."""
-        if self.namespaces is not None:
-            return NamespacedInformer(self.namespaces, make)
-        return make(self._scope.namespace)
+        return make(None) if self._namespaces is None else NamespacedInformer(self._namespaces, make)
 
     def _inform_of_runs(self, namespace: str | None) -> Informer:
         return Informer(
             self._api,
             RUNS,
             on_change=self._runs.observe,
-            on_relist=partial(self._runs.listed, namespace=namespace if self._scope.is_shard else None),
+            on_relist=partial(self._runs.listed, namespace=namespace),
             on_absence=self._on_absence,
             on_failure=self._metrics.not_observed.labels(resource=RUNS.plural).inc,
             is_known=self._runs.is_known,
@@ -140,6 +138,13 @@ class Watches:
         pod = read_pod(obj)
         for observe in self._on_pod:
             observe(kind, pod)
+
+
+def _namespaces(api: Api, scope: Scope, silence_seconds: float) -> Namespaces | NamedNamespaces | None:
+    """Return what knows our namespaces; None: they are all that there are, and one watch has them all."""
+    if scope.namespaces:
+        return NamedNamespaces(scope.named)
+    return Namespaces(api, covers=scope.covers, silence_seconds=silence_seconds) if scope.is_shard else None
 
 
 async def _unless_ended(task: asyncio.Task[None], event: asyncio.Event) -> None:

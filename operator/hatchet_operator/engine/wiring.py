@@ -308,7 +308,7 @@ def wire_edges(
     )
     return Edges(
         callers=callers,
-        senders=Senders(given.api, callers, audience=given.settings.token_audience, namespace=given.settings.namespace),
+        senders=Senders(given.api, callers, audience=given.settings.token_audience, scope=given.scope),
         attempt_calls=AttemptCalls(
             store=memory.store,
             runs=running.runs,

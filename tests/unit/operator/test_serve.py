@@ -41,6 +41,14 @@ def test_its_own_objects_go_with_its_account_in_the_same_namespace() -> None:
     assert make_settings({}, BY_KUBECONFIG).owner is None
 
 
+def test_shards_deal_several_namespaces_or_all() -> None:
+    sharded = {"shards": 2, "grpc_service": "hatchet", "pod_ip": "10.1.2.3"}
+    assert make_settings({**sharded, "namespaces": ["a", "b", "a"]}, IN_CLUSTER).namespaces == ("a", "b")
+    assert make_settings(sharded, IN_CLUSTER).namespaces == ()
+    with pytest.raises(ConfigurationError, match="--namespace names the only one"):
+        make_settings({**sharded, "namespaces": ["a"]}, IN_CLUSTER)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_a_service_can_not_lead_to_all_addresses(host: str) -> None:
     options = {"grpc_service": "hatchet", "grpc_host": host}
@@ -82,7 +90,7 @@ def test_a_store_of_payloads_that_can_be_none_is_refused_at_once(options: dict[s
 @pytest.mark.parametrize(
     ("options", "want"),
     [
-        pytest.param({"namespace": "etl"}, "--namespace names the only one", id="one namespace"),
+        pytest.param({"namespaces": ["etl"]}, "--namespace names the only one", id="one namespace"),
         pytest.param({"leader_election": False}, "--shards needs --leader-elect", id="nobody to share with"),
         pytest.param({"grpc_advertise": "hatchet:443"}, "put {shard} into it", id="one address for all"),
         pytest.param(

@@ -168,7 +168,18 @@ class Removal:
         if not self._observer.knows_all:
             log.error("payload store not looked through, since runs were not understood that may refer to it")
             return
-        store = self._listing()
+        newest: dict[Owner, datetime] = {}
+        for place in self._scope.places:
+            await self._look_through(place, newest)
+        self._stored |= newest.keys()
+        for owner in removable(newest, is_held=self._is_held, now=self._clock.now(), after=self._after):
+            self._to_remove.put_nowait(owner)
+
+    async def _look_through(self, namespace: str | None, newest: dict[Owner, datetime]) -> None:
+        """Add the owners in a namespace's folder, or in all of the store."""
+        root = self._payloads.root if namespace is None else self._payloads.root_of(namespace)
+        assert root is not None, "there is a store"
+        store = PayloadStore(root)
         if self._installation is not None and (whose := await store.claim(self._installation)) != self._installation:
             log.error(
                 "payload store not looked through, since it belongs to another installation: give each a prefix of "
@@ -176,17 +187,7 @@ class Removal:
                 extra={"store": str(store), "installation": whose, "here": self._installation},
             )
             return
-        newest: dict[Owner, datetime] = {}
         async for path, stored_at in store.objects():
-            owner = owner_of_path(path, namespace=self._scope.namespace)
+            owner = owner_of_path(path, namespace=namespace)
             if owner is not None and self._scope.covers(owner.namespace):
                 newest[owner] = max(stored_at, newest.get(owner, stored_at))
-        self._stored |= newest.keys()
-        for owner in removable(newest, is_held=self._is_held, now=self._clock.now(), after=self._after):
-            self._to_remove.put_nowait(owner)
-
-    def _listing(self) -> PayloadStore:
-        namespace = self._scope.namespace
-        root = self._payloads.root if namespace is None else self._payloads.root_of(namespace)
-        assert root is not None, "there is a store"
-        return PayloadStore(root)

@@ -6,6 +6,7 @@ long as the worker is known, and ``kubectl get leases`` shows which workers are 
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import LEASES, PODS
@@ -64,8 +65,10 @@ async def keep_in_lease(api: Api, namespace: str, registration: Registration) ->
 async def read_leases(api: Api, scope: Scope) -> list[tuple[str, Registration]]:
     """Return (namespace, registration) of the workers outside of Pods."""
     selector = f"{labels.MANAGED_BY}={labels.MANAGER},{labels.POOL}"
-    items, _ = await api.until_answered(lambda: api.list_all(LEASES, scope.namespace, label_selector=selector))
-    leases = [item["metadata"] for item in items if scope.covers(item["metadata"]["namespace"])]
+    leases: list[Json] = []
+    for place in scope.places:
+        items, _ = await api.until_answered(partial(api.list_all, LEASES, place, label_selector=selector))
+        leases += [item["metadata"] for item in items if scope.covers(item["metadata"]["namespace"])]
     found = ((lease["namespace"], read_registration(lease["name"], lease.get("annotations", {}))) for lease in leases)
     return [(where, registration) for where, registration in found if registration is not None]
 

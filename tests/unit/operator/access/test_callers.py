@@ -254,7 +254,7 @@ async def test_what_was_refused_is_asked_again_only_after_a_while() -> None:
     ],
 )
 async def test_nobody_is_let_in_with(status: Json, error: type[OperatorError], words: str) -> None:
-    world = World(scope=Scope(namespace="shop"))
+    world = World(scope=Scope(namespaces=("shop",)))
     world.api.pods["free"] = make_pod("free", pool=None)
     world.api.status = status
     assert words in await world.refused(make_token(), error)

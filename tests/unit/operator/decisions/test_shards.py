@@ -37,13 +37,36 @@ def test_exactly_one_shard_has_a_namespace(namespace: str, shards: int) -> None:
 @pytest.mark.parametrize(
     ("scope", "want"),
     [
-        pytest.param(Scope(), {"a", "b"}, id="all"),
-        pytest.param(Scope(namespace="a"), {"a"}, id="one namespace"),
+        pytest.param(Scope(), {"a", "b", "c"}, id="all"),
+        pytest.param(Scope(namespaces=("a",)), {"a"}, id="one namespace"),
+        pytest.param(Scope(namespaces=("c", "a")), {"a", "c"}, id="two namespaces"),
     ],
 )
 def test_without_shards_a_scope_is_as_it_is_set(scope: Scope, want: set[str]) -> None:
-    assert {name for name in ("a", "b") if scope.covers(name)} == want
+    assert {name for name in ("a", "b", "c") if scope.covers(name)} == want
     assert not scope.is_shard
+
+
+def test_shards_deal_the_namespaces_that_are_served_and_no_others() -> None:
+    served = tuple(f"team-{number}" for number in range(20))
+    scopes = [Scope(namespaces=served, shards=3, shard=shard) for shard in range(3)]
+    assert sorted(place or "" for scope in scopes for place in scope.places) == sorted(served)
+    assert not any(scope.covers("another") or scope.is_served("another") for scope in scopes)
+    assert all(scope.is_served(name) for scope in scopes for name in served), "if not by its own leader"
+    nothing = Scope(namespaces=served[:1], shards=3, shard=(shard_of(served[0], 3) + 1) % 3)
+    assert nothing.places == (), "and not the whole cluster"
+
+
+@pytest.mark.parametrize(
+    ("scope", "want"),
+    [
+        pytest.param(Scope(), (None,), id="the whole cluster at once"),
+        pytest.param(Scope(shards=2, shard=1), (None,), id="all, of which others are dropped"),
+        pytest.param(Scope(namespaces=("b", "a")), ("b", "a"), id="each that was named"),
+    ],
+)
+def test_what_has_to_be_listed(scope: Scope, want: tuple[str | None, ...]) -> None:
+    assert scope.places == want
 
 
 # --- Events of the others
