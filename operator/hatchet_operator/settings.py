@@ -248,6 +248,13 @@ class Settings:
             chart="workers.rejoinRunning",
         ),
     ] = timedelta(minutes=2)
+    protect_after: Annotated[
+        timedelta,
+        Setting(
+            help="Cluster autoscalers are to leave a pod alone once an attempt has gone on for so long; 0s: never.",
+            chart="workers.protectAfter",
+        ),
+    ] = timedelta(seconds=10)
     max_losses: Annotated[
         int,
         Setting(

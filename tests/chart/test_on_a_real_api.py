@@ -200,6 +200,31 @@ def test_runs_and_their_crds_outlive_upgrades_and_the_release(
     elsewhere("uninstall", RELEASE)
 
 
+def test_a_version_that_comes_and_goes_is_served_and_never_stored(helm: Helm, kubectl: Kubectl, api: RealApi) -> None:
+    helm = replace(helm, kubeconfig=api.kubeconfig)
+    run = {**RUN, "metadata": {"name": "of-all-versions", "namespace": "default"}}
+
+    def versions(path: str) -> list[str]:
+        name = "crd/workflowruns.hatchet-operator.dev"
+        return kubectl("get", name, f"--output=jsonpath={{{path}}}").split()
+
+    helm("install", RELEASE, str(CHART), "--take-ownership")
+    try:
+        until_served(kubectl)
+        kubectl.create(run)
+        for light, served in (("true", ["v1alpha1", "v1alpha1-recorded"]), ("false", ["v1alpha1"])):
+            helm("upgrade", RELEASE, str(CHART), f"--set=runs.light={light}")
+            assert versions(".spec.versions[?(@.served==true)].name") == served
+            assert versions(".status.storedVersions[*]") == ["v1alpha1"], "so an earlier release can read all there is"
+            for version in served:
+                kind = f"workflowruns.{version}.hatchet-operator.dev"
+                eventually_sync(lambda kind=kind: kubectl.finds(kind))  # type: ignore[misc]
+                assert kubectl("get", kind, "of-all-versions", "--output=jsonpath={.spec.workflow}") == "any"
+    finally:
+        kubectl("delete", "workflowrun", "of-all-versions", "--ignore-not-found")
+        helm("uninstall", RELEASE)
+
+
 def test_a_second_release_is_told_whose_the_crds_are(helm: Helm, kubectl: Kubectl, api: RealApi) -> None:
     first = replace(helm, kubeconfig=api.kubeconfig)
     second = replace(first, namespace="elsewhere")
@@ -303,6 +328,40 @@ async def test_the_rights_suffice_for_a_life_and_a_handover_and_nothing_is_left_
     await eventually(gone)
 
 
+async def test_a_namespace_that_may_not_be_read_keeps_no_other_waiting(
+    helm: Helm, kubectl: Kubectl, api: RealApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(definitions, "_LOOK_AGAIN_SECONDS", 0.2)
+    helm = replace(helm, kubeconfig=api.kubeconfig)
+    helm("install", RELEASE, str(CHART), "--take-ownership", "--set=namespaces={elsewhere,etl}")
+    account = Kubectl(api, f"system:serviceaccount:operators:{RELEASE}")
+    binding = kubectl("get", "rolebinding", RELEASE, "--namespace=elsewhere", "--output=json")
+    try:
+        until_served(kubectl)
+        until_it_may(account)
+        kubectl("delete", "rolebinding", RELEASE, "--namespace=elsewhere")
+        eventually_sync(lambda: not account.can("list", "workflowruns.hatchet-operator.dev", "elsewhere"))
+        kubectl.create(POOL)
+        token = kubectl("create", "token", RELEASE, "--namespace=operators").strip()
+        endpoint = Endpoint(server=api.url, token=token, ssl_context=api.endpoint.ssl_context())
+        operator = Operator(settings_of(token, ("elsewhere", "etl"), "192.0.2.1"), endpoint)
+        ending = asyncio.create_task(operator.run(asyncio.Event()))
+        await eventually(partial(leads_to, kubectl, "192.0.2.1"))
+        unread = [vars(record).get("namespaces") for record in caplog.records if "may not be read" in record.message]
+        assert unread == [["elsewhere"]]
+        restored = json.loads(binding)
+        del restored["metadata"]["resourceVersion"], restored["metadata"]["uid"]
+        kubectl.create(restored)
+        async with asyncio.timeout(60):
+            await ending  # to be started again, as by the kubelet
+        async with running(Operator(settings_of(token, ("elsewhere", "etl"), "192.0.2.2"), endpoint)) as again:
+            assert again.engine is not None
+            assert again.engine.scope.namespaces == ("elsewhere", "etl")
+    finally:
+        kubectl("delete", "workerpool,pods", "--all", "--namespace=etl", "--wait=false")
+        helm("uninstall", RELEASE)
+
+
 async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the_operators(
     helm: Helm, kubectl: Kubectl, api: RealApi, controllers: None
 ) -> None:
@@ -349,6 +408,21 @@ async def test_who_may_edit_a_namespace_may_use_our_kinds_and_not_do_what_is_the
     finally:
         kubectl("delete", "workerpool,workflowrun,rolebinding", "--all", "--namespace=etl", "--wait=false")
         helm("uninstall", RELEASE)
+
+
+def settings_of(token: str, served: tuple[str, ...], ip: str) -> Settings:
+    return Settings(
+        namespaces=served,
+        operator_namespace="operators",
+        owner=read_account(token),
+        leader_election=True,
+        lease_name=RELEASE,
+        grpc_service=RELEASE,
+        grpc_advertise="hatchet-operator.operators.svc:7070",
+        pod_ip=ip,
+        tls=Tls.OWN,
+        token_audience="hatchet-operator",
+    )
 
 
 def until_served(kubectl: Kubectl) -> None:
@@ -400,18 +474,3 @@ async def leads_to(kubectl: Kubectl, ip: str) -> bool:
     slices = await asyncio.to_thread(kubectl, "get", "endpointslices", "--namespace=operators", path)
     pods = await asyncio.to_thread(kubectl, "get", "pods", "--namespace=etl", "--output=name")
     return ip in slices and bool(pods)
-def settings_of(token: str, served: tuple[str, ...], ip: str) -> Settings:
-    return Settings(
-        namespaces=served,
-        operator_namespace="operators",
-        owner=read_account(token),
-        leader_election=True,
-        lease_name=RELEASE,
-        grpc_service=RELEASE,
-        grpc_advertise="hatchet-operator.operators.svc:7070",
-        pod_ip=ip,
-        tls=Tls.OWN,
-        token_audience="hatchet-operator",
-    )
-
-

@@ -24,6 +24,7 @@ Workers and pods
     deaths           whether a worker's container has ended
     quotas                         when a quota may have room for a pod again
     scaling, pooling, run_pods     how many pods a pool needs, what they look like, the pods of single runs
+    protection                     which of them are not to lose their node
 
 Several operators
     shards           which namespaces go together, and which operator leads them

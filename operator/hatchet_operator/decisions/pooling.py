@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
+from hatchet_operator.decisions.protection import PROTECTED
 from hatchet_operator.decisions.rejoining import Reach
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import Json, owner_reference
@@ -275,13 +276,14 @@ def template_problem(pool: WorkerPool) -> str | None:
     return None
 
 
-def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0) -> Json:
+def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0, protected: bool = False) -> Json:
     """Build a pod of the pool, whose template has no problem: it is told where the operator is and which pod it is.
 
     Args:
         pool: Its pool.
         access: Where the operator is.
         number: How many consecutive pods ended at once before it.
+        protected: Whether its node is not to be taken away, see `protection`.
     """
     template = pool.spec.template
     spec = {**template.spec, "containers": [dict(container) for container in template.spec["containers"]]}
@@ -333,7 +335,11 @@ def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0) -> Js
                 labels.MANAGED_BY: labels.MANAGER,
                 labels.TEMPLATE: template_hash(pool, access),
             },
-            "annotations": template.metadata.annotations | ({labels.POD_NUMBER: str(number)} if number else {}),
+            "annotations": {
+                **template.metadata.annotations,
+                **(PROTECTED if protected else {}),
+                **({labels.POD_NUMBER: str(number)} if number else {}),
+            },
             "ownerReferences": [owner_reference(pool)],
         },
         "spec": spec,

@@ -138,10 +138,19 @@ def run_pod_name(run: str, number: int) -> str:
 
 
 def make_run_pod(
-    pool: WorkerPool, access: OperatorAccess, run: WorkflowRun, *, number: int, overrides: PodOverrides | None
+    pool: WorkerPool,
+    access: OperatorAccess,
+    run: WorkflowRun,
+    *,
+    number: int,
+    overrides: PodOverrides | None,
+    protected: bool = False,
 ) -> Json:
-    """Build the pod of a run: a pod of the pool, with the workflow's overrides, owned by the run."""
-    pod = make_pod(pool, access)
+    """Build the pod of a run: a pod of the pool, with the workflow's overrides, owned by the run.
+
+    It has work for as long as it is there, so it is protected from the start, or never.
+    """
+    pod = make_pod(pool, access, protected=protected)
     spec = pod["spec"]
     spec["restartPolicy"] = "Never"
     _override(spec, overrides or PodOverrides())

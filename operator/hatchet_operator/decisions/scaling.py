@@ -41,6 +41,10 @@ class PodView:
         number: How many pods before it ended soon after they were created.
         ended_for: How long ago it was seen to have ended by itself; None: it did not.
         lived: How long its worker ran, if it ended.
+        busy_for: How long the oldest of its worker's attempts has gone on; None: there is none.
+        on_node: It was given a node.
+        protected: Its node is not to be taken away, see `protection`.
+        written_for: How long ago that was last written, or tried; None: this operator did not.
     """
 
     name: str
@@ -55,6 +59,10 @@ class PodView:
     number: int = 0
     ended_for: timedelta | None = None
     lived: timedelta = timedelta()
+    busy_for: timedelta | None = None
+    on_node: bool = True
+    protected: bool = False
+    written_for: timedelta | None = None
 
     @property
     def has_worker(self) -> bool:
@@ -85,6 +93,7 @@ class PoolPlan:
     rollout: Reason
     rollout_message: str
     number: int = 0  # of the pods to create, see PodView
+    for_work: bool = False  # which they are created for, and not to be there when some comes
     recheck_after: timedelta | None = None
 
     @property
@@ -128,6 +137,7 @@ def plan_pool(pool: WorkerPool, pods: Sequence[PodView], demand: Demand) -> Pool
         rollout=rollout,
         rollout_message=rollout_message,
         number=last.number + 1 if last else 0,
+        for_work=desired > spec.smallest,
         recheck_after=_next_deadline(pool, current if len(current) > desired else [], draining, pause),
     )
 

@@ -214,6 +214,7 @@ def wire_podding(given: Given, memory: Memory, running: Running, storing: Storin
         trouble_changed=runs.pool_changed,
         no_room=quotas.watch,
         payload_keys=storing.payloads.keys_of,
+        protect_after=settings.protect_after,
     )
     run_pods = RunPods(
         api,
@@ -229,6 +230,7 @@ def wire_podding(given: Given, memory: Memory, running: Running, storing: Storin
         trouble_changed=runs.requeue,
         no_room=quotas.watch,
         cancel_grace=settings.cancel_grace,
+        protects=bool(settings.protect_after),
     )
     return Podding(quotas=quotas, pools=pools, run_pods=run_pods)
 

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
+import pytest
+
+from hatchet_operator.access.identity import Caller
 from hatchet_operator.cluster.api import Api
-from hatchet_operator.cluster.kinds import PODS, POOLS, SECRETS, Resource
+from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, SECRETS, Resource
+from hatchet_operator.decisions import protection
+from hatchet_operator.decisions.observed import Outcome
+from hatchet_operator.decisions.protection import is_protected
+from hatchet_operator.engine.dispatch.worker import WorkerStream
 from hatchet_operator.engine.engine import Engine
+from hatchet_operator.engine.workers.registry import RegistrationRequest
 from hatchet_operator.errors import Refused
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.workflow import WorkflowDefinition
 from hatchet_operator_dev.apiserver import ApiServer
 from tests.integration.engine.world import (
     NAMESPACE,
     POOL,
     SECONDS,
     Call,
+    make_definition,
+    make_run,
+    next_attempt,
+    requests_to,
     session_of,
     started,
     until,
@@ -168,3 +183,102 @@ async def test_pods_whose_tokens_are_of_a_key_that_is_gone_are_replaced(server: 
         engine.pools.observe("ADDED", pool)
         await eventually(is_surged, within_seconds=SECONDS)
     assert earlier["metadata"]["uid"] in {pod["metadata"]["uid"] for pod in await pods_of(api)}
+
+
+# --- Nodes that are not to be taken away
+
+
+async def protection_of(api: Api) -> list[bool]:
+    return [is_protected(pod["metadata"].get("annotations", {})) for pod in await pods_of(api)]
+
+
+async def until_protected(api: Api, want: bool) -> None:
+    async def holds() -> bool:
+        return await protection_of(api) == [want]
+
+    await eventually(holds, within_seconds=SECONDS)
+
+
+async def worker_in_the_pod(engine: Engine, api: Api) -> tuple[Caller, WorkerStream]:
+    """Have the pool's only pod run, with a worker."""
+    await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
+    (pod,) = await pods_of(api)
+    uid = pod["metadata"]["uid"]
+    await until(lambda: engine.registry.find_pod(uid) is not None)
+    await engine.workflows.register(NAMESPACE, POOL, long_definition())
+    caller = Caller(namespace=NAMESPACE, pool=POOL, pod_name=pod["metadata"]["name"], pod_uid=uid)
+    request = RegistrationRequest(name="worker", actions=("etl:work",), pod_name=pod["metadata"]["name"], pod_uid=uid)
+    worker = await engine.registry.register(caller, request)
+    return caller, engine.registry.listen(caller, worker.id, [])[1]
+
+
+def long_definition() -> WorkflowDefinition:
+    definition = make_definition("etl")
+    (step,) = definition.steps
+    return definition.model_copy(update={"steps": (step.model_copy(update={"timeout": timedelta(hours=1)}),)})
+
+
+async def complete_after(
+    engine: Engine, api: Api, worker: tuple[Caller, WorkerStream], name: str, seconds: float
+) -> None:
+    caller, stream = worker
+    await api.create(RUNS, NAMESPACE, make_run(name))
+    attempt = await next_attempt(stream)
+    await asyncio.sleep(seconds)
+    await engine.report(caller, attempt, Outcome.COMPLETED, payload="{}")
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> Json:
+    """Have seconds be what minutes are; returns settings."""
+    monkeypatch.setattr(protection, "IDLE", timedelta(seconds=6))
+    monkeypatch.setattr(protection, "_BETWEEN_WRITES", timedelta(seconds=2))
+    return {"protect_after": timedelta(seconds=1), "worker_silent": timedelta(hours=1)}
+
+
+async def test_a_pod_is_protected_while_it_works_long_and_no_run_costs_a_write(
+    server: ApiServer, api: Api, soon: Json
+) -> None:
+    async with started(server, **soon) as engine:
+        engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, make_pool()))
+        worker = await worker_in_the_pod(engine, api)
+        before = requests_to(server, "patch", "pods")
+        for number in range(10):
+            await complete_after(engine, api, worker, f"short-{number}", 0.1)
+        assert await protection_of(api) == [False]
+        assert requests_to(server, "patch", "pods") == before
+
+        long = asyncio.create_task(complete_after(engine, api, worker, "long", 4))
+        await until_protected(api, True)
+        assert not long.done()
+        await long
+        for number in range(3):
+            await complete_after(engine, api, worker, f"again-{number}", 1.5)
+            await asyncio.sleep(3)
+        assert requests_to(server, "patch", "pods") == before + 1, "work with pauses"
+        await until_protected(api, False)
+        assert requests_to(server, "patch", "pods") == before + 2
+
+
+async def test_a_pod_that_is_made_for_work_is_protected_from_the_start(engine: Engine, api: Api) -> None:
+    await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
+    engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, make_pool(minReplicas=0, maxReplicas=1)))
+    await api.create(RUNS, NAMESPACE, make_run("r"))
+    await eventually(lambda: has_a_pod(api), within_seconds=SECONDS)
+    assert await protection_of(api) == [True]
+
+
+async def test_a_refused_write_of_it_holds_nothing_up(server: ApiServer, api: Api, soon: Json) -> None:
+    async with started(server, **soon) as engine:
+        engine.pools.observe("ADDED", await api.create(POOLS, NAMESPACE, make_pool()))
+        worker = await worker_in_the_pod(engine, api)
+        match = {"verb": ["patch"], "resource": ["pods"]}
+        server.faults.install([{"match": match, "action": "status", "code": 403, "times": 2}])
+        before = requests_to(server, "patch", "pods")
+        long = asyncio.create_task(complete_after(engine, api, worker, "long", 10))
+        await asyncio.sleep(2)
+        assert requests_to(server, "patch", "pods") == before + 1, "and no second one at once"
+        assert await protection_of(api) == [False]
+        await until_protected(api, True)
+        assert not long.done()
+        await long

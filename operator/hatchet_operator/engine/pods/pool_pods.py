@@ -5,20 +5,21 @@ They are counted in memory, where a new pod is put at once, so that a late watch
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import PODS, POOLS
 from hatchet_operator.decisions.pooling import OperatorAccess, lifetime_of, make_pod, number_of, trouble_of
+from hatchet_operator.decisions.protection import is_protected
 from hatchet_operator.decisions.run_pods import has_ended
 from hatchet_operator.decisions.scaling import PodView
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.worker import Worker
 from hatchet_operator.engine.tombstones import Tombstones
-from hatchet_operator.errors import Conflict, NotFound
+from hatchet_operator.errors import ApiError, Conflict, NotFound
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.pod import Pod, read_pod
@@ -38,6 +39,7 @@ class PoolPods:
         self._clock = clock
         self._pods: dict[ObjectRef, dict[str, Pod]] = {}  # pool -> pod uid -> Pod
         self._ended_at: dict[str, float] = {}  # pod uid -> the loop's time when it was seen to have ended
+        self._written_at: dict[str, float] = {}  # pod uid -> the loop's time when its protection was last written
         self._deleted = Tombstones()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -53,6 +55,7 @@ class PoolPods:
         """Forget a pod; return the pools that it belonged to: a synthetic DELETED event has no labels that say so."""
         self._deleted.add(uid)
         self._ended_at.pop(uid, None)
+        self._written_at.pop(uid, None)
         return [pool for pool, pods in self._pods.items() if pods.pop(uid, None) is not None]
 
     def views(
@@ -66,14 +69,18 @@ class PoolPods:
             workers: By the UIDs of their pods.
             template: The hash of its current pod template.
         """
-        now = self._clock.loop_time()
+        now, today = self._clock.loop_time(), self._clock.now()
         return [
-            _view(pod, workers.get(uid), wanted_template=template, ended_at=self._ended_at.get(uid), now=now)
+            replace(
+                _view(pod, workers.get(uid), wanted_template=template, ended_at=self._ended_at.get(uid), now=now),
+                busy_for=_busy_for(workers.get(uid), today),
+                written_for=timedelta(seconds=now - self._written_at[uid]) if uid in self._written_at else None,
+            )
             for uid, pod in self._pods.get(ref, {}).items()
             if pod.owner_uid(POOLS.kind) == pool.metadata.uid
         ]
 
-    async def create(self, pool: WorkerPool, access: OperatorAccess, *, number: int) -> None:
+    async def create(self, pool: WorkerPool, access: OperatorAccess, *, number: int, protected: bool) -> None:
         """Create one more pod for a pool.
 
         Raises:
@@ -81,7 +88,7 @@ class PoolPods:
         """
         # Not retried when no answer comes: its name is generated, so a second try could create a second pod. The watch
         # shows whether it was created, and a moment later the pool is decided about again.
-        body = make_pod(pool, access, number=number)
+        body = make_pod(pool, access, number=number, protected=protected)
         answer = await self._api.create(PODS, pool.metadata.namespace, body, strict=True)  # as kubectl does
         pod = read_pod(answer)
         log.info("pod created", extra={"pool": pool.metadata.name, "pod": pod.name})
@@ -99,6 +106,25 @@ class PoolPods:
             if pod.name == name and not pod.is_being_deleted:
                 pods[pod.uid] = replace(pod, deletion_timestamp=self._clock.now())
         log.info("pod deleted", extra={"pool": pool.name, "pod": name})
+
+    async def annotate(self, pool: ObjectRef, names: Collection[str], annotations: Mapping[str, str | None]) -> None:
+        """Write annotations on pods, or (None) take them off. If that fails, it is decided about again some time."""
+        pods = [pod for pod in self._pods.get(pool, {}).values() if pod.name in names]
+        await asyncio.gather(*(self._annotate(pool, pod, annotations) for pod in pods))
+
+    async def _annotate(self, pool: ObjectRef, pod: Pod, annotations: Mapping[str, str | None]) -> None:
+        self._written_at[pod.uid] = self._clock.loop_time()
+        patch = {"metadata": {"uid": pod.uid, "annotations": dict(annotations)}}
+        try:
+            written = read_pod(await self._api.patch(PODS, pod.namespace, pod.name, patch))
+        except (NotFound, Conflict):  # it is gone, or another has its name
+            return
+        except ApiError as error:
+            log.warning("protection of a pod not written", extra={"pod": pod.name, "error": str(error)})
+            return
+        pods = self._pods.get(pool, {})
+        if written.uid in pods:  # what the watch shows comes later, or came already
+            pods[written.uid] = replace(pods[written.uid], annotations=written.annotations)
 
     def end(self, pod: Pod) -> None:
         """End a pod that can't report the results of its work to anybody, with a short grace period."""
@@ -144,4 +170,12 @@ def _view(pod: Pod, worker: Worker | None, *, wanted_template: str, ended_at: fl
         number=number_of(pod),
         ended_for=timedelta(seconds=now - ended_at) if ended_at is not None else None,
         lived=lifetime_of(pod),
+        on_node=pod.node is not None,
+        protected=is_protected(pod.annotations),
     )
+
+
+def _busy_for(worker: Worker | None, now: datetime) -> timedelta | None:
+    """Return how long the oldest attempt of a worker has gone on: the first of those that it took and still has."""
+    oldest = next(iter(worker.out.values()), None) if worker else None
+    return now - oldest.started_at if oldest is not None and oldest.started_at is not None else None

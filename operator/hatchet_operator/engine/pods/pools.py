@@ -24,7 +24,8 @@ from hatchet_operator.decisions.pooling import (
     template_problem,
     why_ended,
 )
-from hatchet_operator.decisions.scaling import Demand, PoolPlan, plan_pool
+from hatchet_operator.decisions.protection import PROTECTED, open_annotations, plan_protection
+from hatchet_operator.decisions.scaling import Demand, PodView, PoolPlan, plan_pool
 from hatchet_operator.decisions.waiting import NO_LOAD, PoolLoad
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.worker import DEFAULT_SLOTS, Worker
@@ -68,6 +69,7 @@ class Pools:
         trouble_changed: Callable[[ObjectRef], None],
         no_room: Callable[[str], None],
         payload_keys: Callable[[str], str | None],
+        protect_after: timedelta,
     ) -> None:
         self._api = api
         self._events = events
@@ -79,6 +81,7 @@ class Pools:
         self._awaited = awaited
         self._trouble_changed = trouble_changed
         self._known = known
+        self._protect_after = protect_after
         self._pods = PoolPods(api, clock=clock)
         self._refusals = Refusals(events=events, clock=clock, no_room=no_room)
         # a burst of runs and of pod events leads to one decision
@@ -241,6 +244,17 @@ class Pools:
         if self._known.note_trouble(ref, refusal.message if refusal else failing):
             self._trouble_changed(ref)
         await self._write_status(ref, plan, refusal)
+        await self._protect(ref)
+
+    async def _protect(self, ref: ObjectRef) -> None:
+        """Say on pods whether their nodes may be taken away."""
+        if (pool := self._known.get(ref)) is None:
+            return
+        template = pool.spec.template.metadata.annotations
+        plan = plan_protection(self._views(pool, ref), after=self._protect_after, template=template)
+        self._recheck_after(ref, plan.recheck_after)
+        await self._pods.annotate(ref, plan.protect, PROTECTED)
+        await self._pods.annotate(ref, plan.open, open_annotations(template))
 
     async def _make_what_is_missing(self, pool: WorkerPool, ref: ObjectRef, plan: PoolPlan) -> timedelta | None:
         """Create the pool's Secret and the pods that it lacks; return when to look again."""
@@ -255,7 +269,12 @@ class Pools:
         try:
             await self._secrets.ensure(pool)
             for _ in range(plan.create):
-                await self._pods.create(pool, self._known.access, number=plan.number)
+                await self._pods.create(
+                    pool,
+                    self._known.access,
+                    number=plan.number,
+                    protected=plan.for_work and bool(self._protect_after),
+                )
         except Transient as error:
             log.warning("pod may not have been made", extra={"pool": str(ref), "error": str(error)})
             return _LOOK_AGAIN
@@ -274,10 +293,13 @@ class Pools:
             await self._secrets.ensure(pool)
 
     def _plan(self, pool: WorkerPool, ref: ObjectRef) -> PoolPlan:
+        asked = max((worker.slots for worker in self._workers_of(ref)), default=DEFAULT_SLOTS)
+        demand = Demand(queued=self._queued(ref), slots_per_pod=pool.spec.slots or asked)
+        return plan_pool(pool, self._views(pool, ref), demand)
+
+    def _views(self, pool: WorkerPool, ref: ObjectRef) -> list[PodView]:
         workers = {worker.pod_uid: worker for worker in self._workers_of(ref)}
-        views = self._pods.views(ref, pool, workers, template_hash(pool, self._known.access))
-        asked = max((worker.slots for worker in workers.values()), default=DEFAULT_SLOTS)
-        return plan_pool(pool, views, Demand(queued=self._queued(ref), slots_per_pod=pool.spec.slots or asked))
+        return self._pods.views(ref, pool, workers, template_hash(pool, self._known.access))
 
     def _recheck_after(self, ref: ObjectRef, delay: timedelta | None) -> None:
         if delay is not None:

@@ -70,6 +70,7 @@ class RunPods:
         trouble_changed: Called when the reason why a run's pod does not start has changed.
         no_room: Called with the namespace of a quota that has no room for a pod.
         cancel_grace: How long an attempt that was told to stop may take to end by itself.
+        protects: Whether nodes are not to be taken from under these pods.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class RunPods:
         trouble_changed: Callable[[RunRecord], None],
         no_room: Callable[[str], None],
         cancel_grace: timedelta,
+        protects: bool,
     ) -> None:
         self._api = api
         self._events = events
@@ -101,6 +103,7 @@ class RunPods:
         self._trouble_changed = trouble_changed
         self._no_room = no_room
         self._cancel_grace = cancel_grace
+        self._protects = protects
         self._known = known
         self._lines = WaitingLines()
         self._work: WorkQueue[str] = WorkQueue(self._reconcile, failed=self._poisoned)
@@ -256,7 +259,14 @@ class RunPods:
         pool = self._known_pools.get(ObjectRef(record.ref.namespace, graph.pool or "")) if graph else None
         if graph is None or pool is None or pool.metadata.deletion_timestamp is not None or template_problem(pool):
             return None
-        return make_run_pod(pool, self._known_pools.access, record.run, number=number, overrides=graph.pod_overrides)
+        return make_run_pod(
+            pool,
+            self._known_pools.access,
+            record.run,
+            number=number,
+            overrides=graph.pod_overrides,
+            protected=self._protects,
+        )
 
     def _why_none_is_made(self, record: RunRecord) -> str:
         graph = self._graph_of(record)
