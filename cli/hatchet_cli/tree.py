@@ -32,11 +32,11 @@ class RunNode:
 
     @property
     def label(self) -> str:
-        """What distinguishes the run from its siblings: its spawn key or index, or the name of a root run."""
+        """What distinguishes the run from its siblings: its spawn key or position, or the name of a root run."""
         parent = self.run.spec.parent
         if parent is None:
             return self.run.metadata.name
-        return parent.key if parent.key is not None else f"#{parent.index}"
+        return parent.key if parent.key is not None else f"#{parent.ordinal}"
 
     def duration(self, now: datetime) -> timedelta | None:
         """Return how long the run took, or has taken so far; None before it has started."""

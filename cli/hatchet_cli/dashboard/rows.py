@@ -27,7 +27,7 @@ def run_row(run: WorkflowRun) -> Json:
         parentName=parent.name if parent else None,
         step=parent.step if parent else None,
         key=parent.key if parent else None,
-        index=parent.index if parent else None,
+        index=parent.ordinal if parent else None,
         children=status.children.total if status.children else None,
         groups=list(status.concurrency_groups) if status.concurrency_groups else None,
         suspended=run.spec.suspended or None,

@@ -29,8 +29,19 @@ class ParentRef(ResourceModel):
     step: Annotated[str, Field(description="The step that spawned this run.", max_length=253)]
     key: Annotated[str | None, Field(description="The spawn key, if one was given.", max_length=65536)] = None
     index: Annotated[
-        int, Field(description="Position among the spawns of the step's attempt, from -1.", ge=-1, le=MAX_INT32)
+        int,
+        Field(
+            description="Position among the spawns of the step's attempt, from -1, as Hatchet counts. "
+            "Trees call the first one #1.",
+            ge=-1,
+            le=MAX_INT32,
+        ),
     ]
+
+    @property
+    def ordinal(self) -> int:
+        """Position among the spawns as people count, from 1."""
+        return self.index + 2
 
 
 class Replay(ResourceModel):

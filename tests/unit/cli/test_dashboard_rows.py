@@ -45,6 +45,6 @@ def test_a_child_has_its_place_and_its_metadata_as_text() -> None:
         "parentName": "a",
         "step": "spawn",
         "key": "k",
-        "index": 3,
+        "index": 5,
     }
     assert (row["metadata"], row["suspended"]) == ({"n": "1"}, True)

@@ -80,14 +80,14 @@ class TestDrawing:
         ) == [
             f"✔ Parent  {ROOT}  1s",
             "├── ✔ Child  k [red]  1s  attempt 2",
-            "└── ⠋ Child  #1  2s",
-            "    └── ○ leaf  #0  waiting for a worker",
+            "└── ⠋ Child  #3  2s",
+            "    └── ○ leaf  #2  waiting for a worker",
         ]
 
     def test_steps_are_drawn_where_there_are_several(self) -> None:
         steps = {"load": {"phase": "Succeeded", "startedAt": NOW.isoformat()}, "spawn": {"phase": "Succeeded"}}
         lines = draw(make_root(steps=steps), make_run("a", parent=ROOT))
-        assert lines[1:] == ["├── ✔ load  1s", "└── ✔ spawn", "    └── ✔ Child  #0  1s"]
+        assert lines[1:] == ["├── ✔ load  1s", "└── ✔ spawn", "    └── ✔ Child  #2  1s"]
 
     @pytest.mark.parametrize(("children", "want"), [pytest.param(20, 21, id="20"), pytest.param(21, 2, id="21")])
     def test_more_than_twenty_children_become_one_line(self, children: int, want: int) -> None:
@@ -103,7 +103,7 @@ class TestDrawing:
         ]
         lines = draw(make_root("Running"), *runs)
         assert lines[1] == f"└── Child \N{MULTIPLICATION SIGN} 30  {'━' * 24}  15/30  10 running  7 failed"
-        assert lines[2] == "    ├── ✘ Child  #0  1s  c0  process: ValueError: no [bold]"
+        assert lines[2] == "    ├── ✘ Child  #2  1s  c0  process: ValueError: no [bold]"
         assert lines[-1] == "    └── … 2 more failed"
         assert len(lines) == 8
 
@@ -157,7 +157,7 @@ class TestFailure:
             *(f"  {line}" for line in TRACEBACK.splitlines()),
             "",
             "2 runs also failed:",
-            "  ✘ Child #1 (second) in step process: ValueError: no [bold]",
+            "  ✘ Child #3 (second) in step process: ValueError: no [bold]",
             "  ✘ Child t (third) in step process: other",
         ]
 

@@ -315,5 +315,5 @@ def _is_child(existing: WorkflowRun, identity: ParentRef) -> bool:
 
 
 def _shown(identity: ParentRef) -> str:
-    which = f'child "{identity.key[:80]}"' if identity.key is not None else f"child number {identity.index}"
+    which = f'child "{identity.key[:80]}"' if identity.key is not None else f"child #{identity.ordinal}"
     return f'{which} of step "{identity.step}" of run {identity.name}'
