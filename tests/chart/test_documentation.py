@@ -19,7 +19,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict) and value and path not in ("resources.requests", "resources.limits"):
+        if isinstance(value, dict) and value and not path.endswith(("resources.requests", "resources.limits")):
             found |= leaves(value, f"{path}.")
         else:
             found[path] = value

@@ -67,6 +67,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{- /* Of the page's server, whose pods nothing of the operator may select. */}}
+{{- define "hatchet-operator.dashboardSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-dashboard
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "hatchet-operator.dashboardLabels" -}}
+{{ include "hatchet-operator.dashboardSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
 {{- define "hatchet-operator.serviceAccount" -}}
 {{ .Values.serviceAccount.name | default (include "hatchet-operator.name" .) }}
 {{- end }}
