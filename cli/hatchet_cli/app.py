@@ -253,6 +253,7 @@ def logs(
     children: options.Children = False,
     step: options.Step = None,
     attempt: options.Attempt = None,
+    output: options.LinesOutput = options.Lines.TEXT,
 ) -> None:
     from hatchet_operator.run_logs.command import LogOptions, show_logs
 
@@ -266,6 +267,7 @@ def logs(
         namespace=place.namespace,
         context=place.context,
         kubeconfig=place.kubeconfig,
+        as_json=output is options.Lines.JSON,
     )
     raise typer.Exit(show_logs(given))
 

@@ -4,6 +4,7 @@ command.py        from options to exit code: signals, the state directory, error
 local_cluster.py  API server, operator and node in this process
 view.py           what the cluster holds now, kept fresh by watching
 program.py        the file or module that starts a worker
+traces.py         the collector that they go to, if there is one
 worker_pool.py    the pool whose pods run it
 local.py          all of that together, and how a worker from elsewhere joins it
 debugging.py      lends the terminal to steps at a breakpoint; in_worker.py asks for it

@@ -27,6 +27,7 @@ from hatchet_operator.logs import TextFormatter
 from hatchet_operator.terminal import lines
 from hatchet_operator_dev.errors import DevError
 from hatchet_operator_dev.program import Program, find_program
+from hatchet_operator_dev.traces import ENDPOINT, Traces, find_traces
 
 Output = Literal["text", "json"]
 
@@ -50,6 +51,7 @@ class DevOptions:
         kubeconfig: Where to write it; None: into the state directory.
         output: "json" writes nothing but the result, and errors.
         payloads: Folder for large inputs and outputs; None: they are refused.
+        otlp: URL of the collector for traces; None: what OpenTelemetry's variables say, if anything.
     """
 
     worker: Path | None = None
@@ -62,6 +64,7 @@ class DevOptions:
     kubeconfig: Path | None = None
     output: Output = "text"
     payloads: Path | None = None
+    otlp: str | None = None
 
 
 def run_dev(options: DevOptions) -> int:
@@ -88,6 +91,9 @@ def _run_in(directory: Path, options: DevOptions) -> int:
         _check_port(options.port)
         if options.payloads is not None:
             _check_folder(options.payloads, "--payloads")
+        traces = find_traces(options.otlp, os.environ)
+        if options.otlp is not None:
+            os.environ[ENDPOINT] = options.otlp  # where the operator looks, which runs in this process
         _log_to(directory / "operator.log")
         job = _Job(
             program=program,
@@ -95,6 +101,7 @@ def _run_in(directory: Path, options: DevOptions) -> int:
             workers=options.workers if program is not None else 0,
             directory=directory,
             kubeconfig=kubeconfig,
+            traces=traces,
         )
         return _run_until_signalled(options, job, screen)
     except DevError as error:
@@ -116,6 +123,7 @@ class _Job:
     workers: int
     directory: Path
     kubeconfig: Path
+    traces: Traces | None
 
 
 def _read_input(options: DevOptions) -> str:
@@ -306,6 +314,10 @@ async def _main(
         from hatchet_operator_dev.worker_pool import NAMESPACE, make_pool, worker_environment
 
         output = WorkerOutput(screen)
+        tracing = job.traces is not None and job.traces.lacking is None
+        traced = job.traces.worker_variables(os.environ) if job.traces is not None else {}
+        if job.traces is not None:
+            screen.print(Text(job.traces.shown, "dim" if tracing else "yellow"))
         debugging = Debugging(screen, always=options.debug_port is not None)
         async with (
             debugging.serving(),
@@ -313,7 +325,8 @@ async def _main(
                 job.directory,
                 kubeconfig=job.kubeconfig,
                 grpc_port=options.port,
-                environment=worker_environment() | debugging.environment(),
+                environment=worker_environment() | traced | debugging.environment(),
+                tracing=tracing,
                 on_output=output.add,
                 install_signal_handlers=install_signal_handlers,
                 payloads=options.payloads.resolve() if options.payloads is not None else None,
@@ -333,6 +346,7 @@ async def _main(
                 kubeconfig=job.kubeconfig,
                 screen=screen,
                 output=output,
+                traces=job.traces,
             )
             if options.run is not None:
                 await run_once(local, options.run, job.input_text)

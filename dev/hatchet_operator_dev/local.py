@@ -15,6 +15,7 @@ from hatchet_operator.resources.base import Json
 from hatchet_operator_dev.local_cluster import LocalCluster
 from hatchet_operator_dev.output import WorkerOutput
 from hatchet_operator_dev.program import Program
+from hatchet_operator_dev.traces import Traces
 from hatchet_operator_dev.worker_pool import NAMESPACE, POOL_NAME, no_proxy
 
 _LOOK_SECONDS = 0.05
@@ -34,6 +35,7 @@ class Local:
         kubeconfig: Where it was written.
         screen: Where it is said.
         output: What workers write.
+        traces: Where they go; None: nowhere.
     """
 
     cluster: LocalCluster
@@ -44,6 +46,7 @@ class Local:
     kubeconfig: Path
     screen: Screen
     output: WorkerOutput
+    traces: Traces | None
 
     @property
     def shown(self) -> str:
@@ -61,6 +64,8 @@ class Local:
             "HATCHET_CLIENT_TLS_STRATEGY": "none",
             **no_proxy(),
         }
+        if self.traces is not None:
+            variables |= self.traces.client_variables()
         if (payloads := self.cluster.payloads_root) is not None:
             variables["HATCHET_CLIENT_PAYLOADS"] = payloads
         path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()))

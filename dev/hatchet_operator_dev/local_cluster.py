@@ -82,6 +82,7 @@ async def local_cluster(
     environment: dict[str, str],
     on_output: OutputHandler,
     install_signal_handlers: Callable[[], None],
+    tracing: bool = False,
     worker_silent: timedelta | None = None,
     payloads: Path | None = None,
 ) -> AsyncIterator[LocalCluster]:
@@ -94,6 +95,7 @@ async def local_cluster(
         environment: What pods inherit.
         on_output: Called with each line that a pod writes.
         install_signal_handlers: Called when kopf has put its own in their place.
+        tracing: Whether the operator sends spans, to where OpenTelemetry's variables say.
         worker_silent: A worker without heartbeat for this long is dead; None: as in a cluster.
         payloads: Where large inputs and outputs go; None: they are refused.
     """
@@ -113,7 +115,9 @@ async def local_cluster(
         api = await stack.enter_async_context(Api(endpoint, user_agent="hatchet-operator-dev", may_write=always))
         payload_store = payloads.as_uri() if payloads is not None else None
         # with a port for what programs of Hatchet's SDKs ask over REST; it is in their token
-        settings = Settings(grpc_port=grpc_port, events_port=0, payload_store=payload_store, light_runs=True)
+        settings = Settings(
+            grpc_port=grpc_port, events_port=0, payload_store=payload_store, light_runs=True, tracing=tracing
+        )
         if worker_silent is not None:
             settings = replace(settings, worker_silent=worker_silent)
         operator = Operator(settings, endpoint, install_signal_handlers=install_signal_handlers)

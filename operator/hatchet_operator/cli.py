@@ -143,6 +143,14 @@ def dev(
     output: Annotated[
         OutputFormat, typer.Option(help="json: nothing but the result on stdout, or the error, as JSON.")
     ] = OutputFormat.TEXT,
+    otlp: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Send traces of runs, and of the program, to this collector, by OTLP over gRPC.",
+            show_default="OTEL_EXPORTER_OTLP_ENDPOINT, if that is set",
+        ),
+    ] = None,
     payloads: Annotated[
         Path | None,
         typer.Option(
@@ -180,6 +188,7 @@ def dev(
         kubeconfig=kubeconfig,
         output=output.value,
         payloads=payloads,
+        otlp=otlp,
     )
     raise typer.Exit(run_dev(given))
 
@@ -255,6 +264,7 @@ def logs(
     children: options.Children = False,
     step: options.Step = None,
     attempt: options.Attempt = None,
+    output: options.LinesOutput = options.Lines.TEXT,
     namespace: options.Namespace = None,
     context: options.Context = None,
     kubeconfig: _Kubeconfig = None,
@@ -270,6 +280,7 @@ def logs(
         namespace=namespace,
         context=context,
         kubeconfig=kubeconfig,
+        as_json=output is options.Lines.JSON,
     )
     raise typer.Exit(show_logs(given))
 

@@ -25,6 +25,21 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the ru
 Children = Annotated[bool, typer.Option("--children", help="Also those of all runs below it.")]
 Step = Annotated[str | None, typer.Option(help="Of this step.", show_default="all")]
 Attempt = Annotated[int | None, typer.Option(min=1, help="Of this attempt; the first is 1.", show_default="all")]
+
+
+class Lines(StrEnum):
+    """How ``logs`` prints lines."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+LinesOutput = Annotated[
+    Lines,
+    typer.Option(
+        "--output", "-o", help="json: an object for each line, with its time, and the ids of its trace and span."
+    ),
+]
 EventKey = Annotated[
     str, typer.Argument(metavar="KEY", help="Key of the event, as in user:create.", show_default=False)
 ]

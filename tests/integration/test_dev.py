@@ -21,6 +21,7 @@ from hatchet_operator_dev.command import check_input
 from hatchet_operator_dev.errors import DevError
 from hatchet_operator_dev.one_run import format_json
 from tests.integration.commands import running
+from tests.integration.otlp_receiver import receiving
 from tests.kube.real_api import BinariesMissingError, find_binaries
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -156,6 +157,32 @@ class TestRun:
         assert [re.sub(r"  \S+s$", "", line) for line in tree[1:]] == [
             f"{'└' if n == 9 else '├'}── ✔ Child  child{n}" for n in range(10)
         ]
+
+    async def test_traces_of_the_run_and_of_the_program_go_to_the_collector(self, tmp_path: Path) -> None:
+        program = """
+            from opentelemetry import trace
+            from hatchet_sdk import Context, Hatchet
+
+            hatchet = Hatchet()
+
+            @hatchet.workflow()
+            class Etl:
+                @hatchet.step()
+                def load(self, context: Context):
+                    with trace.get_tracer("etl").start_as_current_span("download"):
+                        print("at work")
+
+            worker = hatchet.worker("etl")
+            worker.register_workflow(Etl())
+            worker.start()
+        """
+        with receiving() as receiver:
+            ended = await dev(write(tmp_path / "worker.py", program), "--run", "Etl", "--otlp", receiver.endpoint)
+        assert ended.exit_code == 0, ended.stderr
+        assert f"Traces go to {receiver.endpoint}." in ended.stderr
+        run, attempt, download = (receiver.one(name) for name in ("run etl", "attempt load", "download"))
+        assert (attempt.parent_id, download.parent_id) == (run.span_id, attempt.span_id)
+        assert (run.service, download.service) == ("hatchet-operator", "worker")
 
     async def test_json_output_is_quiet(self) -> None:
         ended = await dev(FANOUT, "--run", "parent", "--output", "json")

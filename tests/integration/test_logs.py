@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
@@ -55,13 +56,17 @@ async def run_cli(pods: Pods, *arguments: str) -> tuple[int, str, str]:
 
 async def test_of_a_shared_pod_only_the_runs_lines_are_shown(tmp_path: Path) -> None:
     async with running_pods(tmp_path) as pods:
-        await pods.instance.create_run("one", "solo", {})
+        trace = "0af7651916cd43dd8448eb211c80319c"
+        traced = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+        await pods.instance.create_run("one", "solo", {}, additionalMetadata=traced)
         await pods.instance.create_run("one-more", "solo", {})
         await pods.finished("one-more")
         await pods.finished("one")
         exit_code, stdout, stderr = await run_cli(pods, "one")
         assert (exit_code, stderr) == (0, "")
         assert stdout == "work#1 | at work\n"
+        (line,) = (await run_cli(pods, "one", "--output", "json"))[1].splitlines()
+        assert (json.loads(line)["message"], json.loads(line)["trace_id"]) == ("at work", trace)
 
 
 async def test_all_that_a_step_says_is_found_with_its_attempt_and_its_error(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class LogOptions:
         namespace: Where it is; None: the kubeconfig's.
         context: A context of the kubeconfig; None: its current one.
         kubeconfig: How to reach the cluster.
+        as_json: Print an object for each line.
     """
 
     run: str
@@ -40,6 +41,7 @@ class LogOptions:
     namespace: str | None = None
     context: str | None = None
     kubeconfig: Path | None = None
+    as_json: bool = False
 
 
 def show_logs(options: LogOptions) -> int:
@@ -65,6 +67,7 @@ async def _show(options: LogOptions) -> int:
             write=_write_line,
             wanted=Wanted(step=options.step, attempt=options.attempt),
             children=options.children,
+            as_json=options.as_json,
         )
         await (logs.follow() if options.follow else logs.show())
     sys.stdout.flush()

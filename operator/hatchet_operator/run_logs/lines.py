@@ -5,6 +5,7 @@ wanted mark are shown. A pod that was created for the run serves nothing else, s
 the pod's name: the worker's own messages, and the output of subprocesses and C code.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ class Line:
         step: Name of the step, or of the pod.
         attempt: From 1.
         text: As it was written.
+        is_error: It is of the error that the attempt failed with, and in no log.
+        trace_id, span_id: What it was written in; None: it does not say.
     """
 
     time: datetime | None
@@ -39,13 +42,32 @@ class Line:
     step: str
     attempt: int
     text: str
+    is_error: bool = False
+    trace_id: str | None = None
+    span_id: str | None = None
 
     def shown(self, *, with_run: bool) -> str:
         """Return the line for a terminal: ``step#attempt | text``."""
         if self.run is None:
             return f"{self.step} | {plain(self.text)}"
         run = f"{self.run} " if with_run else ""
-        return f"{run}{terminal.one_line(self.step)}#{self.attempt} | {plain(self.text)}"
+        return f"{run}{terminal.one_line(self.step)}#{self.attempt} {'!' if self.is_error else '|'} {plain(self.text)}"
+
+    def to_json(self) -> str:
+        """Return the line for a program: an object without what is not known of it.
+
+        Escapes of JSON stand for all but ASCII, so that a terminal obeys nothing in it.
+        """
+        said = {
+            "time": self.time.isoformat() if self.time is not None else None,
+            "run": self.run,
+            "step" if self.run is not None else "pod": self.step,
+            "attempt": self.attempt or None,
+            "trace_id": self.trace_id,
+            "span_id": self.span_id,
+            "error" if self.is_error else "message": _last_drawn(self.text),
+        }
+        return json.dumps({name: value for name, value in said.items() if value is not None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,19 +118,18 @@ def wanted_lines(
     created_at = run.metadata.creation_timestamp
     if time is not None and created_at is not None and time < created_at - CLOCKS_DIFFER:
         return  # it belongs to an earlier run of this name
-    yield Line(time, line.run, line.step, line.attempt, line.text)
+    yield Line(time, line.run, line.step, line.attempt, line.text, trace_id=line.trace_id, span_id=line.span_id)
 
 
-def error_lines(run: WorkflowRun, wanted: Wanted, *, with_run: bool) -> Iterator[str]:
-    """Yield the errors of a run's failed steps, as ``step#attempt ! text``."""
+def error_lines(run: WorkflowRun, wanted: Wanted) -> Iterator[Line]:
+    """Yield the errors of a run's failed steps."""
     for step, state in run.status.steps.items():
         has_failed = state.phase is Phase.FAILED or state.reason == Reason.SCHEDULING_TIMED_OUT
         if has_failed and state.error and wanted.takes(step, state.attempt + 1):
-            prefix = f"{run.metadata.name} " if with_run else ""
             # Workers put the exception's message before the traceback, which ends with it anyway.
             error = state.error[max(state.error.find(_TRACEBACK), 0) :].rstrip("\n")
             for text in error.split("\n"):
-                yield f"{prefix}{terminal.one_line(step)}#{state.attempt + 1} ! {plain(text)}"
+                yield Line(None, run.metadata.name, step, state.attempt + 1, text, is_error=True)
 
 
 def plain(text: str) -> str:

@@ -82,6 +82,7 @@ class RunLogs:
         write: Called with each line.
         wanted: Which lines.
         children: Whether to include the runs below.
+        as_json: Whether lines are objects.
     """
 
     def __init__(
@@ -92,12 +93,14 @@ class RunLogs:
         write: Callable[[str], None],
         wanted: Wanted = _EVERYTHING,
         children: bool = False,
+        as_json: bool = False,
     ) -> None:
         self._api = api
         self._ref = ref
         self._write = write
         self._wanted = wanted
         self._with_children = children
+        self._as_json = as_json
         self._runs: dict[str, WorkflowRun] = {}
         self._own: set[str] = set()
         self._readings: defaultdict[str, _Reading] = defaultdict(lambda: _Reading(KnownLines()))
@@ -167,14 +170,13 @@ class RunLogs:
 
     def _show(self, line: Line) -> None:
         self._is_silent = False
-        self._write(line.shown(with_run=self._with_children))
+        self._write(line.to_json() if self._as_json else line.shown(with_run=self._with_children))
 
     def _finish(self, places: dict[str, Place]) -> None:
         """Write the errors, and note what is missing."""
         for run in self._runs.values():
-            for text in error_lines(run, self._wanted, with_run=self._with_children):
-                self._is_silent = False
-                self._write(text)
+            for line in error_lines(run, self._wanted):
+                self._show(line)
         if (vain := wanted_in_vain(self._runs.values(), self._wanted)) is not None:
             self.problems.append(f"run {self._ref} {vain}")
         elif not places and not self.problems:

@@ -8,6 +8,7 @@ of attempts are the operator's, which knows how they end; here they are only wha
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from hatchet_sdk.errors import NotConfigured
 
 TRACEPARENT = "traceparent"
+_TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")  # W3C Trace Context
 _SWITCH = "HATCHET_CLIENT_TRACING"
 _MISSING = f'{_SWITCH} needs OpenTelemetry: pip install "hatchet-operator-sdk[tracing]"'
 
@@ -72,5 +74,10 @@ def current() -> dict[str, str]:
 
 def current_ids(traceparent: str | None) -> tuple[str, str] | None:
     """Return the ids of the current trace and span in hexadecimal digits, by default those of an attempt."""
-    parts = (current().get(TRACEPARENT) or traceparent or "").split("-")
-    return (parts[1], parts[2]) if len(parts) >= 4 else None
+    found = _TRACEPARENT.fullmatch(current().get(TRACEPARENT) or traceparent or "")
+    return (found[1], found[2]) if found else None
+
+
+def traceparent_of(trace_id: str | None, span_id: str | None) -> str | None:
+    """Return what `current_ids` makes these ids of."""
+    return f"00-{trace_id}-{span_id}-00" if trace_id and span_id else None

@@ -27,8 +27,8 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TextIO
 
-from hatchet_sdk._client.tracing import current_ids
-from hatchet_sdk.contracts.step_lines import mark_of
+from hatchet_sdk._client.tracing import current_ids, traceparent_of
+from hatchet_sdk.contracts.step_lines import mark_of, start_of_json, start_of_text
 
 LONGEST_PART = 1024 * 1024  # of a line without an end
 REDRAWN_SECONDS = 5.0  # a line that replaces itself, such as a progress bar, is written this often, and when it is done
@@ -54,9 +54,7 @@ class StepOutput:
         self.step = step
         self.attempt = attempt
         self.traceparent: str | None = None  # of its span
-        mark = mark_of(run, step, attempt)
-        self._start = f"[{mark}] "
-        self._start_of_json = f'{{"hatchet": "{mark}"'
+        self._mark = mark_of(run, step, attempt)
         self._rests: dict[_Stream, _Rest] = {}
         self._forks = _forks
         self.has_ended = False
@@ -128,10 +126,11 @@ class StepOutput:
             stream.write_marked(self._marked(text))
 
     def _marked(self, line: str) -> str:
+        ids = current_ids(self.traceparent) if self.traceparent is not None else None
         if line[:1] == "{" and line[-1:] == "}" and _is_json(line):
             more = line[1:].lstrip()
-            return f"{self._start_of_json}{'' if more[0] == '}' else ', '}{more}\n"
-        return f"{self._start}{line}\n"
+            return f"{start_of_json(self._mark, ids)}{'' if more[0] == '}' else ', '}{more}\n"
+        return f"{start_of_text(self._mark, ids)}{line}\n"
 
 
 _NOBODY = StepOutput("", "", 0)
@@ -437,6 +436,7 @@ def _handling(handle: Callable[[logging.Handler, logging.LogRecord], Any]) -> Ca
         if output is not None and (output.run, output.step, output.attempt) == (run, step, attempt):
             return handle(handler, record)
         waited = StepOutput(run, step, attempt)
+        waited.traceparent = traceparent_of(record.hatchet_trace, record.hatchet_span)  # type: ignore[attr-defined]
         try:
             return _call_in(waited, handle, handler, record)
         finally:

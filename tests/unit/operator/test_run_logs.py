@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -94,7 +95,7 @@ def test_of_the_runs_own_pod_the_rest_is_shown_apart(raw: str, wanted: Wanted, w
 def test_a_step_and_an_attempt_may_be_asked_for(wanted: Wanted, want: bool) -> None:
     assert bool(shown("[run/work#2] said", wanted=wanted)) is want
     run = WorkflowRun.model_validate(make_run(work=make_step("p", 1, phase="Failed", error="no")))
-    assert bool(list(error_lines(run, wanted, with_run=False))) is want
+    assert bool(list(error_lines(run, wanted))) is want
 
 
 def test_errors_are_those_of_steps_that_failed_by_themselves() -> None:
@@ -104,11 +105,64 @@ def test_errors_are_those_of_steps_that_failed_by_themselves() -> None:
         b=make_step(None, phase="Cancelled", error="due to PREVIOUS_STEP_FAILED", reason="PreviousStepFailed"),
         c=make_step("p", 1, error="its first attempt's"),
     )
-    assert list(error_lines(WorkflowRun.model_validate(run), Wanted(), with_run=True)) == [
+    lines = error_lines(WorkflowRun.model_validate(run), Wanted())
+    assert [line.shown(with_run=True) for line in lines] == [
         "run a#1 ! Traceback (most recent call last):",
         'run a#1 !   File "x"',
         "run a#1 ! ValueError: no",
     ]
+
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize(
+    ("raw", "want"),
+    [
+        pytest.param(
+            f"2026-11-28T12:00:01.5Z [run/work#2 trace={TRACE}] said",
+            {
+                "time": "2026-11-28T12:00:01.500000+00:00",
+                "run": "run",
+                "step": "work",
+                "attempt": 2,
+                "trace_id": TRACE,
+                "message": "said",
+            },
+            id="a line of text",
+        ),
+        pytest.param(
+            f'{{"hatchet": "run/work#1", "trace_id": "{TRACE}", "span_id": "{SPAN}", "a": 1}}',
+            {
+                "run": "run",
+                "step": "work",
+                "attempt": 1,
+                "trace_id": TRACE,
+                "span_id": SPAN,
+                "message": '{"a": 1}',
+            },
+            id="one of JSON",
+        ),
+        pytest.param(
+            "[run/work#1] \x1b]0;title\x07",
+            {"run": "run", "step": "work", "attempt": 1, "message": "\x1b]0;title\x07"},
+            id="without a trace",
+        ),
+        pytest.param("news", {"pod": "pod", "message": "news"}, id="of no run"),
+    ],
+)
+def test_lines_for_programs_keep_what_is_known_of_them(raw: str, want: Json) -> None:
+    runs = {"run": WorkflowRun.model_validate(make_run())}
+    (line,) = wanted_lines(raw, runs=runs, wanted=Wanted(), pod="pod", is_the_runs=True)
+    assert json.loads(line.to_json()) == want
+    assert line.to_json().isprintable()
+    assert TRACE not in line.shown(with_run=True), "which is for people"
+
+
+def test_errors_for_programs() -> None:
+    run = WorkflowRun.model_validate(make_run(a=make_step("p", phase="Failed", error="no", reason="StepFailed")))
+    (line,) = error_lines(run, Wanted())
+    assert json.loads(line.to_json()) == {"run": "run", "step": "a", "attempt": 1, "error": "no"}
 
 
 def test_nothing_that_a_terminal_obeys_is_left() -> None:

@@ -55,13 +55,13 @@ def said(tmp_path: Path) -> Iterator[Said]:
 
 
 @contextmanager
-def one(step: str = "s", attempt: int = 1, *, run: str = "run") -> Iterator[None]:
+def one(step: str = "s", attempt: int = 1, *, run: str = "run") -> Iterator[StepOutput]:
     """Be a step, as `Execution` does it: in a copy of the context, which is left behind."""
     said = StepOutput(run, step, attempt)
     before = output._current.get()
     said.begin()
     try:
-        yield
+        yield said
     finally:
         said.end()
         output._current.set(before)
@@ -91,6 +91,54 @@ def test_a_mark_is_read_as_it_was_written(step: str, text: str, said: Said) -> N
 )
 def test_a_line_of_no_step(line: str) -> None:
     assert read_line(line) is None
+
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        pytest.param("said", f"[run/s#1 trace={TRACE}] said", id="text"),
+        pytest.param(
+            '{"a": 1}', f'{{"hatchet": "run/s#1", "trace_id": "{TRACE}", "span_id": "{SPAN}", "a": 1}}', id="JSON"
+        ),
+        pytest.param(
+            "{}", f'{{"hatchet": "run/s#1", "trace_id": "{TRACE}", "span_id": "{SPAN}"}}', id="an empty object"
+        ),
+    ],
+)
+def test_a_line_within_a_trace_names_it(text: str, want: str, said: Said) -> None:
+    said.begin()
+    with one() as step:
+        step.traceparent = f"00-{TRACE}-{SPAN}-01"
+        print(text)
+    (line,) = said()
+    assert line == want
+    found = read_line(line)
+    assert found is not None
+    assert (found.text, found.trace_id) == (text, TRACE)
+    assert found.span_id == (SPAN if text[0] == "{" else None)
+
+
+def test_a_record_that_another_thread_writes_later_is_of_its_own_trace(said: Said) -> None:
+    """As of a QueueListener."""
+    said.begin()
+    handler = logging.StreamHandler(sys.stdout)
+    with one() as step:
+        step.traceparent = f"00-{TRACE}-{SPAN}-01"
+        record = logging.getLogRecordFactory()("app", logging.INFO, "", 0, "later", (), None)
+    handler.handle(record)
+    assert said() == [f"[run/s#1 trace={TRACE}] later"]
+
+
+@pytest.mark.parametrize("traceparent", ["", "00-x-y-01", f"00-{TRACE}-01", f"00-{TRACE}]-{SPAN}-01"])
+def test_what_is_no_trace_is_not_named(traceparent: str, said: Said) -> None:
+    said.begin()
+    with one() as step:
+        step.traceparent = traceparent
+        print("said")
+    assert said() == ["[run/s#1] said"]
 
 
 def test_what_something_else_left_on_the_line_is_kept_apart() -> None:
