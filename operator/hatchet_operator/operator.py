@@ -97,10 +97,11 @@ class Operator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; what is in flight then is recovered from the objects."""
+        garbage.freeze()  # modules, models and such
         self.metrics.is_leader.set_function(lambda: float(self._is_leading()))
         self.metrics.shards.set(self._settings.shards)
         self.metrics.shards_led.set_function(self._shards_led)
-        probes = Probes(self.metrics.registry, self.health)
+        probes = Probes(self.metrics.scrape, self.health)
         if self._settings.metrics_port is not None:
             self.probes_port = await probes.start(self._settings.grpc_host, self._settings.metrics_port)
         try:

@@ -5,11 +5,11 @@ only a bookmark, and a standby keeps checking the Lease. A standby is Ready, as 
 a CRD is missing.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +31,12 @@ class Probes:
     """The HTTP server of one operator.
 
     Args:
-        registry: The metrics.
+        scrape: Returns the metrics as text.
         health: Tells how the operator is now.
     """
 
-    def __init__(self, registry: CollectorRegistry, health: Callable[[], Health]) -> None:
-        self._registry = registry
+    def __init__(self, scrape: Callable[[], Awaitable[bytes]], health: Callable[[], Health]) -> None:
+        self._scrape = scrape
         self._health = health
         app = web.Application()
         app.add_routes(
@@ -68,4 +68,4 @@ class Probes:
         return web.Response(status=200 if health.ready else 503, text=health.state)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await self._scrape(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
 
+from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.probes import Health, Probes
 
 
@@ -27,7 +27,7 @@ from hatchet_operator.probes import Health, Probes
     ],
 )
 async def test_what_kubelet_is_told(health: Health, want_ready: tuple[int, str], want_alive: tuple[int, str]) -> None:
-    probes = Probes(CollectorRegistry(), lambda: health)
+    probes = Probes(Metrics().scrape, lambda: health)
     port = await probes.start("127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
