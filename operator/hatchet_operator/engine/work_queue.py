@@ -195,12 +195,14 @@ class WorkQueue(Generic[K]):
 
     def _take_due(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now, turns = self._loop.time(), Turns()
         while self._times and self._times[0][0] <= now:
             at, _, key = heapq.heappop(self._times)
             if self._due.get(key) == at:
                 del self._due[key]
                 self._soon[key] = None
+            if turns.is_over:
+                break
         if self._soon:
             self._wake()
-        self._set_timer()
+        self._set_timer()  # for now, if more are due

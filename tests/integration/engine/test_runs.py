@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS, Resource
-from hatchet_operator.decisions.observed import ObservedRun, Outcome, Report, RunPlan
-from hatchet_operator.decisions.run_rules import plan_run
+from hatchet_operator.decisions.observed import Outcome, Report
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.workers.registry import RegistrationRequest
 from hatchet_operator.resources.base import API_VERSION, Json
@@ -84,68 +82,6 @@ async def test_a_chain_of_thousands_of_runs_is_deleted_as_a_whole(engine: Engine
     session_of(engine).detours["delete"] = be_told
     engine.observer.observe("MODIFIED", root)
     await until(lambda: deleted == ["run-0"])
-
-
-def family(size: int) -> list[Json]:
-    """Make a root run and its children, as events bring them."""
-    runs = [make_run("root"), *(make_run(f"run-{number}") for number in range(size))]
-    for number, run in enumerate(runs):
-        run["metadata"] |= {"uid": run["metadata"]["name"], "resourceVersion": str(1_000_000 + number)}
-        if number:
-            run["spec"]["parent"] = {"name": "root", "uid": "root", "step": "work", "index": number}
-    return runs
-
-
-def release_all(engine: Engine) -> None:
-    """Have no run wait any more for what workers hold."""
-    engine.runs.hold.release({record: {} for record in engine.runs.hold.waiting()})
-
-
-@pytest.mark.parametrize(
-    "act",
-    [
-        pytest.param(
-            lambda engine, root: engine.observer.observe(
-                "MODIFIED",
-                root
-                | {
-                    "metadata": {**root["metadata"], "resourceVersion": "2000000"},
-                    "spec": {**root["spec"], "cancelled": True},
-                },
-            ),
-            id="a parent is cancelled",
-        ),
-        pytest.param(
-            lambda engine, root: engine.workflows.forget(ObjectRef(NAMESPACE, "etl")),
-            id="a workflow changed",
-        ),
-        pytest.param(
-            lambda engine, root: engine.runs.hold.release({record: {} for record in engine.runs.hold.waiting()}),
-            id="the hold ends",
-        ),
-    ],
-)
-async def test_many_runs_are_decided_about_in_portions(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, act: Callable[[Engine, Json], None]
-) -> None:
-    monkeypatch.setattr("hatchet_operator.cluster.turns._TURN_SECONDS", 0.0)
-    hold_up_writes(engine)  # for good: none of them is really there
-    await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
-    engine.observer.loading = True  # so that all of them are of before the start
-    root, *children = family(100)
-    for run in (root, *children):
-        engine.observer.observe("ADDED", run)
-    engine.observer.loading = False
-    decided: list[str] = []
-
-    def decide(seen: ObservedRun, now: datetime) -> RunPlan:
-        decided.append(seen.run.metadata.name)
-        return plan_run(seen, now)
-
-    monkeypatch.setattr("hatchet_operator.engine.runs.reconciler.plan_run", decide)
-    act(engine, root)
-    assert len(decided) <= 10 + 1
-    await until(lambda: {run["metadata"]["name"] for run in children} <= set(decided))
 
 
 async def test_no_descendant_that_waits_is_given_out_while_its_tree_is_collected(engine: Engine, api: Api) -> None:

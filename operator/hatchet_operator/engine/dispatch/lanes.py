@@ -8,6 +8,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from hatchet_operator.decisions.placing import Needs, fits
@@ -61,7 +62,7 @@ class Lane:
         attempt.lane = attempt.place = None
         self.waiting -= 1
         if len(self.heap) > 2 * self.waiting + _SWEPT_FROM:
-            self.heap = [entry for entry in self.heap if _waits(entry)]
+            self.heap = [entry for entry in self.heap if entry[2].place == entry[1]]
             heapq.heapify(self.heap)
 
     def urgency(self, entry: Entry) -> Urgency:
@@ -69,7 +70,8 @@ class Lane:
         return not self.is_of_suspects, -self.priority, entry[0], entry[1]
 
     def __iter__(self) -> Iterator[Attempt]:
-        return (entry[2] for entry in self.heap if _waits(entry))
+        # without a call for each: there may be ten thousand
+        return iter([attempt for _, number, attempt in self.heap if attempt.place == number])
 
 
 @dataclass(slots=True, eq=False)
@@ -133,7 +135,7 @@ class Queue:
             del self.bound[only]
 
     def __iter__(self) -> Iterator[Attempt]:
-        return (attempt for lane in self.all_lanes() for attempt in lane)
+        return chain.from_iterable(self.all_lanes())
 
 
 def first_of(lanes: list[Lane], count: int) -> list[Attempt]:

@@ -118,11 +118,12 @@ class AttemptQueue:
     def withdraw(self, attempt: Attempt) -> None:
         """Withdraw a waiting attempt."""
         if attempt.lane is not None or attempt.is_aside:
+            key = _key(attempt)
             self._shares.withdrawn(_pool_of(attempt), attempt.priority, attempt.tree, attempt.due)
-            self._queue(_key(attempt)).remove(attempt)
+            self._queue(key).remove(attempt)
             if attempt.siding is not None:
                 self._sidings.withdraw(attempt, attempt.siding)
-            self._drop_if_unused(_key(attempt))
+            self._drop_if_unused(key)
 
     def wait_of(self, attempt: Attempt) -> Wait:
         if attempt.is_aside and attempt.siding is not None:
@@ -139,7 +140,7 @@ class AttemptQueue:
 
     def waiting_in(self, namespace: str, pool: str) -> list[Attempt]:
         """Return the attempts that wait for a slot of a pool."""
-        return [attempt for queue in self._queues_of(namespace, pool) for attempt in queue]
+        return list(itertools.chain.from_iterable(self._queues_of(namespace, pool)))
 
     def first_in(self, namespace: str, pool: str, count: int, *, served: bool) -> list[Attempt]:
         """Return the attempts of a pool that would go first, in roughly that order; those behind them cost nothing.
@@ -194,8 +195,8 @@ class AttemptQueue:
         for lane in left:
             lane.unserved_since = now
         if left:
-            behind = [attempt for siding in queue.sidings.values() if siding.unserved_since for attempt in siding]
-            self._unserved([attempt for lane in left for attempt in lane] + behind)
+            behind = (siding for siding in queue.sidings.values() if siding.unserved_since)
+            self._unserved(list(itertools.chain(*left, *behind)))
 
     def fill(self, worker: Worker) -> None:
         """Give a worker what it has slots for, the most urgent first, over all of its actions."""
@@ -279,7 +280,9 @@ class AttemptQueue:
         return [queue for queue in found if not queue.is_empty]
 
     def _queue(self, key: QueueKey) -> Queue:
-        return self._queues.setdefault(key, Queue())
+        if (queue := self._queues.get(key)) is None:
+            queue = self._queues[key] = Queue()
+        return queue
 
     def _drop_if_unused(self, key: QueueKey) -> None:
         """Drop an empty queue: runs with pods of their own have queues of their own, each used only once."""

@@ -81,10 +81,12 @@ class Expiry:
     def _look(self, _: str) -> None:
         turns = Turns()
         now = self._clock.now().timestamp()
-        while self._times and self._times[0][0] <= now and not turns.is_over:
+        while self._times and self._times[0][0] <= now:
             if (record := self._is_current(heapq.heappop(self._times))) is not None:
                 record.expires_at = None
                 self._expired(record)
+            if turns.is_over:
+                break
         self._sleep()  # not at all, if more are due
 
     async def _delete(self, record: RunRecord) -> None:

@@ -1,6 +1,7 @@
 """Attempts that are no longer wanted leave the queue at once, before others give slots back at that moment."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 from hatchet_operator.engine.dispatch.attempts import Attempts
 from hatchet_operator.engine.runs.changes import RunChange
@@ -30,7 +31,7 @@ class Leaving:
         if change.gone:
             self._drop(record)
         elif self._goes_with_parent(record) != record.above_is_gone:
-            self._hold_back(record, not record.above_is_gone)
+            self._hold_back([record], not record.above_is_gone)
         if change.ended:  # told to stop before another starts in its place
             for attempt in list(record.attempts.values()):
                 self._attempts.take_back(attempt)
@@ -41,9 +42,10 @@ class Leaving:
 
     def _drop(self, record: RunRecord) -> None:
         """Withdraw the attempts of a run whose object is gone."""
-        for child in self._store.children_of(record.uid):
-            if not child.above_is_gone and self._goes_with_parent(child):
-                self._hold_back(child, True)
+        children = (child for child in self._store.children_of(record.uid) if not child.above_is_gone)
+        going = [child for child in children if child.owner_uid == record.uid or self._goes_with_parent(child)]
+        if going:
+            self._hold_back(going, True)
         for attempt in list(record.attempts.values()):
             self._attempts.take_back(attempt)
 
@@ -54,10 +56,10 @@ class Leaving:
         parent = self._store.by_uid(record.owner_uid)
         return parent.above_is_gone if parent is not None else self._store.was_deleted(record.owner_uid)
 
-    def _hold_back(self, record: RunRecord, above_is_gone: bool) -> None:
-        """Keep a run and those below it from taking the slots that a deleted tree gives back; or let them again."""
+    def _hold_back(self, records: list[RunRecord], above_is_gone: bool) -> None:
+        """Keep runs and those below them from taking the slots that a deleted tree gives back; or let them again."""
         unfinished = []
-        for run in (record, *self._store.below(record.uid)):
+        for run in chain(records, self._store.below(*[record.uid for record in records])):
             run.above_is_gone = above_is_gone
             if not run.is_final:
                 unfinished.append(run)

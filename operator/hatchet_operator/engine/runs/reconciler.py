@@ -11,7 +11,7 @@ or a crash leads back to the same decision, from the actual state.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -327,11 +327,15 @@ class Runs:
 
     def workflow_changed(self, workflow: ObjectRef) -> None:
         """Requeue the runs of a workflow whose decisions depend on it."""
-        records = self._store.unfinished_of(workflow)
-        for record in records:
-            self.wanted.follow_pool(record)
-        self.requeue_all(records)
+        self.requeue_all(self._in_its_pool(self._store.unfinished_of(workflow)))
         self.requeue_all(self._lifetimes.workflow_changed(workflow))
+
+    def _in_its_pool(self, records: list[RunRecord]) -> Iterator[RunRecord]:
+        """Yield those that are unfinished when it is their turn, moved to the pool that their workflow has now."""
+        for record in records:
+            if not (record.is_final or record.gone):
+                self.wanted.follow_pool(record)
+                yield record
 
     def pool_changed(self, pool: ObjectRef) -> None:
         """Requeue the runs that wait for workers of a pool, since what is wrong with it has changed."""
@@ -339,8 +343,8 @@ class Runs:
 
     def requeue_waiting(self, attempts: list[Attempt]) -> None:
         """Requeue the runs of attempts, since what these wait for has changed."""
-        found = (self._store.get(attempt.ref) for attempt in attempts)
-        self.requeue_all([record for record in found if record is not None])
+        found = (self._store.get(attempt.ref) for attempt in attempts)  # in their turn: there may be many
+        self.requeue_all(record for record in found if record is not None)
 
     # --- Time
 

@@ -110,9 +110,9 @@ class RunStore:
     def unfinished_children_of(self, uid: str) -> list[RunRecord]:
         return list(self._unfinished_children.get(uid, ()))
 
-    def below(self, uid: str, *, through: Callable[[RunRecord], bool] = lambda record: True) -> Iterator[RunRecord]:
+    def below(self, *uids: str, through: Callable[[RunRecord], bool] = lambda record: True) -> Iterator[RunRecord]:
         """Yield all descendants, parents before children; those below a run only if ``through`` accepts that run."""
-        todo = self.children_of(uid)  # no recursion: a chain of children may have any length
+        todo = [child for uid in uids for child in self._children.get(uid, ())]  # no recursion: chains may be long
         while todo:
             yield (record := todo.pop())
             if record.uid in self._children and through(record):

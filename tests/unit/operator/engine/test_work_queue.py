@@ -107,6 +107,23 @@ def test_single_keys_overtake_a_crowd_which_is_taken_as_it_is_needed() -> None:
     assert play(looks, acts).keys == ["crowd-0", "urgent", "crowd-1", "crowd-2"]
 
 
+def test_what_is_due_at_one_moment_leaves_the_loop_to_others_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hatchet_operator.cluster.turns._TURN_SECONDS", 0.0)
+    looks = Looks()
+
+    async def acts(queue: WorkQueue[str]) -> None:
+        for number in range(100):
+            queue.add_after(f"key-{number}", 5)
+        await asyncio.sleep(5)
+        most = 0
+        while len(looks.seen) < 100:
+            most = max(most, len(queue._soon))
+            await asyncio.sleep(0)
+        assert most <= 2, "they are not all taken out of the line in one turn"
+
+    assert len(play(looks, acts).seen) == 100
+
+
 def test_a_crowd_leaves_the_loop_to_others_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hatchet_operator.cluster.turns._TURN_SECONDS", 0.0)
     looks = Looks()
