@@ -17,8 +17,8 @@ from hatchet_operator import garbage
         pytest.param(0, 0.0, False, id="with nothing piled up, a process at rest stays at rest"),
         pytest.param(1, 0.0, True, id="a process at rest looks at what there is"),
         pytest.param(1, 0.9, False, id="a busy process goes on"),
-        pytest.param(299, 0.9, False, id="a busy process goes on while little has piled up"),
-        pytest.param(300, 0.9, True, id="but not forever"),
+        pytest.param(74, 0.9, False, id="a busy process goes on while little has piled up"),
+        pytest.param(75, 0.9, True, id="but not forever"),
     ],
 )
 def test_when_older_objects_are_looked_at(piled_up: int, busy: float, want: bool) -> None:
@@ -76,3 +76,30 @@ async def test_a_process_at_rest_finds_what_survived_its_youth(monkeypatch: pyte
         await found.wait()
     collecting.cancel()
     await asyncio.gather(collecting, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("many", "is_frozen"),
+    [
+        pytest.param(1_000, True, id="many are frozen instead"),
+        pytest.param(1_000_000_000, False, id="few are looked at"),
+    ],
+)
+async def test_when_the_oldest_are_looked_at(
+    generations: list[int], monkeypatch: pytest.MonkeyPatch, many: int, is_frozen: bool
+) -> None:
+    monkeypatch.setattr(garbage, "_LOOKS_SECONDS", 0.001)
+    monkeypatch.setattr(garbage, "_MANY", many)
+    gc.freeze()
+    collecting = asyncio.create_task(garbage.collect_at_rest(cpu_seconds=lambda: 0.0))
+    await asyncio.sleep(0)
+    generations.clear()
+    frozen, kept = gc.get_freeze_count(), [_Knot() for _ in range(5_000)]
+    for _ in range(1_000_000):  # of turns of the loop
+        if 2 in generations or gc.get_freeze_count() >= frozen + len(kept):
+            break
+        await asyncio.sleep(0)
+    assert (2 in generations, gc.get_freeze_count() >= frozen + len(kept)) == (not is_frozen, is_frozen)
+    collecting.cancel()
+    await asyncio.gather(collecting, return_exceptions=True)
+    gc.unfreeze()
