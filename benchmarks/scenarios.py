@@ -19,12 +19,12 @@ import psutil
 
 from benchmarks.cluster_stage import ClusterStage
 from benchmarks.machine import ROOT, cpu_seconds
-from benchmarks.many_runs import peak_bytes
 from benchmarks.pods import empty_the_pool, give_pods_to_runs, run_in_pods, start_cold
 from benchmarks.processes import NAMESPACE, Processes
 from benchmarks.runs import end_all, make_run, output_of, run_once
 from benchmarks.scenario import ByItself, OnCluster, OnProcesses, Outcome, Scenario
 from benchmarks.stage import BenchmarkFailed, Stage
+from benchmarks.watched_operator import peak_bytes
 from benchmarks.worker import CHAIN_STEPS, FAILURES
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.resources.base import Json

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.many_runs import peak_bytes
+from benchmarks.watched_operator import peak_bytes
 from tests.integration.harness import NAMESPACE, Cluster, Process, output_of
 from tests.integration.s3_server import BUCKET, s3_server
 
