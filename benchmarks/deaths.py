@@ -3,8 +3,8 @@
 Each death is that of a pod of a run's own, so that no back-off of the kubelet lies between two of them. It begins with
 what the step printed last, and it is told when a watcher of the run sees the lost worker in its status. An evicted
 worker goes on through its Pod's grace period, of which the kubelet makes 2 s at least, so that its end is not the
-answer to the eviction. One node, one clock. A node that is gone is played by a worker that is stopped: nothing is heard
-of either.
+answer to the eviction. One node, one clock. A node that is gone is played by workers that are stopped, all at one
+moment: nothing is heard of either.
 """
 
 import asyncio
@@ -40,13 +40,16 @@ from tests.e2e.slow_fan_out import make_run
 _PROGRAM = Path(__file__).with_name("dying.py")
 _KINDS = {"oom": "OOMKilled", "exit": "exit code 3", "kill": "exit code 137", "evict": "Eviction", "silent": "silent"}
 _FOLLOWED = {"evict", "silent"}  # which do not end by themselves
-_PATIENCE_SECONDS = 180
+_PATIENCE_SECONDS = 420
+_START_SECONDS = 30
+_STARTS_IN_SECONDS = 12
+"""How long each further worker may take to start, where twenty share two busy cores."""
 _ALIVE = re.compile(r"alive at ([0-9.]+)\n")
 
 
 def main(
-    each: Annotated[int, typer.Option(min=1, help="Deaths of each kind.")] = 20,
-    silent: Annotated[int, typer.Option(min=0, help="Workers of which nothing is heard any more; 30 s each.")] = 3,
+    each: Annotated[int, typer.Option(min=0, help="Deaths of each kind.")] = 20,
+    silent: Annotated[int, typer.Option(min=0, help="Workers of which nothing is heard any more, all at once.")] = 20,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every measurement here.")] = None,
 ) -> None:
     """Install the operator on the cluster of KUBECONFIG, have workers die, and remove it."""
@@ -80,28 +83,29 @@ def _pool(kubectl: Kubectl) -> Iterator[None]:
 
 
 async def _measure(kubectl: Kubectl, *, each: int, silent: int, json_file: Path | None) -> dict[str, list[float]]:
-    """Have one worker die after the other, and meanwhile some of which nothing is heard: these only wait."""
+    """Have one worker die after the other, and then many fall silent at one moment, as with their node."""
     measured: dict[str, list[float]] = {kind: [] for kind in _KINDS}
     endpoint = find_endpoint(Path(os.environ["KUBECONFIG"]))
     async with Api(endpoint, user_agent="benchmark", max_writes=10, may_write=always) as api:
 
-        async def note(kind: str, number: int) -> None:
-            measured[kind].append(await _time_one(api, kubectl, kind, f"{kind}-{number}"))
+        async def note(kind: str, number: int, *, at: float = 0.0) -> None:
+            measured[kind].append(await _time_one(api, kubectl, kind, f"{kind}-{number}", at=at))
             if json_file is not None:
                 await asyncio.to_thread(json_file.write_text, json.dumps(measured, indent=1))
 
+        for number in range(each):
+            for kind in _KINDS:
+                if kind != "silent":
+                    await note(kind, number)
+        at = time.time() + _START_SECONDS + silent * _STARTS_IN_SECONDS
         async with asyncio.TaskGroup() as silence:
             for number in range(silent):
-                silence.create_task(note("silent", number))
-            for number in range(each):
-                for kind in _KINDS:
-                    if kind != "silent":
-                        await note(kind, number)
+                silence.create_task(note("silent", number, at=at))
     return measured
 
 
-async def _time_one(api: Api, kubectl: Kubectl, kind: str, name: str) -> float:
-    created = await api.create(RUNS, kubectl.namespace, make_run("dies", {"kind": kind}, name))
+async def _time_one(api: Api, kubectl: Kubectl, kind: str, name: str, *, at: float) -> float:
+    created = await api.create(RUNS, kubectl.namespace, make_run("dies", {"kind": kind, "at": at}, name))
     telling = asyncio.create_task(_until_told(api, created))
     following = await asyncio.to_thread(_follow, kubectl, name) if kind in _FOLLOWED else None
     if kind == "evict":
@@ -116,6 +120,8 @@ async def _time_one(api: Api, kubectl: Kubectl, kind: str, name: str) -> float:
     printed = _ALIVE.findall(log)
     if not printed:
         raise BenchmarkFailed(f"run {name} did not print when it was alive")
+    if kind == "silent" and float(printed[0]) >= at:
+        raise BenchmarkFailed(f"run {name} began when the others were silent already: let them start more slowly")
     await api.delete(RUNS, kubectl.namespace, name)
     return told_at - float(printed[-1])
 

@@ -17,6 +17,9 @@ class Dies:
     async def work(self, context: Context) -> dict[str, Any]:
         kind = context.workflow_input()["kind"]
         _say_alive()
+        if (left := context.workflow_input()["at"] - time.time()) > 0:
+            await asyncio.sleep(left)
+            _say_alive()
         match kind:
             case "oom":
                 return {"taken": len(b"x" * 1_000_000_000)}
