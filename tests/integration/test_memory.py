@@ -26,7 +26,7 @@ RUNS = int(os.environ.get("HATCHET_TEST_FINISHED_RUNS", "10000"))
 BYTES_PER_RUN = 3 * 1024
 LIMIT_BYTES = 2**30  # the chart's
 SECONDS_PER_RUN = 0.5 / 1000
-"""Until it is ready. Of CPU, which is what an operator that is not kept waiting takes: it does all of it in one thread."""
+"""Until it is ready. Of CPU: it does all of it in one thread, and takes no longer if it is not kept waiting."""
 PATIENCE_SECONDS = 60.0 * (8 + RUNS / 5_000)  # half a minute for ten thousand on a quiet machine
 
 
