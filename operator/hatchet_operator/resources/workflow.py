@@ -48,6 +48,7 @@ _BACKOFF_DELAYS = (
     "How long the first, second, … retry waits, every later one as the last; instead of a factor, at most a day each."
 )
 _BACKOFF_JITTER = "Which share of each wait is left to chance, so that many failures don't return at once."
+MAX_INPUT_SCHEMA = 65536
 _POOL_NAME = {
     "rule": "self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')",
     "message": 'cannot be the name of a WorkerPool object, which has lower-case letters, digits, "-" and "."; '
@@ -168,6 +169,13 @@ class WorkflowDefinition(ResourceModel):
         Idempotency | None, Field(description="What makes two of its runs the same one; absent: nothing does.")
     ] = None
     record: Annotated[Record | None, Field(description=f"{_RECORD}.")] = None
+    input_schema: Annotated[
+        str | None,
+        Field(
+            description="JSON Schema of a run's input, as text, for forms; nothing is checked against it.",
+            max_length=MAX_INPUT_SCHEMA,
+        ),
+    ] = None
     # None and not (): a definition without them keeps its text, and so its revision
     crons: Annotated[
         tuple[Schedule, ...] | None, Field(description="Schedules of runs, in UTC.", max_length=MAX_TRIGGERS)

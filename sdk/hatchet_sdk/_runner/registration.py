@@ -7,6 +7,7 @@ from google.protobuf.json_format import MessageToDict
 
 from hatchet_sdk._client.config import prefixed
 from hatchet_sdk._client.rate_limits import step_rate_limit
+from hatchet_sdk._client.validation import schema_text
 from hatchet_sdk._runner.definition import Step, WorkflowDefinition, action_id
 from hatchet_sdk._runner.worker_labels import DesiredWorkerLabel, WorkerLabelComparator
 from hatchet_sdk.contracts.dispatcher_pb2 import WorkerRegisterRequest
@@ -36,6 +37,7 @@ def put_workflow_request(workflow: WorkflowDefinition, *, prefix: str) -> PutWor
         event_triggers=[prefixed(key, prefix) for key in workflow.on_events],
         cron_triggers=workflow.on_crons,
         cron_input=workflow.cron_input,
+        input_json_schema=schema_text(workflow.input_validator, what=f'the input of workflow "{name}"'),
         jobs=[_job(name, name, workflow.steps)],
     )
     limits = [

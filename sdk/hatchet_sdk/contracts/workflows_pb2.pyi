@@ -169,6 +169,7 @@ class CreateWorkflowVersionOpts(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     EVENT_FILTERS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_FIELD_NUMBER: _builtins.int
+    INPUT_JSON_SCHEMA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     description: _builtins.str
     version: _builtins.str
@@ -181,6 +182,8 @@ class CreateWorkflowVersionOpts(_message.Message):
     """After which ends on_failure_job runs: "Failure", "Cancel", "FailureOrCancel" or "Always". Absent: "Failure"."""
     record: _builtins.str
     """What is recorded of children that ask for nothing else: "Full" or "Result". Absent: "Full"."""
+    input_json_schema: _builtins.str
+    """JSON Schema of a run's input, for forms; nothing is checked against it. Hatchet's v1 has a field of this name."""
     @_builtins.property
     def event_triggers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -227,10 +230,11 @@ class CreateWorkflowVersionOpts(_message.Message):
         record: _builtins.str | None = ...,
         event_filters: _abc.Iterable[Global___EventFilter] | None = ...,
         idempotency: Global___IdempotencyOpts | None = ...,
+        input_json_schema: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cron_input", b"_cron_input", "_default_priority", b"_default_priority", "_idempotency", b"_idempotency", "_kind", b"_kind", "_on_failure_job", b"_on_failure_job", "_record", b"_record", "_run_on", b"_run_on", "_schedule_timeout", b"_schedule_timeout", "_sticky", b"_sticky", "concurrency", b"concurrency", "cron_input", b"cron_input", "default_priority", b"default_priority", "idempotency", b"idempotency", "kind", b"kind", "on_failure_job", b"on_failure_job", "record", b"record", "run_on", b"run_on", "schedule_timeout", b"schedule_timeout", "sticky", b"sticky"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cron_input", b"_cron_input", "_default_priority", b"_default_priority", "_idempotency", b"_idempotency", "_input_json_schema", b"_input_json_schema", "_kind", b"_kind", "_on_failure_job", b"_on_failure_job", "_record", b"_record", "_run_on", b"_run_on", "_schedule_timeout", b"_schedule_timeout", "_sticky", b"_sticky", "concurrency", b"concurrency", "cron_input", b"cron_input", "default_priority", b"default_priority", "idempotency", b"idempotency", "input_json_schema", b"input_json_schema", "kind", b"kind", "on_failure_job", b"on_failure_job", "record", b"record", "run_on", b"run_on", "schedule_timeout", b"schedule_timeout", "sticky", b"sticky"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cron_input", b"_cron_input", "_default_priority", b"_default_priority", "_idempotency", b"_idempotency", "_kind", b"_kind", "_on_failure_job", b"_on_failure_job", "_record", b"_record", "_run_on", b"_run_on", "_schedule_timeout", b"_schedule_timeout", "_sticky", b"_sticky", "concurrency", b"concurrency", "cron_input", b"cron_input", "cron_triggers", b"cron_triggers", "default_priority", b"default_priority", "description", b"description", "event_filters", b"event_filters", "event_triggers", b"event_triggers", "idempotency", b"idempotency", "jobs", b"jobs", "kind", b"kind", "more_concurrency", b"more_concurrency", "name", b"name", "on_failure_job", b"on_failure_job", "record", b"record", "run_on", b"run_on", "schedule_timeout", b"schedule_timeout", "scheduled_triggers", b"scheduled_triggers", "sticky", b"sticky", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cron_input", b"_cron_input", "_default_priority", b"_default_priority", "_idempotency", b"_idempotency", "_input_json_schema", b"_input_json_schema", "_kind", b"_kind", "_on_failure_job", b"_on_failure_job", "_record", b"_record", "_run_on", b"_run_on", "_schedule_timeout", b"_schedule_timeout", "_sticky", b"_sticky", "concurrency", b"concurrency", "cron_input", b"cron_input", "cron_triggers", b"cron_triggers", "default_priority", b"default_priority", "description", b"description", "event_filters", b"event_filters", "event_triggers", b"event_triggers", "idempotency", b"idempotency", "input_json_schema", b"input_json_schema", "jobs", b"jobs", "kind", b"kind", "more_concurrency", b"more_concurrency", "name", b"name", "on_failure_job", b"on_failure_job", "record", b"record", "run_on", b"run_on", "schedule_timeout", b"schedule_timeout", "scheduled_triggers", b"scheduled_triggers", "sticky", b"sticky", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cron_input: _TypeAlias = _typing.Literal["cron_input"]  # noqa: Y015
     _WhichOneofArgType__cron_input: _TypeAlias = _typing.Literal["_cron_input", b"_cron_input"]  # noqa: Y015
@@ -238,6 +242,8 @@ class CreateWorkflowVersionOpts(_message.Message):
     _WhichOneofArgType__default_priority: _TypeAlias = _typing.Literal["_default_priority", b"_default_priority"]  # noqa: Y015
     _WhichOneofReturnType__idempotency: _TypeAlias = _typing.Literal["idempotency"]  # noqa: Y015
     _WhichOneofArgType__idempotency: _TypeAlias = _typing.Literal["_idempotency", b"_idempotency"]  # noqa: Y015
+    _WhichOneofReturnType__input_json_schema: _TypeAlias = _typing.Literal["input_json_schema"]  # noqa: Y015
+    _WhichOneofArgType__input_json_schema: _TypeAlias = _typing.Literal["_input_json_schema", b"_input_json_schema"]  # noqa: Y015
     _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
     _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
     _WhichOneofReturnType__on_failure_job: _TypeAlias = _typing.Literal["on_failure_job"]  # noqa: Y015
@@ -256,6 +262,8 @@ class CreateWorkflowVersionOpts(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__default_priority) -> _WhichOneofReturnType__default_priority | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__idempotency) -> _WhichOneofReturnType__idempotency | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__input_json_schema) -> _WhichOneofReturnType__input_json_schema | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
     @_typing.overload

@@ -44,6 +44,7 @@ from hatchet_operator.resources.worker_labels import (
 )
 from hatchet_operator.resources.workflow import (
     GROUP_KEY_STEP,
+    MAX_INPUT_SCHEMA,
     ConcurrencyLimit,
     Idempotency,
     StepDefinition,
@@ -414,6 +415,7 @@ def workflow_definition(opts: workflows_wire.CreateWorkflowVersionOpts) -> Workf
             concurrency=_concurrency(where, opts),
             group_key=_group_key(opts),
             idempotency=_idempotency(where, opts),
+            input_schema=_input_schema(opts),
             **_triggers(opts),
         )
     except ValueError as error:  # pydantic's: a name that is too long, a priority of 7
@@ -464,6 +466,11 @@ def _idempotency(where: str, opts: workflows_wire.CreateWorkflowVersionOpts) -> 
             f"{where}: its idempotency keys are kept for {given.ttl_ms} ms, which is too long"
         ) from error
     return Idempotency(expression=given.expression, ttl=ttl, until_end=given.until_end)
+
+
+def _input_schema(opts: workflows_wire.CreateWorkflowVersionOpts) -> str | None:
+    """Return the schema of the input; None: there is none, or it is too long, which is no reason to refuse the rest."""
+    return opts.input_json_schema if 0 < len(opts.input_json_schema) <= MAX_INPUT_SCHEMA else None
 
 
 def _group_key(opts: workflows_wire.CreateWorkflowVersionOpts) -> StepDefinition | None:

@@ -50,6 +50,8 @@ def registration(request: wire.CreateWorkflowVersionRequest) -> v0.CreateWorkflo
     )
     if request.HasField("cron_input"):
         opts.cron_input = request.cron_input
+    if request.HasField("input_json_schema"):
+        opts.input_json_schema = request.input_json_schema.decode(errors="replace")  # forms need it, and runs don't
     opts.event_filters.extend(_event_filter(where, each) for each in request.default_filters)
     if request.HasField("sticky"):
         opts.sticky = request.sticky

@@ -13,6 +13,7 @@ from hatchet_operator.dispatcher.v1.translation import registration, run_details
 from hatchet_operator.errors import InvalidRequest, Unsupported
 from hatchet_operator.resources.reasons import LimitStrategy, Phase, Reason
 from hatchet_operator.resources.run import StepStatus
+from hatchet_operator.resources.workflow import MAX_INPUT_SCHEMA
 from hatchet_sdk.contracts import admin_v1_pb2 as wire
 from hatchet_sdk.contracts import workflows_pb2 as v0
 from tests.unit.operator.decisions.builders import make_graph, make_observed_run, make_step
@@ -51,6 +52,22 @@ def test_a_registration_becomes_the_same_definition() -> None:
     assert definition.on_failure is not None
     assert definition.on_failure.name == "tidy"
     assert (definition.schedule_timeout, definition.default_priority) == (timedelta(hours=1), 2), "the longest of all"
+
+
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
+        pytest.param(b'{"type": "object"}', '{"type": "object"}', id="it is kept as it is"),
+        pytest.param(b"\xff", "\N{REPLACEMENT CHARACTER}", id="what is no text keeps no workflow from running"),
+        pytest.param(b"x" * (MAX_INPUT_SCHEMA + 1), None, id="a longer one than an object should have is left out"),
+        pytest.param(b"", None, id="empty"),
+        pytest.param(None, None, id="absent"),
+    ],
+)
+def test_the_schema_of_an_input(given: bytes | None, want: str | None) -> None:
+    definition = workflow_definition(registration(request(input_json_schema=given)))
+    assert definition.input_schema == want
+    assert ("inputSchema" in definition.to_wire()) == (want is not None), "others keep their revision"
 
 
 @pytest.mark.parametrize("of_task", [False, True])
