@@ -12,7 +12,8 @@ const nonce = document.querySelector<HTMLMetaElement>("meta[name=nonce]")?.conte
 setNonce(nonce); // of what Mantine's modals put into the page
 const root = document.getElementById("root");
 if (root) {
-  createRoot(root).render(
+  // what is caught is told where it was caught
+  createRoot(root, { onCaughtError: (error) => console.info(error) }).render(
     <StrictMode>
       <MantineProvider
         theme={theme}

@@ -10,15 +10,18 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
+from pydantic import BaseModel, Field
 
 from hatchet_cli.dashboard.server import serving
+from hatchet_operator.cluster.kinds import WORKFLOWS
 from hatchet_sdk import Context, Hatchet
 from tests.integration.inprocess import NAMESPACE, Instance, running_operator
 from tests.kube.chromium import browsing, needs_chromium, page_of
@@ -57,6 +60,30 @@ class Child:
         return given
 
 
+class Line(BaseModel):
+    """What is bought."""
+
+    article: str = Field(min_length=2)
+    count: int = Field(1, ge=1, le=9)
+
+
+class Order(BaseModel):
+    customer: str = Field(description=f"Who pays {MARKUP}", min_length=1)
+    speed: Literal["slow", "fast"] = "slow"
+    lines: list[Line] = []
+    gift: bool
+    note: str | None = None
+    rebate: float | None = Field(None, ge=0, le=1)
+    due: datetime | None = None
+
+
+@hatchet.workflow(input_validator=Order)
+class Buy:
+    @hatchet.step()
+    def pay(self, context: Context) -> dict[str, Any]:
+        return context.workflow_input(Order).model_dump(mode="json")
+
+
 @dataclass(frozen=True, kw_only=True)
 class World:
     instance: Instance
@@ -66,6 +93,11 @@ class World:
     async def show(self, path: str) -> Page:
         await self.page.goto(self.address + path)
         return self.page
+
+    async def name_shown(self) -> str:
+        """Wait for the page of a run, and return its name."""
+        await self.page.wait_for_url(re.compile("/runs/."))
+        return self.page.url.rsplit("/", 1)[1]
 
 
 @pytest.fixture
@@ -77,7 +109,7 @@ async def world() -> AsyncIterator[World]:
         browsing() as browser,
         page_of(browser) as page,
     ):
-        await instance.work(Parent(), Child())
+        await instance.work(Parent(), Child(), Buy())
         await page.goto(address)
         assert "key=" not in page.url, "histories and screenshots would have it"
         yield World(instance=instance, page=page, address=address.partition("/?")[0])
@@ -105,7 +137,7 @@ async def test_a_run_is_started_in_a_form_fails_while_looked_at_and_is_retried(w
     await expect(failure).to_contain_text(MARKUP)
     assert await page.title() == "hatchet", "what users write is text"
     await page.get_by_role("button", name="Retry what failed").click()
-    name = page.url.rsplit("/", 1)[1]
+    name = await world.name_shown()
     await world.instance.finished(name, reruns=1)
 
     await page.get_by_role("tab", name="Input and output").click()
@@ -114,6 +146,61 @@ async def test_a_run_is_started_in_a_form_fails_while_looked_at_and_is_retried(w
     await expect(page.get_by_role("table", name="Steps").get_by_role("cell", name="spawn")).to_be_visible()
     await page.get_by_role("tab", name="Events").click()
     await expect(page.get_by_role("table", name="Events").or_(page.get_by_text("No events"))).to_be_visible()
+
+
+async def test_the_model_of_an_input_becomes_a_form(world: World) -> None:
+    page = await world.show("/workflows/buy")
+    await page.get_by_role("button", name="Start a run").click()
+    form = page.get_by_role("dialog", name="Start Buy")
+    start = form.get_by_role("button", name="Start", exact=True)
+    await expect(form.get_by_text(f"Who pays {MARKUP}")).to_be_visible()
+    await start.click()
+    customer = form.get_by_label("Customer")
+    await expect(customer).to_have_accessible_description(re.compile("is required"))
+    await expect(customer).to_be_focused()
+    await customer.fill("Ada")
+    await form.get_by_role("combobox", name="Speed").click()
+    await form.get_by_role("option", name="fast").click()
+    await form.get_by_role("button", name="Add").click()
+    await form.get_by_label("Article").fill("a")
+    await form.get_by_label("Count").fill("12")
+    await form.get_by_label("Rebate").fill("0.5")
+    await form.get_by_label("Due").fill("2030-01-02T03:04")
+    await start.click()
+    await expect(form.get_by_label("Article")).to_have_accessible_description(re.compile("too short"))
+    await expect(form.get_by_label("Count")).to_have_accessible_description(re.compile("12 is greater than 9"))
+    found = await Axe().run(page)
+    assert found.response["violations"] == [], found.generate_report()
+
+    await form.get_by_label("Article").fill("a hat")
+    await form.get_by_text("JSON").click()  # the same input
+    text = form.get_by_label("Input")
+    await text.fill((await text.input_value()).replace("12", "2"))
+    await form.get_by_text("Fields").click()
+    await expect(form.get_by_label("Count")).to_have_value("2")
+    await start.click()
+    name = await world.name_shown()
+    assert (await world.instance.finished(name))["phase"] == "Succeeded"
+    given = json.loads((await world.instance.run(name))["spec"]["inputJson"])
+    assert datetime.fromisoformat(given.pop("due")) == datetime(2030, 1, 2, 3, 4).astimezone()
+    order = {"customer": "Ada", "speed": "fast", "lines": [{"article": "a hat", "count": 2}], "gift": False}
+    assert given == {**order, "rebate": 0.5}
+
+
+async def test_whatever_schema_is_registered_json_is_a_way_to_start(world: World) -> None:
+    page = world.page
+    no_json, no_fields, no_form = '{"type": "obj', '{"properties": {}}', '{"properties": {"a": {"$ref": "#/nowhere"}}}'
+    for schema in (no_json, no_fields, no_form):
+        status = {"status": {"definition": {"inputSchema": schema}}}
+        await world.instance.api.patch(WORKFLOWS, NAMESPACE, "child", status, subresource="status")
+        await world.show("/workflows/child")
+        await page.get_by_role("button", name="Start a run").click()
+        if schema == no_form:
+            await expect(page.get_by_text("No form can be made from the schema")).to_be_visible()
+            await page.get_by_text("JSON", exact=True).click()
+        await page.get_by_role("textbox", name="Input").fill('{"key": "a"}')
+        await page.get_by_role("button", name="Start", exact=True).click()
+        await world.instance.finished(await world.name_shown())
 
 
 async def test_what_others_start_and_change_is_seen_without_a_reload(world: World) -> None:

@@ -21,13 +21,14 @@ from hatchet_cli.place import CliError, Cluster
 from hatchet_cli.reading import read_pools, read_run, read_tree, read_workflows
 from hatchet_cli.tree import FailedStep, Failure, RunNode, find_failure
 from hatchet_cli.why import explain
-from hatchet_operator.cluster.kinds import EVENTS, NAMESPACES, RUNS
+from hatchet_operator.cluster.kinds import EVENTS, NAMESPACES, RUNS, WORKFLOWS
 from hatchet_operator.decisions.acts import Act
 from hatchet_operator.errors import ApiError, NotFound, OperatorError, Refused
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import WorkflowRun
+from hatchet_operator.resources.workflow import Workflow
 from hatchet_operator.run_acts.acts import act_on
 from hatchet_operator.run_logs.reader import RunLogs
 
@@ -79,6 +80,7 @@ class Handlers:
             web.get(f"{run}/events", self.events),
             web.get(f"{run}/logs", self.logs),
             web.post(f"{run}/acts", self.act),
+            web.get(f"{namespace}/workflows/{{name}}/input-schema", self.input_schema),
             web.post(f"{namespace}/workflows/{{name}}/suspended", self.suspend),
         ]
 
@@ -162,6 +164,13 @@ class Handlers:
 
         async with request[VIEWER].feeds.listening(cluster.namespace) as feed:
             return await stream(request, log_messages(make_logs, until_refused=feed.until_lost("logs")))
+
+    async def input_schema(self, request: web.Request) -> web.Response:
+        """Return the JSON Schema of a workflow's input as it was registered: it is too large for a row."""
+        cluster = self._cluster(request)
+        item = await cluster.api.get(WORKFLOWS, cluster.namespace, request.match_info["name"])
+        definition = Workflow.model_validate(item).status.definition
+        return web.json_response({"schema": definition.input_schema if definition else None})
 
     # --- Changing
 
