@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from hatchet_operator.cluster.kinds import WORKFLOWS
+from hatchet_operator.resources.base import Json
 from tests.compat.published import PROGRAMS, PublishedCluster
 from tests.integration.harness import NAMESPACE, output_of, phase_of
 from tests.kube.eventually import eventually
@@ -83,6 +84,31 @@ async def test_runs_are_listed_and_told(rest: PublishedCluster) -> None:
     assert len(first["rows"]) == 1
     assert first["pagination"]["current_page"] == 2
     assert output_of(await rest.finished(started["metadata"]["id"]), "greet") == {"hello": "ada"}
+
+
+async def test_runs_are_found_by_workflow_status_metadata_and_event(rest: PublishedCluster) -> None:
+    await rest.create_run("failing", "broken")
+    await rest.finished("failing")
+    [pushed] = await rest.ask({"event": "rest:asked", "payload": {"name": "bob"}})
+    (told,) = await rest.runs(f"hatchet-operator.dev/event={pushed['event']}")
+    await rest.finished(told["metadata"]["name"])
+    [workflows] = await ask(rest, ["workflow_list", {}])
+    broken = next(row["metadata"]["id"] for row in workflows["rows"] if row["name"] == "Broken")
+    of_broken, failed, by_metadata, by_event = await ask(
+        rest,
+        ["workflow_run_list", {"workflow_id": broken}],
+        ["workflow_run_list", {"statuses": ["FAILED"]}],
+        ["workflow_run_list", {"additional_metadata": ["by:me"]}],
+        ["workflow_run_list", {"event_id": pushed["event"]}],
+    )
+    runs = await rest.runs()
+    assert names_in(of_broken) == {run["metadata"]["name"] for run in runs if run["spec"]["workflow"] == "broken"}
+    assert names_in(failed) == {run["metadata"]["name"] for run in runs if phase_of(run) == "Failed"}
+    assert names_in(by_metadata) == names_in(by_event) == {told["metadata"]["name"]}
+
+
+def names_in(listed: Json) -> set[str]:
+    return {row["displayName"] for row in listed["rows"]}
 
 
 async def all_final(rest: PublishedCluster, uid: str) -> bool:

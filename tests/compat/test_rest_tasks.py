@@ -17,7 +17,7 @@ from tests.kube.eventually import eventually
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PROGRAM = PROGRAMS / "rest_tasks.py"
-EVER = "2020-01-01T00:00:00+00:00"
+EVER, LATE, LATER = (f"{year}-01-31T12:00:00+00:00" for year in (2020, 2100, 2101))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -87,15 +87,60 @@ async def test_runs_are_listed_by_what_they_are(rest: PublishedCluster) -> None:
     parent = next(row for row in page if row["metadata"]["id"] == uid)
     assert (parent["numSpawnedChildren"], parent["displayName"]) == (2, "family")
     assert {row["parentTaskExternalId"] for row in children["rows"]} == {uid}
-    of_double, by_metadata, got = await ask(
+    of_double, by_metadata, got, version = await ask(
         rest,
         ["hatchet.runs.list", {"workflow_ids": [double["metadata"]["id"]]}],
         ["hatchet.runs.list", {"additional_metadata": {"nobody": "has this"}}],
         ["hatchet.workflows.get", {"workflow_id": double["metadata"]["id"]}],
+        ["hatchet.workflows.get_version", {"workflow_id": double["metadata"]["id"]}],
     )
     assert {row["workflowName"] for row in of_double["rows"]} == {"Double"}
     assert by_metadata["rows"] == []
-    assert got["name"] == "Double"
+    assert (got["name"], version["workflowId"]) == ("Double", double["metadata"]["id"])
+    assert [step["readableId"] for step in version["jobs"][0]["steps"]] == ["double"]
+
+
+async def test_runs_are_found_by_status_time_and_event(rest: PublishedCluster) -> None:
+    await rest.create_run("waiting", "waiting")
+    await rest.create_run("broken", "graph")
+    await rest.finished("broken")
+    [event] = await ask(rest, ["calls.push", {"key": "rest:asked"}])
+    (told,) = await rest.runs(f"hatchet-operator.dev/event={event}")
+    await rest.finished(told["metadata"]["name"])
+    failed, before, after, by_event, with_tasks, waiting = await ask(
+        rest,
+        ["hatchet.runs.list", {"statuses": ["FAILED"]}],
+        ["calls.created", {"since": EVER, "until": EVER}],
+        ["calls.created", {"since": LATE, "until": LATER}],
+        ["hatchet.runs.list", {"triggering_event_external_id": event}],
+        ["hatchet.runs.list", {"statuses": ["FAILED"], "only_tasks": True, "limit": 1}],
+        ["hatchet.metrics.get_queue_metrics", {}],
+    )
+    of_kind = {run["metadata"]["uid"] for run in await rest.runs() if phase_of(run) == "Failed"}
+    assert {row["metadata"]["id"] for row in failed["rows"]} == of_kind
+    assert before["rows"] == after["rows"] == []
+    assert [row["metadata"]["id"] for row in by_event["rows"]] == [told["metadata"]["uid"]]
+    assert {row["displayName"] for row in with_tasks["rows"]} == {"load", "add", "tell-on-failure"}
+    assert waiting == {"waiting:waiting": 1}
+
+
+async def test_scheduled_runs_are_created_found_and_deleted(rest: PublishedCluster) -> None:
+    given = {"workflow_name": "Double", "input": {"a": 1}, "additional_metadata": {"who": "later"}}
+    made, listed = await ask(
+        rest, ["hatchet.scheduled.create", {"trigger_at": LATE, **given}], ["hatchet.scheduled.list", {}]
+    )
+    identity = made["metadata"]["id"]
+    assert (made["workflowName"], made["triggerAt"][:10], made["input"]) == ("Double", LATE[:10], {"a": 1})
+    assert [row["metadata"]["id"] for row in listed["rows"]] == [identity]
+    got, _, left = await ask(
+        rest,
+        ["hatchet.scheduled.get", {"scheduled_id": identity}],
+        ["hatchet.scheduled.delete", {"scheduled_id": identity}],
+        ["hatchet.scheduled.list", {}],
+    )
+    assert got["metadata"]["id"] == identity
+    assert left["rows"] == []
+    assert phase_of(await rest.finished(identity)) == "Cancelled"
 
 
 async def test_runs_are_cancelled_by_id_by_filter_and_by_themselves(rest: PublishedCluster) -> None:
@@ -103,7 +148,7 @@ async def test_runs_are_cancelled_by_id_by_filter_and_by_themselves(rest: Publis
     for number in range(2):
         await rest.create_run(f"endless-{number}", "endless")
     await ask(rest, ["hatchet.runs.cancel", {"run_id": rest.uid_of("endless-0")}])
-    await ask(rest, ["bulk.cancel", {"since": EVER, "statuses": ["QUEUED", "RUNNING"]}])
+    await ask(rest, ["calls.cancel", {"since": EVER, "statuses": ["QUEUED", "RUNNING"]}])
     ended = await asyncio.gather(*(rest.finished(name) for name in ("endless-0", "endless-1", "quitter")))
     assert [phase_of(run) for run in ended] == ["Cancelled"] * 3
 
@@ -121,11 +166,14 @@ async def test_runs_are_created_and_replayed(rest: PublishedCluster) -> None:
     )
     assert [row["metadata"]["id"] for row in found["rows"]] == [uid]
 
-    async def ran_twice() -> bool:
-        run = await rest.run(uid)
-        return bool(run["status"].get("reruns") == 1 and phase_of(run) == "Succeeded")
+    await eventually(lambda: was_replayed(rest, uid, times=1))
+    await ask(rest, ["calls.replay", {"ids": [uid]}])
+    await eventually(lambda: was_replayed(rest, uid, times=2))
 
-    await eventually(ran_twice)
+
+async def was_replayed(rest: PublishedCluster, uid: str, *, times: int) -> bool:
+    run = await rest.run(uid)
+    return bool(run["status"].get("reruns") == times and phase_of(run) == "Succeeded")
 
 
 async def test_workers_are_listed_and_one_that_ends_is_paused(rest: PublishedCluster) -> None:
@@ -134,6 +182,8 @@ async def test_workers_are_listed_and_one_that_ends_is_paused(rest: PublishedClu
     [before] = await ask(rest, ["hatchet.workers.list", {}])
     assert {row["status"] for row in before["rows"]} == {"ACTIVE"}
     assert {row["slotConfig"]["default"]["limit"] for row in before["rows"]} == {10}
+    [same] = await ask(rest, ["hatchet.workers.get", {"worker_id": before["rows"][0]["metadata"]["id"]}])
+    assert same["metadata"]["id"] == before["rows"][0]["metadata"]["id"]
     assert await worker.end() == 0
     assert "task assignment paused" in worker.tail()
     assert rest.operator is not None

@@ -267,6 +267,7 @@ async def test_requests_for_runs_are_checked(instance: Instance, api: RestClient
     assert [row["metadata"]["id"] for row in listed["rows"]] == [made["metadata"]["id"]]
     assert (await api.get(f"tenants/{TENANT}/workflows/scheduled", workflowId="daily"))["rows"] == []
     assert (await api.ask("DELETE", f"tenants/{TENANT}/workflows/scheduled/{made['metadata']['id']}"))[0] == 204
+    assert (await api.get(f"tenants/{TENANT}/workflows/scheduled", workflowId="diamond"))["rows"] == [], "at once"
     assert (await instance.finished(made["workflowRunName"]))["phase"] == "Cancelled"
     assert (await api.ask("DELETE", f"tenants/{TENANT}/workflows/scheduled/{made['metadata']['id']}"))[0] == 400
 

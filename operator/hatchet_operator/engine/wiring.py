@@ -80,7 +80,7 @@ def wire_running(given: Given, memory: Memory) -> Running:
             clock=clock,
             slot_changed=runs.attempts.slot_changed,
         ),
-        asked=AskedRuns(api, memory.store, memory.reader),
+        asked=AskedRuns(api, memory.store, observer=memory.observer, reader=memory.reader),
         streams=Streams(memory.store, clock=clock),
     )
 

@@ -9,6 +9,7 @@ from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.acts import Act, Verdict, is_asked, plan_act, retried_in
 from hatchet_operator.errors import Conflict, NotFound, Refused, UnknownObject
 from hatchet_operator.resources import labels
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef, root_label
 from hatchet_operator.resources.run import WorkflowRun
 
@@ -23,11 +24,13 @@ class Done:
         run: Which.
         verdict: What was decided.
         before: The run that it was decided about.
+        written: What the API server answered; None: nothing was written.
     """
 
     run: ObjectRef
     verdict: Verdict
     before: WorkflowRun
+    written: Json | None = None
 
 
 async def act_on(api: Api, act: Act, ref: ObjectRef, *, is_patient: bool = False) -> list[Done]:
@@ -61,7 +64,7 @@ async def _apply(api: Api, act: Act, run: WorkflowRun, call: Call) -> Done:
         if verdict.patch is None:
             return Done(run=run.ref, verdict=verdict, before=run)
         try:
-            await call(api.patch, RUNS, run.ref.namespace, run.ref.name, verdict.patch)
+            written = await call(api.patch, RUNS, run.ref.namespace, run.ref.name, verdict.patch)
         except Conflict:
             run = await _read(api, run.ref, call)
             if is_asked(run, verdict.patch):  # by ourselves, in a request whose answer was lost
@@ -69,7 +72,7 @@ async def _apply(api: Api, act: Act, run: WorkflowRun, call: Call) -> Done:
         except Refused as error:
             return Done(run=run.ref, verdict=Verdict(says=error.message, is_refused=True), before=run)
         else:
-            return Done(run=run.ref, verdict=verdict, before=run)
+            return Done(run=run.ref, verdict=verdict, before=run, written=written)
 
 
 async def _read(api: Api, ref: ObjectRef, call: Call) -> WorkflowRun:

@@ -39,7 +39,7 @@ class Spawner:
         return {}
 
 
-@hatchet.workflow()
+@hatchet.workflow(on_events=["rest:asked"])
 class Hello:
     @hatchet.step()
     def greet(self, context: Context):

@@ -8,18 +8,19 @@ python rest_tasks.py ask CALLS    calls of ``hatchet``, see rest_calls.py
 
 import asyncio
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 from hatchet_sdk.features.runs import BulkCancelReplayOpts
 from rest_calls import answers_to
 
 from hatchet_sdk import Context, EmptyModel, Hatchet
+from hatchet_sdk.labels import DesiredWorkerLabel
 
 hatchet = Hatchet()
 
 
-@hatchet.task(name="Double")
+@hatchet.task(name="Double", on_events=["rest:asked"])
 async def double(input: EmptyModel, context: Context):
     return {"doubled": 2}
 
@@ -42,6 +43,13 @@ async def quitter(input: EmptyModel, context: Context):
     await asyncio.sleep(60)
 
 
+@hatchet.task(
+    name="Waiting", desired_worker_labels=[DesiredWorkerLabel(key="nobody", value="has it", required=True, weight=5)]
+)
+async def waiting(input: EmptyModel, context: Context):
+    return {}
+
+
 graph = hatchet.workflow(name="Graph")
 
 
@@ -60,11 +68,17 @@ async def tell(input: EmptyModel, context: Context):
     return {"told": True}
 
 
-class Bulk:
-    """Calls whose arguments are objects."""
+class Calls:
+    """Calls whose arguments or answers are objects."""
 
     def cancel(self, **filters):
         hatchet.runs.bulk_cancel(BulkCancelReplayOpts(filters=filters))
+
+    def created(self, since, until):
+        return hatchet.runs.list(since=datetime.fromisoformat(since), until=datetime.fromisoformat(until))
+
+    def push(self, key):
+        return hatchet.event.push(key, {}).event_id
 
     def replay(self, ids):
         hatchet.runs.bulk_replay(BulkCancelReplayOpts(ids=ids))
@@ -72,6 +86,6 @@ class Bulk:
 
 if __name__ == "__main__":
     if sys.argv[1] == "ask":
-        print(answers_to(SimpleNamespace(hatchet=hatchet, bulk=Bulk(), double=double), sys.argv[2]))
+        print(answers_to(SimpleNamespace(hatchet=hatchet, calls=Calls(), double=double), sys.argv[2]))
         sys.exit()
-    hatchet.worker("rest", slots=10, workflows=[double, family, endless, quitter, graph]).start()
+    hatchet.worker("rest", slots=10, workflows=[double, family, endless, quitter, waiting, graph]).start()

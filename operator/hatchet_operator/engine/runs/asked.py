@@ -9,6 +9,7 @@ from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.acts import Act
 from hatchet_operator.decisions.run_filter import RunFilter
+from hatchet_operator.engine.runs.observer import RunObserver
 from hatchet_operator.engine.runs.reader import RunReader
 from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.store import RunStore
@@ -40,12 +41,14 @@ class AskedRuns:
     Args:
         api: Where they are: finished runs are not entirely in memory.
         store: Knows names by UIDs, and what is remembered of all runs.
+        observer: Observes what the API server answers, so that who asks after an act is told what it changed.
         reader: Reads objects of finished runs.
     """
 
-    def __init__(self, api: Api, store: RunStore, reader: RunReader) -> None:
+    def __init__(self, api: Api, store: RunStore, *, observer: RunObserver, reader: RunReader) -> None:
         self._api = api
         self._store = store
+        self._observer = observer
         self._reader = reader
         self._turns = asyncio.Semaphore(_ACTS_AT_A_TIME)
 
@@ -172,8 +175,12 @@ class AskedRuns:
         record = self._store.find(namespace, run_id)
         async with self._turns:
             try:
-                return await act_on(
+                done = await act_on(
                     self._api, act, record.ref if record else ObjectRef(namespace, run_id), is_patient=True
                 )
             except UnknownObject as error:
                 return str(error)
+        for each in done:
+            if each.written is not None:
+                self._observer.observe("MODIFIED", each.written)
+        return done

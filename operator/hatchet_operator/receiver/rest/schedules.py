@@ -98,4 +98,4 @@ class Schedules:
 
 def _is_scheduled(run: WorkflowRun) -> bool:
     at: datetime | None = run.spec.start_at
-    return at is not None and run.status.started_at is None
+    return at is not None and run.status.started_at is None and not run.spec.cancelled
