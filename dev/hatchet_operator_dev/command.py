@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from rich.console import Console
 from rich.text import Text
@@ -28,6 +28,11 @@ from hatchet_operator.terminal import lines
 from hatchet_operator_dev.errors import DevError
 from hatchet_operator_dev.program import Program, find_program
 from hatchet_operator_dev.traces import ENDPOINT, Traces, find_traces
+
+if TYPE_CHECKING:  # importing them takes half a second, in which the screen would be empty
+    from hatchet_operator_dev.local import Local
+    from hatchet_operator_dev.local_cluster import LocalCluster
+    from hatchet_operator_dev.output import WorkerOutput
 
 Output = Literal["text", "json"]
 
@@ -307,7 +312,6 @@ async def _main(
         await asyncio.sleep(0)  # so that the status is on the screen while the imports below take their half second
         from hatchet_operator.cluster.kinds import POOLS
         from hatchet_operator_dev.debugging import Debugging
-        from hatchet_operator_dev.local import Local
         from hatchet_operator_dev.local_cluster import local_cluster
         from hatchet_operator_dev.one_run import run_once, unfinished_runs
         from hatchet_operator_dev.output import WorkerOutput
@@ -337,23 +341,31 @@ async def _main(
             ending.unfinished = lambda: unfinished_runs(cluster.view)
             command = job.program.command(debug_port=options.debug_port) if job.program else _NO_COMMAND
             await cluster.api.create(POOLS, NAMESPACE, make_pool(command, replicas=job.workers))
-            local = Local(
-                cluster=cluster,
-                program=job.program,
-                workers=job.workers,
-                waits_for_debugger=options.debug_port,
-                directory=job.directory,
-                kubeconfig=job.kubeconfig,
-                screen=screen,
-                output=output,
-                traces=job.traces,
-            )
+            local = _make_local(options, job, cluster, screen, output)
             if options.run is not None:
                 await run_once(local, options.run, job.input_text)
             else:
                 from hatchet_operator_dev.staying_up import stay_up  # it watches files, which takes a while to import
 
                 await stay_up(local)
+
+
+def _make_local(
+    options: DevOptions, job: _Job, cluster: "LocalCluster", screen: Screen, output: "WorkerOutput"
+) -> "Local":
+    from hatchet_operator_dev.local import Local
+
+    return Local(
+        cluster=cluster,
+        program=job.program,
+        workers=job.workers,
+        waits_for_debugger=options.debug_port,
+        directory=job.directory,
+        kubeconfig=job.kubeconfig,
+        screen=screen,
+        output=output,
+        traces=job.traces,
+    )
 
 
 @asynccontextmanager

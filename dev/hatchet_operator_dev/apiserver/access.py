@@ -15,8 +15,8 @@ import trustme
 import yaml
 
 from hatchet_operator_dev.apiserver import status
+from hatchet_operator_dev.apiserver.objects import Object
 
-Object = dict[str, Any]
 Authenticator = Callable[[str, list[str]], Mapping[str, Any] | None]
 """From a token and the audiences asked for to the user (``username``, ``uid``, ``groups``, ``extra``), or ``None``."""
 Authorizer = Callable[[Mapping[str, Any]], bool]

@@ -16,11 +16,10 @@ from typing import Any
 from hatchet_operator_dev.apiserver import events, status
 from hatchet_operator_dev.apiserver.crds import complete_definition, definition_errors
 from hatchet_operator_dev.apiserver.kinds import Kind, Kinds
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.selectors import field_reader
 from hatchet_operator_dev.apiserver.status import FieldError
 from hatchet_operator_dev.apiserver.tables import AGE, NAME, Column, built_in_column
-
-Object = dict[str, Any]
 
 DEFAULT_GRACE_SECONDS = 30
 

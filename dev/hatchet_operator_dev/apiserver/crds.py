@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from hatchet_operator_dev.apiserver import status
 from hatchet_operator_dev.apiserver.kinds import Kind, Scale
-from hatchet_operator_dev.apiserver.schema import compile_schema, structural_errors
+from hatchet_operator_dev.apiserver.objects import Object
+from hatchet_operator_dev.apiserver.schema import compile_schema
 from hatchet_operator_dev.apiserver.selectors import field_reader
 from hatchet_operator_dev.apiserver.status import FieldError
+from hatchet_operator_dev.apiserver.structural import structural_errors
 from hatchet_operator_dev.apiserver.tables import compile_json_path, custom_columns
 
-Object = dict[str, Any]
 Path = tuple[str, ...]
 
 

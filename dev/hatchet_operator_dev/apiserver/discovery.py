@@ -4,11 +4,8 @@ asks first.
 
 from __future__ import annotations
 
-from typing import Any
-
 from hatchet_operator_dev.apiserver.kinds import Kind, Kinds
-
-Object = dict[str, Any]
+from hatchet_operator_dev.apiserver.objects import Object
 
 AGGREGATED_TYPE = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 

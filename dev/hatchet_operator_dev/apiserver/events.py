@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-Object = dict[str, Any]
+from hatchet_operator_dev.apiserver.objects import Object
 
 _CORE_TO_NEW = {
     "involvedObject": "regarding",

@@ -30,10 +30,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.status import ApiError, bad_request, expired
 from hatchet_operator_dev.apiserver.watching import Watch
-
-Object = dict[str, Any]
 
 REQUEST_ACTIONS = ("status", "delay", "drop", "commit-then-drop", "commit-then-hang")
 WATCH_ACTIONS = ("cut", "silent", "gone", "duplicate", "stale")

@@ -13,9 +13,8 @@ import orjson
 
 from hatchet_operator_dev.apiserver import tables
 from hatchet_operator_dev.apiserver.kinds import Kind
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.store import Stored
-
-Object = dict[str, Any]
 
 
 class JsonForm:

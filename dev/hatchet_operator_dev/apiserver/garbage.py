@@ -12,11 +12,11 @@ import asyncio
 from typing import Any
 
 from hatchet_operator_dev.apiserver.builtin import DEFINITIONS
+from hatchet_operator_dev.apiserver.deleting import DEFINITION_CLEANUP, FOREGROUND, ORPHAN, DeleteOptions
 from hatchet_operator_dev.apiserver.kinds import Kind, Kinds
-from hatchet_operator_dev.apiserver.operations import DEFINITION_CLEANUP, FOREGROUND, ORPHAN, DeleteOptions, Operations
+from hatchet_operator_dev.apiserver.objects import Object
+from hatchet_operator_dev.apiserver.operations import Operations
 from hatchet_operator_dev.apiserver.store import Change, Collection, Store, Stored, owner_uids
-
-Object = dict[str, Any]
 
 _YIELD_EVERY = 50
 

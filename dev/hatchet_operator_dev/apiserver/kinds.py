@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.schema import CompiledSchema
 from hatchet_operator_dev.apiserver.selectors import FieldReader, field_reader
 from hatchet_operator_dev.apiserver.tables import AGE, NAME, Column
-
-Object = dict[str, Any]
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from hatchet_operator_dev.apiserver import status
 from hatchet_operator_dev.apiserver.kinds import Kind
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.status import FieldError
-
-Object = dict[str, Any]
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")

@@ -7,13 +7,11 @@ itself; without it, it would ask for the protobuf form of the v2 document, which
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import orjson
 
 from hatchet_operator_dev.apiserver.kinds import Kind, Kinds
-
-Object = dict[str, Any]
+from hatchet_operator_dev.apiserver.objects import Object
 
 _PATCH_TYPES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
 _OBJECT_META: Object = {

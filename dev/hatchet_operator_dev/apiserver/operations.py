@@ -7,12 +7,19 @@ its own, what it hands out (``Stored``) must not be changed. HTTP is not known h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from hatchet_operator_dev.apiserver import builtin, patches, status
+from hatchet_operator_dev.apiserver.deleting import (
+    DEFINITION_CLEANUP,
+    LASTING_NAMESPACES,
+    DeleteOptions,
+    Deletion,
+    check_preconditions,
+    finalizers_after,
+    is_done,
+    marked_for_deletion,
+)
 from hatchet_operator_dev.apiserver.kinds import Kind, Kinds
 from hatchet_operator_dev.apiserver.metadata import (
     changed_metadata,
@@ -22,46 +29,9 @@ from hatchet_operator_dev.apiserver.metadata import (
     new_metadata,
     timestamp,
 )
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.store import Store, Stored
-
-Object = dict[str, Any]
-
-_MAX_OBJECT_BYTES = 1536 * 1024
-"""What etcd takes as one value."""
-_MAX_MESSAGE_BYTES = 2 * 1024 * 1024
-"""What the real server's etcd client sends at all."""
-FOREGROUND = "foregroundDeletion"
-ORPHAN = "orphan"
-DEFINITION_CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteOptions:
-    """Query parameters of a write, and where it leaves warnings for the client."""
-
-    dry_run: bool = False
-    field_validation: str = "Warn"
-    field_manager: str = ""
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteOptions:
-    """Body and query parameters of a DELETE."""
-
-    dry_run: bool = False
-    grace_seconds: int | None = None
-    propagation: str | None = None
-    uid: str | None = None
-    resource_version: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """The effect of a DELETE: the object's last (or marked) state, and whether it was removed."""
-
-    stored: Stored
-    gone: bool
+from hatchet_operator_dev.apiserver.written import WriteOptions, check_namespace, check_size, parsed, report_pruned
 
 
 class Operations:
@@ -84,11 +54,11 @@ class Operations:
 
     def create(self, kind: Kind, namespace: str, body: Any, options: WriteOptions) -> Stored:
         """Create an object; the name comes from its metadata, or is made from ``generateName``."""
-        obj = self._parsed(kind, body)
+        obj = parsed(kind, body)
         if kind.to_storage is not None:
             obj = kind.to_storage(obj)
         given = obj["metadata"]
-        self._check_namespace(kind, given, namespace)
+        check_namespace(kind, given, namespace)
         if given.get("resourceVersion"):
             raise status.ApiError(500, "", "resourceVersion should not be set on objects to be created")
         now = timestamp()
@@ -98,7 +68,7 @@ class Operations:
             obj.pop("status", None)
         name = metadata.get("name", "")
         if kind.schema is not None:
-            self._report_pruned(kind.schema.shape(obj), options)
+            report_pruned(kind.schema.shape(obj), options)
             errors = kind.schema.check(obj, None, metadata_errors(kind, metadata, creating=True))
         else:
             errors = metadata_errors(kind, metadata, creating=True)
@@ -114,47 +84,8 @@ class Operations:
             self._require_namespace(kind, namespace, name)
         if options.dry_run:
             return Stored(obj, self._store.version)
-        _check_size(obj)
+        check_size(obj)
         return self._store.put(collection, obj, None)
-
-    def _parsed(self, kind: Kind, body: Any) -> Object:
-        if not isinstance(body, dict):
-            raise status.bad_request(
-                f"the object provided is unrecognized (must be of type {kind.kind}): couldn't get version/kind; "
-                "json parse error: the body is not an object"
-            )
-        if not kind.is_custom:
-            body.setdefault("apiVersion", kind.api_version)
-            body.setdefault("kind", kind.kind)
-        if not body.get("kind"):
-            raise status.bad_request(
-                f"the object provided is unrecognized (must be of type {kind.kind}): Object 'Kind' is missing"
-            )
-        if body.get("apiVersion") != kind.api_version:
-            raise status.bad_request(
-                f"the API version in the data ({body.get('apiVersion') or ''}) does not match the expected API version "
-                f"({kind.api_version})"
-            )
-        if body["kind"] != kind.kind and kind.is_custom:
-            wrong = status.invalid("kind", body["kind"], f"must be {kind.kind}")
-            name = (body.get("metadata") or {}).get("name", "")
-            raise status.unprocessable(kind.group, body["kind"], name, [wrong])
-        if body["kind"] != kind.kind:
-            raise status.bad_request(
-                f'{body["kind"]} in version "{kind.version}" cannot be handled as a {kind.kind}: kinds do not match'
-            )
-        if body.get("metadata") is None:
-            body["metadata"] = {}
-        if not isinstance(body["metadata"], dict):
-            raise status.bad_request("metadata must be an object")
-        return body
-
-    def _check_namespace(self, kind: Kind, metadata: Object, namespace: str) -> None:
-        given = metadata.get("namespace")
-        if kind.namespaced and given and given != namespace:
-            raise status.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
 
     def _require_namespace(self, kind: Kind, namespace: str, name: str) -> None:
         found = self._store.collection("namespaces").find("", namespace)
@@ -175,22 +106,14 @@ class Operations:
                 ],
             )
 
-    def _report_pruned(self, pruned: list[str], options: WriteOptions) -> None:
-        if not pruned or options.field_validation == "Ignore":
-            return
-        unknown = [f'unknown field "{path}"' for path in pruned]
-        if options.field_validation == "Strict":
-            raise status.bad_request(f"strict decoding error: {', '.join(unknown)}")
-        options.warnings.extend(unknown)
-
     # --- replace ----------------------------------------------------------------------------------------------------
 
     def replace(
         self, kind: Kind, namespace: str, name: str, body: Any, options: WriteOptions, *, subresource: str = ""
     ) -> Stored:
         """Replace an object, or with ``subresource="status"`` its status."""
-        new = self._parsed(kind, body)
-        self._check_namespace(kind, new["metadata"], namespace)
+        new = parsed(kind, body)
+        check_namespace(kind, new["metadata"], namespace)
         given_name = new["metadata"].get("name")
         if given_name != name:
             raise status.bad_request(
@@ -246,9 +169,9 @@ class Operations:
             new["metadata"]["generation"] = old["metadata"]["generation"] + 1
         if options.dry_run:
             return Stored(new, current.version)
-        _check_size(new)
+        check_size(new)
         collection = self._store.collection(kind.collection)
-        if _is_done(kind, new):
+        if is_done(kind, new):
             return self._store.remove(collection, current, new)
         return self._store.put(collection, new, current)
 
@@ -262,7 +185,7 @@ class Operations:
         part = {"status": new["status"]} if "status" in new else {}
         if kind.schema is not None:
             if unknown := kind.schema.shape(part):
-                self._report_pruned(unknown, options)
+                report_pruned(unknown, options)
             part = {"status": part["status"]} if "status" in part else {}
         merged = {key: value for key, value in old.items() if key != "status"} | part
         if not kind.is_custom:
@@ -280,7 +203,7 @@ class Operations:
             if "status" in old:
                 new["status"] = old["status"]
         if kind.schema is not None:
-            self._report_pruned(kind.schema.shape(new), options)
+            report_pruned(kind.schema.shape(new), options)
         return new
 
     # --- patch ------------------------------------------------------------------------------------------------------
@@ -308,8 +231,8 @@ class Operations:
     def _write_patched(
         self, kind: Kind, current: Stored, patched: Any, options: WriteOptions, subresource: str
     ) -> Stored:
-        new = self._parsed(kind, _own_copy(patched))
-        self._check_namespace(kind, new["metadata"], current.obj["metadata"].get("namespace", ""))
+        new = parsed(kind, _own_copy(patched))
+        check_namespace(kind, new["metadata"], current.obj["metadata"].get("namespace", ""))
         name = current.obj["metadata"]["name"]
         if new["metadata"].get("name") != name:
             raise status.bad_request(
@@ -323,7 +246,7 @@ class Operations:
         if not options.field_manager:
             missing = status.required("fieldManager", "is required for apply patch")
             raise status.unprocessable("meta.k8s.io", "PatchOptions", "", [missing])
-        wanted = self._parsed(kind, applied)
+        wanted = parsed(kind, applied)
         wanted["metadata"].pop("managedFields", None)
         if wanted["metadata"].setdefault("name", name) != name:
             raise status.bad_request(
@@ -348,11 +271,11 @@ class Operations:
     def delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Deletion:
         """Delete an object, or mark it when finalizers, dependents or a grace period keep it."""
         current = self.get(kind, namespace, name)
-        self._check_delete_preconditions(kind, current.obj["metadata"], options)
+        check_preconditions(kind, current.obj["metadata"], options)
         metadata = current.obj["metadata"]
-        if kind.resource == "namespaces" and name in _LASTING_NAMESPACES:
+        if kind.resource == "namespaces" and name in LASTING_NAMESPACES:
             raise status.forbidden("", "namespaces", name, "this namespace may not be deleted")
-        finalizers = _finalizers_after(metadata, options.propagation)
+        finalizers = finalizers_after(metadata, options.propagation)
         if kind.resource == builtin.DEFINITIONS and self._store.collection(name).objects:
             finalizers = [*finalizers, DEFINITION_CLEANUP] if DEFINITION_CLEANUP not in finalizers else finalizers
         grace = builtin.grace_seconds(kind, current.obj, options.grace_seconds)
@@ -361,9 +284,9 @@ class Operations:
             if options.dry_run:
                 return Deletion(current, gone=True)
             collection = self._store.collection(kind.collection)
-            final = _marked(current.obj, [], 0) if "deletionTimestamp" in metadata else None
+            final = marked_for_deletion(current.obj, [], 0) if "deletionTimestamp" in metadata else None
             return Deletion(self._store.remove(collection, current, final), gone=True)
-        marked = _marked(current.obj, finalizers, grace)
+        marked = marked_for_deletion(current.obj, finalizers, grace)
         if kept_by_namespace:
             marked["status"] = {**marked.get("status", {}), "phase": "Terminating"}
         if options.dry_run or marked == current.obj:
@@ -371,26 +294,12 @@ class Operations:
         stored = self._store.put(self._store.collection(kind.collection), marked, current)
         return Deletion(stored, gone=False)
 
-    def _check_delete_preconditions(self, kind: Kind, metadata: Object, options: DeleteOptions) -> None:
-        if options.uid and options.uid != metadata["uid"]:
-            why = (
-                f"the UID in the precondition ({options.uid}) does not match the UID in record ({metadata['uid']}). "
-                "The object might have been deleted and then recreated"
-            )
-            raise status.conflict(kind.group, kind.kind, metadata["name"], why)
-        if options.resource_version and options.resource_version != metadata["resourceVersion"]:
-            why = (
-                f"the ResourceVersion in the precondition ({options.resource_version}) does not match the "
-                f"ResourceVersion in record ({metadata['resourceVersion']}). The object might have been modified"
-            )
-            raise status.conflict(kind.group, kind.kind, metadata["name"], why)
-
     def write_metadata(self, kind: Kind, stored: Stored, changed: Object) -> None:
         """Replace metadata fields (an empty value removes one); for the server's own loops, so nothing is validated."""
         metadata = {key: value for key, value in {**stored.obj["metadata"], **changed}.items() if value != []}
         collection = self._store.collection(kind.collection)
         changed = {**stored.obj, "metadata": metadata}
-        if _is_done(kind, changed):
+        if is_done(kind, changed):
             self._store.remove(collection, stored, changed)
         else:
             self._store.put(collection, changed, stored)
@@ -409,25 +318,6 @@ class Operations:
         known = [one for one in pod.get("status", {}).get("conditions") or () if one.get("type") != "PodScheduled"]
         pod["status"] = {**pod.get("status", {}), "conditions": [*known, scheduled]}
         self._store.put(self._store.collection(kind.collection), pod, current)
-
-    def scale_of(self, kind: Kind, stored: Stored) -> Object:
-        """Make the Scale object of a custom resource."""
-        assert kind.scale is not None
-        obj, metadata = stored.obj, stored.obj["metadata"]
-        scale: Object = {
-            "kind": "Scale",
-            "apiVersion": "autoscaling/v1",
-            "metadata": {
-                key: metadata[key]
-                for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-                if key in metadata
-            },
-            "spec": {"replicas": _at(obj, kind.scale.spec_path) or 0},
-            "status": {"replicas": _at(obj, kind.scale.status_path) or 0},
-        }
-        if kind.scale.selector_path is not None and (selector := _at(obj, kind.scale.selector_path)):
-            scale["status"]["selector"] = selector
-        return scale
 
     def replace_scale(self, kind: Kind, namespace: str, name: str, scale: Object, options: WriteOptions) -> Stored:
         """Write ``spec.replicas`` of a Scale back to where the custom resource keeps it."""
@@ -451,28 +341,6 @@ _PATCHERS: Mapping[str, Callable[[Object, Any], Any]] = {
 }
 
 
-def _check_size(obj: Object) -> None:
-    """Refuse what etcd would refuse."""
-    size = len(orjson.dumps(obj))
-    if size > _MAX_MESSAGE_BYTES:
-        raise status.ApiError(500, "", f"trying to send message larger than max ({size} vs. {_MAX_MESSAGE_BYTES})")
-    if size > _MAX_OBJECT_BYTES:
-        raise status.ApiError(500, "", "etcdserver: request is too large")
-
-
-_LASTING_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
-
-
-def _is_done(kind: Kind, obj: Object) -> bool:
-    """Tell whether an object that is being deleted has nothing left that keeps it."""
-    metadata = obj["metadata"]
-    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
-        return False
-    if metadata.get("deletionGracePeriodSeconds"):
-        return False
-    return kind.resource != "namespaces" or not obj.get("spec", {}).get("finalizers")
-
-
 def _as_served(kind: Kind, stored: Stored) -> Object:
     if kind.from_storage is not None:
         return kind.from_storage(stored.obj)
@@ -493,44 +361,3 @@ def _own_copy(value: Any) -> Any:
 def _specification_changed(kind: Kind, new: Object, old: Object) -> bool:
     ignored = ("metadata", "status") if kind.has_status else ("metadata",)
     return any(new.get(key) != old.get(key) for key in new.keys() | old.keys() if key not in ignored)
-
-
-def _finalizers_after(metadata: Object, propagation: str | None) -> list[str]:
-    finalizers = list(metadata.get("finalizers") or ())
-    if propagation is None:
-        return finalizers
-    kept = [name for name in finalizers if name not in (FOREGROUND, ORPHAN)]
-    match propagation:
-        case "Foreground":
-            return [*kept, FOREGROUND]
-        case "Orphan":
-            return [*kept, ORPHAN]
-        case "Background":
-            return kept
-    wrong = status.not_supported("propagationPolicy", propagation, ("Foreground", "Background", "Orphan", "nil"))
-    raise status.unprocessable("meta.k8s.io", "DeleteOptions", "", [wrong])
-
-
-def _marked(obj: Object, finalizers: list[str], grace: int) -> Object:
-    """Mark an object as being deleted; a second delete may only shorten the grace period."""
-    metadata = dict(obj["metadata"])
-    first_time = "deletionTimestamp" not in metadata
-    if first_time or grace < metadata.get("deletionGracePeriodSeconds", 0):
-        metadata["deletionTimestamp"] = timestamp(grace)
-        metadata["deletionGracePeriodSeconds"] = grace
-    if first_time and "generation" in metadata:
-        metadata["generation"] += 1
-    if finalizers:
-        metadata["finalizers"] = finalizers
-    else:
-        metadata.pop("finalizers", None)
-    return {**obj, "metadata": metadata}
-
-
-def _at(obj: Object, path: tuple[str, ...]) -> Any:
-    value: Any = obj
-    for key in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(key)
-    return value

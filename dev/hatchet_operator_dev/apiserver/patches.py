@@ -14,9 +14,8 @@ from typing import Any
 import jsonpatch
 import jsonpointer
 
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.status import ApiError, bad_request
-
-Object = dict[str, Any]
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"

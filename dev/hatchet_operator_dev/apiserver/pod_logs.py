@@ -12,11 +12,9 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.status import bad_request
-
-Object = dict[str, Any]
 
 LOG_PATH = "hatchet-operator.dev/log-path"
 _BLOCK = 64 * 1024

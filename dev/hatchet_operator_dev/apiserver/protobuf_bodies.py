@@ -11,9 +11,9 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.status import bad_request, unsupported_media_type
 
-Object = dict[str, Any]
 Fields = Mapping[int, tuple[str, Any]]
 """By number: the JSON name, and "text", "flag", "number", "texts", "map", "bytes map" or the fields of a message."""
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.status import bad_request
 
-Object = dict[str, Any]
 Labels = Mapping[str, str]
 Test = Callable[[Labels], bool]
 FieldReader = Callable[[Object], str]

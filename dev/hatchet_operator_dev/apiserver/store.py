@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.status import expired
-
-Object = dict[str, Any]
 
 
 class Stored:

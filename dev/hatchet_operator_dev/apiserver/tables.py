@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-Object = dict[str, Any]
+from hatchet_operator_dev.apiserver.objects import Object
+
 Cell = Callable[[Object], Any]
 
 

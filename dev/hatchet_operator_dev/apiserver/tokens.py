@@ -15,9 +15,8 @@ from typing import Any
 
 from hatchet_operator_dev.apiserver import status
 from hatchet_operator_dev.apiserver.metadata import timestamp
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.store import Store, Stored
-
-Object = dict[str, Any]
 
 DEFAULT_AUDIENCE = "https://kubernetes.default.svc.cluster.local"
 _DEFAULT_SECONDS = 3600

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 
 from hatchet_operator_dev.apiserver.forms import Form
+from hatchet_operator_dev.apiserver.objects import Object
 from hatchet_operator_dev.apiserver.status import ApiError
 from hatchet_operator_dev.apiserver.store import Change, Collection, Stored
 
-Object = dict[str, Any]
 Selects = Callable[[Object], bool]
 
 _MAX_PENDING_BYTES = 64 * 1024 * 1024

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator_dev.apiserver.schema import compile_schema, structural_errors
+from hatchet_operator_dev.apiserver.schema import compile_schema
+from hatchet_operator_dev.apiserver.structural import structural_errors
 
 TEXT: dict[str, Any] = {"type": "string"}
 

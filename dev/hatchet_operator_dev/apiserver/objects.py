@@ -1,0 +1,5 @@
+"""Objects of the Kubernetes API, as JSON."""
+
+from typing import Any
+
+Object = dict[str, Any]
