@@ -14,7 +14,8 @@ from hatchet_sdk._client.runs import Runs
 from hatchet_sdk._lacking import ATTRIBUTES, words_on, words_on_arguments
 from hatchet_sdk._runner.concurrency import ConcurrencyExpression, ConcurrencyLimitStrategy, GroupMethod
 from hatchet_sdk._runner.context import Context
-from hatchet_sdk._runner.definition import StepOptions, define_workflow, mark_step, mark_workflow
+from hatchet_sdk._runner.declaration import define_workflow
+from hatchet_sdk._runner.definition import StepOptions, mark_step, mark_workflow
 from hatchet_sdk._runner.sticky import StickyStrategy
 from hatchet_sdk._runner.worker import Worker
 from hatchet_sdk._runner.worker_labels import DesiredWorkerLabel, labels_problem

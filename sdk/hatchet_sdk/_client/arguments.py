@@ -24,7 +24,7 @@ def checked_text(value: object, *, what: str, longest: int | None = None) -> str
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(
-            f"{what} is {value!r}, which contains half of a surrogate pair and is no text (expected UTF-8)"
+            f"{what} is {value!r}, which is not text: it contains half of a surrogate pair (expected UTF-8)"
         ) from None
     return value
 
@@ -57,6 +57,6 @@ def check_seconds(value: object, *, what: str) -> None:
     if value is None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{what} is {value!r} (expected seconds, or None for ever)")
+        raise TypeError(f"{what} is {value!r} (expected seconds, or None for no limit)")
     if math.isnan(value) or value < 0:
-        raise ValueError(f"{what} is {value!r} (expected 0 seconds or more, or None for ever)")
+        raise ValueError(f"{what} is {value!r} (expected 0 seconds or more, or None for no limit)")

@@ -15,7 +15,7 @@ def chunk_of_stream(data: object) -> bytes:
         chunk = data.encode() if isinstance(data, str) else data
         chunk.decode()
     except UnicodeError:
-        raise ValueError("put_stream: data is no text (expected UTF-8: use base64 for other bytes)") from None
+        raise ValueError("put_stream: data is not text (expected UTF-8: use base64 for other bytes)") from None
     if len(chunk) > MAX_CHUNK_BYTES:
         raise ValueError(
             f"put_stream: data is {len(chunk)} bytes (expected at most {MAX_CHUNK_BYTES}; put it in chunks)"

@@ -113,8 +113,10 @@ class Client:
     def end_of_run(self, workflow_run_id: str, *, again: Trigger | None = None) -> "Future[WorkflowRunEvent]":
         return self._results.of(workflow_run_id, again=again)
 
-    def stream_of_run(self, workflow_run_id: str, *, hold: "Callable[[Future[Any]], None] | None" = None) -> RunStream:
-        return RunStream(self, SubscribeToWorkflowEventsRequest(workflow_run_id=workflow_run_id), hold=hold)
+    def stream_of_run(
+        self, workflow_run_id: str, *, on_block: "Callable[[Future[Any]], None] | None" = None
+    ) -> RunStream:
+        return RunStream(self, SubscribeToWorkflowEventsRequest(workflow_run_id=workflow_run_id), on_block=on_block)
 
     def stream_of_metadata(self, key: str, value: str) -> RunStream:
         request = SubscribeToWorkflowEventsRequest(additional_meta_key=key, additional_meta_value=value)

@@ -241,7 +241,7 @@ class Connection:
                     raise self.unavailable(error.details()) from None
                 self.complain(error.details())
             await asyncio.sleep(delay)
-        raise AssertionError("delays end never")
+        raise AssertionError("delays never end")
 
     async def call_once(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request

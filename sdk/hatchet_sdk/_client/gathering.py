@@ -67,7 +67,7 @@ def sync_gather_runs(refs: Sequence[WorkflowRunRef[ResultT]], *, max_failed: int
     gathering = _Gathering(refs, max_failed)
     for ref in refs[:1]:
         ref._client.refuse_to_block_steps("sync_gather_runs()", 'write "await gather_runs(refs)"')
-    ends = dict(gathering.ends(hold=True))
+    ends = dict(gathering.ends(blocking=True))
     try:
         for end in as_completed(ends):
             gathering.take(ends[end], end.result())
@@ -113,9 +113,9 @@ class _Gathering(Generic[ResultT]):
                 )
         self.most = most_failures(self.max_failed, len(self.refs))
 
-    def ends(self, *, hold: bool = False) -> "Iterator[tuple[Future[WorkflowRunEvent], int]]":
+    def ends(self, *, blocking: bool = False) -> "Iterator[tuple[Future[WorkflowRunEvent], int]]":
         for position, ref in enumerate(self.refs):
-            yield ref._end(hold=hold), position
+            yield ref._end(blocking=blocking), position
 
     def take(self, position: int, end: "WorkflowRunEvent") -> None:
         try:

@@ -140,6 +140,11 @@ def _plain(value: object, path: _Path, inside: tuple[int, ...]) -> object:
         ]
     if isinstance(value, set | frozenset):
         return in_order(_plain(item, (path, None), inside) for item in value)
+    return _plain_object(value, path, inside)
+
+
+def _plain_object(value: object, path: _Path, inside: tuple[int, ...]) -> object:
+    """Convert what describes its fields by itself: a model, a dataclass."""
     if isinstance(value, type):
         raise _Refused(TypeError(f"{_at(path)} is {_described(value)}, which has no JSON form"))
     if is_model(value):
@@ -152,9 +157,8 @@ def _plain(value: object, path: _Path, inside: tuple[int, ...]) -> object:
     if dataclasses.is_dataclass(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return _plain_mapping(fields, path, inside)
-    hint = (
-        " (write its .tolist() instead)" if callable(getattr(value, "tolist", None)) else ""
-    )  # of numpy, pandas, torch
+    is_array = callable(getattr(value, "tolist", None))  # of numpy, pandas, torch
+    hint = " (write its .tolist() instead)" if is_array else ""
     raise _Refused(TypeError(f"{_at(path)} is {_described(value)}, which has no JSON form{hint}"))
 
 

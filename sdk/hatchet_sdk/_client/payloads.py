@@ -133,7 +133,7 @@ class Payloads:
             await asyncio.sleep(delay)
             if not is_wanted():
                 raise AttemptCancelled("the payload store did not answer while anybody waited for it")
-        raise AssertionError("delays end never")
+        raise AssertionError("delays never end")
 
     def _complain(self, error: StoreUnavailable) -> None:
         now = asyncio.get_running_loop().time()

@@ -26,7 +26,7 @@ class WorkflowRunRef(Generic[ResultT]):
         workflow_run_id: str,
         client: "Client",
         *,
-        hold: "Callable[[Future[Any]], None] | None" = None,
+        on_block: "Callable[[Future[Any]], None] | None" = None,
         model: type[Any] | None = None,
         started_by: "Trigger | None" = None,
     ) -> None:
@@ -36,7 +36,7 @@ class WorkflowRunRef(Generic[ResultT]):
             raise ValueError("the id of a run is empty (expected a str, as ref.workflow_run_id is)")
         self._workflow_run_id = workflow_run_id
         self._client = client
-        self._hold = hold  # told of what a thread waits for here
+        self._on_block = on_block  # told of what a thread waits for here
         self._model = model  # of the result
         self._again = started_by if started_by is not None and started_by.is_light else None
 
@@ -74,7 +74,7 @@ class WorkflowRunRef(Generic[ResultT]):
             RuntimeError: Called in an async step, where it would block the very loop that may have to run the child.
         """
         check_seconds(timeout, what="sync_result(): timeout")
-        end = self._end(hold=True)
+        end = self._end(blocking=True)
         try:
             return self._result_of(end.result(timeout))
         except TimeoutError:
@@ -87,13 +87,13 @@ class WorkflowRunRef(Generic[ResultT]):
             return cast("ResultT", result)
         return cast("ResultT", validated(result, self._model, what=f"the result of run {self.workflow_run_id}"))
 
-    def _end(self, *, hold: bool = False) -> "Future[WorkflowRunEvent]":
-        """Return the future of the run's end; ``hold``: a thread will block on it."""
-        if hold:
+    def _end(self, *, blocking: bool = False) -> "Future[WorkflowRunEvent]":
+        """Return the future of the run's end; ``blocking``: a thread will block on it."""
+        if blocking:
             self._client.refuse_to_block_steps()
         end: Future[WorkflowRunEvent] = self._client.end_of_run(self.workflow_run_id, again=self._again)
-        if hold and self._hold is not None:
-            self._hold(end)
+        if blocking and self._on_block is not None:
+            self._on_block(end)
         return end
 
     def stream(self) -> "RunStream":
@@ -103,7 +103,7 @@ class WorkflowRunRef(Generic[ResultT]):
         breaks is reopened, from where it was. What steps published before comes first, as far as the operator still
         has it.
         """
-        return self._client.stream_of_run(self.workflow_run_id, hold=self._hold)
+        return self._client.stream_of_run(self.workflow_run_id, on_block=self._on_block)
 
 
 def _result_of(end: "WorkflowRunEvent") -> RunResult:

@@ -26,7 +26,7 @@ class RunStream:
     Args:
         client: The client that listens.
         request: Which runs to listen to.
-        hold: Told of what a thread waits for.
+        on_block: Told of what a thread waits for.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class RunStream:
         client: "Client",
         request: wire.SubscribeToWorkflowEventsRequest,
         *,
-        hold: "Callable[[Future[Any]], None] | None" = None,
+        on_block: "Callable[[Future[Any]], None] | None" = None,
     ) -> None:
         self._client = client
         self._request = request
-        self._hold = hold
+        self._on_block = on_block
 
     async def __aiter__(self) -> AsyncIterator[StepRunEvent]:
         with _Following(self._client, self._request) as following:
@@ -50,8 +50,8 @@ class RunStream:
         with _Following(self._client, self._request) as following:
             while True:
                 waiting = following.next()
-                if self._hold is not None:
-                    self._hold(waiting)
+                if self._on_block is not None:
+                    self._on_block(waiting)
                 if (event := waiting.result()) is None:
                     return
                 yield event

@@ -1,18 +1,14 @@
 """What a step knows about its run and can request while it runs."""
 
-import asyncio
-import contextlib
 import itertools
 import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
-from hatchet_sdk._client.admin import all_of, settled
 from hatchet_sdk._client.arguments import check_seconds
 from hatchet_sdk._client.chunks import chunk_of_stream
 from hatchet_sdk._client.io_thread import settle
@@ -22,12 +18,10 @@ from hatchet_sdk._client.options import (
     ChildTriggerWorkflowOptions,
     ChildWorkflowRunDict,
     SpawningAttempt,
-    checked_items,
-    input_of,
 )
 from hatchet_sdk._client.run_ref import WorkflowRunRef
 from hatchet_sdk._client.tracing import traceparent_in
-from hatchet_sdk._client.typed import InputT, ResultT, Workflow, name_of, result_model
+from hatchet_sdk._client.typed import InputT, ResultT, Workflow, result_model
 from hatchet_sdk._client.validation import Model, Validator, validated
 from hatchet_sdk._runner.output import StepOutput
 from hatchet_sdk._runner.worker_labels import WorkerContext
@@ -37,25 +31,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from hatchet_sdk._client.client import Client
-    from hatchet_sdk._client.triggers import Trigger
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Assignment:
-    """One attempt of a step, as the operator assigned it."""
-
-    workflow_run_id: str
-    task_run_external_id: str
-    step: str
-    action_id: str
-    job_id: str
-    retry_count: int
-    payload: str
-    additional_metadata: str
-    child_index: int
-    child_key: str
-    parent_workflow_run_id: str
-    run_uid: str = ""
+from hatchet_sdk._runner.assignment import Assignment
+from hatchet_sdk._runner.context_aio import ContextAio
+from hatchet_sdk._runner.spawns import Spawns, spawn_item
 
 
 class Context:
@@ -75,7 +53,12 @@ class Context:
         self._input_validator = input_validator
         self._next_chunk = itertools.count()
         self._worker = worker
-        self._next_index = itertools.count(-1)  # as Hatchet counts; one counter for every kind of spawn
+        self._spawns = Spawns(
+            client,
+            lambda: self._as_parent,
+            refuse_when_cancelled=self._refuse_when_cancelled,
+            on_block=self._on_block,
+        )
         self._cancelled = False
         self._cancelled_by_step = False
         self._output = StepOutput(assignment.workflow_run_id, assignment.step, assignment.retry_count + 1)
@@ -167,7 +150,7 @@ class Context:
         check_seconds(timeout, what="wait_until_stopping(): timeout")
         return self._interrupted.wait(timeout)
 
-    def _hold(self, awaited: "Future[Any]") -> None:
+    def _on_block(self, awaited: "Future[Any]") -> None:
         """Remember what a thread of this step waits for."""
         self._awaited.add(awaited)
         awaited.add_done_callback(self._awaited.discard)
@@ -175,7 +158,7 @@ class Context:
             self._end_waits()
 
     def _end_waits(self) -> None:
-        self._waits_no_more = True  # before the look at what is awaited, as _hold looks the other way round
+        self._waits_no_more = True  # before the look at what is awaited, as _on_block looks the other way round
         for awaited in tuple(self._awaited):
             settle(awaited, AttemptCancelled(f'step "{self._assignment.step}" was cancelled and waits no more'))
 
@@ -370,12 +353,12 @@ class Context:
             SpawnConflict: ``on_conflict`` is "fail", and the existing child differs.
             AttemptSuperseded, AttemptCancelled: This attempt may not spawn any more.
         """
-        (trigger,) = self._spawn([_child(workflow_name, input, key, options)], with_others=False)
-        return self._ref_of(trigger, trigger.answer.result(), model=result_model(workflow_name))
+        (trigger,) = self._spawns.spawn([spawn_item(workflow_name, input, key, options)], with_others=False)
+        return self._spawns.ref_of(trigger, trigger.answer.result(), model=result_model(workflow_name))
 
     def spawn_workflows(self, child_workflow_runs: Sequence[ChildWorkflowRunDict]) -> list[WorkflowRunRef]:
         """Start many child runs at once; raises the first error after all are answered."""
-        return self._refs(self._spawn(child_workflow_runs, with_others=False))
+        return self._spawns.refs(self._spawns.spawn(child_workflow_runs, with_others=False))
 
     def schedule_workflow(
         self,
@@ -403,148 +386,8 @@ class Context:
             WorkflowNotFound: There is no such workflow.
             AttemptSuperseded, AttemptCancelled: This attempt may not spawn any more.
         """
-        return self._refs_of(self._schedule(workflow_name, schedules, input, key, options).result())
-
-    def _schedule(
-        self,
-        workflow_name: str | type,
-        schedules: Sequence[datetime],
-        input: JsonObject | None,
-        key: str | None,
-        options: ChildScheduleWorkflowOptions | None,
-    ) -> "Future[list[str]]":
-        self._refuse_when_cancelled()
-        index = next(self._next_index)  # before anything that may fail or be repeated, as for any child
-        return self._client.schedule_children(
-            name_of(workflow_name),
-            schedules,
-            {} if input is None else input,
-            key=key,
-            index=index,
-            options=options,
-            parent=self._as_parent,
-        )
+        return self._spawns.refs_of(self._spawns.schedule(workflow_name, schedules, input, key, options).result())
 
     def _refuse_when_cancelled(self) -> None:
         if self._cancelled:
             raise AttemptCancelled(f'step "{self._assignment.step}" was cancelled and spawns nothing more')
-
-    def _refs_of(self, runs: list[str]) -> list[WorkflowRunRef]:
-        return [WorkflowRunRef(run_id, self._client, hold=self._hold) for run_id in runs]
-
-    def _spawn(self, children: Sequence[ChildWorkflowRunDict], *, with_others: bool) -> "list[Trigger]":
-        self._refuse_when_cancelled()
-        triggers = [
-            self._client.prepare_spawn(
-                name_of(child["workflow_name"]),
-                input_of(child),
-                key=child.get("key"),
-                index=index,
-                options=child.get("options"),
-                parent=self._as_parent,
-            )
-            # Before anything that may fail or be repeated: the place in the code is the identity.
-            for child, index in [
-                (child, next(self._next_index)) for child in checked_items(children, ChildWorkflowRunDict)
-            ]
-        ]
-        self._client.trigger(triggers, with_others=with_others)
-        return triggers
-
-    def _refs(self, triggers: "Sequence[Trigger]") -> list[WorkflowRunRef]:
-        return list(map(self._ref_of, triggers, all_of([trigger.answer for trigger in triggers])))
-
-    def _ref_of(self, trigger: "Trigger", run_id: str, *, model: type[Any] | None = None) -> WorkflowRunRef[Any]:
-        return WorkflowRunRef(run_id, self._client, hold=self._hold, model=model, started_by=trigger)
-
-
-class ContextAio:
-    """`Context`'s calls for async steps; spawns awaited together are sent together."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    @overload
-    async def spawn_workflow(
-        self,
-        workflow_name: type[Workflow[InputT, ResultT]],
-        input: InputT,
-        key: str | None = None,
-        options: ChildTriggerWorkflowOptions | None = None,
-    ) -> WorkflowRunRef[ResultT]: ...
-
-    @overload
-    async def spawn_workflow(
-        self,
-        workflow_name: str,
-        input: JsonObject | None = None,
-        key: str | None = None,
-        options: ChildTriggerWorkflowOptions | None = None,
-    ) -> WorkflowRunRef: ...
-
-    async def spawn_workflow(
-        self,
-        workflow_name: object,
-        input: Any = None,
-        key: str | None = None,
-        options: ChildTriggerWorkflowOptions | None = None,
-    ) -> WorkflowRunRef[Any]:
-        """Start a child run and wait until the operator has it; see `Context.spawn_workflow`."""
-        (trigger,) = self._context._spawn([_child(workflow_name, input, key, options)], with_others=True)
-        run_id = await asyncio.wrap_future(trigger.answer)
-        return self._context._ref_of(trigger, run_id, model=result_model(workflow_name))
-
-    async def spawn_workflows(self, child_workflow_runs: Sequence[ChildWorkflowRunDict]) -> list[WorkflowRunRef]:
-        """Start many child runs at once; see `Context.spawn_workflows`."""
-        triggers = self._context._spawn(child_workflow_runs, with_others=True)
-        await settled([trigger.answer for trigger in triggers])
-        return self._context._refs(triggers)
-
-    async def schedule_workflow(
-        self,
-        workflow_name: str | type,
-        schedules: Sequence[datetime],
-        input: JsonObject | None = None,
-        key: str | None = None,
-        options: ChildScheduleWorkflowOptions | None = None,
-    ) -> list[WorkflowRunRef]:
-        """Create child runs that start at given times; see `Context.schedule_workflow`."""
-        context = self._context
-        answer = context._schedule(workflow_name, schedules, input, key, options)
-        return context._refs_of(await asyncio.wrap_future(answer))
-
-    async def wait_until_stopping(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as its sync twin
-        """Wait until the worker is about to stop, or this step should; see `Context.wait_until_stopping`."""
-        check_seconds(timeout, what="wait_until_stopping(): timeout")
-        context, loop, told = self._context, asyncio.get_running_loop(), asyncio.Event()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # that loop was closed
-                loop.call_soon_threadsafe(told.set)
-
-        context._when_interrupted.add(wake)
-        try:
-            if not context._interrupted.is_set():
-                async with asyncio.timeout(timeout):
-                    await told.wait()
-        except TimeoutError:
-            return False
-        finally:
-            context._when_interrupted.discard(wake)
-        return True
-
-    async def refresh_timeout(self, increment_by: str) -> None:
-        """Extend this attempt's deadline; see `Context.refresh_timeout`."""
-        context = self._context
-        await asyncio.wrap_future(context._client.refresh_timeout(context.step_run_id, increment_by))
-
-    async def release_slot(self) -> None:
-        """Let the worker take another attempt beside this one."""
-        context = self._context
-        await asyncio.wrap_future(context._client.release_slot(context.step_run_id))
-
-
-def _child(
-    name: Any, input: JsonObject | None, key: str | None, options: ChildTriggerWorkflowOptions | None
-) -> ChildWorkflowRunDict:
-    return {"workflow_name": name, "input": input, "key": key, "options": options}

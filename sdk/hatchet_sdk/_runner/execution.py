@@ -18,7 +18,8 @@ from functools import partial
 
 from hatchet_sdk._client import forks, tracing
 from hatchet_sdk._client.json_text import MAX_BYTES, encode_object
-from hatchet_sdk._runner.context import Assignment, Context
+from hatchet_sdk._runner.assignment import Assignment
+from hatchet_sdk._runner.context import Context
 from hatchet_sdk._runner.definition import Step
 from hatchet_sdk._runner.failures import failure_text, sendable
 from hatchet_sdk.errors import NonRetryableError, RetryAfterError

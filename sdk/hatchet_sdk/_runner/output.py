@@ -14,13 +14,11 @@ began, however the program changes logging, ``sys.stdout`` or descriptor 1.
 
 import functools
 import io
-import json
 import logging
 import os
 import select
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,11 +26,10 @@ from contextvars import ContextVar
 from typing import Any, TextIO
 
 from hatchet_sdk._client.tracing import current_ids, traceparent_of
+from hatchet_sdk._runner.unfinished_line import UnfinishedLine, is_json, last_drawn
 from hatchet_sdk.contracts.step_lines import mark_of, start_of_json, start_of_text
 
 LONGEST_PART = 1024 * 1024  # of a line without an end
-REDRAWN_SECONDS = 5.0  # a line that replaces itself, such as a progress bar, is written this often, and when it is done
-
 _current: "ContextVar[StepOutput | None]" = ContextVar("hatchet_step_output", default=None)
 _lock = threading.RLock()  # reentrant: a signal handler may print in the middle of a print
 _forks = 0
@@ -55,7 +52,7 @@ class StepOutput:
         self.attempt = attempt
         self.traceparent: str | None = None  # of its span
         self._mark = mark_of(run, step, attempt)
-        self._rests: dict[_Stream, _Rest] = {}
+        self._rests: dict[_Stream, UnfinishedLine] = {}
         self._forks = _forks
         self.has_ended = False
 
@@ -96,7 +93,7 @@ class StepOutput:
             data = self._marked(rest.take())
             if others:
                 *lines, last = others.split("\n")
-                data = "".join([data, *(self._marked(_last_drawn(line)) for line in lines)])
+                data = "".join([data, *(self._marked(last_drawn(line)) for line in lines)])
                 if last:
                     rest.add(last)
             stream.write_marked(data)
@@ -115,19 +112,19 @@ class StepOutput:
             if self._forks == _forks and (rest := self._rests.get(stream)) is not None:
                 self._write_rest(stream, rest)
 
-    def _rest_of(self, stream: "_Stream") -> "_Rest":
+    def _rest_of(self, stream: "_Stream") -> "UnfinishedLine":
         if self._forks != _forks:  # what was begun before the fork is the other process's to write
             self._rests.clear()
             self._forks = _forks
-        return self._rests.setdefault(stream, _Rest())
+        return self._rests.setdefault(stream, UnfinishedLine())
 
-    def _write_rest(self, stream: "_Stream", rest: "_Rest") -> None:
+    def _write_rest(self, stream: "_Stream", rest: "UnfinishedLine") -> None:
         if (text := rest.take()).strip():
             stream.write_marked(self._marked(text))
 
     def _marked(self, line: str) -> str:
         ids = current_ids(self.traceparent) if self.traceparent is not None else None
-        if line[:1] == "{" and line[-1:] == "}" and _is_json(line):
+        if line[:1] == "{" and line[-1:] == "}" and is_json(line):
             more = line[1:].lstrip()
             return f"{start_of_json(self._mark, ids)}{'' if more[0] == '}' else ', '}{more}\n"
         return f"{start_of_text(self._mark, ids)}{line}\n"
@@ -139,74 +136,6 @@ _NOBODY.has_ended = True
 
 def _do_nothing() -> None:
     pass
-
-
-class _Rest:
-    """What was written to a stream since the end of its last line.
-
-    A carriage return is what it is on a terminal: what comes next replaces the line.
-    """
-
-    def __init__(self) -> None:
-        self.length = 0
-        self._parts: list[str] = []
-        self._is_replaced = False  # by whatever comes next
-        self._seen_at: float | None = None  # for lines that replace themselves
-
-    def add(self, text: str) -> None:
-        """Append text without a newline."""
-        if self._is_replaced:
-            self._clear()
-        if "\r" in text:
-            if self._seen_at is None:
-                self._seen_at = time.monotonic()
-            self._is_replaced = text[-1] == "\r"
-            if "\r" in text.rstrip("\r"):
-                self._parts.clear()
-                self.length = 0
-            text = _last_drawn(text)
-        self._parts.append(text)
-        self.length += len(text)
-
-    def shown(self) -> str:
-        return "".join(self._parts)
-
-    def take(self) -> str:
-        """Return the text and begin a new line."""
-        text = self.shown()
-        self._clear()
-        self._seen_at = None
-        return text
-
-    def is_due(self) -> bool:
-        """Return whether a line that replaces itself has not been written for long; then it counts as written."""
-        if self._seen_at is None or time.monotonic() - self._seen_at < REDRAWN_SECONDS:
-            return False
-        self._seen_at = time.monotonic()
-        return True
-
-    def _clear(self) -> None:
-        self._parts.clear()
-        self.length = 0
-        self._is_replaced = False
-
-
-def _last_drawn(line: str) -> str:
-    """Return what was written after the carriage returns within a line."""
-    if "\r" not in line:
-        return line
-    line = line.rstrip("\r")
-    return line[line.rfind("\r") + 1 :]
-
-
-def _is_json(line: str) -> bool:
-    if line[1:].lstrip()[:1] not in ('"', "}"):
-        return False
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def current() -> StepOutput | None:

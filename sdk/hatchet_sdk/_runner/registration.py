@@ -1,16 +1,19 @@
-"""Workflows as registration messages for the operator; names as in Hatchet's protocol."""
+"""Workflows and workers as registration messages for the operator; names as in Hatchet's protocol."""
 
 import json
-from collections.abc import Sequence
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.json_format import MessageToDict
 
 from hatchet_sdk._client.config import prefixed
 from hatchet_sdk._client.rate_limits import step_rate_limit
+from hatchet_sdk._client.requests import labels_message
 from hatchet_sdk._client.validation import schema_text
 from hatchet_sdk._runner.definition import Step, WorkflowDefinition, action_id
 from hatchet_sdk._runner.worker_labels import DesiredWorkerLabel, WorkerLabelComparator
-from hatchet_sdk.contracts.dispatcher_pb2 import WorkerRegisterRequest
+from hatchet_sdk.contracts.dispatcher_pb2 import PYTHON, RuntimeInfo, WorkerRegisterRequest
 from hatchet_sdk.contracts.workflows_pb2 import (
     DAG,
     CreateWorkflowJobOpts,
@@ -97,6 +100,33 @@ def _desired_label(label: DesiredWorkerLabel) -> DesiredWorkerLabels:
         comparator=None if comparator is None else WireComparator.Value(WorkerLabelComparator(comparator).name),
         weight=label.get("weight"),
     )
+
+
+def register_request(
+    worker_id: str,
+    *,
+    name: str,
+    actions: Iterable[str],
+    max_runs: int | None,
+    labels: Mapping[str, str | int],
+    versions: Iterable[str],
+) -> WorkerRegisterRequest:
+    request = WorkerRegisterRequest(
+        worker_name=name,
+        actions=actions,
+        services=["default"],
+        slots=max_runs,
+        labels=labels_message(labels),
+        runtime_info=RuntimeInfo(
+            language=PYTHON, language_version=platform.python_version(), os=platform.system().lower()
+        ),
+        pod_name=os.environ.get("HATCHET_POD_NAME") or None,
+        pod_uid=os.environ.get("HATCHET_POD_UID") or None,
+        workflow_version_ids=versions,
+        worker_id=worker_id,
+    )
+    request.alive_at.GetCurrentTime()
+    return request
 
 
 def description(name: str, workflows: Sequence[WorkflowDefinition], *, max_runs: int | None, prefix: str) -> str:

@@ -11,12 +11,9 @@ acknowledged, across any number of streams; an id that is held or was just done 
 import asyncio
 import contextlib
 import contextvars
-import os
-import platform
 import time
 import uuid
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,31 +23,23 @@ from grpc import StatusCode
 from hatchet_sdk._client.client import Client
 from hatchet_sdk._client.connection import delay_after, delays, log
 from hatchet_sdk._client.io_thread import Mailbox
-from hatchet_sdk._client.requests import labels_message
-from hatchet_sdk._runner.context import Assignment, Context
+from hatchet_sdk._runner.assignment import Assignment
+from hatchet_sdk._runner.context import Context
 from hatchet_sdk._runner.definition import Step, WorkflowDefinition, action_id
 from hatchet_sdk._runner.execution import Attempt, Ending, Execution, Outcome
 from hatchet_sdk._runner.health import WorkerState
-from hatchet_sdk._runner.registration import put_workflow_request
+from hatchet_sdk._runner.held import HeldAttempts
+from hatchet_sdk._runner.registration import put_workflow_request, register_request
+from hatchet_sdk._runner.reports import Reports
 from hatchet_sdk._runner.tally import Tally
 from hatchet_sdk._runner.worker_labels import WorkerContext
 from hatchet_sdk.contracts.dispatcher_pb2 import (
     CANCEL_STEP_RUN,
-    PYTHON,
     START_STEP_RUN,
-    STEP_EVENT_TYPE_CANCELLED,
-    STEP_EVENT_TYPE_COMPLETED,
-    STEP_EVENT_TYPE_FAILED,
     AssignedAction,
-    BatchActionEvent,
-    BatchActionEventItem,
     HeartbeatRequest,
     HeldAttempt,
-    RuntimeInfo,
-    StepActionEvent,
-    StepActionEventType,
     WorkerListenRequest,
-    WorkerRegisterRequest,
     WorkerUnsubscribeRequest,
 )
 from hatchet_sdk.errors import AttemptCancelled, HatchetError, PayloadError, StepsOverran
@@ -58,37 +47,14 @@ from hatchet_sdk.errors import AttemptCancelled, HatchetError, PayloadError, Ste
 HEARTBEAT_SECONDS = 4.0
 HEARTBEAT_TIMEOUT_SECONDS = 5.0
 LOST_HEARTBEATS = 3  # after this many the stream is considered dead, whatever TCP says
-MAX_REPORT_BYTES = 3 * 1024 * 1024
-PROMPT_REPORTS = 4  # while fewer are in flight an outcome is sent at once,
-GATHER_SECONDS = 0.01  # otherwise a moment later with others: a call costs the operator much more than an item in it
-REMEMBERED_BYTES = 8 * 1024 * 1024
 UNSUBSCRIBE_SECONDS = 5.0
 FLUSH_SECONDS = 1.0
-# How long a step's end waits for the last chunks of its stream to be accepted. Longer than an operator takes to come
-# back: until then neither is accepted, and after it the end would overtake chunks whose next try is a second away.
-PUT_SECONDS = 30.0
 OVERRUN_TOLD_SECONDS = 0.5  # after a CANCEL that did not end the step: before the operator assigns its next attempt
 OVERRUN_PATIENCE_SECONDS = 10.0  # what runs for longer counts towards the limit at which the worker is replaced
 DEFAULT_SLOTS = 100  # of an operator that does not say
 _LASTED_SECONDS = 5.0
 
 Ended = tuple[Attempt, Outcome | None]
-Report = tuple[Attempt, Outcome]
-
-_EVENT_TYPES: Mapping[Ending, "StepActionEventType.ValueType"] = {
-    Ending.COMPLETED: STEP_EVENT_TYPE_COMPLETED,
-    Ending.FAILED: STEP_EVENT_TYPE_FAILED,
-    Ending.CANCELLED: STEP_EVENT_TYPE_CANCELLED,
-}
-# What no retry can change: the operator read the report and does not want it.
-_REFUSED_REPORT = frozenset(
-    {
-        StatusCode.INVALID_ARGUMENT,
-        StatusCode.FAILED_PRECONDITION,
-        StatusCode.OUT_OF_RANGE,
-        StatusCode.PERMISSION_DENIED,  # the attempt is another worker's by now
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,18 +93,13 @@ class Session:
         ended: Mailbox[Ended] = Mailbox(client.io, self._take_outcomes)
         self._execution = Execution(step_loop, variables, lambda attempt, outcome: ended.put((attempt, outcome)))
         self._labels = dict(options.labels)
-        self._held: dict[str, Attempt] = {}
-        self._done = RecentOutcomes()
-        self._to_report: list[Report] = []
-        self._gathering: asyncio.TimerHandle | None = None
-        self._reports: set[asyncio.Task[None]] = set()
+        self._held = HeldAttempts()
+        self._reports = Reports(client, self._held, lambda: self._worker_id)
         self._worker_id = str(uuid.uuid4())  # chosen by us, so that a repeated Register is recognized as the same one
         self._is_known = False
         self._stream: grpc.aio.UnaryStreamCall[WorkerListenRequest, AssignedAction] | None = None
         self._stopping = asyncio.Event()
         self._has_ended = False  # it begins nothing more
-        self._gave_up_a_report = False
-        self._changed = asyncio.Event()
         self._when_registered = when_registered
         self._beat_now = asyncio.Event()
         self._overrunning = 0  # as the operator was told last
@@ -148,7 +109,7 @@ class Session:
 
     def state(self) -> WorkerState:
         """Return where the worker stands; from any thread."""
-        held = list(self._held.values())
+        held = list(self._held)
         running = sum(not attempt.has_ended for attempt in held)
         return WorkerState(
             name=self._options.name,
@@ -177,7 +138,7 @@ class Session:
         finally:
             for task in tasks:
                 task.cancel()
-            for attempt in self._held.values():  # those that outstayed their cancelling, or, cancelled ourselves, all
+            for attempt in self._held:  # those that outstayed their cancelling, or, cancelled ourselves, all
                 self._execution.abandon(attempt)
             await asyncio.gather(*tasks, return_exceptions=True)
         if self._overran is not None:
@@ -186,24 +147,20 @@ class Session:
     def stop(self) -> None:
         """Take nothing new, finish what is held, and tell the operator so."""
         self._stopping.set()
-        for attempt in self._held.values():
+        for attempt in self._held:
             attempt.context._announce_stop()
 
     async def _stop_when_asked(self) -> None:
         await self._stopping.wait()
-        log.info("worker %s stops: finishing %d attempts", self._options.name, len(self._unfinished()))
+        log.info("worker %s stops: finishing %d attempts", self._options.name, len(self._held.unfinished()))
         await self._unsubscribe()
-        while self._unfinished() or self._reports:
-            self._changed.clear()
-            await self._changed.wait()
+        while self._held.unfinished() or self._reports.are_under_way:
+            self._held.changed.clear()
+            await self._held.changed.wait()
         self._has_ended = True  # what comes from now on is for another worker
-        if not self._gave_up_a_report:
+        if not self._reports.gave_up:
             await self._unsubscribe()
         await asyncio.wait([asyncio.create_task(self._client.logs.flush())], timeout=FLUSH_SECONDS)
-
-    def _unfinished(self) -> list[Attempt]:
-        """Return what is worth waiting for; a cancelled step that does not end is not."""
-        return [attempt for attempt in self._held.values() if attempt.cancelled_at is None]
 
     async def _unsubscribe(self) -> None:
         if not self._is_known:
@@ -226,21 +183,14 @@ class Session:
             )
             for definition in self._definitions
         ]
-        request = WorkerRegisterRequest(
-            worker_name=prefix + self._options.name,
+        request = register_request(
+            self._worker_id,
+            name=prefix + self._options.name,
             actions=self._steps,
-            services=["default"],
-            slots=self._options.max_runs,
-            labels=labels_message(self._labels),
-            runtime_info=RuntimeInfo(
-                language=PYTHON, language_version=platform.python_version(), os=platform.system().lower()
-            ),
-            pod_name=os.environ.get("HATCHET_POD_NAME") or None,
-            pod_uid=os.environ.get("HATCHET_POD_UID") or None,
-            workflow_version_ids=[version.id for version in versions],
-            worker_id=self._worker_id,
+            max_runs=self._options.max_runs,
+            labels=self._labels,
+            versions=[version.id for version in versions],
         )
-        request.alive_at.GetCurrentTime()
         answer = await self._connection.call(self._connection.dispatcher.Register, request)
         self._worker_id = answer.worker_id
         if answer.HasField("slots"):
@@ -311,7 +261,7 @@ class Session:
     async def _listen(self) -> bool:
         """Take actions until the stream ends; return whether the operator ended it."""
         request = WorkerListenRequest(worker_id=self._worker_id, reports_held=True)
-        for attempt in self._held.values():
+        for attempt in self._held:
             held = HeldAttempt(
                 workflow_run_id=attempt.assignment.workflow_run_id,
                 task_run_external_id=attempt.id,
@@ -340,7 +290,7 @@ class Session:
         if action.action_type == CANCEL_STEP_RUN:
             if held is not None:
                 self._execution.cancel(held)
-                self._changed.set()
+                self._held.changed.set()
                 loop = asyncio.get_running_loop()
                 loop.call_later(OVERRUN_TOLD_SECONDS, self._tell_overruns)
                 loop.call_later(OVERRUN_PATIENCE_SECONDS, self._end_at_the_bound)
@@ -348,9 +298,7 @@ class Session:
             log.warning("action %s is of a kind this SDK does not know: %s", action.action_id, action.action_type)
         elif held is not None:
             log.debug("attempt %s is here already", held.id)
-        elif (known := self._done.get(action.task_run_external_id)) is not None:
-            self._report([known])
-        else:
+        elif not self._reports.repeat(action.task_run_external_id):
             self._start(action)
 
     def _start(self, action: AssignedAction) -> None:
@@ -373,10 +321,10 @@ class Session:
             context=context,
             max_output_bytes=self._payloads.max_bytes,
         )
-        self._held[attempt.id] = attempt
+        self._held.add(attempt)
         self.tally.begin(action.action_id)
         if self._payloads.may_refer(assignment.payload):
-            self._begin(self._read_and_start(attempt))
+            self._reports.begin(self._read_and_start(attempt))
         else:
             self._execution.start(attempt)
 
@@ -398,11 +346,7 @@ class Session:
     # Attempts that keep running after they were cancelled
 
     def _count_overruns(self) -> int:
-        return sum(attempt.overran_for(0.9 * OVERRUN_TOLD_SECONDS) for attempt in self._going_on())
-
-    def _going_on(self) -> list[Attempt]:
-        """Return what is being executed; what is held also includes ended attempts whose report is not acknowledged."""
-        return [attempt for attempt in self._held.values() if not attempt.has_ended]
+        return sum(attempt.overran_for(0.9 * OVERRUN_TOLD_SECONDS) for attempt in self._held.going_on())
 
     def _tell_overruns(self) -> None:
         """Tell the operator soon, so that it does not reuse their slots."""
@@ -411,7 +355,7 @@ class Session:
 
     def _end_at_the_bound(self) -> None:
         """Finish the others and end once too many steps overrun: only the end of its process ends a thread."""
-        overrun = [attempt for attempt in self._going_on() if attempt.overran_for(0.9 * OVERRUN_PATIENCE_SECONDS)]
+        overrun = [attempt for attempt in self._held.going_on() if attempt.overran_for(0.9 * OVERRUN_PATIENCE_SECONDS)]
         bound = self._options.max_overruns or self._slots
         if len(overrun) < bound or self._overran is not None:
             return
@@ -432,184 +376,11 @@ class Session:
             how = outcome.ending.value if outcome is not None else "abandoned"
             self.tally.end(attempt.assignment.action_id, how, time.time() - attempt.started_at)
             if outcome is None:
-                self._held.pop(attempt.id, None)
-                self._changed.set()
+                self._held.drop(attempt)
                 self._tell_overruns()
-            elif (putting := self._client.puts.under_way(attempt.id)) is not None:
-                self._report_after(putting, attempt, outcome)
             else:
-                self._add_report(attempt, outcome)
-        self._report_soon()
-
-    def _add_report(self, attempt: Attempt, outcome: Outcome) -> None:
-        if outcome.ending is Ending.COMPLETED and self._payloads.is_large(outcome.payload):
-            self._begin(self._store_and_report(attempt, outcome))
-        else:
-            self._to_report.append((attempt, outcome))
-
-    def _report_after(self, putting: "asyncio.Task[None]", attempt: Attempt, outcome: Outcome) -> None:
-        """Report an end once the operator has what the step published before: the stream ends with the run."""
-
-        async def wait() -> None:
-            await asyncio.wait([putting], timeout=PUT_SECONDS)
-            self._add_report(attempt, outcome)
-            self._report_soon()
-
-        self._begin(wait())
-
-    def _report_soon(self) -> None:
-        if len(self._reports) < PROMPT_REPORTS:
-            self._report_gathered()
-        elif self._gathering is None:
-            self._gathering = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._report_gathered)
-
-    def _report_gathered(self) -> None:
-        if self._gathering is not None:
-            self._gathering.cancel()
-            self._gathering = None
-        alike: dict[tuple[str, Ending], list[Report]] = defaultdict(list)
-        for attempt, outcome in self._to_report:
-            alike[attempt.assignment.action_id, outcome.ending].append((attempt, outcome))
-        self._to_report.clear()
-        for reports in alike.values():
-            for batch in _batches(reports):
-                self._report(batch)
-
-    def _report(self, reports: list[Report]) -> None:
-        self._begin(self._deliver(reports))
-
-    def _delivered(self, task: "asyncio.Task[None]") -> None:
-        self._reports.discard(task)
-        self._changed.set()
-        if not task.cancelled():
-            task.result()
-
-    async def _store_and_report(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Store a large output before it is reported, trying for as long as the attempt may take."""
-        owner = attempt.assignment.run_uid
-        try:
-            text = await self._payloads.keep(owner, outcome.payload, is_wanted=lambda: not attempt.is_out_of_time)
-            outcome = Outcome(Ending.COMPLETED, text)
-        except AttemptCancelled:
-            self._held.pop(attempt.id, None)
-            self._changed.set()
-            return
-        except PayloadError as error:
-            what = f'what step "{attempt.step.name}" returned can\'t be stored'
-            outcome = Outcome(Ending.FAILED, f"{type(error).__name__}: {what}: {error}")
-        self._report([(attempt, outcome)])
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._reports.add(task)
-        task.add_done_callback(self._delivered)
-
-    async def _deliver(self, reports: list[Report]) -> None:
-        """Send outcomes until acknowledged: a result is not lost because the operator is down."""
-        for delay in delays():
-            try:
-                await self._send(reports)
-                break
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in _REFUSED_REPORT:
-                    self._connection.complain(error.details())
-                elif len(reports) > 1:  # one of them is bad; each gets an answer of its own
-                    for report in reports:
-                        self._report([report])
-                    return
-                else:
-                    (refused, _), reports = reports[0], _after_refusal(reports[0], error)
-                    if not reports:
-                        self._gave_up_a_report = True
-                        self._held.pop(refused.id, None)
-                        return
-            await asyncio.sleep(delay)
-        for attempt, outcome in reports:
-            self._held.pop(attempt.id, None)
-            self._done.add(attempt, outcome)
-
-    async def _send(self, reports: list[Report]) -> None:
-        dispatcher = self._connection.dispatcher
-        attempt, outcome = reports[0]
-        if len(reports) == 1:
-            event = StepActionEvent(
-                worker_id=self._worker_id,
-                job_id=attempt.assignment.job_id,
-                task_run_external_id=attempt.id,
-                action_id=attempt.assignment.action_id,
-                event_type=_EVENT_TYPES[outcome.ending],
-                event_payload=outcome.payload,
-                retry_count=attempt.assignment.retry_count,
-                should_not_retry=outcome.should_not_retry or None,
-                retry_after_ms=outcome.retry_after_ms,
-            )
-            event.event_timestamp.GetCurrentTime()
-            await self._connection.call_once(dispatcher.SendStepActionEvent, event)
-            return
-        batch = BatchActionEvent(
-            worker_id=self._worker_id,
-            job_id=attempt.assignment.job_id,
-            action_id=attempt.assignment.action_id,
-            event_type=_EVENT_TYPES[outcome.ending],
-            items=[
-                BatchActionEventItem(
-                    task_run_external_id=attempt.id,
-                    event_payload=outcome.payload,
-                    retry_count=attempt.assignment.retry_count,
-                    should_not_retry=outcome.should_not_retry or None,
-                    retry_after_ms=outcome.retry_after_ms,
-                )
-                for attempt, outcome in reports
-            ],
-        )
-        batch.event_timestamp.GetCurrentTime()
-        await self._connection.call_once(dispatcher.SendBatchActionEvent, batch)
-
-
-class RecentOutcomes:
-    """Outcomes that were acknowledged recently, in case an assignment arrives twice."""
-
-    def __init__(self) -> None:
-        self._reports: OrderedDict[str, Report] = OrderedDict()
-        self._bytes = 0
-
-    def add(self, attempt: Attempt, outcome: Outcome) -> None:
-        if attempt.id not in self._reports:
-            self._reports[attempt.id] = (attempt, outcome)
-            self._bytes += _size(outcome)
-        while self._bytes > REMEMBERED_BYTES:
-            _, (_, oldest) = self._reports.popitem(last=False)
-            self._bytes -= _size(oldest)
-
-    def get(self, task_run_external_id: str) -> Report | None:
-        return self._reports.get(task_run_external_id)
-
-
-def _size(outcome: Outcome) -> int:
-    return len(outcome.payload) + 2048  # an entry's overhead, so that empty outcomes are bounded too
-
-
-def _batches(reports: list[Report]) -> list[list[Report]]:
-    batches: list[list[Report]] = [[]]
-    size = 0
-    for report in reports:
-        weight = len(report[1].payload.encode()) + 256
-        if size + weight > MAX_REPORT_BYTES:
-            batches.append([])
-            size = 0
-        size += weight
-        batches[-1].append(report)
-    return batches
-
-
-def _after_refusal(report: Report, error: grpc.aio.AioRpcError) -> list[Report]:
-    """Decide what is still worth reporting about an attempt whose report was refused permanently."""
-    attempt, outcome = report
-    run = attempt.assignment.workflow_run_id
-    log.error("the report of step %s of run %s was refused: %s", attempt.step.name, run, error.details())
-    if outcome.ending is Ending.COMPLETED and error.code() is StatusCode.INVALID_ARGUMENT:
-        return [(attempt, Outcome(Ending.FAILED, f"the operator refused the output: {error.details()}"))]
-    return []
+                self._reports.add(attempt, outcome)
+        self._reports.send_soon()
 
 
 def _assignment(action: AssignedAction) -> Assignment:

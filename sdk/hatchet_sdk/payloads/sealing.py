@@ -56,7 +56,7 @@ class Keys:
             raise PayloadError(f"it is encrypted with key {key}, and here are only: {known}; add that key after them")
         nonce = sealed[len(_MAGIC) : len(_MAGIC) + _NONCE_BYTES]
         if not sealed.startswith(_MAGIC) or len(nonce) < _NONCE_BYTES:
-            raise PayloadError("the object is not encrypted, though its reference says so; it was exchanged")
+            raise PayloadError("the object is not encrypted, though its reference says so; it was replaced")
         try:
             return cipher.decrypt(nonce, memoryview(sealed)[len(_MAGIC) + _NONCE_BYTES :], sha256.encode())
         except InvalidTag:
@@ -75,7 +75,7 @@ def _read(text: str) -> bytes:
         key = b""
     if len(key) != _KEY_BYTES:
         raise NotConfigured(
-            "the key for payloads is no base64 of 32 bytes (make one with: head -c 32 /dev/urandom | base64)"
+            "the key for payloads is not 32 bytes in base64 (make one with: head -c 32 /dev/urandom | base64)"
         )
     return key
 

@@ -117,7 +117,7 @@ class PayloadStore:
                 size: int = found.meta["size"]
                 want = reference.size + (SEALING_BYTES if reference.key is not None else 0)
                 if size != want:  # before it is read: it may be anything
-                    raise PayloadLost(f"{reference} has {size} bytes in the store, and not {want}: it was exchanged")
+                    raise PayloadLost(f"{reference} has {size} bytes in the store, and not {want}: it was replaced")
                 data = bytes(await self._ask(found.bytes_async, f"{reference} can't be read", may_be_missing=True))
             except FileNotFoundError:
                 raise PayloadLost(
@@ -206,7 +206,7 @@ class PayloadStore:
                 raise
             raise PayloadError(f"{what}: {_first_line(error)}") from error  # there is no such bucket
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            raise PayloadError(f"{what}: the store does not let us (credentials?): {_first_line(error)}") from error
+            raise PayloadError(f"{what}: the store denies access (credentials?): {_first_line(error)}") from error
         except (exceptions.NotSupportedError, exceptions.InvalidPathError, ValueError) as error:
             raise PayloadError(f"{what}: {_first_line(error)}") from error
         except (exceptions.BaseError, OSError) as error:

@@ -12,7 +12,8 @@ from hatchet_sdk._client.json_text import MAX_BYTES, JsonObject, encode_object
 from hatchet_sdk._client.options import ChildScheduleWorkflowOptions, ChildTriggerWorkflowOptions, SpawningAttempt
 from hatchet_sdk._client.requests import child_request, child_schedule_request, duration_text
 from hatchet_sdk._client.triggers import Trigger
-from hatchet_sdk._runner.context import Assignment, Context
+from hatchet_sdk._runner.assignment import Assignment
+from hatchet_sdk._runner.context import Context
 from hatchet_sdk._runner.worker_labels import WorkerContext
 from hatchet_sdk.contracts.dispatcher_pb2 import StepRunResult, WorkflowRunEvent
 from hatchet_sdk.errors import RequestRefused
@@ -345,8 +346,8 @@ class FakeClient:
             known = ", ".join(sorted({name for name, _ in self.answers})) or "none"
             which = f'workflow "{child.workflow_name}"' + ("" if child.key is None else f' with key "{child.key}"')
             raise AssertionError(
-                f"the step waits for a run of {which}, whose result the test does not say (said are: {known}); call "
-                f'context.answer("{child.workflow_name}", {{"step": {{…}}}}) or context.fail(…) before'
+                f"the step waits for a run of {which}, whose result the test does not define (defined are: {known}); "
+                f'call context.answer("{child.workflow_name}", {{"step": {{…}}}}) or context.fail(…) before'
             )
         if isinstance(answer, _Failure):
             results = [StepRunResult(task_name=step, error=error) for step, error in answer.errors.items()]
@@ -359,7 +360,9 @@ class FakeClient:
         ]
         return WorkflowRunEvent(workflow_run_id=child.workflow_run_id, phase="Succeeded", results=results)
 
-    def stream_of_run(self, workflow_run_id: str, *, hold: "Callable[[Future[Any]], None] | None" = None) -> NoReturn:
+    def stream_of_run(
+        self, workflow_run_id: str, *, on_block: "Callable[[Future[Any]], None] | None" = None
+    ) -> NoReturn:
         raise NotImplementedError(
             "a FakeContext has no streams: test steps that listen to children with hatchet_sdk.testing.LocalServer"
         )

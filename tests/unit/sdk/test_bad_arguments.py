@@ -52,7 +52,7 @@ from hatchet_sdk._client.config import endpoint_of
 from hatchet_sdk._client.events import EventClient
 from hatchet_sdk._client.listener import Listener
 from hatchet_sdk._client.runs import Runs, RunsAio
-from hatchet_sdk._runner.context import ContextAio
+from hatchet_sdk._runner.context_aio import ContextAio
 from hatchet_sdk._runner.definition import definition_of
 from hatchet_sdk.testing import FakeContext, LocalServer, Spawned
 

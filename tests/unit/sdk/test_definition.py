@@ -257,7 +257,7 @@ def test_only_workflow_instances_are_registered_and_each_name_once() -> None:
     made = make_workflow(make_step(), name="Made")
     with pytest.raises(TypeError, match=r"got the class \(expected an instance: add parentheses\)"):
         worker.register_workflow(made)
-    with pytest.raises(TypeError, match="object is no workflow"):
+    with pytest.raises(TypeError, match="object is not a workflow"):
         worker.register_workflow(object())
     worker.register_workflow(made())
     with pytest.raises(InvalidDefinition, match='workflows "Made" and "MADE" are both registered as "MADE"'):

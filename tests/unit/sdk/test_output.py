@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from hatchet_sdk._runner import output
+from hatchet_sdk._runner import output, unfinished_line
 from hatchet_sdk._runner.output import StepOutput
 from hatchet_sdk.contracts.step_lines import StepLine, mark_of, read_line
 from tests.unit.sdk.conftest import worker_process
@@ -186,7 +186,7 @@ def test_a_line_without_an_end_is_not_kept_for_ever(said: Said) -> None:
 
 def test_a_progress_bar_is_seen_now_and_then(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     said.begin()
-    monkeypatch.setattr(output, "REDRAWN_SECONDS", 0.0)
+    monkeypatch.setattr(unfinished_line, "REDRAWN_SECONDS", 0.0)
     with one():
         sys.stderr.write("\r 1%")
         sys.stderr.write("\r 2%")

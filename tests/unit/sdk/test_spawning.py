@@ -24,7 +24,7 @@ from hatchet_sdk import (
 )
 from hatchet_sdk._client import client as client_module
 from hatchet_sdk._client import triggers
-from hatchet_sdk._runner.context import Assignment
+from hatchet_sdk._runner.assignment import Assignment
 from hatchet_sdk._runner.worker_labels import WorkerContext
 from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
 

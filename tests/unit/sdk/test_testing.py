@@ -24,7 +24,7 @@ from hatchet_sdk import (
 from hatchet_sdk._client import run_ref
 from hatchet_sdk._client.client import Client
 from hatchet_sdk._runner import context as context_module
-from hatchet_sdk._runner import worker_labels
+from hatchet_sdk._runner import context_aio, spawns, worker_labels
 from hatchet_sdk.testing import FakeContext, LocalServer, OperatorMissing, Spawned
 from hatchet_sdk.testing.fake_context import FakeClient
 
@@ -120,7 +120,7 @@ def test_what_nobody_answered_says_so() -> None:
     context.answer("B", {})
     ref = context.spawn_workflow("A", key="k")  # which nobody has to await
     with pytest.raises(
-        AssertionError, match=r'run of workflow "A" with key "k".* \(said are: B\).*context\.answer\("A"'
+        AssertionError, match=r'run of workflow "A" with key "k".* \(defined are: B\).*context\.answer\("A"'
     ):
         ref.sync_result()
 
@@ -193,7 +193,7 @@ def shape_of(function: Callable[..., object]) -> list[tuple[str, object, bool]]:
 
 def test_the_fake_has_the_shape_of_what_it_stands_for() -> None:
     """What contexts and their references call on a client is found by their source: the fake has all of it."""
-    sources = [inspect.getsource(module) for module in (context_module, worker_labels, run_ref)]
+    sources = [inspect.getsource(module) for module in (context_module, context_aio, spawns, worker_labels, run_ref)]
     called = {name for source in sources for name in re.findall(r"_client\.(\w+)\(", source)}
     assert {"trigger", "end_of_run", "put_log"} <= called, "otherwise the pattern finds nothing any more"
     assert {name: shape_of(getattr(Client, name)) for name in called} == {
