@@ -17,7 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from tests.integration.harness import ROOT, Process, free_port
 from tests.integration.test_high_availability import HighlyAvailable
 from tests.kube.real_api import RealApi

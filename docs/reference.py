@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 import hatchet_cli.app
 import hatchet_operator.cli
+import hatchet_operator.setting_options
 from hatchet_operator.resources import reasons
 from hatchet_operator.resources.crds import load_crds
 from hatchet_operator.settings import Row, settings_table
@@ -109,7 +110,7 @@ def _chart_value(row: Row) -> str:
 
 
 def _default(row: Row) -> str:
-    return row.setting.unset or str(hatchet_operator.cli.shown(row.default) or "")
+    return row.setting.unset or str(hatchet_operator.setting_options.shown(row.default) or "")
 
 
 # --- The command lines

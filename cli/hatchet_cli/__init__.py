@@ -1,6 +1,7 @@
 """``kubectl hatchet``: start, find, understand and change runs, with the user's own kubeconfig and rights.
 
 app.py       the command line: options, and which function gets them
+arguments.py what is typed, as values
 commands.py  what each command does, from options to an exit code
 place.py     which cluster and namespace, and how an error ends a command
 reading.py   runs, families, workflows and pools, from the API server

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]  # there, and not in its __all__
 
+from hatchet_cli.arguments import entries, place_first, time_of
 from hatchet_cli.dashboard.options import serve_dashboard
 from hatchet_cli.output import Format
 from hatchet_cli.place import Place, carry_out
@@ -24,25 +25,6 @@ class RunCommands(Commands):
         return super().parse_args(ctx, place_first(args))
 
 
-def place_first(arguments: list[str]) -> list[str]:
-    """Return the arguments with the options of the program itself before its command, wherever they were."""
-    first: list[str] = []
-    rest: list[str] = []
-    left = list(arguments)
-    while left and left[0] != "--":
-        argument = left.pop(0)
-        name, has_value, _ = argument.partition("=")
-        if name not in _OF_THE_PLACE:
-            rest.append(argument)
-            continue
-        first.append(argument)
-        if not has_value and left:
-            first.append(left.pop(0))
-    return [*first, *rest, *left]
-
-
-_OF_THE_PLACE = ("-n", "--namespace", "--context", "--kubeconfig")
-
 app = typer.Typer(
     name="hatchet",
     cls=RunCommands,
@@ -52,6 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
 events = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=options.EVENTS)
 app.add_typer(events, name="events")
 
@@ -78,36 +61,15 @@ def _place(context: typer.Context) -> Place:
     return place
 
 
-def _entry(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not (key and separator):
-        raise typer.BadParameter(f'"{text}" is not an entry; expected KEY=VALUE')
-    return key, value
-
-
-def _entries(texts: list[str] | None) -> dict[str, str]:
-    return dict(_entry(text) for text in texts or ())
-
-
-def _time(at: str | None, within: timedelta | None) -> datetime:
-    if (at is None) == (within is None):
-        raise typer.BadParameter("expected either --at or --in")
-    if within is not None:
-        return datetime.now(UTC) + within
-    try:
-        moment = datetime.fromisoformat(at or "")
-    except ValueError as error:
-        raise typer.BadParameter(f'"{at}" is not a time; expected one such as 2027-01-31T06:30:00Z') from error
-    return moment.astimezone(UTC)  # without a zone it is local time
-
-
 WorkflowName = Annotated[
     str, typer.Argument(metavar="WORKFLOW", help="Name of the workflow, as in code or kubectl.", show_default=False)
 ]
+
 Input = Annotated[
     str | None,
     typer.Option("--input", metavar="JSON|@FILE|-", help="A JSON object: its text, a file with it, or - for stdin."),
 ]
+
 Metadata = Annotated[
     list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="An entry of its metadata; repeatable.")
 ]
@@ -146,7 +108,7 @@ def run(
     given = commands.NewRun(
         workflow=workflow,
         input_text=options.text_of(input_text, "--input"),
-        metadata=_entries(metadata),
+        metadata=entries(metadata),
         priority=priority,
         name=name,
         suspended=suspended,
@@ -174,10 +136,10 @@ def schedule(
     given = commands.NewRun(
         workflow=workflow,
         input_text=options.text_of(input_text, "--input"),
-        metadata=_entries(metadata),
+        metadata=entries(metadata),
         priority=priority,
         name=name,
-        start_at=_time(at, within),
+        start_at=time_of(at, within),
     )
     raise typer.Exit(carry_out(commands.start(_place(context), given, wait=False)))
 
@@ -208,7 +170,7 @@ def list_runs(
         phases=frozenset(Phase(each.value) for each in phase or ()),
         workflow=workflow,
         created_after=datetime.now(UTC) - since if since is not None else None,
-        metadata=_entries(metadata),
+        metadata=entries(metadata),
         group=group,
         children=children,
     )
@@ -367,7 +329,7 @@ def push(
         key=key,
         payload=options.text_of(payload, "--payload", default=""),
         event_id=event_id,
-        metadata=json.dumps(_entries(metadata)) if metadata else None,
+        metadata=json.dumps(entries(metadata)) if metadata else None,
         scope=scope,
         priority=priority,
         as_json=output is EventFormat.JSON,

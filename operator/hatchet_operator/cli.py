@@ -4,11 +4,8 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
-from datetime import timedelta
 from enum import StrEnum
 from importlib.metadata import version
-from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +17,7 @@ from typer.completion import (  # type: ignore[attr-defined]  # there, and not i
 
 from hatchet_operator import options
 from hatchet_operator.command_line import Commands
-from hatchet_operator.durations import format_duration, parse_duration
-from hatchet_operator.settings import Row, settings_table
+from hatchet_operator.setting_options import takes_settings
 
 _COMPLETING = "_HATCHET_OPERATOR_COMPLETE"
 
@@ -193,53 +189,8 @@ def dev(
     raise typer.Exit(run_dev(given))
 
 
-def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option and a variable for each setting, instead of its ``**settings``."""
-    own = [each for each in signature(command).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
-    parameters = [*(_parameter(row) for row in settings_table() if row.setting.nobody is None), *own]
-    command.__annotations__ = {each.name: each.annotation for each in parameters}
-    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what `signature` looks for first
-    return command
-
-
-def _parameter(row: Row) -> Parameter:
-    setting, kind = row.setting, row.kind
-    bounds: dict[str, Any] = {}
-    if kind is timedelta:
-        bounds = {"parser": _duration_between(setting.least, setting.most), "metavar": "DURATION"}
-    elif kind is int:
-        bounds = {"min": setting.least, "max": setting.most}
-    option = typer.Option(
-        row.option, envvar=row.env, help=setting.help, show_default=setting.unset or shown(row.default), **bounds
-    )
-    kind = list[str] if kind == tuple[str, ...] else kind
-    # None: not given, and what applies then may depend on where the process runs.
-    return Parameter(row.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
-
-
-def shown(default: Any) -> str | bool:
-    if default is None:
-        return False
-    return format_duration(default) if isinstance(default, timedelta) else str(default)
-
-
-def _duration_between(least: Any, most: Any) -> Callable[[str], timedelta]:
-    def parse(text: str) -> timedelta:
-        try:
-            duration = parse_duration(text)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-        if least is not None and duration < least:
-            raise typer.BadParameter(f'"{text}" is too short; expected at least "{format_duration(least)}"')
-        if most is not None and duration > most:
-            raise typer.BadParameter(f'"{text}" is too long; expected at most "{format_duration(most)}"')
-        return duration
-
-    return parse
-
-
 @app.command()
-@_takes_settings
+@takes_settings
 def run(
     *,
     kubeconfig: _Kubeconfig = None,
@@ -325,62 +276,29 @@ def push(
     raise typer.Exit(push_event(given))
 
 
-def _act(act: str, runs: list[str], namespace: str | None, context: str | None, kubeconfig: Path | None) -> None:
-    from hatchet_operator.decisions.acts import Act
-    from hatchet_operator.run_acts.command import ActOptions, act_on_runs
+def _add_act(act: str, text: str) -> None:
+    @app.command(act, help=text)
+    def act_on(
+        runs: options.Runs,
+        namespace: options.Namespace = None,
+        context: options.Context = None,
+        kubeconfig: _Kubeconfig = None,
+    ) -> None:
+        from hatchet_operator.decisions.acts import Act
+        from hatchet_operator.run_acts.command import ActOptions, act_on_runs
 
-    given = ActOptions(act=Act(act), runs=tuple(runs), namespace=namespace, context=context, kubeconfig=kubeconfig)
-    raise typer.Exit(act_on_runs(given))
-
-
-@app.command(help=options.CANCEL)
-def cancel(
-    runs: options.Runs,
-    namespace: options.Namespace = None,
-    context: options.Context = None,
-    kubeconfig: _Kubeconfig = None,
-) -> None:
-    _act("cancel", runs, namespace, context, kubeconfig)
+        given = ActOptions(act=Act(act), runs=tuple(runs), namespace=namespace, context=context, kubeconfig=kubeconfig)
+        raise typer.Exit(act_on_runs(given))
 
 
-@app.command(help=options.RETRY)
-def retry(
-    runs: options.Runs,
-    namespace: options.Namespace = None,
-    context: options.Context = None,
-    kubeconfig: _Kubeconfig = None,
-) -> None:
-    _act("retry", runs, namespace, context, kubeconfig)
-
-
-@app.command(help=options.REPLAY)
-def replay(
-    runs: options.Runs,
-    namespace: options.Namespace = None,
-    context: options.Context = None,
-    kubeconfig: _Kubeconfig = None,
-) -> None:
-    _act("replay", runs, namespace, context, kubeconfig)
-
-
-@app.command(help=options.SUSPEND)
-def suspend(
-    runs: options.Runs,
-    namespace: options.Namespace = None,
-    context: options.Context = None,
-    kubeconfig: _Kubeconfig = None,
-) -> None:
-    _act("suspend", runs, namespace, context, kubeconfig)
-
-
-@app.command(help=options.RESUME)
-def resume(
-    runs: options.Runs,
-    namespace: options.Namespace = None,
-    context: options.Context = None,
-    kubeconfig: _Kubeconfig = None,
-) -> None:
-    _act("resume", runs, namespace, context, kubeconfig)
+for _act, _help in (
+    ("cancel", options.CANCEL),
+    ("retry", options.RETRY),
+    ("replay", options.REPLAY),
+    ("suspend", options.SUSPEND),
+    ("resume", options.RESUME),
+):
+    _add_act(_act, _help)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

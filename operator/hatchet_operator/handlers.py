@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import aiohttp
 
-from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import POOLS, WEBHOOK_SOURCES, WORKFLOWS
 from hatchet_operator.decisions.shards import Scope, may_concern
 from hatchet_operator.engine.engine import Engine
@@ -105,16 +105,7 @@ def make_registry(engine: Engine, endpoint: Endpoint, watches: KopfWatches) -> k
 
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-        settings.posting.enabled = False
-        settings.peering.standalone = True
-        settings.scanning.disabled = True
-        settings.persistence.finalizer = f"{GROUP}/kopf"
-        settings.watching.chunk_size = 500
-        settings.watching.server_timeout = _WATCH_SECONDS
-        settings.networking.request_timeout = 30
-        settings.networking.connect_timeout = 5
-        settings.networking.error_backoffs = Endless()  # otherwise kopf ends after a minute of 5xx
-        settings.process.ultimate_exiting_timeout = None  # otherwise kopf kills the whole process 10 min after an error
+        _configure(settings)
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
@@ -140,6 +131,19 @@ def make_registry(engine: Engine, endpoint: Endpoint, watches: KopfWatches) -> k
         engine.webhooks.observe(event["type"] or "MODIFIED", dict(event["object"]))
 
     return registry
+
+
+def _configure(settings: kopf.OperatorSettings) -> None:
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.persistence.finalizer = f"{GROUP}/kopf"
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = _WATCH_SECONDS
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.networking.error_backoffs = Endless()  # otherwise kopf ends after a minute of 5xx
+    settings.process.ultimate_exiting_timeout = None  # otherwise kopf kills the whole process 10 min after an error
 
 
 class _Shallow:

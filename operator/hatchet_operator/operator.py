@@ -19,9 +19,10 @@ from dataclasses import replace
 from typing import Any
 
 from hatchet_operator import garbage
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.definitions import HOW_TO_MEND, definition_problems, readable_namespaces, until_readable
 from hatchet_operator.cluster.election import Elector
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.events import warn_on_pod
 from hatchet_operator.cluster.leader_sight import LeaderSight, Presence
 from hatchet_operator.cluster.leases import LeaseTimes

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
-from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.errors import ConfigurationError, OperatorError
 from hatchet_operator.operator import Operator
@@ -68,7 +68,7 @@ def make_settings(options: Mapping[str, Any], endpoint: Endpoint) -> Settings:
         settings = replace(settings, owner=endpoint.account)
     if settings.grpc_service is not None and (settings.pod_ip or settings.grpc_host) in NOWHERE:
         raise ConfigurationError(
-            "--grpc-service needs the address that it is to lead to: set --advertise-ip, or POD_IP to status.podIP"
+            "--grpc-service needs the address that it should point to: set --advertise-ip, or POD_IP to status.podIP"
         )
     return settings
 

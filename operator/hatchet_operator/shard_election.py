@@ -21,18 +21,16 @@ from dataclasses import dataclass, field
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.election import Elector
-from hatchet_operator.cluster.leader_sight import LeaderSight
 from hatchet_operator.cluster.leases import (
     Leases,
     LeaseTimes,
-    LeaseWatch,
     annotations_of,
-    duration_of,
     holder_of,
     monotonic,
     transitions_of,
     written_now,
 )
+from hatchet_operator.cluster.members import Members
 from hatchet_operator.cluster.ownership import Owner
 from hatchet_operator.cluster.shards_in_force import ShardsInForce
 from hatchet_operator.decisions.shards import Deal, deal
@@ -103,8 +101,9 @@ class ShardElection:
         self._leases = Leases(api, namespace, name, owner=owner, marks=self._marks(), clock=clock)
         self._changed = asyncio.Event()  # look at once
         self._member: Elector | None = None
-        self._watches: dict[str, LeaseWatch] = {}
-        self._sights: dict[str, LeaderSight] = {}
+        self._members = Members(
+            self._leases, shards=shards, times=self._times, clock=clock, changed=self._changed, tried=self._tried
+        )
         self._led: dict[int, _Led] = {}
         self._in_force = ShardsInForce(
             self._leases, name, shards=shards, times=self._times, clock=clock, changed=self._changed
@@ -197,9 +196,7 @@ class ShardElection:
             raise self._failure
 
     async def _leave(self, member: Elector, keeping: asyncio.Task[None] | None) -> None:
-        for sight in self._sights.values():
-            sight.forget()
-        self._sights.clear()
+        self._members.forget()
         was_member = self._is_member()
         self._in_force.forget()
         if was_member:
@@ -248,10 +245,9 @@ class ShardElection:
             self._lose(range(self._shards), "the number of shards could not be kept in force")
         leases = await self._look()
         if leases is None:
-            for sight in self._sights.values():
-                sight.forget()  # nor could the others renew: they may have ended for that, and may return
+            self._members.lose_sight()  # nor could the others renew: they may have ended for that, and may return
             return False
-        alive = await self._alive(leases)
+        alive = await self._members.alive(leases, self.identity)
         if self.identity not in alive:
             return False  # the task that keeps our Lease finds out, too
         self._alone = len(alive) == 1
@@ -296,47 +292,6 @@ class ShardElection:
             return True
 
         return await self._leases.tried(done, within=self._times.answer) or False
-
-    # --- Who is alive
-
-    async def _alive(self, leases: dict[str, Json]) -> set[str]:
-        """Return the identities of the members; those that do not renew their Leases lose them, and are none."""
-        members = {
-            name: lease
-            for name, lease in leases.items()
-            if lease["metadata"].get("labels", {}).get(labels.MEMBER_OF) == str(self._shards)
-        }
-        for name in self._watches.keys() - members.keys():
-            del self._watches[name]
-        for name in self._sights.keys() - members.keys():
-            self._sights.pop(name).forget()
-        alive = set()
-        for name, lease in members.items():
-            identity = holder_of(lease)
-            if identity == self.identity or not (self._is_dead(name, lease) and await self._bury(name, lease)):
-                alive.add(identity)
-        return alive - {""}
-
-    def _is_dead(self, name: str, lease: Json) -> bool:
-        watch = self._watches.setdefault(name, LeaseWatch(self._times))
-        unchanged_for = watch.look_at(lease, self._clock())
-        if unchanged_for >= (duration_of(lease) or self._times.duration):
-            return True
-        sight = self._sights.setdefault(name, LeaderSight(self._changed))
-        is_gone = sight.look_at(holder_of(lease), annotations_of(lease).get(labels.LEADS_AT))
-        return is_gone and watch.could_have_renewed(unchanged_for)
-
-    async def _bury(self, name: str, lease: Json) -> bool:
-        """Delete the Lease of one that seems dead, unless it was renewed just now; return whether it is gone."""
-        metadata = lease["metadata"]
-
-        async def delete() -> None:
-            await self._leases.delete(name, uid=metadata["uid"], resource_version=metadata["resourceVersion"])
-
-        if not await self._tried(delete):
-            return False
-        log.warning("operator is gone", extra={"lease": name, "identity": holder_of(lease)})
-        return True
 
     # --- Shards
 

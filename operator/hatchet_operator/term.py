@@ -17,7 +17,8 @@ from hatchet_operator import garbage
 from hatchet_operator.access.certificates import KeyPair
 from hatchet_operator.access.tls import CertificateSource, find_certificate_source
 from hatchet_operator.access.token_key import find_token_key
-from hatchet_operator.cluster.api import Api, Endpoint
+from hatchet_operator.cluster.api import Api
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
 from hatchet_operator.dispatcher.server import GrpcServer
 from hatchet_operator.engine.engine import Engine
@@ -173,14 +174,15 @@ class Term:
             await receiver.listen()
         shown = {"grpc": self.grpc_address, "runs": len(engine.store)}
         log.info("operator ready", extra=shown if engine.scope.shard is None else shown | {"shard": engine.scope.shard})
+        if self._settings.grpc_service is not None:
+            self._service = self._make_service(engine, api, self._settings.grpc_service, port)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_kopf_running(engine))
             group.create_task(self._compare_after_lists(engine))
             group.create_task(engine.watch())
             if source is not None:
                 group.create_task(_keep_certificate(source, engine, server, *self._receivers()))
-            if self._settings.grpc_service is not None:
-                self._service = self._make_service(engine, api, self._settings.grpc_service, port)
+            if self._service is not None:
                 group.create_task(self._service.keep())
             self._metrics.terms.inc()
             self._metrics.add_gauges(self._gauges)
@@ -253,7 +255,7 @@ class Term:
         self._metrics.remove_gauges(self._gauges)
         if self.engine is not None:
             if was_ready and asked_to:
-                self.hands_over = write_handed_over(self.engine.registry.given_out())
+                self.hands_over = write_handed_over(self.engine.registry.assignments())
             # Streams never end by themselves. Nothing is assigned after this, also to workers that listen again while
             # this server still answers calls: what was handed over has to stay complete.
             self.engine.registry.stop()

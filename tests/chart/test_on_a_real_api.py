@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hatchet_operator.cluster import definitions
-from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.ownership import read_account
 from hatchet_operator.operator import Operator
 from hatchet_operator.settings import Settings, Tls

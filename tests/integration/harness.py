@@ -24,7 +24,8 @@ import aiohttp
 import psutil
 
 from hatchet_operator.access.identity import Caller, mint_token
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import LEASES, PODS, POOLS, RUNS, WORKFLOWS
 from hatchet_operator.errors import NotFound
 from hatchet_operator.resources import labels

@@ -22,7 +22,8 @@ import grpc.aio
 
 from hatchet_operator import operator as operator_module
 from hatchet_operator.access.identity import Caller, mint_token
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import EVENTS, REVISIONS, RUNS, WORKFLOWS
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.errors import NotFound

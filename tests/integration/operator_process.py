@@ -15,7 +15,7 @@ from typing import Any
 
 import uvloop
 
-from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.operator import Operator
 from hatchet_operator.settings import Settings, settings_table
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import psutil
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import PODS, POOLS, WORKFLOWS
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Json

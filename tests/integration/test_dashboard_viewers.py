@@ -23,7 +23,8 @@ from playwright.async_api import Page, expect
 from benchmarks.processes import install_crds
 from hatchet_cli.dashboard import rights
 from hatchet_cli.dashboard.server import Serving, serving_viewers
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import NAMESPACES, RUNS, Resource
 from hatchet_operator.errors import AlreadyExists
 from hatchet_operator.resources.base import API_VERSION, GROUP, Json

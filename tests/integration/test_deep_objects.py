@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 
 from hatchet_operator.access.identity import Caller, mint_token
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS, Resource
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_sdk import ClientConfig

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from hatchet_operator import operator as operator_module
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import CRDS, EVENTS, LEASES, PODS, POOLS
 from hatchet_operator.errors import NotFound
 from hatchet_operator.operator import Operator

@@ -21,7 +21,7 @@ from grpc import StatusCode
 from hatchet_operator.access import callers
 from hatchet_operator.access.identity import Caller, mint_token
 from hatchet_operator.cluster.kinds import PODS, RUNS
-from hatchet_operator.dispatcher.calls import now_stamp
+from hatchet_operator.dispatcher.stamps import now_stamp
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef

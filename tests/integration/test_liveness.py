@@ -16,7 +16,7 @@ import pytest
 
 from hatchet_operator import handlers
 from hatchet_operator import operator as operator_module
-from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS, Resource
 from hatchet_operator.operator import Operator

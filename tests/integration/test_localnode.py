@@ -17,7 +17,8 @@ import aiohttp
 import psutil
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import CONFIG_MAPS, PODS, SECRETS
 from hatchet_operator.errors import NotFound
 from hatchet_operator.resources.base import Json

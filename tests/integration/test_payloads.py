@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.engine.payloads.keys import namespace_keys
 from hatchet_sdk import Context, Hatchet, PayloadError, PayloadLost, WorkflowRunFailed
@@ -22,14 +23,7 @@ from hatchet_sdk.contracts.admin_v1_pb2_grpc import AdminServiceStub
 from hatchet_sdk.payloads.reference import MARK, PayloadReference, reference_in
 from hatchet_sdk.payloads.sealing import Keys
 from hatchet_sdk.payloads.store import PayloadStore
-from tests.integration.inprocess import (
-    NAMESPACE,
-    SECONDS,
-    Instance,
-    operator_of,
-    running_operator,
-    running_server,
-)
+from tests.integration.inprocess import NAMESPACE, SECONDS, Instance, operator_of, running_operator, running_server
 from tests.kube.eventually import eventually
 
 hatchet = Hatchet()  # for its decorators

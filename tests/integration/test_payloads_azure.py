@@ -67,7 +67,7 @@ async def test_a_store_says_no_in_words(server: AzureServer, monkeypatch: pytest
     with pytest.raises(PayloadError, match=rf"payload az://{ACCOUNT}/other/.* can't be stored"):
         await PayloadStore(f"az://{ACCOUNT}/other").put(OWNER, "{}")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", base64.b64encode(b"wrong").decode())
-    with pytest.raises(PayloadError, match=r"the store does not let us \(credentials\?\)") as refused:
+    with pytest.raises(PayloadError, match=r"the store denies access \(credentials\?\)") as refused:
         await PayloadStore(ROOT).put(OWNER, "{}")
     assert not isinstance(refused.value, StoreUnavailable)
 

@@ -68,7 +68,7 @@ async def test_a_store_says_no_in_words(server: GcsServer, monkeypatch: pytest.M
     with pytest.raises(PayloadError, match=r"payload gs://other/.* can't be stored"):
         await PayloadStore("gs://other").put(OWNER, "{}")
     monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", service_account()[0])
-    with pytest.raises(PayloadError, match=r"the store does not let us \(credentials\?\)") as refused:
+    with pytest.raises(PayloadError, match=r"the store denies access \(credentials\?\)") as refused:
         await PayloadStore(ROOT).put(OWNER, "{}")
     assert not isinstance(refused.value, StoreUnavailable)
 

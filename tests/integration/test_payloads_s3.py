@@ -76,7 +76,7 @@ async def test_a_store_says_no_in_words(server: S3Server, monkeypatch: pytest.Mo
     with pytest.raises(PayloadError, match=r"payload s3://other/.* can't be stored"):
         await PayloadStore("s3://other").put(OWNER, "{}")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(PayloadError, match=r"the store does not let us \(credentials\?\)") as refused:
+    with pytest.raises(PayloadError, match=r"the store denies access \(credentials\?\)") as refused:
         await PayloadStore(ROOT).put(OWNER, "{}")
     assert not isinstance(refused.value, StoreUnavailable)
 
@@ -139,4 +139,4 @@ async def test_a_run_says_that_its_output_may_not_be_stored(
     status = await world.finished(str(await client.admin.aio.run_workflow("Make", {})))
     error = status["steps"]["make"]["error"]
     assert 'what step "make" returned can\'t be stored' in error
-    assert "the store does not let us (credentials?)" in error
+    assert "the store denies access (credentials?)" in error

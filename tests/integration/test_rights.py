@@ -19,7 +19,8 @@ import pytest
 from hatchet_operator.access.certificates import make_authority
 from hatchet_operator.access.tls import CA_SECRET
 from hatchet_operator.access.token_key import KEY_SECRET
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import (
     CRDS,
     EVENTS,
@@ -40,14 +41,7 @@ from hatchet_sdk import ClientConfig
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 from tests.integration.harness import free_port
-from tests.integration.inprocess import (
-    NAMESPACE,
-    POOL,
-    Instance,
-    ScriptedWorker,
-    operator_of,
-    running_server,
-)
+from tests.integration.inprocess import NAMESPACE, POOL, Instance, ScriptedWorker, operator_of, running_server
 from tests.integration.service_accounts import AUDIENCE, NAMESPACES, SERVICE_ACCOUNTS, create_pod, request_token
 from tests.kube.eventually import eventually
 from tests.kube.helm import RELEASE, Helm, HelmMissingError, Json, aggregates_to, find_helm, of_kind, serving

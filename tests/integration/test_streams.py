@@ -188,8 +188,8 @@ async def test_a_sync_loop_in_an_async_step_is_refused(world: Instance) -> None:
     ("data", "want"),
     [
         pytest.param(5, "put_stream: data is 5 (expected a str, or bytes that are UTF-8)", id="a number"),
-        pytest.param(b"\xff", "data is no text (expected UTF-8", id="bytes"),
-        pytest.param("\ud800", "data is no text (expected UTF-8", id="half a surrogate pair"),
+        pytest.param(b"\xff", "data is not text (expected UTF-8", id="bytes"),
+        pytest.param("\ud800", "data is not text (expected UTF-8", id="half a surrogate pair"),
         pytest.param("x" * (MAX_CHUNK_BYTES + 1), "data is 65537 bytes (expected at most 65536", id="too long"),
     ],
 )

@@ -17,7 +17,8 @@ from cryptography.exceptions import InvalidSignature
 
 from hatchet_operator.access.certificates import KeyPair, make_authority, make_certificate, read_certificate
 from hatchet_operator.access.tls import CA_SECRET, CertificateFiles, OwnAuthority, ServerCertificate
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import POOLS, SECRETS
 from hatchet_operator.errors import ConfigurationError, NotFound
 from hatchet_operator.resources.base import API_VERSION, Json

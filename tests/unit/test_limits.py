@@ -12,7 +12,7 @@ from hatchet_operator.decisions.graph import DEFAULT_SCHEDULE_TIMEOUT
 from hatchet_operator.decisions.placing import _WAITING_PER_SLOT
 from hatchet_operator.decisions.retry import LONGEST_BACKOFF
 from hatchet_operator.decisions.turns import BOUND
-from hatchet_operator.dispatcher.v0.translation import _LONGEST_KEY
+from hatchet_operator.dispatcher.v0.translation.triggers import _LONGEST_KEY
 from hatchet_operator.durations import format_duration
 from hatchet_operator.engine.dispatch.worker import DEFAULT_SLOTS
 from hatchet_operator.engine.streams import buffer

@@ -17,7 +17,8 @@ from hatchet_cli.dashboard.handlers import Handlers, errors_as_json
 from hatchet_cli.dashboard.sessions import Sessions
 from hatchet_cli.dashboard.signing_in import SigningIn
 from hatchet_cli.dashboard.viewers import VIEWER, Viewer, Viewers
-from hatchet_operator.cluster.api import Api, Endpoint
+from hatchet_operator.cluster.api import Api
+from hatchet_operator.cluster.endpoint import Endpoint
 
 LOOPBACK = "127.0.0.1"
 LIVE = "/livez"

@@ -18,7 +18,8 @@ from http import HTTPStatus
 from aiohttp import web
 
 from hatchet_cli.dashboard.feed import Feeds, Room
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import OWN_REVIEWS
 from hatchet_operator.errors import ApiError, NotFound, OperatorError, Refused
 

@@ -216,7 +216,7 @@ class Callers:
         identity = read_pod_identity(verdict.user)
         if identity is None:
             raise NotPermitted(
-                f"{verdict.user.get('username')} is not a Pod: tokens of service accounts are taken from Pods only, "
+                f"{verdict.user.get('username')} is not a Pod: tokens of service accounts are accepted from Pods only, "
                 "as a projected volume; elsewhere use the token in the Secret <pool>-token"
             )
         if not self._scope.is_served(identity.namespace):

@@ -1,67 +1,38 @@
 """The API server over HTTP, raw JSON in and out, errors as our own types.
 
-Typed clients cost up to 1.5 ms of CPU per call, aiohttp 0.5, `HttpClient` half of that; endless responses, watches and
-logs, go through aiohttp. The API server's capacity for writes limits everything else, so
-the number of writes in flight is bounded here, and after a 429 we wait for as long as the server asked.
+The API server's capacity for writes limits everything else, so the number of writes in flight is bounded here, and
+after a 429 we wait for as long as the server asked.
 """
 
 import asyncio
-import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
-from urllib.parse import quote, urlencode
 
 import aiohttp
 import orjson
 
 from hatchet_operator.backoff import NO_ANSWER, NO_PAGE
-from hatchet_operator.cluster.http_client import HttpClient
+from hatchet_operator.cluster.api_errors import error_of
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import PODS, Resource
-from hatchet_operator.cluster.ownership import Owner
+from hatchet_operator.cluster.transport import OnAnswer, Params, Transport
 from hatchet_operator.cluster.watch_lines import version_in
-from hatchet_operator.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Refused, Transient
+from hatchet_operator.errors import ApiError, Gone, Transient
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.nesting import read_json
 
-Params = Mapping[str, str]
 T = TypeVar("T")
 P = ParamSpec("P")
-
 _FIRST_PAGE = 50  # objects; their size, at most 1 MiB each, is not known yet
 _LARGEST_PAGE, _SMALLEST_PAGE = 500, 10
-_PAGE_BYTES = (
-    500_000  # roughly: parsing them takes about 3 ms, in which nothing else runs, and ten times as much memory
-)
+# Roughly: parsing them takes about 3 ms, in which nothing else runs, and ten times as much memory.
+_PAGE_BYTES = 500_000
 _PAGE_TRIES = 4
 _LIST_TRIES = 3
-_ANSWER_SECONDS = 30.0
-_TOO_LARGE = ("request is too large", "message larger than max")  # etcd's own words, above 1.5 MiB and above 2 MiB
-
-
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """Where the API server is, and how to prove who we are.
-
-    Attributes:
-        server: Base URL, as in "https://10.0.0.1:443".
-        token: Bearer token.
-        token_file: File with a bearer token that is rotated; read again once a minute.
-        ssl_context: For https.
-        namespace: The namespace that the kubeconfig or the Pod names.
-        account: The ServiceAccount that we act as there, as the owner of objects; None: we are not a Pod.
-    """
-
-    server: str
-    token: str | None = None
-    token_file: Path | None = None
-    ssl_context: ssl.SSLContext | None = None
-    namespace: str = "default"
-    account: Owner | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,45 +70,21 @@ class Api:
         user_agent: str = "hatchet-operator",
         max_writes: int = 32,
         writing: asyncio.Semaphore | None = None,
-        on_answer: Callable[[str, str, int, float], None] = lambda method, kind, status, seconds: None,
+        on_answer: OnAnswer = lambda method, kind, status, seconds: None,
         on_no_answer: Callable[[ApiError], None] = lambda error: None,
     ) -> None:
         self.endpoint = endpoint
         self.writes: Counter[tuple[str, str]] = Counter()
-        self._user_agent = user_agent
         self._may_write = may_write
         self._on_no_answer = on_no_answer
-        self._on_answer = on_answer
         self._writing = writing or asyncio.Semaphore(max_writes)
-        self._session: aiohttp.ClientSession | None = None
-        self._http: HttpClient | None = None
-        self._token = endpoint.token
-        self._token_read_at = float("-inf")
+        self._transport = Transport(endpoint, user_agent=user_agent, on_answer=on_answer)
 
     async def start(self) -> None:
-        ssl_context = self.endpoint.ssl_context
-        headers = {"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
-        self._http = HttpClient(
-            self.endpoint.server, ssl_context=ssl_context, headers=headers, answer_seconds=_ANSWER_SECONDS
-        )
-        self._session = aiohttp.ClientSession(
-            base_url=self.endpoint.server.rstrip("/"),
-            connector=aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=60, ssl=ssl_context if ssl_context is not None else True
-            ),
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, connect=5),
-            trust_env=False,
-            auto_decompress=False,
-        )
+        await self._transport.start()
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._transport.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -237,7 +184,7 @@ class Api:
         tries = 1
         while True:
             try:
-                return await self._fetch("GET", path, params=params)
+                return await self._transport.fetch("GET", path, params=params)
             except Transient as error:
                 if tries == _PAGE_TRIES or "continue" not in params:
                     raise
@@ -327,9 +274,9 @@ class Api:
         }
         timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=silence_seconds)
         try:
-            async with self._open(resource.path(namespace), params=params, timeout=timeout) as response:
+            async with self._transport.open(resource.path(namespace), params=params, timeout=timeout) as response:
                 if response.status != HTTPStatus.OK:
-                    raise _error(response.status, await response.read(), response.headers.get("Retry-After", ""))
+                    raise error_of(response.status, await response.read(), response.headers.get("Retry-After", ""))
                 rest = b""
                 # not readline(): it refuses lines over its buffer's limit, and objects may be larger
                 async for chunk in response.content.iter_any():
@@ -343,7 +290,7 @@ class Api:
                         event = read_json(line)
                         if event["type"] == "ERROR":
                             status = event["object"]
-                            raise _error(status.get("code", 500), line, message=status.get("message", ""))
+                            raise error_of(status.get("code", 500), line, message=status.get("message", ""))
                         yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
             raise Transient(f"watch of {resource.plural}: {error!r}") from error
@@ -365,9 +312,9 @@ class Api:
         params |= {name: "true" for name, wanted in (("follow", follow), ("previous", previous)) if wanted}
         timeout = aiohttp.ClientTimeout(total=None, connect=5)
         try:
-            async with self._open(path, params=params, timeout=timeout) as response:
+            async with self._transport.open(path, params=params, timeout=timeout) as response:
                 if response.status != HTTPStatus.OK:
-                    raise _error(response.status, await response.read(), response.headers.get("Retry-After", ""))
+                    raise error_of(response.status, await response.read(), response.headers.get("Retry-After", ""))
                 rest = b""
                 async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -406,7 +353,7 @@ class Api:
         async with self._writing:
             while True:
                 if not self._may_write():
-                    raise Transient(f"{method} {path}: not sent, this operator does not lead any more")
+                    raise Transient(f"{method} {path}: not sent, this operator is no longer the leader")
                 self.writes[method, path.rsplit("/", 1)[-1] if path.endswith("/status") else resource.plural] += 1
                 try:
                     return await self._request(method, path, params=params, data=data, content_type=content_type)
@@ -424,106 +371,14 @@ class Api:
         data: bytes | None = None,
         content_type: str = "application/json",
     ) -> Json:
-        answer = await self._fetch(method, path, params=params, data=data, content_type=content_type)
+        answer = await self._transport.fetch(method, path, params=params, data=data, content_type=content_type)
         try:
             result: Json = read_json(answer)
         except orjson.JSONDecodeError as error:
             raise Transient(f"{method} {self.endpoint.server}{path}: {error!r}") from error
         return result
 
-    async def _fetch(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Params | None = None,
-        data: bytes | None = None,
-        content_type: str = "application/json",
-    ) -> bytes:
-        if self._http is None:
-            raise RuntimeError("Api is used before start()")
-        headers = self._authorization() if data is None else {**self._authorization(), "Content-Type": content_type}
-        target = f"{quote(path)}?{urlencode(params)}" if params else quote(path)
-        clock, status = asyncio.get_running_loop().time, 0
-        began = clock()
-        try:
-            answer = await self._http.request(method, target, headers=headers, body=data)
-            status = answer.status
-        except (TimeoutError, OSError) as error:
-            raise Transient(f"{method} {self.endpoint.server}{path}: {error!r}") from error
-        finally:
-            self._on_answer(method, _kind_in(path), status, clock() - began)
-        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
-            raise _error(answer.status, answer.body, answer.retry_after)
-        return answer.body
-
-    def _open(
-        self, path: str, *, params: Params, timeout: aiohttp.ClientTimeout
-    ) -> "aiohttp.client._RequestContextManager":
-        if self._session is None:
-            raise RuntimeError("Api is used before start()")
-        return self._session.get(path, params=params, headers=self._authorization(), timeout=timeout)
-
-    def _authorization(self) -> dict[str, str]:
-        token = self._current_token()
-        return {"Authorization": f"Bearer {token}"} if token else {}
-
-    def _current_token(self) -> str | None:
-        if self.endpoint.token_file is None:
-            return self._token
-        now = asyncio.get_running_loop().time()
-        if now - self._token_read_at > 60:
-            self._token, self._token_read_at = self.endpoint.token_file.read_text().strip(), now
-        return self._token
-
-
-def _kind_in(path: str) -> str:
-    """Return the kind of a path, with its subresource: "workflowruns/status"; "other": it has no kind."""
-    parts = path.split("/")
-    match parts[1]:
-        case "apis":
-            rest = parts[4:]
-        case "api":
-            rest = parts[3:]
-        case _:
-            rest = []
-    if len(rest) > 2 and rest[0] == "namespaces":
-        rest = rest[2:]
-    if not rest:
-        return "other"
-    return f"{rest[0]}/{rest[2]}" if len(rest) > 2 else rest[0]
-
 
 def _selectors(label_selector: str | None, field_selector: str | None) -> dict[str, str]:
     selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
     return {key: value for key, value in selectors.items() if value}
-
-
-def _error(status: int, answer: bytes, after: str = "", *, message: str = "") -> ApiError:
-    """Turn a Status answer into the error that says how to react to it."""
-    reason, causes = "", frozenset[str]()
-    if not message:
-        try:
-            body = orjson.loads(answer)
-            message, reason = body.get("message", ""), body.get("reason", "")
-            causes = frozenset(cause.get("reason", "") for cause in (body.get("details") or {}).get("causes") or [])
-        except orjson.JSONDecodeError:
-            message = answer[:500].decode("utf-8", "replace")
-    match status:
-        case HTTPStatus.NOT_FOUND:
-            return NotFound(message, status=status)
-        case HTTPStatus.CONFLICT if reason == "AlreadyExists":
-            return AlreadyExists(message, status=status)
-        case HTTPStatus.CONFLICT:
-            return Conflict(message, status=status)
-        case HTTPStatus.GONE:
-            return Gone(message, status=status)
-        case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.UNAUTHORIZED | HTTPStatus.REQUEST_TIMEOUT:
-            # 401: a token that was rotated this minute; the next try reads it again
-            return Transient(message, status=status, retry_after=float(after) if after.isdigit() else None)
-        case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            # etcd's limits come as 500s; retrying these would never end
-            kind = Refused if any(text in message for text in _TOO_LARGE) else Transient
-            return kind(message, status=status)
-        case _:
-            return Refused(message, status=status, causes=causes)

@@ -30,7 +30,7 @@ class Resource:
             NotFound: No object can have that name. Clients choose names too, and "../" would lead to other objects.
         """
         if name is not None and not _NAME.fullmatch(name):
-            raise NotFound(f'{self.plural} "{name[:253]}" not found: that is no name', status=404)
+            raise NotFound(f'{self.plural} "{name[:253]}" not found: that is not a valid name', status=404)
         parts = [f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"]
         if namespace and self.namespaced:
             parts += ["namespaces", namespace]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.ownership import read_account
 from hatchet_operator.errors import ConfigurationError
 

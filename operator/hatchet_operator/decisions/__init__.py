@@ -3,9 +3,12 @@
 A run
     observed         what a decision about a run may look at, and what it may ask for
     run_rules        how it proceeds: the order of the rules is the policy
+    run_waits        what its status says while it waits
+    run_statuses     what its status says once it is over, or being cancelled
     step_rules       how each of its steps proceeds
+    step_states      what becomes of a step that ended, was lost, or is tried again
     graph            the steps of its workflow, with a person's overrides
-    inputs, outputs  what it is given, and whether what a step returned can be kept
+    run_input, inputs, outputs     what it is given, and whether what a step returned can be kept
     retry, losses    what follows a failed attempt, and a worker's death
     last_step        the on-failure step
     results          what a client that awaits it gets

@@ -173,7 +173,7 @@ def _keep(kept: dict[str, Any], given: Mapping[str, Any], path: Path) -> None:
         kept[first] = given[first]
         return
     held = kept.setdefault(first, {})
-    if held is not given[first]:  # else all of it is kept already
+    if held is not given[first]:  # otherwise all of it is kept already
         _keep(held, given[first], tuple(rest))
 
 

@@ -100,13 +100,13 @@ def key_made(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> str:
         return "true" if value else "false"
     if not isinstance(value, str | int | float):
         raise UnusableKeyError(
-            f"the {purpose.name} {text!r} makes a {type(value).__name__} of this {purpose.given}'s input; "
+            f"the {purpose.name} {text!r} yields a {type(value).__name__} from this {purpose.given}'s input; "
             "expected a text, a number or a truth value"
         )
     key = str(value)
     if len(key) > _LONGEST_KEY:
         raise UnusableKeyError(
-            f"the {purpose.name} {text!r} makes a text of {len(key)} characters of this {purpose.given}'s input; "
+            f"the {purpose.name} {text!r} yields a text of {len(key)} characters from this {purpose.given}'s input; "
             f"expected at most {_LONGEST_KEY}"
         )
     return key
@@ -124,7 +124,7 @@ def number_made(text: str, purpose: Purpose, variables: Mapping[str, Any], *, mo
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         shown = repr(value) if isinstance(value, bool | int | float | str) else f"a {type(value).__name__}"
         raise UnusableKeyError(
-            f"the {purpose.name} {text!r} makes {shown[:100]} of this {purpose.given}'s input; "
+            f"the {purpose.name} {text!r} yields {shown[:100]} from this {purpose.given}'s input; "
             f"expected a whole number from 0 to {most}"
         )
     return value
@@ -139,7 +139,7 @@ def is_true(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> bool:
     value = _evaluate(text, purpose, variables)
     if not isinstance(value, bool):
         raise UnusableKeyError(
-            f"the {purpose.name} {text!r} makes a {type(value).__name__} of this {purpose.given}; "
+            f"the {purpose.name} {text!r} yields a {type(value).__name__} from this {purpose.given}; "
             "expected true or false, as in input.amount > 100"
         )
     return value
@@ -154,7 +154,7 @@ def _evaluate(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> Any:
     if (took := sight.microseconds(given)) > MOST_MICROSECONDS:
         raise UnusableKeyError(
             f"the {purpose.name} {text!r} would look at too much of this {purpose.given}'s input "
-            f"({_shown_milliseconds(took)}; at most {MOST_MICROSECONDS / 1000:.0f} ms are taken); "
+            f"({_shown_milliseconds(took)}; at most {MOST_MICROSECONDS / 1000:.0f} ms are allowed); "
             "name a smaller field of it, or put what the expression needs into additional_metadata"
         )
     try:
@@ -194,7 +194,7 @@ def _program(text: str, purpose: Purpose) -> "tuple[cel.Program, Sight]":
         ) from error
     if (loop := loop_in(text)) is not None:
         raise BadExpressionError(
-            f"{purpose.name} {text!r} loops with {loop}(), which is not taken, since it may cost any time; "
+            f"{purpose.name} {text!r} loops with {loop}(), which is not allowed, since it may take any time; "
             "put what it computes into the input"
         )
     if "matches" in program.functions() and (problem := pattern_problem(text)) is not None:

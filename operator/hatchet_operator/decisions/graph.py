@@ -1,8 +1,10 @@
 """The step graph that a run executes: a registered definition, checked, with a person's overrides applied."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 
 from hatchet_operator.decisions.concurrency import limits_of
 from hatchet_operator.decisions.expressions import (
@@ -94,37 +96,52 @@ def check_definition(definition: WorkflowDefinition) -> None:
     Raises:
         InvalidDefinitionError: No steps, two with the same name, an unknown parent or a cycle.
     """
-    where = f'workflow "{definition.name}"'
+    problem = next(
+        chain(_expression_problems(definition), _name_problems(definition), _parent_problems(definition)), None
+    )
+    if problem is not None:
+        raise InvalidDefinitionError(f'workflow "{definition.name}"{problem}')
+    _ordered(definition)
+
+
+def _expression_problems(definition: WorkflowDefinition) -> Iterator[str]:
     purpose = CONCURRENCY_BY_METHOD if definition.group_key else CONCURRENCY
-    for limit in definition.concurrency or ():
-        if (problem := expression_problem(limit.expression, purpose)) is not None:
-            raise InvalidDefinitionError(f"{where}: {problem}")
     same = definition.idempotency
-    if same is not None and (problem := expression_problem(same.expression, IDEMPOTENCY)) is not None:
-        raise InvalidDefinitionError(f"{where}: {problem}")
-    for each in definition.event_filters or ():
-        if each.expression and (problem := expression_problem(each.expression, EVENT_FILTER)) is not None:
-            raise InvalidDefinitionError(f"{where}: {problem}")
-    for step in (*definition.steps, *((definition.on_failure,) if definition.on_failure else ())):
+    expressions = [
+        *((limit.expression, purpose) for limit in definition.concurrency or ()),
+        *([(same.expression, IDEMPOTENCY)] if same is not None else []),
+        *((each.expression, EVENT_FILTER) for each in definition.event_filters or () if each.expression),
+    ]
+    for expression, used_for in expressions:
+        if (problem := expression_problem(expression, used_for)) is not None:
+            yield f": {problem}"
+    for step in _all_steps(definition):
         if (problem := limits_problem(step.rate_limits or ())) is not None:
-            raise InvalidDefinitionError(f'{where}: step "{step.name}": {problem}')
-    names = [step.name for step in definition.steps]
-    if not names:
-        raise InvalidDefinitionError(f"{where} has no steps; expected at least one")
-    if definition.on_failure:
-        names.append(definition.on_failure.name)
+            yield f': step "{step.name}": {problem}'
+
+
+def _name_problems(definition: WorkflowDefinition) -> Iterator[str]:
+    if not definition.steps:
+        yield " has no steps; expected at least one"
+    names = [step.name for step in _all_steps(definition)]
     for name in names:
         if names.count(name) > 1:
-            raise InvalidDefinitionError(f'{where} has two steps named "{name}"; expected each name once')
+            yield f' has two steps named "{name}"; expected each name once'
+
+
+def _parent_problems(definition: WorkflowDefinition) -> Iterator[str]:
     known = {step.name for step in definition.steps}
     for step in definition.steps:
         for parent in step.parents:
             if parent not in known:
-                raise InvalidDefinitionError(
-                    f'{where}: step "{step.name}" names parent "{parent}", which is not defined '
+                yield (
+                    f': step "{step.name}" names parent "{parent}", which is not defined '
                     f"(defined: {', '.join(sorted(known))})"
                 )
-    _ordered(definition)
+
+
+def _all_steps(definition: WorkflowDefinition) -> tuple[StepDefinition, ...]:
+    return (*definition.steps, *((definition.on_failure,) if definition.on_failure else ()))
 
 
 def _ordered(definition: WorkflowDefinition) -> tuple[StepDefinition, ...]:

@@ -129,7 +129,7 @@ class Policy:
 class ObservedRun:
     """Everything that a plan may look at. ``live``, ``reports`` and ``waits`` are by step name.
 
-    Nothing new is assigned while its workflow is ``suspended``, or it is ``held_back``: it will be collected soon.
+    Nothing new is assigned while its workflow is ``suspended``, or ``above_is_gone``: the run will be collected soon.
     ``awaits`` says which worker may have its steps from before the start, if that is worth reporting by now.
     ``known_workflows`` are the object names of its namespace, for a run whose own is missing; ``without_graph`` is
     its own, if it exists and can't be executed. ``group`` is set for workflows with limits of concurrent runs,
@@ -142,7 +142,7 @@ class ObservedRun:
     policy: Policy
     parent: ParentState | None = None
     suspended: bool = False
-    held_back: bool = False
+    above_is_gone: bool = False
     live: Mapping[str, LiveAttempt] = field(default_factory=dict)
     reports: Mapping[str, Report] = field(default_factory=dict)
     waits: Mapping[str, Wait] = field(default_factory=dict)

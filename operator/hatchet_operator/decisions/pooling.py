@@ -288,26 +288,7 @@ def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0, prote
     template = pool.spec.template
     spec = {**template.spec, "containers": [dict(container) for container in template.spec["containers"]]}
     worker = spec["containers"][0]
-    ours: dict[str, Json] = {
-        "HATCHET_POD_NAME": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        "HATCHET_POD_UID": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
-        "HATCHET_POOL_TOKEN": {
-            "valueFrom": {"secretKeyRef": {"name": token_secret_name(pool.metadata.name), "key": "token"}}
-        },
-        # The token is all that published clients say about themselves, see `identity`. The kubelet expands variables
-        # listed above this one. UIDs and not names, since a name may have dots, and clients count those in the token.
-        "HATCHET_CLIENT_TOKEN": {"value": "$(HATCHET_POOL_TOKEN)~$(HATCHET_POD_UID)"},
-        ADDRESS_VARIABLE: {"value": access.grpc_address},
-        "HATCHET_CLIENT_TLS_STRATEGY": {"value": access.tls_strategy},
-    }
-    if access.token_audience is not None:  # for our SDK, and before the pool's token, which others use
-        ours["HATCHET_CLIENT_TOKEN_FILE"] = {"value": f"{_MOUNT}/token"}
-    if access.tls:
-        ours["HATCHET_CLIENT_TLS_SERVER_NAME"] = {"value": access.server_name}
-    if access.tls and access.own_ca:
-        ours["HATCHET_CLIENT_TLS_ROOT_CA_FILE"] = {"value": f"{_MOUNT}/ca.crt"}
-    if access.payloads is not None:
-        ours |= _payload_variables(pool, access.payloads)
+    ours = _variables(pool, access)
     env = worker.get("env") or []  # in YAML, a field with nothing in it is null
     given = [entry.get("name") for entry in env if isinstance(entry, dict)]
     sources = _identity_sources(pool, access)
@@ -344,6 +325,31 @@ def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0, prote
         },
         "spec": spec,
     }
+
+
+def _variables(pool: WorkerPool, access: OperatorAccess) -> dict[str, Json]:
+    """Return what tells a worker where the operator is and which pod it is."""
+    ours: dict[str, Json] = {
+        "HATCHET_POD_NAME": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        "HATCHET_POD_UID": {"valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        "HATCHET_POOL_TOKEN": {
+            "valueFrom": {"secretKeyRef": {"name": token_secret_name(pool.metadata.name), "key": "token"}}
+        },
+        # The token is all that published clients say about themselves, see `identity`. The kubelet expands variables
+        # listed above this one. UIDs and not names, since a name may have dots, and clients count those in the token.
+        "HATCHET_CLIENT_TOKEN": {"value": "$(HATCHET_POOL_TOKEN)~$(HATCHET_POD_UID)"},
+        ADDRESS_VARIABLE: {"value": access.grpc_address},
+        "HATCHET_CLIENT_TLS_STRATEGY": {"value": access.tls_strategy},
+    }
+    if access.token_audience is not None:  # for our SDK, and before the pool's token, which others use
+        ours["HATCHET_CLIENT_TOKEN_FILE"] = {"value": f"{_MOUNT}/token"}
+    if access.tls:
+        ours["HATCHET_CLIENT_TLS_SERVER_NAME"] = {"value": access.server_name}
+    if access.tls and access.own_ca:
+        ours["HATCHET_CLIENT_TLS_ROOT_CA_FILE"] = {"value": f"{_MOUNT}/ca.crt"}
+    if access.payloads is not None:
+        ours |= _payload_variables(pool, access.payloads)
+    return ours
 
 
 def _payload_variables(pool: WorkerPool, payloads: PayloadAccess) -> dict[str, Json]:

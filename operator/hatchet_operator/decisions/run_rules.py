@@ -5,29 +5,29 @@
 The first rule that has an opinion wins, so the order of RUN_RULES is the policy.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 
-import orjson
-
-from hatchet_operator.decisions.conditions import Aspect, make_conditions
+from hatchet_operator.decisions.conditions import Aspect
 from hatchet_operator.decisions.graph import DEFAULT_SCHEDULE_TIMEOUT, Graph
 from hatchet_operator.decisions.last_step import STOPPED, runs_after_cancel
 from hatchet_operator.decisions.observed import ObservedRun, RunPlan
 from hatchet_operator.decisions.pausing import paused_aspects
 from hatchet_operator.decisions.replays import rerun_began_at, rerun_when_asked, wait_for_children_of_replay
-from hatchet_operator.decisions.step_rules import (
-    CANCELLED_TEXT,
-    StepsPlan,
-    plan_last_step,
-    plan_steps,
-    with_worker,
+from hatchet_operator.decisions.run_input import input_problem
+from hatchet_operator.decisions.run_statuses import (
+    conditions_of,
+    final,
+    first_start,
+    generation_of,
+    stopped_steps,
+    stopping,
+    with_children,
 )
+from hatchet_operator.decisions.run_waits import why_it_waits
+from hatchet_operator.decisions.step_rules import StepsPlan, plan_last_step, plan_steps
 from hatchet_operator.decisions.sticking import sticks_to
-from hatchet_operator.decisions.suspension import (
-    MESSAGE as SUSPENDED_MESSAGE,
-)
 from hatchet_operator.decisions.suspension import (
     SUSPENDED,
     has_begun,
@@ -36,25 +36,13 @@ from hatchet_operator.decisions.suspension import (
     tell_resumed,
     wait_while_suspended,
 )
-from hatchet_operator.durations import format_duration, format_elapsed
-from hatchet_operator.resources.base import Condition
+from hatchet_operator.durations import format_duration
 from hatchet_operator.resources.error_text import headline
-from hatchet_operator.resources.limits import size_problem
-from hatchet_operator.resources.nesting import depth_problem, read_json
 from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Phase, Reason
 from hatchet_operator.resources.run import NOT_BEGUN, RunStatus, StepStatus, WorkflowRun
 
 _LOOK_AT_THE_CLOCK = timedelta(hours=1)  # it may be adjusted
-_LONGEST_MESSAGE = 2000
-_TROUBLE = "no worker is there to take it: "
-_GIVES_UP = "; it gives up at"
-_STARTING = "workers are on their way: "
-
-_CANCELLED_AS = {Reason.CONCURRENCY_LIMIT: "CANCELLED_BY_CONCURRENCY_LIMIT"}
-"""As Hatchet's clients know it."""
-
 _HELD = frozenset({Reason.WORKFLOW_SUSPENDED, Reason.CONCURRENCY_LIMIT, Reason.PAUSED})
-
 RunRule = Callable[[ObservedRun, datetime], RunPlan | None]
 
 
@@ -66,19 +54,16 @@ def plan_run(seen: ObservedRun, now: datetime) -> RunPlan:
     raise AssertionError("the last rule always has an opinion")
 
 
-# --- Rules of the run
-
-
 def keep_finished_run(seen: ObservedRun, now: datetime) -> RunPlan | None:
     if not seen.run.status.phase.is_final:
         return None
     # Children may outlive their parent; their counts are still updated.
-    due, status = _with_children(seen, seen.run.status, now)
-    if status.observed_generation not in (None, _generation(seen)):  # as by a new ttl: acknowledge it
+    due, status = with_children(seen, seen.run.status, now)
+    if status.observed_generation not in (None, generation_of(seen)):  # as by a new ttl: acknowledge it
         conditions = [
-            condition.model_copy(update={"observed_generation": _generation(seen)}) for condition in status.conditions
+            condition.model_copy(update={"observed_generation": generation_of(seen)}) for condition in status.conditions
         ]
-        status = status.model_copy(update={"observed_generation": _generation(seen), "conditions": tuple(conditions)})
+        status = status.model_copy(update={"observed_generation": generation_of(seen), "conditions": tuple(conditions)})
     return RunPlan(status=status if status != seen.run.status else None, recheck_at=due)
 
 
@@ -103,7 +88,7 @@ def fail_on_bad_input(seen: ObservedRun, now: datetime) -> RunPlan | None:
     has_passed = seen.run.status.steps or seen.live or seen.reports  # a worker was given it: no need to look again
     if has_passed or (problem := input_problem(seen.run)) is None:
         return None
-    return RunPlan(status=_final(seen, now, Phase.FAILED, Reason.INVALID_INPUT, problem, steps={}))
+    return RunPlan(status=final(seen, now, Phase.FAILED, Reason.INVALID_INPUT, problem, steps={}))
 
 
 def is_due(seen: ObservedRun, now: datetime) -> bool:
@@ -133,7 +118,7 @@ def wait_for_workflow(seen: ObservedRun, now: datetime) -> RunPlan | None:
             "check spec.workflow, or start a worker that registers it and create the run again"
         )
         kept = {name: state for name, state in run.status.steps.items() if state.phase.is_final}  # of a replay
-        return RunPlan(status=_final(seen, now, Phase.FAILED, Reason.WORKFLOW_MISSING, message, steps=kept))
+        return RunPlan(status=final(seen, now, Phase.FAILED, Reason.WORKFLOW_MISSING, message, steps=kept))
     if _is_missing(seen.run):
         return RunPlan(recheck_at=give_up_at)
     message = (
@@ -149,8 +134,8 @@ def wait_for_workflow(seen: ObservedRun, now: datetime) -> RunPlan | None:
         update={
             "reason": Reason.WORKFLOW_MISSING,
             "message": message,
-            "conditions": _conditions(seen, aspects, now),
-            "observed_generation": _generation(seen),
+            "conditions": conditions_of(seen, aspects, now),
+            "observed_generation": generation_of(seen),
         }
     )
     return RunPlan(status=status, recheck_at=give_up_at)
@@ -166,12 +151,12 @@ def _hint(seen: ObservedRun) -> str:
 
 
 def respect_group(seen: ObservedRun, now: datetime) -> RunPlan | None:
-    """Cancel what must be cancelled, and let wait what must not start yet; what has started is never delayed."""
+    """Cancel what must be cancelled, and delay what must not start yet; what has started is never delayed."""
     group = seen.group
     if group is None:
         return None
     if group.problem is not None:
-        status = _final(seen, now, Phase.FAILED, Reason.INVALID_INPUT, group.problem, steps={}, graph=seen.graph)
+        status = final(seen, now, Phase.FAILED, Reason.INVALID_INPUT, group.problem, steps={}, graph=seen.graph)
         return RunPlan(status=status)
     if group.goes is not None:
         return _cancelled(seen, now, Reason.CONCURRENCY_LIMIT, group.goes)
@@ -189,8 +174,8 @@ def respect_group(seen: ObservedRun, now: datetime) -> RunPlan | None:
             "reason": Reason.CONCURRENCY_LIMIT,
             "message": group.waits,
             "concurrency_groups": group.keys,
-            "conditions": _conditions(seen, (ready,), now),
-            "observed_generation": _generation(seen),
+            "conditions": conditions_of(seen, (ready,), now),
+            "observed_generation": generation_of(seen),
         }
     )
     return RunPlan(status=status)
@@ -208,8 +193,8 @@ def advance_steps(seen: ObservedRun, now: datetime) -> RunPlan:
 def _going_on(seen: ObservedRun, graph: Graph, steps: StepsPlan, now: datetime) -> RunPlan:
     """Write the progress of the steps, if that is worth it; otherwise say which attempts are wanted."""
     old = seen.run.status
-    due, status = _with_children(seen, old, now)
-    reason, message, tell_at = _why_it_waits(seen, steps, now)
+    due, status = with_children(seen, old, now)
+    reason, message, tell_at = why_it_waits(seen, steps, now)
     recheck_at = min([*steps.recheck, *(at for at in (due, tell_at) if at is not None)], default=None)
     changed = any(_differs(state, old.steps.get(name) or NOT_BEGUN) for name, state in steps.states.items())
     goes_on = message is None and old.reason in _HELD
@@ -217,7 +202,7 @@ def _going_on(seen: ObservedRun, graph: Graph, steps: StepsPlan, now: datetime) 
     missing = _is_missing(seen.run)  # its workflow was missing, and exists by now
     if not changed and told and status is old and not missing:
         return RunPlan(wanted=tuple(steps.wanted), tell_to_stop=tuple(steps.tell_to_stop), recheck_at=recheck_at)
-    started = old.started_at or _first_start(seen.run, steps.states)
+    started = old.started_at or first_start(seen.run, steps.states)
     phase = Phase.RUNNING if started else Phase.PENDING
     ready = Aspect(ConditionType.READY, False, reason or phase.value, message or "")
     aspects = [ready, *(paused_aspects(steps.paused) if steps.paused else ())]
@@ -236,8 +221,8 @@ def _going_on(seen: ObservedRun, graph: Graph, steps: StepsPlan, now: datetime) 
             "sticky_worker": sticks_to(
                 graph.sticky, written=old.sticky_worker, asked=seen.run.spec.sticky_worker, taken=seen.taken
             ),
-            "conditions": _conditions(seen, aspects, now),
-            "observed_generation": _generation(seen),
+            "conditions": conditions_of(seen, aspects, now),
+            "observed_generation": generation_of(seen),
         }
     )
     return RunPlan(status=status, recheck_at=recheck_at)
@@ -259,65 +244,10 @@ RUN_RULES: tuple[RunRule, ...] = (
 )
 
 
-# --- Statuses
-
-
-def _why_it_waits(
-    seen: ObservedRun, steps: StepsPlan, now: datetime
-) -> tuple[Reason | None, str | None, datetime | None]:
-    """Return reason, message, and when to write new words: the kubelet's change with each of its tries."""
-    if steps.paused:
-        return Reason.PAUSED, steps.paused[:_LONGEST_MESSAGE], None
-    if seen.run.spec.suspended:
-        return Reason.SUSPENDED, SUSPENDED_MESSAGE, None
-    if steps.suspended:
-        workflow = seen.run.spec.workflow
-        return (
-            Reason.WORKFLOW_SUSPENDED,
-            f'workflow "{workflow}" is suspended: no step starts until its spec.suspended is false',
-            None,
-        )
-    if steps.awaits is not None:
-        return Reason.WAITING_FOR_WORKER, steps.awaits[:_LONGEST_MESSAGE], None
-    old = seen.run.status
-    if steps.trouble is None and steps.starting is None:
-        if steps.ending is not None:
-            return Reason.POD_ENDING, steps.ending[:_LONGEST_MESSAGE], None
-        if steps.limited is not None:
-            return _why_limited(seen, steps, now)
-        if steps.busy is None:
-            return None, None, None
-        # Told once: how many run and wait changes all the time, and a queue may be long. The pool has the numbers.
-        return Reason.WAITING_FOR_SLOT, old.message if old.reason == Reason.WAITING_FOR_SLOT else steps.busy, None
-    message = f"{_TROUBLE}{steps.trouble}" if steps.trouble else f"{_STARTING}{steps.starting}"
-    message = message[:_LONGEST_MESSAGE]
-    if steps.gives_up_at is not None:
-        message += f"{_GIVES_UP} {steps.gives_up_at:%H:%M:%S} UTC (schedule timeout)"
-    is_first = steps.trouble is not None and (old.message or "").startswith(_STARTING)
-    if old.reason == Reason.WAITING_FOR_WORKER and old.message != message and not is_first:
-        tell_at = seen.waiting_told_at + seen.policy.waiting_told_every if seen.waiting_told_at else now
-        if now < tell_at:
-            return Reason.WAITING_FOR_WORKER, old.message, tell_at
-    return Reason.WAITING_FOR_WORKER, message, None
-
-
-def _why_limited(seen: ObservedRun, steps: StepsPlan, now: datetime) -> tuple[Reason, str | None, datetime | None]:
-    """Report it again once in a while: how much is used, and when units are replenished, changes with every window."""
-    old, message = seen.run.status, (steps.limited or "")[:_LONGEST_MESSAGE]
-    if steps.gives_up_at is not None:
-        message += f"{_GIVES_UP} {steps.gives_up_at:%H:%M:%S} UTC (schedule timeout)"
-    turned = (steps.gives_up_at is None) != (_GIVES_UP not in (old.message or ""))
-    if old.reason == Reason.WAITING_FOR_RATE_LIMIT and old.message != message and not turned:
-        tell_at = seen.waiting_told_at + seen.policy.waiting_told_every if seen.waiting_told_at else now
-        if now < tell_at:
-            return Reason.WAITING_FOR_RATE_LIMIT, old.message, tell_at
-    return Reason.WAITING_FOR_RATE_LIMIT, message, None
-
-
 def _after_last_step(seen: ObservedRun, graph: Graph, steps: StepsPlan, now: datetime) -> RunStatus:
     """Return how the run ended; the on-failure step does not count."""
     if steps.all_succeeded(graph.steps):
-        return _final(seen, now, Phase.SUCCEEDED, Reason.COMPLETED, None, steps=steps.states, graph=graph)
+        return final(seen, now, Phase.SUCCEEDED, Reason.COMPLETED, None, steps=steps.states, graph=graph)
     ordinary = {step.name: steps.states[step.name] for step in graph.steps}
     culprits = [
         (name, state)
@@ -329,157 +259,23 @@ def _after_last_step(seen: ObservedRun, graph: Graph, steps: StepsPlan, now: dat
     phase = Phase.CANCELLED if by_choice else Phase.FAILED
     message = f'step "{name}" (attempt {state.attempt + 1}): {headline(state.error)}'
     reason = Reason(state.reason) if state.reason else Reason.STEP_FAILED
-    return _final(seen, now, phase, reason, message, steps=steps.states, graph=graph)
-
-
-def input_problem(run: WorkflowRun) -> str | None:
-    """Say what is wrong with a run's input, or None.
-
-    The API server looks neither into a text nor at depth, and can't tell how many bytes an object has as JSON (CEL has
-    no way to write one).
-    """
-    spec = run.spec
-    for what, value in (("spec.additionalMetadata", spec.additional_metadata), ("spec.input", spec.input)):
-        if not value:
-            continue
-        # depth first: what is too deep can't be written
-        if (problem := depth_problem(value, what) or size_problem(len(orjson.dumps(value)), what)) is not None:
-            return problem
-    if spec.input_json is None:
-        return None
-    if (problem := size_problem(len(spec.input_json.encode("utf-8", "surrogatepass")), "spec.inputJson")) is not None:
-        return problem
-    try:
-        value = read_json(spec.input_json)
-    except orjson.JSONDecodeError as error:
-        return f"spec.inputJson is not JSON ({error}); expected the text of a JSON object, as in '{{\"a\": 1}}'"
-    if not isinstance(value, dict):
-        return f"spec.inputJson is a JSON {type(value).__name__}; expected an object, as in '{{\"a\": 1}}'"
-    return depth_problem(value, "spec.inputJson")
+    return final(seen, now, phase, reason, message, steps=steps.states, graph=graph)
 
 
 def _cancelled(seen: ObservedRun, now: datetime, reason: Reason, message: str) -> RunPlan:
-    """End the run as cancelled, after its last step if that runs in this case, too."""
+    """End the run as cancelled, after its last step if that runs in this case."""
     graph = seen.graph
     old, last = seen.run.status.steps, graph.on_failure if graph else None
     if graph and last and runs_after_cancel(graph.run_on, old.values(), is_out=bool(seen.live)):
-        stopped = _stopped_steps(seen, now, reason, spare=last.name)
+        stopped = stopped_steps(seen, now, reason, spare=last.name)
         if any(stopped[step.name] != old.get(step.name) for step in graph.steps):
-            return RunPlan(status=_stopping(seen, graph, stopped, now, reason, message))
+            return RunPlan(status=stopping(seen, graph, stopped, now, reason, message))
         steps = plan_last_step(seen, graph, now)
         if not steps.states[last.name].phase.is_final:
             return _going_on(seen, graph, steps, now)
-        return RunPlan(status=_final(seen, now, Phase.CANCELLED, reason, message, steps=steps.states, graph=graph))
-    steps_at_end = _stopped_steps(seen, now, reason)
-    return RunPlan(status=_final(seen, now, Phase.CANCELLED, reason, message, steps=steps_at_end, graph=graph))
-
-
-def _stopping(
-    seen: ObservedRun, graph: Graph, steps: dict[str, StepStatus], now: datetime, reason: Reason, message: str
-) -> RunStatus:
-    """Say that all steps but the last are cancelled."""
-    old = seen.run.status
-    message = f"{message}; its last step runs"
-    ready = Aspect(ConditionType.READY, False, reason, message)
-    return old.model_copy(
-        update={
-            "phase": Phase.RUNNING,
-            "reason": reason,
-            "message": message,
-            "started_at": old.started_at or _first_start(seen.run, steps),
-            "definition": graph.revision,
-            "steps": steps,
-            "conditions": _conditions(seen, (ready,), now),
-            "observed_generation": _generation(seen),
-        }
-    )
-
-
-def _stopped_steps(
-    seen: ObservedRun, now: datetime, reason: Reason, *, spare: str | None = None
-) -> dict[str, StepStatus]:
-    """Return the steps as cancelled, except for those that are over, and one that is spared."""
-    text = CANCELLED_TEXT + _CANCELLED_AS.get(reason, "JOB_RUN_CANCELLED")
-    names = dict.fromkeys([step.name for step in seen.graph.steps] if seen.graph else ())
-    names |= dict.fromkeys((*seen.run.status.steps, *seen.live))  # the on-failure step, if it began
-    steps = {}
-    for name in names:
-        old = seen.run.status.steps.get(name) or NOT_BEGUN
-        if name == spare:
-            if name in seen.run.status.steps:
-                steps[name] = old
-            continue
-        if (live := seen.live.get(name)) is not None:
-            old = with_worker(old, live)
-        ended = {"phase": Phase.CANCELLED, "finished_at": now, "reason": reason, "error": text}
-        ended |= {"retry_at": None, "paused_at": None}
-        steps[name] = old if old.phase.is_final else old.model_copy(update=ended)
-    return steps
-
-
-def _final(
-    seen: ObservedRun,
-    now: datetime,
-    phase: Phase,
-    reason: Reason,
-    message: str | None,
-    *,
-    steps: dict[str, StepStatus],
-    graph: Graph | None = None,
-) -> RunStatus:
-    old = seen.run.status
-    started = old.started_at or _first_start(seen.run, steps)
-    succeeded = phase is Phase.SUCCEEDED
-    aspects = [
-        Aspect(ConditionType.READY, succeeded, reason, message or ""),
-        Aspect(ConditionType.FINISHED, True, reason),
-        Aspect(ConditionType.SUCCEEDED, succeeded, reason, message or ""),
-    ]
-    if not succeeded:  # or a failed run would be awaited forever
-        aspects.append(Aspect(ConditionType.STALLED, True, reason, message or ""))
-    return RunStatus(
-        phase=phase,
-        reason=reason,
-        message=message,
-        reruns=old.reruns,
-        resumes=old.resumes,
-        started_at=started,
-        finished_at=now,
-        duration=format_elapsed(now - started) if started else None,
-        duration_milliseconds=max(round((now - started).total_seconds() * 1000), 0) if started else None,
-        definition=graph.revision if graph else old.definition,
-        steps=steps,
-        children=seen.children or old.children,
-        concurrency_groups=seen.group.keys or None if seen.group else old.concurrency_groups,
-        conditions=_conditions(seen, aspects, now),
-        observed_generation=_generation(seen),
-    )
-
-
-def _with_children(seen: ObservedRun, status: RunStatus, now: datetime) -> tuple[datetime | None, RunStatus]:
-    """Bring the children counts up to date, or say when that is due: they are only written once in a while."""
-    if seen.children is None or seen.children == status.children:
-        return None, status
-    if seen.children_written_at is not None:
-        due = seen.children_written_at + seen.policy.children_every
-        if now < due:
-            return due, status
-    return None, status.model_copy(update={"children": seen.children})
-
-
-def _first_start(run: WorkflowRun, steps: dict[str, StepStatus]) -> datetime | None:
-    """Return when the first step was assigned; those that a replay kept began before it."""
-    since = rerun_began_at(run)
-    started = (state.started_at for state in steps.values() if state.started_at)
-    return min((at for at in started if since is None or at >= since), default=None)
-
-
-def _generation(seen: ObservedRun) -> int | None:
-    return seen.run.metadata.generation or None
-
-
-def _conditions(seen: ObservedRun, aspects: Iterable[Aspect], now: datetime) -> tuple[Condition, ...]:
-    return make_conditions(aspects, before=seen.run.status.conditions, generation=_generation(seen), now=now)
+        return RunPlan(status=final(seen, now, Phase.CANCELLED, reason, message, steps=steps.states, graph=graph))
+    steps_at_end = stopped_steps(seen, now, reason)
+    return RunPlan(status=final(seen, now, Phase.CANCELLED, reason, message, steps=steps_at_end, graph=graph))
 
 
 def _differs(state: StepStatus, before: StepStatus) -> bool:

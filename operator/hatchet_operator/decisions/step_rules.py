@@ -9,33 +9,36 @@ The first rule that has an opinion wins, so the order of STEP_RULES is the polic
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import datetime
 
 from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.decisions.last_step import runs_after
-from hatchet_operator.decisions.losses import counted_as
 from hatchet_operator.decisions.observed import (
     LiveAttempt,
     ObservedRun,
     Outcome,
-    Report,
     Wait,
     WantedAttempt,
     current_attempt_id,
 )
-from hatchet_operator.decisions.pausing import is_resumed, paused, pauses, resumed, retries_used, why_paused
+from hatchet_operator.decisions.pausing import is_resumed, resumed, retries_used, why_paused
 from hatchet_operator.decisions.results import TIMED_OUT_TEXT
-from hatchet_operator.decisions.retry import backoff, has_retries_left
+from hatchet_operator.decisions.retry import has_retries_left
+from hatchet_operator.decisions.step_states import (
+    CANCELLED_TEXT,
+    Step,
+    after_doubt,
+    after_loss,
+    ended,
+    next_attempt,
+    succeeded,
+    with_worker,
+)
 from hatchet_operator.durations import format_duration
 from hatchet_operator.resources.limits import cut_error
-from hatchet_operator.resources.reasons import LossKind, Phase, Reason, ScheduleTimeoutCounts
-from hatchet_operator.resources.run import MAX_EARLIER, NOT_BEGUN, EarlierTry, LostWorker, StepStatus
+from hatchet_operator.resources.reasons import Phase, Reason, ScheduleTimeoutCounts
+from hatchet_operator.resources.run import NOT_BEGUN, StepStatus
 from hatchet_operator.resources.workflow import StepDefinition
-
-_MOST_LOST_WORKERS = 8
-_LONGEST_WHY = 512
-CANCELLED_TEXT = "this step run was cancelled due to "  # likewise
 
 
 @dataclass(slots=True)
@@ -79,23 +82,7 @@ class StepsPlan:
         return all(self.states[step.name].phase is Phase.SUCCEEDED for step in steps)
 
 
-class _Step(NamedTuple):  # not a frozen dataclass, which takes longer to create: there is one for each look at a step
-    """One step as a rule sees it: its definition, its state so far, and the run around it."""
-
-    definition: StepDefinition
-    old: StepStatus
-    seen: ObservedRun
-    graph: Graph
-    now: datetime
-    parents: Mapping[str, StepStatus]
-    current: str  # the id of its current attempt; leftovers of an earlier one say nothing about it
-
-    @property
-    def live(self) -> LiveAttempt | None:
-        return self.seen.live.get(self.definition.name)
-
-
-StepRule = Callable[[_Step, StepsPlan], StepStatus | None]
+StepRule = Callable[[Step, StepsPlan], StepStatus | None]
 
 
 def plan_steps(seen: ObservedRun, graph: Graph, now: datetime) -> StepsPlan:
@@ -125,7 +112,7 @@ def _advance(definition: StepDefinition, seen: ObservedRun, graph: Graph, now: d
     old = seen.run.status.steps.get(definition.name) or NOT_BEGUN
     parents = {name: plan.states[name] for name in definition.parents} if definition is not graph.on_failure else {}
     current = current_attempt_id(seen.run, definition.name)
-    step = _Step(definition, old, seen, graph, now, parents, current)
+    step = Step(definition, old, seen, graph, now, parents, current)
     for rule in STEP_RULES:
         if (state := rule(step, plan)) is not None:
             plan.states[definition.name] = state
@@ -135,44 +122,41 @@ def _advance(definition: StepDefinition, seen: ObservedRun, graph: Graph, now: d
     raise AssertionError("the last rule always has an opinion")
 
 
-# --- Rules
-
-
-def keep_finished_step(step: _Step, plan: StepsPlan) -> StepStatus | None:
+def keep_finished_step(step: Step, plan: StepsPlan) -> StepStatus | None:
     return step.old if step.old.phase.is_final else None
 
 
-def wait_for_a_person(step: _Step, plan: StepsPlan) -> StepStatus | None:
+def wait_for_a_person(step: Step, plan: StepsPlan) -> StepStatus | None:
     if step.old.paused_at is None:
         return None
     return resumed(step.old) if is_resumed(step.seen.run) else step.old
 
 
-def believe_report(step: _Step, plan: StepsPlan) -> StepStatus | None:
+def believe_report(step: Step, plan: StepsPlan) -> StepStatus | None:
     report = step.seen.reports.get(step.definition.name)
     if report is None or report.attempt_id != step.current:
         return None
     old = with_worker(step.old, step.live) if step.live is not None else step.old
     match report.outcome:
         case Outcome.COMPLETED:
-            return _succeeded(old, report)
+            return succeeded(old, report)
         case Outcome.CANCELLED if step.live is not None and step.live.cancel_sent_at is not None:
-            return _next_attempt(step, old, Reason.TIMED_OUT, _timed_out(step, step.live))  # the answer to our CANCEL
+            return next_attempt(step, old, Reason.TIMED_OUT, _timed_out(step, step.live))  # the answer to our CANCEL
         case Outcome.CANCELLED:
             text = CANCELLED_TEXT + "CANCELLED_BY_STEP"
-            return _ended(step, old, Phase.CANCELLED, Reason.CANCELLED_BY_STEP, text)
+            return ended(step, old, Phase.CANCELLED, Reason.CANCELLED_BY_STEP, text)
         case Outcome.FAILED:
             error = cut_error(report.error or "the step failed and gave no reason")
             if report.may_retry and has_retries_left(step.definition, retries_used(old)):
-                return _next_attempt(step, old, Reason.STEP_FAILED, error, wait=report.retry_after)
-            return _ended(step, old, Phase.FAILED, report.reason, error)
+                return next_attempt(step, old, Reason.STEP_FAILED, error, wait=report.retry_after)
+            return ended(step, old, Phase.FAILED, report.reason, error)
         case Outcome.LOST:
-            return _after_loss(step, old, report)
+            return after_loss(step, old, report)
         case Outcome.UNKNOWN:
-            return _after_doubt(step, old, report)
+            return after_doubt(step, old, report)
 
 
-def watch_live_attempt(step: _Step, plan: StepsPlan) -> StepStatus | None:
+def watch_live_attempt(step: Step, plan: StepsPlan) -> StepStatus | None:
     old, live, policy = step.old, step.live, step.seen.policy
     if live is None or live.id != step.current:
         return None
@@ -180,11 +164,11 @@ def watch_live_attempt(step: _Step, plan: StepsPlan) -> StepStatus | None:
     if live.cancel_sent_at is not None:
         grace_ends = live.cancel_sent_at + policy.cancel_grace
         if step.now >= grace_ends:
-            return _next_attempt(step, with_worker(old, live), Reason.TIMED_OUT, _timed_out(step, live))
+            return next_attempt(step, with_worker(old, live), Reason.TIMED_OUT, _timed_out(step, live))
         plan.recheck.append(grace_ends)
     elif step.now >= live.deadline:
         if not has_retries_left(step.definition, retries_used(old)):
-            return _ended(step, with_worker(old, live), Phase.FAILED, Reason.TIMED_OUT, _timed_out(step, live))
+            return ended(step, with_worker(old, live), Phase.FAILED, Reason.TIMED_OUT, _timed_out(step, live))
         plan.tell_to_stop.append(step.definition.name)
         plan.recheck.append(step.now + policy.cancel_grace)
     else:
@@ -199,52 +183,51 @@ def watch_live_attempt(step: _Step, plan: StepsPlan) -> StepStatus | None:
     return with_worker(old, live).model_copy(update={"phase": Phase.RUNNING, "retry_at": None, "reason": None})
 
 
-def skip_after_failed_parent(step: _Step, plan: StepsPlan) -> StepStatus | None:
+def skip_after_failed_parent(step: Step, plan: StepsPlan) -> StepStatus | None:
     if not any(state.phase in (Phase.FAILED, Phase.CANCELLED) for state in step.parents.values()):
         return None
     text = CANCELLED_TEXT + _why_skipped(step.parents)
-    return _ended(step, step.old, Phase.CANCELLED, Reason.PREVIOUS_STEP_FAILED, text)
+    return ended(step, step.old, Phase.CANCELLED, Reason.PREVIOUS_STEP_FAILED, text)
 
 
-def wait_for_parents(step: _Step, plan: StepsPlan) -> StepStatus | None:
+def wait_for_parents(step: Step, plan: StepsPlan) -> StepStatus | None:
     return step.old if any(state.phase is not Phase.SUCCEEDED for state in step.parents.values()) else None
 
 
-def wait_for_backoff(step: _Step, plan: StepsPlan) -> StepStatus | None:
+def wait_for_backoff(step: Step, plan: StepsPlan) -> StepStatus | None:
     if step.old.retry_at is None or step.old.retry_at <= step.now:
         return None
     plan.recheck.append(step.old.retry_at)
     return step.old
 
 
-def hold_while_suspended(step: _Step, plan: StepsPlan) -> StepStatus | None:
+def begin_nothing_while_suspended(step: Step, plan: StepsPlan) -> StepStatus | None:
     plan.suspended = plan.suspended or step.seen.suspended
-    is_held = step.seen.suspended or step.seen.held_back or step.seen.run.spec.suspended
-    return step.old if is_held else None
+    seen = step.seen
+    return step.old if seen.suspended or seen.above_is_gone or seen.run.spec.suspended else None
 
 
-def cancel_after_schedule_timeout(step: _Step, plan: StepsPlan) -> StepStatus | None:
+def cancel_after_schedule_timeout(step: Step, plan: StepsPlan) -> StepStatus | None:
     give_up_at = _give_up_waiting_at(step)
     if give_up_at is None or step.now < give_up_at:
         return None
+    text = f"{CANCELLED_TEXT}SCHEDULING_TIMED_OUT: {_why_not_assigned(step)}"
+    return ended(step, step.old, Phase.CANCELLED, Reason.SCHEDULING_TIMED_OUT, text)
+
+
+def _why_not_assigned(step: Step) -> str | None:
     wait, graph = step.seen.waits[step.definition.name], step.graph
+    if wait.hopeless_since is not None:
+        return wait.limited
     waited = format_duration(graph.schedule_timeout)
     pool = f'pool "{graph.pool}"' if graph.pool else "any pool"
-    what = (
-        wait.limited
-        if wait.hopeless_since is not None
-        else (
-            f'no worker of {pool} that offers "{step.definition.action}" was connected for {waited}; '
-            + (wait.trouble or "look at the pool (kubectl describe wp) and its pods")
-            if wait.unserved_since is not None
-            else f"it was in the queue of {pool} for {waited}"
-        )
-    )
-    text = f"{CANCELLED_TEXT}SCHEDULING_TIMED_OUT: {what}"
-    return _ended(step, step.old, Phase.CANCELLED, Reason.SCHEDULING_TIMED_OUT, text)
+    if wait.unserved_since is None:
+        return f"it was in the queue of {pool} for {waited}"
+    trouble = wait.trouble or "look at the pool (kubectl describe wp) and its pods"
+    return f'no worker of {pool} that offers "{step.definition.action}" was connected for {waited}; {trouble}'
 
 
-def wait_for_slot(step: _Step, plan: StepsPlan) -> StepStatus:
+def wait_for_slot(step: Step, plan: StepsPlan) -> StepStatus:
     _want(step, plan)
     wait = step.seen.waits.get(step.definition.name)
     plan.awaits = plan.awaits or step.seen.awaits
@@ -269,20 +252,17 @@ STEP_RULES: tuple[StepRule, ...] = (
     skip_after_failed_parent,
     wait_for_parents,
     wait_for_backoff,
-    hold_while_suspended,
+    begin_nothing_while_suspended,
     cancel_after_schedule_timeout,
     wait_for_slot,
 )
 
 
-# --- What rules share
-
-
-def _want(step: _Step, plan: StepsPlan) -> None:
+def _want(step: Step, plan: StepsPlan) -> None:
     plan.wanted.append(WantedAttempt(id=step.current, step=step.definition, attempt=step.old.attempt))
 
 
-def _give_up_waiting_at(step: _Step) -> datetime | None:
+def _give_up_waiting_at(step: Step) -> datetime | None:
     """Return when the schedule timeout of a queued step is over; None: it is not counting."""
     wait = step.seen.waits.get(step.definition.name)
     if wait is None:
@@ -292,7 +272,7 @@ def _give_up_waiting_at(step: _Step) -> datetime | None:
     return max(since, wait.queued_at) + step.graph.schedule_timeout if since is not None else None
 
 
-def _note_trouble(step: _Step, wait: Wait, plan: StepsPlan, give_up_at: datetime) -> None:
+def _note_trouble(step: Step, wait: Wait, plan: StepsPlan, give_up_at: datetime) -> None:
     """Note why a step waits, if that lasts: most waits are over before anybody looks, and each report is a write."""
     if (wait.trouble or wait.starting) is None or wait.unserved_since is None or not wait.may_tell:
         return
@@ -303,7 +283,7 @@ def _note_trouble(step: _Step, wait: Wait, plan: StepsPlan, give_up_at: datetime
         plan.recheck.append(tell_at)
 
 
-def _note_limit(step: _Step, wait: Wait, plan: StepsPlan) -> None:
+def _note_limit(step: Step, wait: Wait, plan: StepsPlan) -> None:
     """Note which limit blocks a step, as for slots: only for the first of many that wait, and only if it lasts."""
     tell_at = wait.queued_at + step.seen.policy.waiting_told_after
     if not wait.may_tell:
@@ -315,7 +295,7 @@ def _note_limit(step: _Step, wait: Wait, plan: StepsPlan) -> None:
         plan.recheck.append(tell_at)
 
 
-def _timed_out(step: _Step, live: LiveAttempt) -> str:
+def _timed_out(step: Step, live: LiveAttempt) -> str:
     """Say after how long it timed out; the step may have asked for more time than its timeout gives."""
     given = format_duration(live.deadline - live.started_at)
     return f"{TIMED_OUT_TEXT}: timeout {given} of step {step.definition.name}"
@@ -327,124 +307,3 @@ def _why_skipped(parents: Mapping[str, StepStatus]) -> str:
     if any(state.phase is Phase.FAILED for state in parents.values()):
         return "PREVIOUS_STEP_FAILED"
     return "PREVIOUS_STEP_CANCELLED"
-
-
-# --- States
-
-
-def _succeeded(old: StepStatus, report: Report) -> StepStatus:
-    return old.model_copy(
-        update={
-            "phase": Phase.SUCCEEDED,
-            "finished_at": report.at,
-            "output": report.output,
-            "retry_at": None,
-            "reason": None,
-            "error": None,
-        }
-    )
-
-
-def _after_loss(step: _Step, old: StepStatus, report: Report) -> StepStatus:
-    kind, most = counted_as(report.loss, old), step.definition.max_reassignments
-    lost = LostWorker(
-        at=report.at,
-        worker=old.worker,
-        started_at=old.started_at,
-        attempt=old.attempt,
-        kind=kind,
-        why=(report.error or "")[:_LONGEST_WHY],
-    )
-    losses = old.losses + (kind is LossKind.CRASH)
-    disruptions = old.disruptions + (kind is LossKind.DISRUPTION)
-    lost_workers = (*old.lost_workers, lost)[-_MOST_LOST_WORKERS:]
-    old = old.model_copy(update={"losses": losses, "disruptions": disruptions, "lost_workers": lost_workers})
-    text = _what_was_lost(kind, old) + (f"; {report.error}" if report.error else "")
-    match kind:
-        case LossKind.NOT_STARTED:
-            is_last = False
-        case _ if most == 0:
-            is_last, text = True, f"{text}; it must not be dispatched again (max_reassignments is 0)"
-        case LossKind.CRASH:
-            is_last = losses > (most if most is not None else step.seen.policy.max_losses - 1)
-        case LossKind.DISRUPTION:
-            is_last = disruptions >= step.seen.policy.max_disruptions
-        case LossKind.BYSTANDER | LossKind.CLEARED:
-            is_last = False
-    if is_last:
-        return _ended(step, old, Phase.FAILED, Reason.WORKER_LOST, cut_error(f"WORKER_LOST: {text}"))
-    return _given_out_anew(old, Reason.WORKER_LOST, cut_error(text))
-
-
-def _what_was_lost(kind: LossKind, state: StepStatus) -> str:
-    match kind:
-        case LossKind.CRASH:
-            return f"its worker died {state.losses} times while the step ran" if state.losses > 1 else "its worker died"
-        case LossKind.CLEARED:
-            return "its worker died while the step ran, of another step as it seems"
-        case LossKind.BYSTANDER:
-            return "its worker died while the step waited for children"
-        case LossKind.DISRUPTION:
-            times = f" {state.disruptions} times" if state.disruptions > 1 else ""
-            return f"its worker was taken away{times}"
-        case LossKind.NOT_STARTED:
-            return "its worker left before the step began"
-
-
-def _after_doubt(step: _Step, old: StepStatus, report: Report) -> StepStatus:
-    """Return a step's state if it is unknown whether an assigned attempt still runs; and report it, if necessary."""
-    if step.definition.max_reassignments == 0:
-        text = (
-            "WORKER_LOST: the worker that had it did not come back after the operator's restart; "
-            "it must not be dispatched again (max_reassignments is 0)"
-        )
-        return _ended(step, old, Phase.FAILED, Reason.WORKER_LOST, text)
-    return _given_out_anew(old, Reason.WORKER_LOST if report.error else None, report.error)
-
-
-def _next_attempt(
-    step: _Step, old: StepStatus, reason: Reason, error: str, *, wait: timedelta | None = None
-) -> StepStatus:
-    pause = wait if wait is not None else backoff(step.definition, retries_used(old), seed=step.current)
-    return old.model_copy(
-        update={
-            "phase": Phase.PENDING,
-            "attempt": old.attempt + 1,
-            "dispatch": 0,
-            "earlier": _with_earlier(old),
-            "retry_at": step.now + pause if pause else None,
-            "reason": reason,
-            "error": error,
-        }
-    )
-
-
-def _given_out_anew(old: StepStatus, reason: Reason | None, error: str | None) -> StepStatus:
-    return old.model_copy(
-        update={
-            "phase": Phase.PENDING,
-            "dispatch": old.dispatch + 1,
-            "earlier": _with_earlier(old),
-            "reason": reason,
-            "error": error,
-        }
-    )
-
-
-def _with_earlier(old: StepStatus) -> tuple[EarlierTry, ...]:
-    """Return the tries so far: their output is in the logs of their workers, whose names the next try overwrites."""
-    if old.worker is None:
-        return old.earlier
-    return (*old.earlier, EarlierTry(attempt=old.attempt, worker=old.worker))[-MAX_EARLIER:]
-
-
-def _ended(step: _Step, old: StepStatus, phase: Phase, reason: Reason, error: str) -> StepStatus:
-    if phase is Phase.FAILED and pauses(step.graph, step.definition):
-        return paused(old, reason, error, earlier=_with_earlier(old), now=step.now)
-    return old.model_copy(
-        update={"phase": phase, "finished_at": step.now, "reason": reason, "error": error, "retry_at": None}
-    )
-
-
-def with_worker(old: StepStatus, live: LiveAttempt) -> StepStatus:
-    return old.model_copy(update={"worker": live.worker, "started_at": live.started_at})

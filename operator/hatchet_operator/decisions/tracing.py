@@ -3,7 +3,7 @@
 caller ──traceparent──► root run ──► attempt ──traceparent──► child run ──► attempt …
                                         └──link── the next attempt
 
-A run's metadata hold the `traceparent` (W3C Trace Context) of whoever started it, as Hatchet's clients send it. Without
+A run's metadata has the `traceparent` (W3C Trace Context) of whoever started it, as Hatchet's clients send it. Without
 one, a root run begins a trace of its own, whose id is a hash of its UID. A hash, not the UID itself: samplers take some
 bits of trace ids for random, which in a UUID are constant.
 """
@@ -118,7 +118,7 @@ def _number(kind: str, text: str, *, size: int) -> int:
 
 
 def given_context(run: WorkflowRun) -> SpanContext | None:
-    """Return what a run's metadata say started it."""
+    """Return what a run's metadata says started it."""
     return read_traceparent((run.spec.additional_metadata or {}).get(TRACEPARENT))
 
 
@@ -173,7 +173,7 @@ def _ended_attempt(
     # A step that waits for its next attempt still says when the last one began.
     began = None if old.phase is Phase.PENDING and new.started_at == old.started_at else new.started_at
     if began is None and not is_followed:
-        return []  # it was never given out; the run's span tells of it
+        return []  # it was never assigned; the run's span tells of it
     end = now if is_followed else new.finished_at or now
     return [
         EndedSpan(

@@ -92,7 +92,7 @@ def _check_standard(secret: bytes, delivery: Delivery, *, now: datetime, toleran
     try:
         key = base64.b64decode(secret.removeprefix(_STANDARD_SECRET), validate=True)
     except binascii.Error as error:
-        raise BadDeliveryError("the secret of the source is none of Standard Webhooks: it is not base64") from error
+        raise BadDeliveryError("the secret of the source is not one of Standard Webhooks: it is not base64") from error
     made = hmac.new(key, f"{name}.{at}.".encode() + delivery.body, hashlib.sha256).digest()
     said = (one.removeprefix("v1,") for one in _header(delivery, header).split() if one.startswith("v1,"))
     _check_one_of(said, base64.b64encode(made).decode(), header)
@@ -137,7 +137,7 @@ def event_key(spec: WebhookSourceSpec, delivery: Delivery, payload: dict[str, An
     except UnusableKeyError as error:
         raise BadDeliveryError(str(error)) from error
     if not key:
-        raise BadDeliveryError(f"the eventKey {expression!r} makes an empty text of this delivery")
+        raise BadDeliveryError(f"the eventKey {expression!r} yields an empty text of this delivery")
     return key
 
 

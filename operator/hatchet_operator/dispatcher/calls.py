@@ -15,7 +15,6 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from hatchet_operator.access.callers import WHO_ARE_YOU, Callers
 from hatchet_operator.access.identity import Caller
@@ -248,9 +247,3 @@ def _words_on(method: str) -> str:
     if use is None:
         return f"this version of hatchet-operator has no {method}; docs/published-sdk.md says what it has"
     return f"this version of hatchet-operator has no {method} ({use}): docs/published-sdk.md says what it has"
-
-
-def now_stamp() -> Timestamp:
-    stamp = Timestamp()
-    stamp.GetCurrentTime()
-    return stamp

@@ -79,9 +79,9 @@ class AttemptCalls:
         if known is None:
             if self._runs.holding:
                 raise NotReady("this operator has just started, and does not know yet which worker has which attempts")
-            raise StaleAttempt(f'there is no attempt "{attempt_id}", or it ended long ago; what it says was dropped')
+            raise StaleAttempt(f'there is no attempt "{attempt_id}", or it ended long ago; its report was dropped')
         if known.ref.namespace != caller.namespace or not known.is_of(caller):
-            raise NotPermitted(f'attempt "{attempt_id}" was not given to {caller}; what it says was dropped')
+            raise NotPermitted(f'attempt "{attempt_id}" was not given to {caller}; its report was dropped')
         return known
 
     def started(self, caller: Caller, attempt_id: str) -> None:

@@ -301,16 +301,11 @@ def wire_edges(
     podding: Podding,
     working: Working,
 ) -> Edges:
-    callers = Callers(
-        given.api,
-        key=given.token_key,
-        audience=given.settings.token_audience,
-        scope=given.scope,
-        find_pod=memory.workers.find_pod,
-    )
+    api, audience = given.api, given.settings.token_audience
+    callers = Callers(api, key=given.token_key, audience=audience, scope=given.scope, find_pod=memory.workers.find_pod)
     return Edges(
         callers=callers,
-        senders=Senders(given.api, callers, audience=given.settings.token_audience, scope=given.scope),
+        senders=Senders(api, callers, audience=audience, scope=given.scope),
         attempt_calls=AttemptCalls(
             store=memory.store,
             runs=running.runs,
@@ -361,9 +356,7 @@ def wire(given: Given) -> Rooms:
     storing = wire_storing(given, memory)
     podding = wire_podding(given, memory, running, storing)
     working = wire_working(given, memory, running, podding)
-    edges = wire_edges(
-        given, memory, running=running, starting=starting, storing=storing, podding=podding, working=working
-    )
+    edges = wire_edges(given, memory, running, starting, storing, podding, working)
     rooms = Rooms(
         memory=memory,
         running=running,

@@ -19,7 +19,8 @@ from typing import Any
 import orjson
 from google.protobuf.json_format import ParseDict
 
-from hatchet_operator.dispatcher.v0.translation import registration_request, workflow_definition
+from hatchet_operator.dispatcher.v0.translation.workers import registration_request
+from hatchet_operator.dispatcher.v0.translation.workflows import workflow_definition
 from hatchet_operator.errors import ConfigurationError
 from hatchet_operator.resources.workflow import WorkflowDefinition
 from hatchet_sdk.contracts.dispatcher_pb2 import WorkerRegisterRequest

@@ -1,1 +1,1 @@
-"""The three kinds that people and the operator share, their names, labels, conditions and reasons. No I/O."""
+"""The five kinds that people and the operator share, their names, labels, conditions and reasons. No I/O."""

@@ -7,14 +7,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator_dev.apiserver import ApiServer
-from tests.integration.engine.world import (
-    CRDS,
-    started,
-    url_of,
-)
+from tests.integration.engine.world import CRDS, started, url_of
 from tests.kube.virtual_time import VirtualTimeLoop
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]

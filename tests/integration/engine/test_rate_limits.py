@@ -187,9 +187,9 @@ async def test_an_expression_that_makes_no_units_fails_the_step_in_words(server:
     async with started(server) as engine:
         await connect_limited(engine, limit)
         for name, units, words in (
-            ("fraction", 1.5, "makes 1.5 of this run's input; expected a whole number from 0"),
-            ("negative", -1, "makes -1 of this run's input"),
-            ("text", "many", "makes 'many' of this run's input"),
+            ("fraction", 1.5, "yields 1.5 from this run's input; expected a whole number from 0"),
+            ("negative", -1, "yields -1 from this run's input"),
+            ("text", "many", "yields 'many' from this run's input"),
         ):
             await create_runs(engine, api, name, input={"units": units})
             status = await told(api, name, 'step "work"', words)

@@ -248,7 +248,7 @@ async def test_what_the_last_leader_gave_to_nobody_goes_out_at_once(server: ApiS
         await next_attempt(stream)  # a moment ago: that is not written down
         await api.create(RUNS, NAMESPACE, make_run("waits"))
         await until(lambda: engine.runs.attempts.queue.waiting_for(NAMESPACE, POOL) == 1)
-        given = read_handed_over(write_handed_over(engine.registry.given_out()))
+        given = read_handed_over(write_handed_over(engine.registry.assignments()))
     async with started(server, handed_over=given, rejoin=timedelta(minutes=1)) as engine:
         _, stream = engine.registry.listen(caller_of(pods[1]), here.id, [])
         attempt = await next_attempt(stream)
@@ -288,7 +288,7 @@ async def test_what_was_handed_over_stays_complete_until_the_last_call_is_answer
         attempt = await next_attempt(stream)
         await api.create(RUNS, NAMESPACE, make_run("waits"))
         await until(lambda: engine.runs.attempts.queue.waiting_for(NAMESPACE, POOL) == 1)
-        assert engine.registry.given_out() == {worker.id: {run["metadata"]["uid"]: ("work",)}}
+        assert engine.registry.assignments() == {worker.id: {run["metadata"]["uid"]: ("work",)}}
 
         engine.registry.stop()
 
@@ -299,7 +299,7 @@ async def test_what_was_handed_over_stays_complete_until_the_last_call_is_answer
         assert await phase_of(api, "has") == "Succeeded", "what is reported is kept"
         await api.create(RUNS, NAMESPACE, make_run("comes"))
         await until(lambda: engine.runs.attempts.queue.waiting_for(NAMESPACE, POOL) == 2)
-        assert engine.registry.given_out() == {}
+        assert engine.registry.assignments() == {}
 
 
 async def test_a_worker_that_does_not_come_back_holds_up_its_own_pool_only(server: ApiServer, api: Api) -> None:

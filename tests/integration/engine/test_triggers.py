@@ -12,7 +12,9 @@ import pytest
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import EVENTS, RUNS, WORKFLOWS
-from hatchet_operator.dispatcher.v0.translation import scheduled, start_action, workflow_definition
+from hatchet_operator.dispatcher.v0.translation.attempts import start_action
+from hatchet_operator.dispatcher.v0.translation.triggers import scheduled
+from hatchet_operator.dispatcher.v0.translation.workflows import workflow_definition
 from hatchet_operator.engine.dispatch.worker import WorkerStream
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.triggers.events import PushedEvent

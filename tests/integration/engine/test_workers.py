@@ -10,7 +10,7 @@ import pytest
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.observed import Outcome
-from hatchet_operator.dispatcher.v0.translation import registration_request
+from hatchet_operator.dispatcher.v0.translation.workers import registration_request
 from hatchet_operator.engine.dispatch.worker import CancelCommand, Worker, WorkerStream
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.workers.registry import Held, RegistrationRequest

@@ -11,7 +11,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from hatchet_operator.access.identity import Caller
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import RUNS, Resource
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.worker import StartCommand, Worker, WorkerStream

@@ -9,7 +9,8 @@ from typing import Any
 
 from hatchet_cli.dashboard.feed import Feed, Feeds, Room
 from hatchet_cli.dashboard.rights import ACTS, KINDS, Rights, watch_rights
-from hatchet_operator.cluster.api import Api, Endpoint, Page, always
+from hatchet_operator.cluster.api import Api, Page, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import OWN_RULES_REVIEWS, RUNS, Resource
 from hatchet_operator.errors import ApiError, NotFound, Transient
 from hatchet_operator.resources.base import Json

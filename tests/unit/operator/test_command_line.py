@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import hatchet_cli.app
 import hatchet_operator.cli
-from hatchet_cli.app import place_first
+from hatchet_cli.arguments import place_first
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from hatchet_operator.cluster.api import Api, Endpoint, Page, always
+from hatchet_operator.cluster.api import Api, Page, always
 from hatchet_operator.cluster.election import Elector
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.shards import Scope

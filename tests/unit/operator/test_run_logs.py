@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint
+from hatchet_operator.cluster.api import Api
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.errors import NotFound
 from hatchet_operator.resources.base import Json

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.errors import ConfigurationError
 from hatchet_operator.serve import make_settings
 
@@ -77,7 +77,7 @@ def test_a_url_that_leads_nowhere_is_refused_at_once(options: dict[str, Any], wa
     [
         pytest.param({"payload_store": "bucket"}, "expected one of s3://", id="no URL"),
         pytest.param({"payload_store": "s3://a:b@bucket"}, "credentials go into variables", id="one with a secret"),
-        pytest.param({"payload_store": "s3://b", "payload_key": "secret"}, "no base64 of 32 bytes", id="no key"),
+        pytest.param({"payload_store": "s3://b", "payload_key": "secret"}, "not 32 bytes in base64", id="no key"),
         pytest.param({"payload_key": f"{'A' * 43}="}, "--payload-store, which is not given", id="a key for nothing"),
     ],
 )

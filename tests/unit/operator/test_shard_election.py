@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.election import Elector
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import Resource
 from hatchet_operator.cluster.leases import LeaseTimes
 from hatchet_operator.errors import AlreadyExists, Conflict, NotFound, Transient

@@ -14,7 +14,7 @@ from hatchet_operator.tracing import find_tracer
 _PROGRAM = """
 import sys
 import hatchet_operator.cli, hatchet_operator.operator, hatchet_sdk
-from hatchet_operator.cluster.api import Endpoint
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.settings import Settings
 hatchet_operator.operator.Operator(Settings(), Endpoint(server="http://127.0.0.1:1"))
 print([name for name in sys.modules if name.startswith("opentelemetry")])

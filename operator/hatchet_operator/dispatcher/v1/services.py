@@ -5,7 +5,8 @@ import grpc
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.dispatcher.calls import unary
 from hatchet_operator.dispatcher.payloads import input_to_keep, message_problem, texts_of
-from hatchet_operator.dispatcher.v0.translation import trigger, workflow_definition
+from hatchet_operator.dispatcher.v0.translation.triggers import trigger
+from hatchet_operator.dispatcher.v0.translation.workflows import workflow_definition
 from hatchet_operator.dispatcher.v1 import translation
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.errors import InvalidRequest, UnknownObject, Unsupported

@@ -11,7 +11,7 @@ from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.decisions.inputs import input_text
 from hatchet_operator.decisions.observed import current_attempt_id
 from hatchet_operator.decisions.results import error_told
-from hatchet_operator.dispatcher.v0.translation import NO_TEXTS
+from hatchet_operator.dispatcher.v0.translation.attempts import NO_TEXTS
 from hatchet_operator.durations import parse_duration
 from hatchet_operator.errors import InvalidRequest, Unsupported
 from hatchet_operator.resources.reasons import Phase, Reason

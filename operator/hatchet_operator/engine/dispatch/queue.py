@@ -106,9 +106,9 @@ class AttemptQueue:
     def grow_impatient(self, attempt: Attempt, now: datetime) -> None:
         """Note that a suspect has waited long enough for a better place for its trial."""
         attempt.impatience += 1
-        self.place_anew(attempt, now)
+        self.place_again(attempt, now)
 
-    def place_anew(self, attempt: Attempt, now: datetime) -> None:
+    def place_again(self, attempt: Attempt, now: datetime) -> None:
         """Requeue a waiting attempt under its current needs; it keeps its turn."""
         if attempt.lane is not None:
             queue = self._queue(_key(attempt))

@@ -85,7 +85,7 @@ class AskedRuns:
                 field_selector=wanted.field_selector,
             )
         except Gone as error:
-            raise InvalidRequest("the page before is too old to go on from; list from the beginning") from error
+            raise InvalidRequest("the previous page is too old to continue from; list from the beginning") from error
 
     async def _lonely_root(self, namespace: str, wanted: RunFilter) -> RunPage | None:
         """Return a page with only the root, if it has spawned nothing: it may have no label then."""

@@ -111,10 +111,10 @@ class Hold:
         self.is_on = any(record not in free for record in self.waiting())
         for record, losses in free.items():
             record.may_be_out = False
-            self._give_out_anew(record, losses)
+            self._assign_again(record, losses)
         self._requeue_all(list(free))
 
-    def _give_out_anew(self, record: RunRecord, losses: Mapping[str, Loss]) -> None:
+    def _assign_again(self, record: RunRecord, losses: Mapping[str, Loss]) -> None:
         """Report steps that no worker will finish as lost, and reassign them under another id; that costs a write.
 
         What was assigned a moment before the old operator ended is not persisted, and usually it is unknown to whom.

@@ -18,10 +18,7 @@ from typing import Any
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.decisions.graph import Graph
-from hatchet_operator.decisions.observed import (
-    Policy,
-    Report,
-)
+from hatchet_operator.decisions.observed import Policy, Report
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.attempt import Attempt
@@ -240,9 +237,7 @@ class Runs:
             return None
         now = self._clock.now()
         if self._observer.loading and (is_replayed(record) or not self._store.knows_those_above(record)):
-            self._early.append(
-                record
-            )  # children that it waits for, or whose runs these are, may come later in the list
+            self._early.append(record)  # children that it awaits, or runs above it, may come later in the list
             return None
         if record.whole is None:
             return self._look_after_finished(record, now)
@@ -252,6 +247,9 @@ class Runs:
             return None
         if self._workflows.begin_loading(record.run):
             return None  # its definition is being read, which requeues it
+        return self._decide_and_apply(record, now)
+
+    def _decide_and_apply(self, record: RunRecord, now: datetime) -> Coroutine[Any, Any, None] | None:
         graph = self.definitions.graph_of(record)
         self._prepare(record, graph, now)
         plan = plan_run(self._sight.of(record, graph), now)

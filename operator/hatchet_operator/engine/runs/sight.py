@@ -75,7 +75,7 @@ class Sight:
             known_workflows=self._workflows.names_in(record.ref.namespace) if graph is None else (),
             without_graph=self._workflows.of(record.run) if graph is None else None,
             suspended=self._workflows.is_suspended(record.run),
-            held_back=record.above_is_gone,
+            above_is_gone=record.above_is_gone,
             policy=self._policy,
             parent=self._parent_state(record),
             live=live,

@@ -132,7 +132,7 @@ class Wanted:
                 continue
             if is_as_urgent and not attempt.units:
                 placement.apply(attempt)
-                queue.place_anew(attempt, now)
+                queue.place_again(attempt, now)
             else:  # among others, so at the end of these
                 queue.withdraw(attempt)
                 placement.apply(attempt)

@@ -30,9 +30,9 @@ class Connections:
         self._are_over = False
 
     def check_open(self) -> None:
-        """Raises `NotReady` once `end` was called: a worker that listens again has to do so at the next leader."""
+        """Raise `NotReady` once `end` was called: a worker that listens again has to do so at the next leader."""
         if self._are_over:
-            raise NotReady("this operator is about to end, and gives out nothing any more; listen to the next one")
+            raise NotReady("this operator is about to end and assigns nothing more; listen to the next one")
 
     def open(self, worker: Worker) -> WorkerStream:
         """Open a worker's stream, replacing the one that it had; it gets nothing yet."""

@@ -17,7 +17,7 @@ _HANDED_OVER: TypeAdapter[HandedOver] = TypeAdapter(HandedOver)
 _LONGEST_TEXT = 200_000  # annotations of an object have 256 KiB together
 
 
-def given_out(store: RunStore) -> HandedOver:
+def assignments(store: RunStore) -> HandedOver:
     """Return which workers have which steps."""
     given: dict[str, dict[str, tuple[str, ...]]] = {}
     for record in store.unfinished():

@@ -29,7 +29,7 @@ from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.engine.workers.claims import Claims, Held
 from hatchet_operator.engine.workers.connections import Connections
 from hatchet_operator.engine.workers.deaths import Deaths
-from hatchet_operator.engine.workers.handover import HandedOver, given_out
+from hatchet_operator.engine.workers.handover import HandedOver, assignments
 from hatchet_operator.engine.workers.registrations import keep_in_lease, keep_on_pod, read_leases, read_registration
 from hatchet_operator.engine.workers.rejoin import Rejoin
 from hatchet_operator.engine.workers.streams import Streams
@@ -137,11 +137,7 @@ class Registry:
             NotPermitted: A Pod registers as another one.
             NotReady: The registration can't be kept.
         """
-        if caller.pod_uid is not None and request.pod_uid not in (None, caller.pod_uid):
-            raise NotPermitted(
-                f'Pod "{caller.pod_name}" ({caller.pod_uid} by its token) registers as Pod "{request.pod_name}" '
-                f"({request.pod_uid}); HATCHET_POD_UID must be the metadata.uid of the Pod itself"
-            )
+        _refuse_another_pod(caller, request)
         namespace, pool = caller.namespace, caller.pool
         # a Pod's token says which Pod it is; others have to say so, published clients beside the pool's token
         pod_name = caller.pod_name or request.pod_name
@@ -173,12 +169,16 @@ class Registry:
             await keep_in_lease(self._api, namespace, registration)
         worker = self._add(namespace, registration, pod, registered_by=caller.pod_uid, run_uid=run_uid)
         if pod is not None:
-            self.deaths.look_at(worker, "MODIFIED", pod)  # its Pod may have had its last event before
-            for other in self._workers.in_pod(pod.uid):
-                if other is not worker and other.registration.name == registration.name:
-                    self.deaths.suspect_replaced(other, pod)
+            self._look_at_pod(worker, pod)
         log.info("worker registered", extra={"worker": worker.id, "pool": f"{namespace}/{pool}", "slots": worker.slots})
         return worker
+
+    def _look_at_pod(self, worker: Worker, pod: Pod) -> None:
+        """Find out from a new worker's Pod whether it has died already, or another one before it."""
+        self.deaths.look_at(worker, "MODIFIED", pod)  # its Pod may have had its last event before
+        for other in self._workers.in_pod(pod.uid):
+            if other is not worker and other.registration.name == worker.registration.name:
+                self.deaths.suspect_replaced(other, pod)
 
     async def upsert_labels(self, caller: Caller, worker_id: str, given: Mapping[str, LabelValue]) -> None:
         """Set some labels of a worker, and leave the others; they apply from now on, and for the next operator.
@@ -324,11 +324,11 @@ class Registry:
         self.deaths.listen()
         self.rejoin.begin(handed_over)
 
-    def given_out(self) -> HandedOver | None:
+    def assignments(self) -> HandedOver | None:
         """Say which worker has what, for the next leader; None: unknown, since a worker has not said so yet."""
         if self._runs.holding or self.rejoin.is_waiting:
             return None
-        return given_out(self._store)
+        return assignments(self._store)
 
     def stop(self) -> None:
         self.rejoin.stop()
@@ -342,3 +342,11 @@ def _runs_on(worker: Worker, pod: Pod | None) -> bool:
         return False
     began = pod.worker.running_since if pod.worker is not None else None
     return began is not None and began <= worker.registration.registered_at
+
+
+def _refuse_another_pod(caller: Caller, request: RegistrationRequest) -> None:
+    if caller.pod_uid is not None and request.pod_uid not in (None, caller.pod_uid):
+        raise NotPermitted(
+            f'Pod "{caller.pod_name}" ({caller.pod_uid} by its token) registers as Pod "{request.pod_name}" '
+            f"({request.pod_uid}); HATCHET_POD_UID must be the metadata.uid of the Pod itself"
+        )

@@ -65,7 +65,7 @@ class Streams:
         """
         worker = self._workers.get(worker_id)
         if worker is None or not worker.is_of(caller):  # there is no use in distinguishing the two
-            raise UnknownObject(f'worker "{worker_id}" is not known (any more); register again')
+            raise UnknownObject(f'worker "{worker_id}" is not known, or no longer; register again')
         return worker
 
     def listen(self, caller: Caller, worker_id: str, held: list[Held] | None) -> tuple[Worker, WorkerStream]:

@@ -3,6 +3,7 @@
 routes      which path leads where; paths that are not served, and why
 calls       one call: whose it is, what it asks for, errors as these clients read them
 runs        runs: found, listed, counted, started, cancelled, replayed
+known_runs  which runs a call means, and what is known of them
 schedules   runs that are to start later
 crons       what the clock starts
 workflows   definitions

@@ -154,7 +154,7 @@ def metadata_of(entries: list[str] | tuple[str, ...]) -> dict[str, str]:
     for entry in entries:
         key, colon, value = entry.partition(":")
         if not colon:
-            raise InvalidRequest(f'additional metadata "{entry[:40]}" is no key:value')
+            raise InvalidRequest(f'additional metadata "{entry[:40]}" is not key:value')
         read[key] = value
     return read
 

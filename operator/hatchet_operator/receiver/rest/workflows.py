@@ -85,11 +85,9 @@ def shown(workflow: resource.Workflow) -> Workflow:
             ),
         )
 
-    jobs = []
-    if definition is not None:
-        jobs.append(job(definition.steps, on_failure=False))
-        if definition.on_failure is not None:
-            jobs.append(job((definition.on_failure,), on_failure=True))
+    jobs = [job(definition.steps, on_failure=False)] if definition is not None else []
+    if definition is not None and definition.on_failure is not None:
+        jobs.append(job((definition.on_failure,), on_failure=True))
     version = VersionMeta(
         metadata=metadata(step_uuid(uid, revision)),
         version=(definition.version if definition else "") or revision,

@@ -10,18 +10,11 @@ import pytest
 from hatchet_operator.access import callers
 from hatchet_operator.access.callers import Callers
 from hatchet_operator.access.identity import Caller, mint_token
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import Resource
 from hatchet_operator.decisions.shards import Scope
-from hatchet_operator.errors import (
-    NotFound,
-    NotPermitted,
-    NotReady,
-    OperatorError,
-    Refused,
-    Transient,
-    Unauthenticated,
-)
+from hatchet_operator.errors import NotFound, NotPermitted, NotReady, OperatorError, Refused, Transient, Unauthenticated
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.pod import Pod, read_pod

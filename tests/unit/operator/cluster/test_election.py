@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.election import Elector
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import LEASES, Resource
 from hatchet_operator.cluster.leader_sight import LeaderSight
 from hatchet_operator.cluster.leases import LeaseTimes

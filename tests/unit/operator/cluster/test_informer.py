@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Page, always
+from hatchet_operator.cluster.api import Api, Page, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.errors import ApiError, Gone, Transient

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, Page, always
+from hatchet_operator.cluster.api import Api, Page, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.resources.base import Json

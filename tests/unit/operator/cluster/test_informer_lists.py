@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.informer import Informer, UidOf
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.errors import ApiError, Gone, Transient

@@ -8,7 +8,8 @@ from unittest import mock
 import pytest
 
 from hatchet_operator.cluster import leader_endpoint
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, SERVICES, Resource
 from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
 from hatchet_operator.errors import NotFound

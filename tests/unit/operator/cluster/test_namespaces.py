@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import CONFIG_MAPS, NAMESPACES
 from hatchet_operator.cluster.namespaces import NamespacedInformer, Namespaces

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import POOLS
 from hatchet_operator.cluster.statuses import put_status, write_status
 from hatchet_operator.errors import Conflict, NotFound

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import SECRETS
 from hatchet_operator.cluster.upkeep import create_unless_there, keep_as_wanted
 from hatchet_operator.resources.base import Json

@@ -115,7 +115,7 @@ def make_observed_run(
     on_parent_close: OnParentClose = OnParentClose.ABANDON,
     suspended: bool = False,
     suspended_run: bool = False,
-    held_back: bool = False,
+    above_is_gone: bool = False,
     live: Mapping[str, LiveAttempt] | None = None,
     reports: Mapping[str, Report] | None = None,
     waits: Mapping[str, Wait] | None = None,
@@ -142,7 +142,7 @@ def make_observed_run(
         policy=POLICY,
         parent=parent,
         suspended=suspended,
-        held_back=held_back,
+        above_is_gone=above_is_gone,
         live={name: replace(item, id=item.id or current_attempt_id(run, name)) for name, item in (live or {}).items()},
         reports={
             name: replace(item, attempt_id=item.attempt_id or current_attempt_id(run, name))

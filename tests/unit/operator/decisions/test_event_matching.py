@@ -116,7 +116,7 @@ def test_registered_filters_are_those_of_the_events_scope(
     ("text", "words"),
     [
         pytest.param("input.missing > 1", "there is no 'missing'", id="no such field"),
-        pytest.param("input.amount", "makes a int of this event; expected true or false", id="a number"),
+        pytest.param("input.amount", "yields a int from this event; expected true or false", id="a number"),
     ],
 )
 def test_a_filter_that_can_not_be_evaluated_is_not_true_and_says_why(text: str, words: str) -> None:

@@ -56,9 +56,9 @@ def test_the_key_of_a_run(text: str, want: str) -> None:
     ("text", "words"),
     [
         pytest.param("input.missing", "there is no 'missing'", id="no such field"),
-        pytest.param("input.list", "makes a list", id="no text"),
+        pytest.param("input.list", "yields a list", id="no text"),
         pytest.param("input.user + 1", "can't be evaluated", id="types"),
-        pytest.param("input.long", "makes a text of 300 characters", id="too long"),
+        pytest.param("input.long", "yields a text of 300 characters", id="too long"),
         pytest.param("input.", "is not CEL", id="nonsense that was let into an object"),
         pytest.param("user", "names user, which is not there", id="a name that is not there"),
         pytest.param("input.list.all(x, x > 0)", "loops with all()", id="a loop is not evaluated, wherever it stands"),

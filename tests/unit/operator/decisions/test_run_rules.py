@@ -80,7 +80,7 @@ def test_the_order_of_the_step_rules() -> None:
         "skip_after_failed_parent",
         "wait_for_parents",
         "wait_for_backoff",
-        "hold_while_suspended",
+        "begin_nothing_while_suspended",
         "cancel_after_schedule_timeout",
         "wait_for_slot",
     ]
@@ -417,7 +417,7 @@ def test_a_suspended_workflow_starts_nothing_and_lets_running_steps_finish() -> 
 
 
 def test_a_run_that_will_be_collected_starts_nothing_and_tells_nobody() -> None:
-    assert plan_run(make_observed_run(held_back=True), NOW) == RunPlan()
+    assert plan_run(make_observed_run(above_is_gone=True), NOW) == RunPlan()
 
 
 def test_the_on_failure_step_runs_after_all_others_ended() -> None:

@@ -79,11 +79,11 @@ def test_what_an_attempt_needs(limits: tuple[StepRateLimit, ...], want: tuple[Ne
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        pytest.param(StepRateLimit(key="api", units_expression="input.half"), "makes 1.5 of", id="a fraction"),
-        pytest.param(StepRateLimit(key="api", units_expression="-1"), "makes -1 of", id="less than nothing"),
-        pytest.param(StepRateLimit(key="api", units_expression="true"), "makes True of", id="a truth value"),
-        pytest.param(StepRateLimit(key="api", limit_expression="'ten'"), "makes 'ten' of", id="a text for a limit"),
-        pytest.param(StepRateLimit(key_expression="[1]"), "makes a list of", id="a list for a key"),
+        pytest.param(StepRateLimit(key="api", units_expression="input.half"), "yields 1.5 from", id="a fraction"),
+        pytest.param(StepRateLimit(key="api", units_expression="-1"), "yields -1 from", id="less than nothing"),
+        pytest.param(StepRateLimit(key="api", units_expression="true"), "yields True from", id="a truth value"),
+        pytest.param(StepRateLimit(key="api", limit_expression="'ten'"), "yields 'ten' from", id="a text for a limit"),
+        pytest.param(StepRateLimit(key_expression="[1]"), "yields a list from", id="a list for a key"),
         pytest.param(StepRateLimit(key_expression="input.nobody"), "can't be evaluated for this run", id="not there"),
         pytest.param(StepRateLimit(key_expression="input."), "is not CEL", id="no CEL"),
     ],

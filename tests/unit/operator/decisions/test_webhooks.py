@@ -184,8 +184,8 @@ def test_which_event_a_delivery_is(
     ("spec", "payload", "words"),
     [
         pytest.param(make_spec(), {}, "can't be evaluated for this delivery", id="no such header"),
-        pytest.param(make_hmac(), {"kind": ""}, "makes an empty text", id="empty"),
-        pytest.param(make_hmac(), {"kind": ["a"]}, "makes a list of this delivery's input", id="a list"),
+        pytest.param(make_hmac(), {"kind": ""}, "yields an empty text", id="empty"),
+        pytest.param(make_hmac(), {"kind": ["a"]}, "yields a list from this delivery's input", id="a list"),
     ],
 )
 def test_a_delivery_that_is_no_event(spec: WebhookSourceSpec, payload: dict[str, Any], words: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hatchet_operator.decisions.graph import InvalidDefinitionError, check_definition
-from hatchet_operator.dispatcher.v0.translation import rate_limit, workflow_definition
+from hatchet_operator.dispatcher.v0.translation.rate_limits import rate_limit
+from hatchet_operator.dispatcher.v0.translation.workflows import workflow_definition
 from hatchet_operator.dispatcher.v1.translation import registration
 from hatchet_operator.errors import InvalidRequest, Unsupported
 from hatchet_operator.resources.rate_limit import StepRateLimit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hatchet_operator.dispatcher.v0.translation import together
+from hatchet_operator.dispatcher.v0.translation.streams import together
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 
 SMALL, LARGE = "x", "x" * 70_000

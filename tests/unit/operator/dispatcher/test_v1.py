@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.dispatcher.v0.translation import workflow_definition
+from hatchet_operator.dispatcher.v0.translation.workflows import workflow_definition
 from hatchet_operator.dispatcher.v1.translation import registration, run_details
 from hatchet_operator.errors import InvalidRequest, Unsupported
 from hatchet_operator.resources.reasons import LimitStrategy, Phase, Reason

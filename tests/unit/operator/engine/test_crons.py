@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.events import EventRecorder
 from hatchet_operator.cluster.kinds import RUNS, Resource
 from hatchet_operator.engine.clock import Clock

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster.api import Api, Endpoint, always
+from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.runs.expiry import Expiry
 from hatchet_operator.engine.runs.records import RunRecord

@@ -141,7 +141,7 @@ def test_what_is_told_is_json(show: Callable[[SeenRun], Any]) -> None:
         pytest.param(lambda: page_of(MultiDict(offset="²")), "offset", id="a digit that is no number"),
         pytest.param(lambda: flag_of(MultiDict(a="maybe"), "a", True), "expected true or false", id="a flag"),
         pytest.param(lambda: time_of("soon", "since"), 'since is "soon"', id="a time"),
-        pytest.param(lambda: metadata_of(["a=b"]), "is no key:value", id="metadata"),
+        pytest.param(lambda: metadata_of(["a=b"]), "is not key:value", id="metadata"),
         pytest.param(lambda: phases_of(["DONE"], v1.STATUSES), "expected QUEUED, RUNNING", id="a status"),
     ],
 )

@@ -14,7 +14,9 @@ from pydantic import Field
 
 from hatchet_operator.resources import crds
 from hatchet_operator.resources.base import ResourceModel
-from hatchet_operator.resources.crds import load_crds, render_crd, structural_schema, write_crds
+from hatchet_operator.resources.crd_kinds import KINDS, Kind
+from hatchet_operator.resources.crds import load_crds, render_crd, write_crds
+from hatchet_operator.resources.structural_schema import structural_schema
 
 COMMITTED = Path(__file__).parents[4] / "crds"
 
@@ -132,8 +134,8 @@ def test_every_rule_explains_itself_and_points_at_a_field(crd: dict[str, Any]) -
             schema = schema["properties"][name]
 
 
-@pytest.mark.parametrize("kind", crds.KINDS, ids=lambda kind: kind.model.__name__)
-def test_paths_of_columns_lead_somewhere(kind: crds.Kind) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.model.__name__)
+def test_paths_of_columns_lead_somewhere(kind: Kind) -> None:
     paths = {path for path, _ in nodes(structural_schema(kind.model))}
     for path in [column.path for column in kind.columns] + list(kind.selectable):
         assert path in paths or path.startswith((".status.conditions[?", ".metadata.")), path

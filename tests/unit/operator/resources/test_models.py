@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hatchet_operator.resources.base import Condition, ResourceModel
-from hatchet_operator.resources.crds import KINDS, Kind, structural_schema
+from hatchet_operator.resources.crd_kinds import KINDS, Kind
 from hatchet_operator.resources.run import RunSpec, RunStatus
+from hatchet_operator.resources.structural_schema import structural_schema
 from hatchet_operator.resources.workerpool import WorkerPool
 from tests.unit.operator.resources.schema_strategies import values_of
 

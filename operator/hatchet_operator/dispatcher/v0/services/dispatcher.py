@@ -1,68 +1,39 @@
-"""The three services, a few lines per call: translate, ask the engine, translate back.
-
-Calls that this project does not serve answer UNIMPLEMENTED and name what is missing: a published client shows that
-text to the author of the step.
-"""
+"""The service for workers, and for clients that listen: a few lines per call."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import grpc
-
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.decisions.retry import asked_wait
-from hatchet_operator.dispatcher.calls import (
-    now_stamp,
-    status_of,
-    streaming,
-    unary,
-    unserved,
-    words_of,
-)
-from hatchet_operator.dispatcher.payloads import Readings, input_to_keep, message_problem, not_told, outcome_to_keep
-from hatchet_operator.dispatcher.v0 import translation
+from hatchet_operator.dispatcher.calls import streaming, unary
+from hatchet_operator.dispatcher.payloads import Readings, message_problem, not_told, outcome_to_keep
+from hatchet_operator.dispatcher.stamps import time_of
+from hatchet_operator.dispatcher.v0.translation import attempts, streams, workers
 from hatchet_operator.durations import parse_duration
 from hatchet_operator.engine.dispatch.worker import Command, StartCommand, WorkerStream
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.runs.results import ResultStream, RunResult
-from hatchet_operator.engine.spawning.trigger import Trigger
-from hatchet_operator.errors import (
-    ApiError,
-    IdempotencyCollision,
-    IdempotencyCollisions,
-    InvalidRequest,
-    RequestError,
-    StaleAttempt,
-)
-from hatchet_operator.resources.limits import MAX_BULK_ITEMS
+from hatchet_operator.errors import InvalidRequest, StaleAttempt
 from hatchet_operator.resources.names import tenant_id
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
-from hatchet_sdk.contracts import events_pb2 as events_wire
-from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
-from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherServicer, add_DispatcherServicer_to_server
-from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceServicer, add_EventsServiceServicer_to_server
-from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceServicer, add_WorkflowServiceServicer_to_server
+from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherServicer
 
-log = logging.getLogger(__name__)
 _MOST_TOGETHER = 100
-step_log = logging.getLogger("hatchet_operator.steps")
-
 PROTOCOL_VERSION = "v0.104.7"
 """What GetVersion answers: the engine whose calls we serve. Clients refuse to start below v0.80.0 (protocol 4.1)."""
 
 
-class _Dispatcher(DispatcherServicer):
+class Dispatcher(DispatcherServicer):
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.callers = engine.callers
 
     @unary
     async def Register(self, request: wire.WorkerRegisterRequest, caller: Caller) -> wire.WorkerRegisterResponse:
-        registration = translation.registration_request(request)
+        registration = workers.registration_request(request)
         worker = await self._engine.registry.register(caller, registration)
         return wire.WorkerRegisterResponse(
             tenant_id=tenant_id(caller.namespace),
@@ -73,14 +44,14 @@ class _Dispatcher(DispatcherServicer):
 
     @streaming
     async def ListenV2(self, request: wire.WorkerListenRequest, caller: Caller) -> AsyncIterator[wire.AssignedAction]:
-        held = translation.held_attempts(request)
+        held = attempts.held_attempts(request)
         worker, stream = self._engine.registry.listen(caller, request.worker_id, held)
         readings = Readings(self._engine.payloads, caller)
         try:
             # One at a time to others: what is marked as sent is sent, and they don't say what they have got.
             async for commands in stream.commands(at_once=_MOST_TOGETHER if caller.takes_many else 1):
                 actions = [self._action(each, caller, stream, readings) for each in commands]
-                for action in translation.together([each for each in actions if each is not None]):
+                for action in streams.together([each for each in actions if each is not None]):
                     yield action
                 for command in commands:
                     if isinstance(command, StartCommand) and command.texts is not None:
@@ -95,7 +66,7 @@ class _Dispatcher(DispatcherServicer):
         """Return what the worker gets, noting that it does; None: nothing, or not yet."""
         if not isinstance(command, StartCommand):
             run_id = self._engine.run_id(caller, command.run)
-            return translation.cancel_action(command, caller.namespace, run_id=run_id)
+            return attempts.cancel_action(command, caller.namespace, run_id=run_id)
         action = self._start_action(command, caller, stream, readings)
         if action is not None:
             command.attempt.sent = True
@@ -118,10 +89,10 @@ class _Dispatcher(DispatcherServicer):
                     otherwise=lambda why: engine.fail(attempt, why),
                 )
                 return None
-            return translation.start_action(attempt, record, names=caller.takes_names, traceparent=traceparent)
+            return attempts.start_action(attempt, record, names=caller.takes_names, traceparent=traceparent)
         if attempt.cancel_sent_at is not None:
             return None  # it timed out before everything was read
-        action = translation.start_action(
+        action = attempts.start_action(
             attempt, record, names=caller.takes_names, texts=command.texts, traceparent=traceparent
         )
         what = f'What step "{attempt.step.name}" is given (the input of its run, outputs of other steps)'
@@ -137,7 +108,7 @@ class _Dispatcher(DispatcherServicer):
         self._engine.registry.heartbeat(
             caller,
             request.worker_id,
-            at=translation.time_of(request.heartbeat_at),
+            at=time_of(request.heartbeat_at),
             overrunning=request.overrunning,
         )
         return wire.HeartbeatResponse()
@@ -152,7 +123,7 @@ class _Dispatcher(DispatcherServicer):
     @unary
     async def SendStepActionEvent(self, request: wire.StepActionEvent, caller: Caller) -> wire.ActionEventResponse:
         self._engine.may_report(caller, request.task_run_external_id, request.job_run_id or None)
-        if (outcome := translation.OUTCOMES.get(request.event_type)) is not None:
+        if (outcome := attempts.OUTCOMES.get(request.event_type)) is not None:
             await self._report(request, caller, outcome, run_uid=request.job_run_id or None)
         elif request.event_type == wire.STEP_EVENT_TYPE_STARTED:
             self._engine.started(caller, request.task_run_external_id)
@@ -169,7 +140,7 @@ class _Dispatcher(DispatcherServicer):
         )
         run_uid = record.uid if record is not None else None
         self._engine.may_report(caller, attempt_id, run_uid)
-        if (report := translation.group_key_report(request)) is not None:
+        if (report := attempts.group_key_report(request)) is not None:
             outcome, payload = report
             await self._engine.report(caller, attempt_id, outcome, run_uid=run_uid, payload=payload)
         elif request.event_type == wire.GROUP_KEY_EVENT_TYPE_STARTED:
@@ -181,7 +152,7 @@ class _Dispatcher(DispatcherServicer):
         """Report several events; answered once all are persisted, so a client that gets no answer repeats them all."""
         for item in request.items:  # check all of them first: a refused batch changes nothing
             self._engine.may_report(caller, item.task_run_external_id, None)
-        if (outcome := translation.OUTCOMES.get(request.event_type)) is not None:
+        if (outcome := attempts.OUTCOMES.get(request.event_type)) is not None:
             await asyncio.gather(*(self._report(item, caller, outcome) for item in request.items))
         return wire.ActionEventResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
 
@@ -211,7 +182,7 @@ class _Dispatcher(DispatcherServicer):
                 yield wire.WorkflowRunEvent(takes_many=True)
             async for results in stream.results():
                 events = [event for each in results if (event := _run_event(each, stream, payloads)) is not None]
-                for event in translation.together(events) if caller.takes_many else events:
+                for event in streams.together(events) if caller.takes_many else events:
                     yield event
                 for result in results:
                     if result.texts:
@@ -249,7 +220,7 @@ class _Dispatcher(DispatcherServicer):
         self, request: wire.UpsertWorkerLabelsRequest, caller: Caller
     ) -> wire.UpsertWorkerLabelsResponse:
         """Set some of a worker's labels; attempts that wait for them go there."""
-        given = translation.worker_labels(request.labels, who=f'worker "{request.worker_id}"')
+        given = workers.worker_labels(request.labels, who=f'worker "{request.worker_id}"')
         await self._engine.registry.upsert_labels(caller, request.worker_id, given)
         return wire.UpsertWorkerLabelsResponse(tenant_id=tenant_id(caller.namespace), worker_id=request.worker_id)
 
@@ -258,7 +229,7 @@ class _Dispatcher(DispatcherServicer):
         self, request: wire.SubscribeToWorkflowEventsRequest, caller: Caller
     ) -> AsyncIterator[wire.WorkflowEvent]:
         """Stream what the steps of a run publish and how they end, or those of all runs with an entry of metadata."""
-        metadata = translation.stream_metadata(request)
+        metadata = streams.stream_metadata(request)
         if metadata is None:
             reader = await self._engine.read_stream(caller, request.workflow_run_id, seen=dict(request.seen))
         else:
@@ -266,7 +237,7 @@ class _Dispatcher(DispatcherServicer):
         try:
             async for event in reader.events():
                 run_id = event.name if caller.takes_names else event.run
-                yield translation.stream_event(event, run_id=run_id, hangup=event.is_end and reader.is_over)
+                yield streams.stream_event(event, run_id=run_id, hangup=event.is_end and reader.is_over)
         finally:
             self._engine.streams.leave(reader)
 
@@ -286,9 +257,9 @@ async def _read_subscriptions(
 def _run_event(result: RunResult, stream: ResultStream, readings: Readings) -> wire.WorkflowRunEvent | None:
     """Return what the client gets; None: nothing yet."""
     if result.texts is not None:
-        event = translation.run_event(result, result.texts)
+        event = streams.run_event(result, result.texts)
         problem = message_problem(event.ByteSize(), f"What run {result.run} returned")
-        return event if problem is None else translation.run_event(not_told(result, problem))
+        return event if problem is None else streams.run_event(not_told(result, problem))
     if references := readings.of_result(result):
         readings.begin(
             references,
@@ -296,164 +267,9 @@ def _run_event(result: RunResult, stream: ResultStream, readings: Readings) -> w
             otherwise=lambda why: stream.tell(not_told(result, why)),
         )
         return None
-    return translation.run_event(result)
+    return streams.run_event(result)
 
 
 def _retry_wishes(event: wire.StepActionEvent | wire.BatchActionEventItem) -> dict[str, Any]:
     after = asked_wait(event.retry_after_ms) if event.HasField("retry_after_ms") else None
     return {"may_retry": not event.should_not_retry, "retry_after": after}
-
-
-class _Workflows(WorkflowServiceServicer):
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.callers = engine.callers
-
-    @unary
-    async def PutWorkflow(
-        self, request: workflows_wire.PutWorkflowRequest, caller: Caller
-    ) -> workflows_wire.WorkflowVersion:
-        definition = translation.workflow_definition(request.opts)
-        revision = await self._engine.register_workflow(caller, definition)
-        version = workflows_wire.WorkflowVersion(
-            id=revision, version=definition.version, workflow_id=definition.name, order=1
-        )
-        version.created_at.CopyFrom(now_stamp())
-        version.updated_at.CopyFrom(version.created_at)
-        return version
-
-    @unary
-    async def TriggerWorkflow(
-        self, request: workflows_wire.TriggerWorkflowRequest, caller: Caller
-    ) -> workflows_wire.TriggerWorkflowResponse:
-        run_id = await self._engine.trigger(await self._trigger(request, caller))
-        response = workflows_wire.TriggerWorkflowResponse(workflow_run_id=run_id)
-        if self._engine.is_light(caller, run_id):
-            response.is_light = True
-        return response
-
-    @unary
-    async def BulkTriggerWorkflow(
-        self, request: workflows_wire.BulkTriggerWorkflowRequest, caller: Caller
-    ) -> workflows_wire.BulkTriggerWorkflowResponse:
-        if not 1 <= len(request.workflows) <= MAX_BULK_ITEMS:
-            raise InvalidRequest(f"{len(request.workflows)} runs in one call; expected 1 to {MAX_BULK_ITEMS}")
-        answers = await asyncio.gather(*(self._trigger_item(item, caller) for item in request.workflows))
-        collisions = [answer for answer in answers if isinstance(answer, IdempotencyCollision)]
-        if collisions and not request.errors_per_item:
-            others = (each for each in answers if not isinstance(each, str | IdempotencyCollision))
-            raise next(
-                others,
-                IdempotencyCollisions(
-                    [answer for answer in answers if isinstance(answer, str)], [each.run for each in collisions]
-                ),
-            )
-        response = workflows_wire.BulkTriggerWorkflowResponse()
-        for index, answer in enumerate(answers):
-            if isinstance(answer, str):
-                response.workflow_run_ids.append(answer)
-                if self._engine.is_light(caller, answer):
-                    response.light.append(index)
-                continue
-            if not request.errors_per_item:
-                raise answer  # the runs before and after it exist; the same call again finds them
-            response.workflow_run_ids.append("")
-            code: int = status_of(answer).value[0]
-            response.errors.add(index=index, code=code, message=words_of(answer))
-        return response
-
-    @unary
-    async def ScheduleWorkflow(
-        self, request: workflows_wire.ScheduleWorkflowRequest, caller: Caller
-    ) -> workflows_wire.WorkflowVersion:
-        request.input = await input_to_keep(
-            self._engine,
-            caller,
-            request.input,
-            workflow=request.name,
-            parent=request.parent_id,
-            request_id=request.request_id,
-        )
-        triggers = translation.scheduled(request, caller)
-        ids = await asyncio.gather(*map(self._engine.trigger, triggers))
-        version = workflows_wire.WorkflowVersion(workflow_id=request.name)
-        for run_id, trigger_at in zip(ids, request.schedules, strict=True):
-            version.scheduled_workflows.add(id=run_id, trigger_at=trigger_at)
-        return version
-
-    @unary
-    async def PutRateLimit(
-        self, request: workflows_wire.PutRateLimitRequest, caller: Caller
-    ) -> workflows_wire.PutRateLimitResponse:
-        """Set a rate limit; it is in effect for all runs of the caller's namespace once this is answered."""
-        key, units, window = translation.rate_limit(request)
-        await self._engine.rate_limits.put(caller.namespace, key, units=units, window=window)
-        return workflows_wire.PutRateLimitResponse()
-
-    async def _trigger(self, request: workflows_wire.TriggerWorkflowRequest, caller: Caller) -> Trigger:
-        request.input = await input_to_keep(
-            self._engine,
-            caller,
-            request.input,
-            workflow=request.name,
-            parent=request.parent_id,
-            request_id=request.request_id,
-        )
-        return translation.trigger(request, caller)
-
-    async def _trigger_item(
-        self, item: workflows_wire.TriggerWorkflowRequest, caller: Caller
-    ) -> str | RequestError | ApiError:
-        try:
-            return await self._engine.trigger(await self._trigger(item, caller))
-        except (RequestError, ApiError) as error:
-            return error
-
-
-class _Events(EventsServiceServicer):
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.callers = engine.callers
-
-    @unary
-    async def PutLog(self, request: events_wire.PutLogRequest, caller: Caller) -> events_wire.PutLogResponse:
-        """Log a line of a step: it goes where the operator's own log goes, with the run's name."""
-        attempt = self._engine.may_log(caller, request.task_run_external_id)
-        step_log.info(request.message, extra={"run": str(attempt.ref), "step": attempt.step.name})
-        return events_wire.PutLogResponse()
-
-    @unary
-    async def Push(self, request: events_wire.PushEventRequest, caller: Caller) -> events_wire.Event:
-        event = translation.pushed_event(request, caller)
-        await self._engine.triggering.push(event)
-        return translation.event_answer(request, event)
-
-    @unary
-    async def BulkPush(self, request: events_wire.BulkPushEventRequest, caller: Caller) -> events_wire.Events:
-        """Push several events; all are tried, and repeating a failed call with the same ids starts none twice."""
-        if not 1 <= len(request.events) <= MAX_BULK_ITEMS:
-            raise InvalidRequest(f"{len(request.events)} events in one call; expected 1 to {MAX_BULK_ITEMS}")
-        events = [translation.pushed_event(item, caller) for item in request.events]
-        await asyncio.gather(*map(self._engine.triggering.push, events))
-        answers = map(translation.event_answer, request.events, events)
-        return events_wire.Events(events=answers)
-
-    ReplaySingleEvent = unserved("replay of events; push it again")
-
-    @unary
-    async def PutStreamEvent(
-        self, request: events_wire.PutStreamEventRequest, caller: Caller
-    ) -> events_wire.PutStreamEventResponse:
-        """Publish what a step says to anyone listening; it is only kept in memory."""
-        attempt = self._engine.may_log(caller, request.task_run_external_id)
-        first_index = request.event_index if request.HasField("event_index") else None
-        chunks = translation.stream_chunks(request, step=attempt.step.name)
-        self._engine.streams.put(attempt, chunks, first_index=first_index, at=request.created_at.ToMilliseconds())
-        return events_wire.PutStreamEventResponse()
-
-
-def add_services(engine: Engine, server: grpc.aio.Server) -> None:
-    """Register the services of Hatchet's protocol that have no version in their names with a server."""
-    add_DispatcherServicer_to_server(_Dispatcher(engine), server)
-    add_WorkflowServiceServicer_to_server(_Workflows(engine), server)
-    add_EventsServiceServicer_to_server(_Events(engine), server)
