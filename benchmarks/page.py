@@ -38,7 +38,7 @@ def write(results: Results) -> None:
 
 
 def with_tables(page: str, results: Results) -> str:
-    """Return the page with its tables made anew, between the marks."""
+    """Return the page with its tables made again, between the marks."""
     before, rest = page.split(_BEGIN)
     _, after = rest.split(_END)
     return f"{before}{_BEGIN}\n{tables(results)}\n{_END}{after}"

@@ -69,7 +69,7 @@ def worked(before: Load, after: Load) -> Worked:
     seconds = after.at - before.at
     cpu = dict(after.cpu_seconds)
     for name, used in before.cpu_seconds.items():
-        if used <= cpu.get(name, 0.0):  # else it was started anew, and all that it used is of now
+        if used <= cpu.get(name, 0.0):  # otherwise it was restarted, and all that it used is of now
             cpu[name] -= used
     cores = sum(cpu.values()) / seconds
     busy = (after.busy_seconds - before.busy_seconds) / seconds
@@ -110,7 +110,7 @@ def spent(before: Counts, after: Counts) -> Spent:
 def _difference(before: float | None, after: float | None) -> float | None:
     if before is None or after is None:
         return None
-    return after - before if after >= before else after  # else what counts was started anew
+    return after - before if after >= before else after  # otherwise what counts was restarted
 
 
 def own_cpu_seconds() -> float:

@@ -21,7 +21,7 @@ Namespace = Annotated[
 Context = Annotated[
     str | None, typer.Option("--context", help="Context of the kubeconfig.", show_default="its current one")
 ]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Continue until the run has ended.")]
 Children = Annotated[bool, typer.Option("--children", help="Also those of all runs below it.")]
 Step = Annotated[str | None, typer.Option(help="Of this step.", show_default="all")]
 Attempt = Annotated[int | None, typer.Option(min=1, help="Of this attempt; the first is 1.", show_default="all")]
@@ -52,23 +52,23 @@ Payload = Annotated[
     ),
 ]
 EventId = Annotated[
-    str | None, typer.Option("--id", help="Which event it is: pushed again with its id, it starts nothing again.")
+    str | None, typer.Option("--id", help="Id of the event: pushed again with its id, it starts nothing again.")
 ]
-Scope = Annotated[str | None, typer.Option(help="Filters of this scope are asked.")]
+Scope = Annotated[str | None, typer.Option(help="Scope of the event, for registered filters.")]
 Priority = Annotated[int | None, typer.Option(min=1, max=3, help="Priority of the runs; 3 goes first.")]
 
-LOGS = """Print what the steps of a run said, and their errors.
+LOGS = """Print what the steps of a run printed and logged, and their errors.
 
-That is what they printed and logged. Each line has "step#attempt | " before it, an error "step#attempt ! ". They
-are found in the logs of the pods that the steps were on."""
-CANCEL = "Cancel runs, with all below them."
+Each line has "step#attempt | " before it, an error "step#attempt ! ". They are
+found in the logs of the pods that the steps ran in."""
+CANCEL = "Cancel runs, and all below them."
 RETRY = """Run again what failed, in the whole tree below a run.
 
-What succeeded is kept. Children that failed are run again first, then the steps that found them failed. A paused
-run has its failed step tried again."""
+What succeeded is kept. Children that failed are run again first, then the steps that awaited them. A paused
+run retries its failed step."""
 REPLAY = "Run finished runs again from the start: all steps, with new children."
-SUSPEND = "Hold runs: running steps finish, no other is started."
-RESUME = "Have runs go on that are suspended, or that paused since a step failed."
+SUSPEND = "Suspend runs: running steps finish, and no others start."
+RESUME = "Resume runs that are suspended, or that paused because a step failed."
 EVENTS = "Push events, which start the workflows that want them."
 PUSH = """Push an event and print the runs that it started.
 
@@ -77,7 +77,7 @@ the kubeconfig of "hatchet-operator dev" too."""
 
 
 class Shell(StrEnum):
-    """Whose words ``completion`` writes."""
+    """The shells that ``completion`` writes scripts for."""
 
     BASH = "bash"
     ZSH = "zsh"

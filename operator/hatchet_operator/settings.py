@@ -80,7 +80,7 @@ class Settings:
     grpc_advertise: Annotated[
         str | None,
         Setting(
-            help="host:port that worker pods connect to; of several shards, {shard} in it stands for their numbers.",
+            help="host:port that worker pods connect to; with shards, {shard} in it stands for the shard's number.",
             unset="where it listens",
             no_chart="it follows from the release's name and grpc.port",
         ),
@@ -98,7 +98,7 @@ class Settings:
     rest_url: Annotated[
         str | None,
         Setting(
-            help="URL by which clients of Hatchet's REST API find the port for events; it stands in pools' tokens.",
+            help="URL by which clients of Hatchet's REST API find the port for events; it is part of pools' tokens.",
             unset="that port, at the host of --grpc-advertise",
             chart="events.restUrl",
         ),
@@ -106,7 +106,7 @@ class Settings:
     token_key: Annotated[
         str | None,
         Setting(
-            help="Secret that pool tokens are signed with; rather give its variable, since options are seen in ps.",
+            help="Secret that pool tokens are signed with; prefer its variable, since ps shows options.",
             unset='kept in the Secret "hatchet-operator-tokens", and made at the first start',
             no_chart="values are no place for secrets, and the operator makes it and keeps it in a Secret",
         ),
@@ -114,7 +114,7 @@ class Settings:
     token_audience: Annotated[
         str | None,
         Setting(
-            help='Audience of the service-account tokens that worker pods present; "": only pools\' tokens are taken.',
+            help='Audience of the service-account tokens that worker pods present; "": only pools\' tokens count.',
             unset="in a cluster: hatchet-operator",
             no_chart="it follows from workers.serviceAccountTokens",
         ),
@@ -129,7 +129,7 @@ class Settings:
     tls_names: Annotated[
         tuple[str, ...],
         Setting(
-            help="For own: one more name that workers use, as --grpc-advertise, which always is one.",
+            help="For own: another name that workers use, besides that of --grpc-advertise.",
             unset="none",
             option="--tls-name",
             chart="tls.names",
@@ -144,7 +144,7 @@ class Settings:
     tls_key_file: Annotated[Path | None, Setting(help="For files: its key.", no_chart=_FROM_MODE)] = None
     tls_ca_file: Annotated[
         Path | None,
-        Setting(help="For files: what workers are to trust.", unset="what their images know", no_chart=_FROM_MODE),
+        Setting(help="For files: what workers trust.", unset="what their images know", no_chart=_FROM_MODE),
     ] = None
     operator_namespace: Annotated[
         str,
@@ -174,7 +174,7 @@ class Settings:
     lease_duration: Annotated[
         timedelta,
         Setting(
-            help="A standby takes over when nothing was heard of the leader for so long.",
+            help="A standby takes over when the leader has been silent for this long.",
             least=timedelta(seconds=2),
             most=timedelta(minutes=5),
             chart="leaderElection.leaseDuration",
@@ -195,7 +195,7 @@ class Settings:
     grpc_service: Annotated[
         str | None,
         Setting(
-            help="Service without selector that is to lead to this operator while it leads.",
+            help="Service without a selector that points to this operator while it leads.",
             unset="none",
             no_chart="it is the release's",
         ),
@@ -212,13 +212,13 @@ class Settings:
     ] = None
     pod_name: Annotated[
         str | None,
-        Setting(help="The Pod that this process lives in.", unset="in none", env="POD_NAME", no_chart=_FROM_POD),
+        Setting(help="The Pod that this process runs in.", unset="in none", env="POD_NAME", no_chart=_FROM_POD),
     ] = None
     pod_uid: Annotated[
         str | None, Setting(help="UID of that Pod.", unset="in none", env="POD_UID", no_chart=_FROM_POD)
     ] = None
     max_writes: Annotated[
-        int, Setting(help="Writes to the API server under way at a time.", least=1, chart="apiServer.maxWrites")
+        int, Setting(help="Writes to the API server in flight at a time.", least=1, chart="apiServer.maxWrites")
     ] = 32
     running_after: Annotated[
         timedelta,
@@ -227,7 +227,7 @@ class Settings:
     worker_silent: Annotated[
         timedelta,
         Setting(
-            help="A worker without a heartbeat for so long is dead; they come every 4 s.",
+            help="A worker without a heartbeat for this long is dead; heartbeats come every 4 s.",
             least=timedelta(seconds=5),
             chart="workers.silent",
         ),
@@ -235,7 +235,7 @@ class Settings:
     rejoin: Annotated[
         timedelta,
         Setting(
-            help="After a start, how long workers that are known have to say what they hold.",
+            help="After a start, how long known workers have to say which attempts they have.",
             least=_INSTANT,
             chart="workers.rejoin",
         ),
@@ -243,7 +243,7 @@ class Settings:
     rejoin_running: Annotated[
         timedelta,
         Setting(
-            help="The same for one whose container runs on: it may still be led to an earlier leader's address.",
+            help="The same for one whose container still runs: it may be directed to an earlier leader's address.",
             least=_INSTANT,
             chart="workers.rejoinRunning",
         ),
@@ -258,7 +258,7 @@ class Settings:
     max_losses: Annotated[
         int,
         Setting(
-            help="A step fails after this many of its workers died, unless it says itself how many.",
+            help="A step fails after this many of its workers died, unless it sets its own number.",
             least=1,
             chart="runs.maxLosses",
         ),
@@ -285,14 +285,14 @@ class Settings:
     failed_run_ttl: Annotated[
         timedelta,
         Setting(
-            help="The same of those that failed: people look at them, though not always the next day.",
+            help="The same for those that failed: people look at them, though not always the next day.",
             chart="runs.failedTtl",
         ),
     ] = timedelta(days=7)
     children_every: Annotated[
         timedelta,
         Setting(
-            help="Children counts of a parent are written at most this often.",
+            help="The counts of a parent's children are written at most this often.",
             least=_INSTANT,
             chart="runs.childrenEvery",
         ),
@@ -300,7 +300,7 @@ class Settings:
     waiting_told_after: Annotated[
         timedelta,
         Setting(
-            help="When a step has waited so long for workers that can't start, its run says why.",
+            help="When a step has waited this long for workers that can't start, its run says why.",
             chart="runs.waitingToldAfter",
         ),
     ] = timedelta(seconds=3)
@@ -315,7 +315,7 @@ class Settings:
     watch_silence: Annotated[
         timedelta,
         Setting(
-            help="A watch that says nothing for so long is cut; the API server says something about once a minute.",
+            help="A watch that is silent for this long is cut; the API server says something about once a minute.",
             least=timedelta(seconds=1),
             chart="apiServer.watchSilence",
         ),
@@ -332,7 +332,7 @@ class Settings:
     payload_inline_bytes: Annotated[
         int,
         Setting(
-            help="Larger ones than this go there.",
+            help="Inputs and outputs larger than this go there.",
             least=1024,
             most=_MOST_INLINE,
             chart="payloads.inlineBytes",
@@ -341,8 +341,8 @@ class Settings:
     payload_key: Annotated[
         str | None,
         Setting(
-            help="32 bytes in base64 that payloads are encrypted with, and after commas those that earlier ones were; "
-            "rather give its variable, since options are seen in ps.",
+            help="Key that payloads are encrypted with, 32 bytes in base64; earlier keys follow it, separated by "
+            "commas. Prefer its variable, since ps shows options.",
             unset="they are not encrypted",
             no_chart="values are no place for secrets: payloads.keySecret names one",
         ),
@@ -359,7 +359,7 @@ class Settings:
     payload_orphans_after: Annotated[
         timedelta,
         Setting(
-            help="Payloads without a run are removed when they are so old, and looked for so often.",
+            help="Payloads without a run are removed once they are this old, and looked for this often.",
             least=timedelta(seconds=1),
             chart="payloads.orphansAfter",
         ),
@@ -367,7 +367,7 @@ class Settings:
     tracing: Annotated[
         bool,
         Setting(
-            help="Send spans of runs and attempts by OTLP; where to and which, OpenTelemetry's own variables say.",
+            help="Send spans of runs and attempts by OTLP; OpenTelemetry's own variables say which, and where to.",
             chart="tracing.enabled",
         ),
     ] = False

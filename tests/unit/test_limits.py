@@ -71,7 +71,7 @@ def kib(size: int) -> str:
         ("parents in a worker", str(_WAITING_PER_SLOT)),
         ("labels of a worker", str(MAX_LABELS)),
         ("labels of a worker", str(MAX_LABEL_LENGTH)),
-        ("slots that a worker gives", str(BOUND)),
+        ("slots that a worker fills", str(BOUND)),
         ("workers that may die", str(DEFAULTS.max_losses)),
         ("writes to the API server", str(DEFAULTS.max_writes)),
     ],

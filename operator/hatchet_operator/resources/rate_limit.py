@@ -11,7 +11,7 @@ MAX_UNITS = 2**31 - 1  # what the workers' protocol can carry
 MAX_KEY = 256
 _EXPRESSION = (
     "CEL over `input`, `additional_metadata` and `parents` (outputs of its parents, by step name); macros that loop "
-    "(map, filter, all, exists) are not taken."
+    "(map, filter, all, exists) are not allowed."
 )
 
 LimitKey = Annotated[str, Field(max_length=MAX_KEY, min_length=1)]
@@ -46,16 +46,16 @@ class StepRateLimit(ResourceModel):
 
     key: Annotated[LimitKey | None, Field(description="Key of the limit, as of a RateLimit object.")] = None
     key_expression: Annotated[
-        Expression | None, Field(description=f"What makes the key, as in input.user: {_EXPRESSION}")
+        Expression | None, Field(description=f"What yields the key, as in input.user: {_EXPRESSION}")
     ] = None
     units: Annotated[int | None, Field(ge=0, le=MAX_UNITS, description="Units that an attempt uses; absent: 1.")] = None
     units_expression: Annotated[
-        Expression | None, Field(description=f"What makes the number of units: {_EXPRESSION}")
+        Expression | None, Field(description=f"What yields the number of units: {_EXPRESSION}")
     ] = None
     limit_expression: Annotated[
         Expression | None,
         Field(
-            description="What makes the limit, as a number or over the same values, where no RateLimit object has the "
+            description="What yields the limit, as a number or over the same values, where no RateLimit object has the "
             "key; absent: an object has to."
         ),
     ] = None

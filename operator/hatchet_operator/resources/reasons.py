@@ -148,12 +148,12 @@ class ConditionType(StrEnum):
     """Condition types of all kinds."""
 
     READY = "Ready"  # the object is what its spec asks for: a pool has its workers, a run succeeded
-    STALLED = "Stalled"  # it will not be Ready by itself; only there while it holds
-    RECONCILING = "Reconciling"  # on the way to what a changed spec asks for; only there while it holds
+    STALLED = "Stalled"  # it will not become Ready by itself; only present while it is true
+    RECONCILING = "Reconciling"  # on the way to what a changed spec asks for; only present while it is true
     FINISHED = "Finished"  # a run is over
     SUCCEEDED = "Succeeded"  # a run is over, and how
     WORKFLOW_MISSING = "WorkflowMissing"  # a run waits for its Workflow
-    PAUSED = "Paused"  # of a run; only there while it holds
+    PAUSED = "Paused"  # of a run; only present while it is true
     SUSPENDED = "Suspended"  # of a run; False once it is resumed, with the time of that
     OFFERED = "Offered"  # connected workers have a Workflow's code
     REGISTERED = "Registered"  # a Workflow has a definition
@@ -161,7 +161,7 @@ class ConditionType(StrEnum):
     SECRET_FOUND = "SecretFound"  # noqa: S105  # what a WebhookSource's deliveries are signed with is there
     LISTENING = "Listening"  # the operator has a port that deliveries come to
     AVAILABLE = "Available"  # a WorkerPool has its workers
-    SCALING_LIMITED = "ScalingLimited"  # a WorkerPool keeps fewer pods than it was scaled to; only there while it holds
+    SCALING_LIMITED = "ScalingLimited"  # a WorkerPool keeps fewer pods than asked for; only present while it is true
     ROLLED_OUT = "RolledOut"  # a WorkerPool has no pod of an older template, and one of this is good or none is wanted
 
 
@@ -172,26 +172,26 @@ class Reason(StrEnum):
     STEP_FAILED = "StepFailed"  # a step failed, and has no retries left
     TIMED_OUT = "TimedOut"  # an attempt took longer than its step may
     SCHEDULING_TIMED_OUT = "SchedulingTimedOut"  # no worker took a step within its schedule timeout
-    WORKER_LOST = "WorkerLost"  # the workers that had a step died, more often than it may be given out again
+    WORKER_LOST = "WorkerLost"  # the workers that had a step died, more often than it may be assigned again
     CANCEL_REQUESTED = "CancelRequested"  # somebody set spec.cancelled
     PARENT_CANCELLED = "ParentCancelled"  # the run that spawned it was cancelled
-    PARENT_CLOSED = "ParentClosed"  # the run that spawned it has ended without it
+    PARENT_CLOSED = "ParentClosed"  # the run that spawned it ended before it
     CANCELLED_BY_STEP = "CancelledByStep"  # one of its steps asked for it
-    CONCURRENCY_LIMIT = "ConcurrencyLimit"  # its group is full: it waits, or had to go
+    CONCURRENCY_LIMIT = "ConcurrencyLimit"  # its group is full: it waits, or was cancelled
     PREVIOUS_STEP_FAILED = "PreviousStepFailed"  # a step that it needs the output of did not succeed
     WORKFLOW_MISSING = "WorkflowMissing"  # there is no Workflow of that name, or it was deleted
     WORKFLOW_SUSPENDED = "WorkflowSuspended"  # somebody suspended its Workflow
     SUSPENDED = "Suspended"  # somebody suspended it
-    RESUMED = "Resumed"  # somebody had it go on
-    PAUSED = "Paused"  # a step failed for good, and a person is to say how the run goes on
+    RESUMED = "Resumed"  # somebody resumed it
+    PAUSED = "Paused"  # a step failed for good, and a person must decide how the run goes on
     REPLAYING_CHILDREN = "ReplayingChildren"  # a replay begins with the children that failed, or with none at all
-    INVALID_INPUT = "InvalidInput"  # its input is not what it must be
+    INVALID_INPUT = "InvalidInput"  # its input is invalid
     STATUS_REFUSED = "StatusRefused"  # the API server refuses its status: it is too large, or a policy denies it
     INTERNAL_ERROR = "InternalError"  # a fault of the operator, which leaves the object alone; please report it
     WAITING_FOR_WORKER = "WaitingForWorker"  # no connected worker has the step
     WAITING_FOR_SLOT = "WaitingForSlot"  # all slots of its workers are taken
     WAITING_FOR_RATE_LIMIT = "WaitingForRateLimit"  # units of a rate limit are used up
-    INVALID_RATE_LIMIT = "InvalidRateLimit"  # what a step says of its limits makes nothing of use for a run
+    INVALID_RATE_LIMIT = "InvalidRateLimit"  # the limits of a step yield nothing usable for a run
     POD_ENDING = "PodEnding"  # somebody deletes the pod that the run was given, or drains its node
     # Workflow and WorkerPool
     REGISTERED = "Registered"  # a worker has registered the Workflow
@@ -206,11 +206,11 @@ class Reason(StrEnum):
     AVAILABLE = "Available"  # a pool has its workers
     PODS_MISSING = "PodsMissing"  # a pool has fewer connected workers than it needs
     PODS_FAILING = "PodsFailing"  # pods of a pool do not start, or end again and again
-    ROLLED_OUT = "RolledOut"  # all pods of a pool have its template of now
+    ROLLED_OUT = "RolledOut"  # all pods of a pool have its current template
     ROLLING_OUT = "RollingOut"  # pods of an older template are being replaced
     FAILED_CREATE = "FailedCreate"  # the API server refuses a pod: a quota, a policy, a missing right
     DEFINITION_MISSING = "DefinitionMissing"  # a CRD of ours is not installed, or too old
-    TOO_MANY_REPLICAS = "TooManyReplicas"  # the word of an HPA for the same
+    TOO_MANY_REPLICAS = "TooManyReplicas"  # the same, as an HPA names it
     # WebhookSource
     SECRET_FOUND = "SecretFound"  # noqa: S105  # the Secret of a WebhookSource is there
     SECRET_MISSING = "SecretMissing"  # noqa: S105  # the Secret of a WebhookSource, or its entry, is not there
@@ -220,9 +220,9 @@ class Reason(StrEnum):
     KEY_TAKEN = "KeyTaken"  # another RateLimit has that key
     # Events
     FILTER_FAILED = "FilterFailed"  # of an event, for which it can't be evaluated
-    DELIVERY_REFUSED = "DeliveryRefused"  # a webhook that is not signed as it should be, or no event
+    DELIVERY_REFUSED = "DeliveryRefused"  # a webhook that is not signed as required, or is no event
     POD_ENDED = "PodEnded"  # by the kubelet, a drain or the scheduler
     POD_KILLED = "PodKilled"  # a step went on although it was told to stop
-    TICK_NOT_STARTED = "TickNotStarted"  # a cron that is none, or a run that the API server refused
+    TICK_NOT_STARTED = "TickNotStarted"  # an invalid cron, or a run that the API server refused
     SPAWN_INPUT_DIFFERS = "SpawnInputDiffers"  # a child exists with another input than the one it is spawned with now
     POOL_CONFLICT = "PoolConflict"  # workers of two pools register the same Workflow

@@ -31,10 +31,10 @@ class CronTrigger(ResourceModel):
     ]
     time_zone: Annotated[
         str,
-        Field(description='In which the schedule is read: an IANA name, as "Europe/Berlin".', max_length=64),
+        Field(description='Time zone of the schedule: an IANA name, as in "Europe/Berlin".', max_length=64),
     ] = "UTC"
     suspended: Annotated[
-        bool, Field(description="Nothing is started while this is true, and nothing of that time afterwards.")
+        bool, Field(description="Nothing is started while this is true, and nothing is caught up afterwards.")
     ] = False
     concurrency_policy: Annotated[
         ConcurrencyPolicy,
@@ -71,7 +71,7 @@ class EventTrigger(ResourceModel):
         str | None,
         Field(
             description="Only events of which this is true: CEL over `input` (the payload), `additional_metadata`, "
-            "`event_id` and `event_key`, as in input.amount > 100. Macros that loop are not taken.",
+            "`event_id` and `event_key`, as in input.amount > 100. Macros that loop are not allowed.",
             max_length=1024,
             min_length=1,
         ),

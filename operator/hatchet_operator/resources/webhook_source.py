@@ -83,7 +83,7 @@ class WebhookSourceSpec(ResourceModel):
         Field(
             description="CEL over `input` (the body) and `headers` (by names in lower case) that makes the key of the "
             "event, as in 'shop:' + input.kind. Absent: 'github:' and X-GitHub-Event, 'stripe:' and input.type, "
-            "'webhook:' and input.type; HMAC has to have one. Macros that loop are not taken.",
+            "'webhook:' and input.type; HMAC requires one. Macros that loop are not allowed.",
             max_length=1024,
             min_length=1,
         ),
@@ -93,7 +93,7 @@ class WebhookSourceSpec(ResourceModel):
         PositiveDuration,
         Field(
             description="How far from now the time may be that a sender signs with (Stripe, StandardWebhooks): what "
-            "somebody listened to is worth nothing later."
+            "somebody intercepted is useless later."
         ),
     ] = timedelta(minutes=5)
 

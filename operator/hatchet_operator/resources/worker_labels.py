@@ -50,7 +50,7 @@ class DesiredLabel(ResourceModel):
         Comparator,
         Field(
             description="How the worker's label is compared with it, as in: worker's GreaterThan value. A worker "
-            "without the label satisfies NotEqual alone."
+            "without the label satisfies only NotEqual."
         ),
     ] = Comparator.EQUAL
     required: Annotated[

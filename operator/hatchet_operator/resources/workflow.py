@@ -45,7 +45,7 @@ _RECORD = (
 )
 _MAX_DELAYS = 32
 _BACKOFF_DELAYS = (
-    "How long the first, second, … retry waits, every later one as the last; instead of a factor, at most a day each."
+    "How long the first, second, … retry waits, later ones as long as the last; not with a factor; at most a day each."
 )
 _BACKOFF_JITTER = "Which share of each wait is left to chance, so that many failures don't return at once."
 MAX_INPUT_SCHEMA = 65536
@@ -68,7 +68,7 @@ class ConcurrencyLimit(ResourceModel):
         str,
         Field(
             description="CEL over `input` and `additional_metadata` that names the group, as in input.user; a text in "
-            "quotes puts all runs into one group. Macros that loop (map, filter, all, exists) are not taken.",
+            "quotes puts all runs into one group. Macros that loop (map, filter, all, exists) are not allowed.",
             max_length=1024,
             min_length=1,
         ),
@@ -91,7 +91,7 @@ class Idempotency(ResourceModel):
         str,
         Field(
             description="CEL over `input` and `additional_metadata` that makes the key, as in input.order; while a run "
-            "has it, no second one is created. Macros that loop (map, filter, all, exists) are not taken.",
+            "has it, no second one is created. Macros that loop (map, filter, all, exists) are not allowed.",
             max_length=1024,
             min_length=1,
         ),
@@ -311,14 +311,16 @@ class WorkflowSpec(ResourceModel):
     crons: Annotated[
         tuple[CronTrigger, ...],
         Field(
-            description="Runs by the clock, beside those that a worker registers; one with the schedule and zone of a "
-            "registered one is put over it.",
+            description="Runs by the clock, in addition to those that a worker registers; one with the schedule and "
+            "zone of a registered one overrides it.",
             max_length=MAX_TRIGGERS,
         ),
     ] = ()
     events: Annotated[
         tuple[EventTrigger, ...],
-        Field(description="Runs by events, beside those that a worker registers.", max_length=MAX_TRIGGERS),
+        Field(
+            description="Events that start runs, in addition to those that a worker registers.", max_length=MAX_TRIGGERS
+        ),
     ] = ()
 
 
