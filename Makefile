@@ -28,7 +28,7 @@ demo: $(DEMO_STAMP) ## Run the fan-out example: API server, operator and worker 
 	$(BIN)/hatchet-operator dev examples/fanout/worker.py --run Parent
 	@echo 'for the command itself in this shell:  . $(BIN)/activate' >&2
 
-test: $(DEV_STAMP) s3-server azure-server verify lint ## Everything that can be checked on this machine
+test: $(DEV_STAMP) s3-server azure-server checkov verify lint ## Everything that can be checked on this machine
 	$(BIN)/python -m pytest tests/unit -n 2
 	$(BIN)/python -m pytest tests/chart tests/conformance tests/kube
 	$(BIN)/python -m pytest tests/integration -n 3 --dist loadfile
@@ -66,7 +66,17 @@ azure-server: ## Install the Azure emulator of the tests, once and if npm is at 
 	  npm install --silent --no-audit --no-fund --prefix $(VENV)/azurite azurite@3.37.0 || \
 	  echo 'no emulator of Azure could be installed: its tests are skipped' >&2; }
 
-test-chart: $(DEV_STAMP) ## The chart, with Helm (HATCHET_TEST_HELM says where that is) and a real API server
+# A linter of Kubernetes manifests, for tests/chart/test_linters.py; what it needs is not what we need, so it is apart.
+CHECKOV := $(VENV)/checkov/bin/checkov
+.PHONY: checkov
+checkov: | $(VENV)/bin/python ## Install the linter of the chart's manifests, once (half a minute)
+	@[ -x $(CHECKOV) ] || { \
+	  echo 'installing a linter of manifests (once) …' >&2; \
+	  $(PYTHON) -m venv $(VENV)/checkov && \
+	  $(VENV)/checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30 || \
+	  echo 'no linter of manifests could be installed: its test is skipped' >&2; }
+
+test-chart: $(DEV_STAMP) checkov ## The chart, with Helm (HATCHET_TEST_HELM says where that is) and a real API server
 	$(BIN)/python -m pytest tests/chart tests/integration/test_rights.py
 
 test-conformance: $(DEV_STAMP) ## Embedded API server against the real one (HATCHET_TEST_KUBE_BIN says where that is)
