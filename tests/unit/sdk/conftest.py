@@ -1,3 +1,4 @@
+import contextvars
 import os
 import subprocess
 import sys
@@ -29,14 +30,17 @@ def hatchet(operator: FakeOperator) -> Hatchet:
 
 @pytest.fixture
 def working(hatchet: Hatchet, operator: FakeOperator) -> Iterator[Callable[..., None]]:
-    """Start a worker in a thread of this process with the given workflows; at the end it is told to stop, and does."""
+    """Start a worker in a thread of this process with the given workflows; at the end it is told to stop, and does.
+
+    The thread has the context variables of whoever starts it.
+    """
     started: list[tuple[Worker, threading.Thread]] = []
 
     def start(*registered: object, **options: object) -> None:
         worker = hatchet.worker("tester", **options)  # type: ignore[arg-type]
         for workflow in registered:
             worker.register_workflow(workflow)
-        thread = threading.Thread(target=worker.start)
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(worker.start,), daemon=True)
         thread.start()
         started.append((worker, thread))
         eventually(lambda: operator.streams)

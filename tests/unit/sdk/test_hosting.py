@@ -169,7 +169,7 @@ def test_a_step_is_told_that_its_worker_is_about_to_stop(
         return {"early": early, "told": [await context.aio.wait_until_stopping(), context.stopping]}
 
     worker = make_worker(hatchet, step_async if is_async else step)
-    thread = threading.Thread(target=worker.start)
+    thread = threading.Thread(target=worker.start, daemon=True)
     thread.start()
     eventually(lambda: operator.streams)
     run = operator.run("W")

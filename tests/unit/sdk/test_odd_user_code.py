@@ -262,7 +262,7 @@ VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", defau
 
 @pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
 def test_attempts_find_the_variables_of_the_start_and_leave_none(
-    is_async: bool, hatchet: Hatchet, operator: FakeOperator
+    is_async: bool, working: Working, operator: FakeOperator
 ) -> None:
     def look(context: Context) -> dict[str, str]:
         seen = VARIABLE.get()
@@ -272,20 +272,13 @@ def test_attempts_find_the_variables_of_the_start_and_leave_none(
     async def look_async(context: Context) -> dict[str, str]:
         return look(context)
 
-    worker = hatchet.worker("w")
-    worker.register_workflow(make_workflow(look_async if is_async else look))
-
     def start() -> None:
         VARIABLE.set("of the start")
-        worker.start()
+        working(make_workflow(look_async if is_async else look))
 
-    thread = threading.Thread(target=start)
-    thread.start()
-    eventually(lambda: operator.streams)
+    contextvars.copy_context().run(start)
     for _ in range(2):
         assert json.loads(finish(operator).outputs["s"]) == {"seen": "of the start"}
-    worker.stop()
-    thread.join(PATIENCE_SECONDS)
 
 
 # Wrappers around async steps

@@ -116,7 +116,7 @@ def test_at_the_bound_the_worker_finishes_what_it_has_and_says_why_it_ends(
 
     worker = hatchet.worker("w", max_overruns=2)
     worker.register_workflow(make_workflow(wait))
-    thread = threading.Thread(target=start)
+    thread = threading.Thread(target=start, daemon=True)
     thread.start()
     eventually(lambda: operator.streams)
     good, *stuck = [operator.run("W", gate=gate) for gate in ("good", "stuck", "stuck")]
@@ -154,7 +154,7 @@ def test_without_a_bound_it_is_the_slots_that_the_operator_gave(
         with pytest.raises(StepsOverran):
             worker.start()
 
-    thread = threading.Thread(target=start)
+    thread = threading.Thread(target=start, daemon=True)
     thread.start()
     eventually(lambda: operator.streams)
     run = operator.run("W")

@@ -206,7 +206,7 @@ def test_a_spawn_outlives_a_restart_of_the_operator(context: Context, operator: 
     context.spawn_workflow("Child", {})
     operator.stop()
     spawned: list[object] = []
-    thread = threading.Thread(target=lambda: spawned.append(context.spawn_workflow("Child", {})))
+    thread = threading.Thread(target=lambda: spawned.append(context.spawn_workflow("Child", {})), daemon=True)
     thread.start()
     thread.join(0.3)
     assert thread.is_alive()
@@ -226,7 +226,7 @@ def test_a_cancelled_attempt_spawns_nothing_more(context: Context, operator: Fak
         except AttemptCancelled as error:
             errors.append(error)
 
-    thread = threading.Thread(target=spawn)
+    thread = threading.Thread(target=spawn, daemon=True)
     thread.start()
     eventually(lambda: operator.calls)
     context._cancelled = True

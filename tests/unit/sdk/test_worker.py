@@ -120,7 +120,7 @@ def test_a_worker_waits_for_an_operator_that_is_not_there(
     operator.stop()
     worker = hatchet.worker("early")
     worker.register_workflow(make_workflow(lambda context: None))
-    thread = threading.Thread(target=worker.start)
+    thread = threading.Thread(target=worker.start, daemon=True)
     with caplog.at_level(logging.INFO, "hatchet_sdk"):
         thread.start()
         eventually(lambda: f"hatchet-operator at {operator.address} does not answer, trying again" in caplog.text)
@@ -135,7 +135,7 @@ def test_a_worker_that_waits_for_the_operator_can_be_stopped(operator: FakeOpera
     operator.stop()
     worker = hatchet.worker("early")
     worker.register_workflow(make_workflow(lambda context: None))
-    thread = threading.Thread(target=worker.start)
+    thread = threading.Thread(target=worker.start, daemon=True)
     thread.start()
     worker.stop()
     thread.join(PATIENCE_SECONDS)
@@ -563,7 +563,7 @@ def test_a_cancelled_sync_step_is_told_and_the_worker_does_not_wait_for_it(
 
     worker = hatchet.worker("w")
     worker.register_workflow(make_workflow(ignore))
-    thread = threading.Thread(target=worker.start)
+    thread = threading.Thread(target=worker.start, daemon=True)
     thread.start()
     eventually(lambda: operator.streams)
     run = operator.run("W")
