@@ -1,17 +1,25 @@
-"""What the chart says of itself; no Helm is needed for that."""
+"""What the chart says of itself, and what pages tell people to set in it; only the latter needs Helm."""
 
 from __future__ import annotations
 
 import json
 import operator
+import re
+import shlex
 from functools import reduce
 from typing import Any
 
+import pytest
 import yaml
 
 from charts.readme import CHART, read_values, render_readme
+from tests.kube.helm import Helm
 
+ROOT = CHART.parents[1]
 VALUES = (CHART / "values.yaml").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "charts").glob("*/README.md"))]
+TYPED = re.compile(r"^ +(helm (?:install|upgrade|test|get|rollback|uninstall) (?:.*\\\n)*.*)$", re.MULTILINE)
+SET = re.compile(r"--set(?:-string)? ([^\s`\\]+)")
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -68,3 +76,24 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
     for name in ("variables", "volume"):
         del values["payloads"][name], schema["properties"]["payloads"]["properties"][name]
     closed(schema, values)
+
+
+COMMANDS = {
+    f"{page.relative_to(ROOT)}: {found}": found.replace("\\\n", "")
+    for page in PAGES
+    for found in TYPED.findall(page.read_text())
+}
+SETTINGS = sorted({found for page in PAGES for found in SET.findall(page.read_text())})
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_command_can_be_typed_as_it_is(command: str) -> None:
+    """It says which namespace it is for, as the release is not in the current one, and leaves out nothing."""
+    assert "--namespace" in shlex.split(command, comments=True)
+    assert "…" not in command
+
+
+@pytest.mark.parametrize("values", SETTINGS)
+def test_values_that_pages_set_are_the_charts(values: str, helm: Helm) -> None:
+    store = ["payloads.store=s3://bucket/runs"] if values.startswith("payloads.") else []  # the others ask for it
+    assert helm.render(values, *store)

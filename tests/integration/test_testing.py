@@ -1,6 +1,7 @@
 """`hatchet_sdk.testing` with the real operator: the tests of an example, run as a user runs them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,17 @@ import pytest
 
 from hatchet_sdk import Context, Hatchet
 from hatchet_sdk.testing import FakeContext, LocalServer
+from tests.unit.test_documents import PYTHON, ROOT
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "testing"
+EXAMPLE = ROOT / "examples" / "testing"
 
 
-def test_the_tests_of_the_example_pass() -> None:
-    """From its own folder and without our settings, with every warning an error."""
+def test_the_tests_of_the_example_and_of_the_page_pass(tmp_path: Path) -> None:
+    """From their own folder and without our settings, with every warning an error."""
+    project = shutil.copytree(EXAMPLE, tmp_path / "testing")
+    of_a_step, _, of_a_run = PYTHON.findall((ROOT / "docs" / "testing.md").read_text())
+    (project / "tests" / "test_steps_of_page.py").write_text(of_a_step)
+    (project / "tests" / "test_runs_of_page.py").write_text(of_a_run)
     done = subprocess.run(
         [
             sys.executable,
@@ -30,14 +36,14 @@ def test_the_tests_of_the_example_pass() -> None:
             "-p",
             "no:asyncio",
         ],
-        cwd=EXAMPLE,
+        cwd=project,
         env={**os.environ, "PYTHONPATH": ".", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 passed" in done.stdout
+    assert "8 passed" in done.stdout
 
 
 LARGE = "x" * 300_000
