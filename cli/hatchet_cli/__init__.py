@@ -8,6 +8,7 @@ reading.py   runs, families, workflows and pools, from the API server
 acts.py      what starts runs, and what suspends workflows; acts on runs are the operator's `run_acts`
 listing.py   which runs a list has, in which order, and its columns; pure
 why.py       why a run waits or failed, from the leaves that caused it; pure
+pace.py      where the time of a tree went; pure
 pages.py     one run as a page; pure
 tree.py      runs as a tree; pure
 drawing.py   the tree as lines; pure

@@ -64,7 +64,16 @@ def _place(context: typer.Context) -> Place:
 WorkflowName = Annotated[
     str, typer.Argument(metavar="WORKFLOW", help="Name of the workflow, as in code or kubectl.", show_default=False)
 ]
-
+HeldRuns = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN…]",
+        help="Names of WorkflowRuns; none with --workflow.",
+        show_default=False,
+        parser=options.run_name,
+    ),
+]
+HeldWorkflow = Annotated[str | None, typer.Option("--workflow", "-w", help="All runs of this workflow instead.")]
 Input = Annotated[
     str | None,
     typer.Option("--input", metavar="JSON|@FILE|-", help="A JSON object: its text, a file with it, or - for stdin."),
@@ -261,11 +270,8 @@ def replay(context: typer.Context, runs: options.Runs, wait: Wait = False) -> No
 @app.command()
 def suspend(
     context: typer.Context,
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RUN…]", help="Names of WorkflowRuns; none with --workflow.", show_default=False),
-    ] = None,
-    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="All runs of this workflow instead.")] = None,
+    runs: HeldRuns = None,
+    workflow: HeldWorkflow = None,
 ) -> None:
     """Hold runs, or a workflow: no step is started; running steps go on."""
     raise typer.Exit(_hold(context, runs, workflow, wanted=True))
@@ -274,11 +280,8 @@ def suspend(
 @app.command()
 def resume(
     context: typer.Context,
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RUN…]", help="Names of WorkflowRuns; none with --workflow.", show_default=False),
-    ] = None,
-    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="All runs of this workflow instead.")] = None,
+    runs: HeldRuns = None,
+    workflow: HeldWorkflow = None,
 ) -> None:
     """Let runs go on that were suspended, or that paused since a step failed; or a workflow."""
     raise typer.Exit(_hold(context, runs, workflow, wanted=False))

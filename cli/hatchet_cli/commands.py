@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from rich.console import Console, RenderableType
 
 from hatchet_cli import acts
-from hatchet_cli.drawing import draw_failure, draw_tree
+from hatchet_cli.drawing import MAX_SIBLINGS, draw_failure, draw_tree
 from hatchet_cli.listing import Wanted, draw_list, in_order
 from hatchet_cli.output import Format, write_objects
 from hatchet_cli.pages import draw_page
@@ -19,7 +19,7 @@ from hatchet_cli.screen import Screen
 from hatchet_cli.top import draw_pools, watch_pools
 from hatchet_cli.tree import RunNode, find_failure, result
 from hatchet_cli.watching import watch_tree
-from hatchet_cli.why import explain, names_of
+from hatchet_cli.why import explain, names_of, where_time_went
 from hatchet_operator import terminal
 from hatchet_operator.decisions.acts import Act, is_paused
 from hatchet_operator.resources.base import Json
@@ -153,10 +153,18 @@ async def say_why(place: Place, name: str) -> int:
                 status = root.run.status
                 _say(f"run {name} was cancelled: {status.reason}: {status.message or ''}")
             case Phase.SUCCEEDED:
-                _say(f"run {name} succeeded")
+                _say(f"run {name} succeeded in {root.run.status.duration}")
+                await _say_where_time_went(cluster, root, at_least=2)
             case _:
                 await _say_what_it_waits_for(cluster, root)
+                await _say_where_time_went(cluster, root, at_least=MAX_SIBLINGS)
     return 0
+
+
+async def _say_where_time_went(cluster: Cluster, root: RunNode, *, at_least: int) -> None:
+    workflows, pools = await read_workflows(cluster), await read_pools(cluster)
+    for line in where_time_went(root, workflows=workflows, pools=pools, now=datetime.now(UTC), at_least=at_least):
+        _say(line)
 
 
 async def _say_what_it_waits_for(cluster: Cluster, root: RunNode) -> None:

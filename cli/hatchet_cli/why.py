@@ -1,16 +1,18 @@
-"""Why a run waits, is running or failed: from the leaves that caused it, in the words of their statuses. Pure.
+"""Why a run waits, is running, failed or took so long: from the leaves that caused it, in their statuses' words. Pure.
 
     a failed tree       the path down to the step that failed by itself, with its traceback (`tree.find_failure`)
     an unfinished tree  its leaves: unfinished runs that wait for no child; similar ones are listed once, with a count
+    many alike runs     how fast they were spawned, how long they waited and took (`pace`)
 
 What a leaf waits for is in its status; what its workflow and pool say about themselves comes after it, if they are
 unhealthy.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from hatchet_cli.pace import Pace, Spread, paces
 from hatchet_cli.tree import RunNode
 from hatchet_operator.durations import format_elapsed
 from hatchet_operator.resources.base import Condition
@@ -19,6 +21,7 @@ from hatchet_operator.resources.workerpool import WorkerPool
 from hatchet_operator.resources.workflow import Workflow
 
 _NAMED = 3
+_SILENT = "it has not said yet what it waits for; ask again in some seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,8 @@ def explain(
     leaves = [node for node in root.walk() if is_leaf(node)]
     alike: dict[str, list[RunNode]] = {}
     for node in sorted(leaves, key=_since):
-        alike.setdefault(words_for(node, now), []).append(node)
+        words = words_for(node, now) or _words_of_queue(node, workflows, pools) or _SILENT
+        alike.setdefault(words, []).append(node)
     findings = [Finding(words=words, nodes=tuple(nodes)) for words, nodes in alike.items()]
     findings.sort(key=lambda finding: -len(finding.nodes))
     return Explanation(findings=tuple(findings), around=tuple(_around(leaves, workflows, pools)))
@@ -72,8 +76,8 @@ def is_leaf(node: RunNode) -> bool:
     return not node.phase.is_final and all(child.phase.is_final for child in node.children)
 
 
-def words_for(node: RunNode, now: datetime) -> str:
-    """Say what a leaf does, without details that differ among similar leaves."""
+def words_for(node: RunNode, now: datetime) -> str | None:
+    """Say what a leaf does, without details that differ among similar leaves; None: its status says nothing yet."""
     status = node.run.status
     if status.message and not status.phase.is_final:
         return f"{status.reason}: {status.message}" if status.reason else status.message
@@ -89,8 +93,16 @@ def words_for(node: RunNode, now: datetime) -> str:
         return f"it is to start at {node.run.spec.start_at.isoformat()}"
     if node.children:
         return "its children have ended; its own step goes on"
-    # The status is written late, to save a write for short runs.
-    return "it has not said yet what it waits for; ask again in some seconds"
+    return None  # the status is written late, to save a write for short runs
+
+
+def _words_of_queue(node: RunNode, workflows: Mapping[str, Workflow], pools: Mapping[str, WorkerPool]) -> str | None:
+    """Only the first runs of a long queue say that they wait; for the others the pool does."""
+    workflow = workflows.get(node.run.spec.workflow)
+    pool = pools.get(workflow.status.pool or "") if workflow is not None else None
+    if pool is None or not pool.status.queued:
+        return None
+    return f"waiting in the queue of pool {pool.metadata.name}, behind others"
 
 
 def names_of(finding: Finding) -> str:
@@ -98,6 +110,59 @@ def names_of(finding: Finding) -> str:
     names = [node.run.metadata.name for node in finding.nodes[:_NAMED]]
     more = len(finding.nodes) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "")
+
+
+def where_time_went(
+    root: RunNode, *, workflows: Mapping[str, Workflow], pools: Mapping[str, WorkerPool], now: datetime, at_least: int
+) -> Iterator[str]:
+    """Say in lines where the time of the runs below the root went; of one that is over, also what their pools have.
+
+    Args:
+        root: The tree.
+        workflows: By the names of their objects.
+        pools: By name.
+        now: The current time, for durations.
+        at_least: Of how many runs of a workflow it is told.
+    """
+    told = paces(root, now=now, at_least=at_least)
+    for pace in told:
+        yield from _words_of(pace)
+    if not root.phase.is_final:
+        return  # `explain` has said it
+    exact = {pace.workflow for pace in told}
+    names = {node.run.spec.workflow for node in root.walk() if node.workflow in exact}
+    for name in sorted({workflows[each].status.pool or "" for each in names if each in workflows}):
+        if (pool := pools.get(name)) is not None:
+            yield f"pool {name}: {_workers(pool)} now"
+
+
+def _words_of(pace: Pace) -> Iterator[str]:
+    yield f"{pace.count} runs of {pace.workflow}, at most {pace.together} at a time"
+    yield f"    were spawned within {_roughly(pace.spawned_within)}"
+    if pace.waited is not None:
+        yield f"    waited for a worker {_roughly(pace.waited.median)} (median), {_longest(pace.waited, _roughly)}"
+    if pace.took is not None:
+        yield f"    took {format_elapsed(pace.took.median)} (median), {_longest(pace.took, format_elapsed)}"
+    if pace.retried:
+        yield f"    needed more than one attempt of a step: {pace.retried}"
+
+
+def _longest(spread: Spread, format_time: Callable[[timedelta], str]) -> str:
+    return f"{format_time(spread.longest)} (longest: {spread.node.run.metadata.name})"
+
+
+def _roughly(time: timedelta) -> str:
+    """Creations are written down to the second."""
+    return format_elapsed(time) if time > timedelta(seconds=1) else "a second"
+
+
+def _workers(pool: WorkerPool) -> str:
+    workers = _counted(pool.status.ready_replicas, "connected worker")
+    return f"{workers} with {_counted(pool.status.slots, 'slot')} (maxReplicas {pool.spec.largest})"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _since(node: RunNode) -> tuple[float, str]:
@@ -119,8 +184,8 @@ def _around(
         yield from _unwell(f"pool {name}", pool.status.conditions)
         status = pool.status
         if status.queued:
-            has = f"{status.ready_replicas} connected workers with {status.slots} slots have {status.running}"
-            yield f"pool {name}: {has} attempts, and {status.queued} wait"
+            have = _counted(status.running, "attempt")
+            yield f"pool {name}: {_workers(pool)}; they have {have}, and {status.queued} wait"
 
 
 def _unwell(who: str, conditions: Iterable[Condition]) -> Iterable[str]:

@@ -35,10 +35,11 @@ include_patterns = [
 exclude_patterns = [".*", "build", "**/node_modules"]
 
 ORDER = {
-    "Start": ["docs/install", "docs/guide", "docs/moving-from-hatchet"],
+    "Start": ["docs/install", "docs/guide", "docs/first-cluster", "docs/moving-from-hatchet"],
     "How to": [
         "docs/kubectl",
         "docs/cli",
+        "docs/slow",
         "docs/dashboard",
         "docs/logs",
         "docs/testing",

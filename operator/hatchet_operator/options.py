@@ -13,8 +13,23 @@ import typer
 
 from hatchet_operator.durations import parse_duration
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of the WorkflowRun.", show_default=False)]
-Runs = Annotated[list[str], typer.Argument(metavar="RUN", help="Names of WorkflowRuns.", show_default=False)]
+
+def run_name(text: str) -> str:
+    """Take a run's name as kubectl prints and takes it, with or without its kind: "etl-7", "wfr/etl-7"."""
+    kind, slash, name = text.rpartition("/")
+    if slash and kind.partition(".")[0].lower() not in _KIND_OF_RUNS:
+        raise typer.BadParameter(f'"{text}" is not a run; expected its name, as in etl-7 or wfr/etl-7')
+    return name
+
+
+_KIND_OF_RUNS = ("wfr", "workflowrun", "workflowruns")
+
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="Name of the WorkflowRun.", show_default=False, parser=run_name)
+]
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN", help="Names of WorkflowRuns.", show_default=False, parser=run_name)
+]
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Where the runs are.", show_default="the kubeconfig's")
 ]

@@ -35,10 +35,18 @@ PROGRAMS = {
 }
 IN_TEXT = re.compile(rf"`((?:{'|'.join(PROGRAMS)}) [^`]+)`")
 ON_ITS_OWN_LINE = re.compile(rf"^(?:    |\$ )((?:{'|'.join(PROGRAMS)}) (?!=).*)$")
+WITHIN = re.compile(r"\$\(([^)]*)\)")
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def commands() -> Iterator[tuple[Path, str]]:
+    """Yield what each page tells to type; a command within another, as $(…), is one of its own."""
+    for page, found in typed():
+        yield page, WITHIN.sub("x", found)
+        yield from ((page, within) for within in WITHIN.findall(found))
+
+
+def typed() -> Iterator[tuple[Path, str]]:
     for page in PAGES:
         for line in page.read_text().splitlines():
             yield from ((page, found) for found in IN_TEXT.findall(line))

@@ -77,9 +77,7 @@ def test_a_parent_whose_children_ended_is_a_leaf_itself() -> None:
             "an attempt failed; the next one begins in 30s",
             id="a back-off",
         ),
-        pytest.param(
-            make_run("a"), "it has not said yet what it waits for; ask again in some seconds", id="nothing is known"
-        ),
+        pytest.param(make_run("a"), None, id="nothing is known"),
         pytest.param(
             make_run("a", reason="WorkflowMissing", message="nobody registered it"),
             "WorkflowMissing: nobody registered it",
@@ -87,7 +85,7 @@ def test_a_parent_whose_children_ended_is_a_leaf_itself() -> None:
         ),
     ],
 )
-def test_a_leaf_says_what_it_does(run: WorkflowRun, words: str) -> None:
+def test_a_leaf_says_what_it_does(run: WorkflowRun, words: str | None) -> None:
     assert words_for(tree_of(run), NOW) == words
 
 
@@ -109,8 +107,18 @@ def test_workflows_and_pools_speak_where_they_are_not_well() -> None:
         "workflow child: NotOffered: no worker has its code",
         "pool workers: PodsFailing: image not found",
         "pool workers: PodsFailing: it tries no more",
-        "pool workers: 1 connected workers with 5 slots have 5 attempts, and 7 wait",
+        "pool workers: 1 connected worker with 5 slots (maxReplicas 1); they have 5 attempts, and 7 wait",
     )
+
+
+@pytest.mark.parametrize(
+    ("queued", "words"),
+    [(9, "waiting in the queue of pool workers, behind others"), (0, "it has not said yet what it waits for")],
+)
+def test_the_pool_speaks_for_those_that_have_not_said_anything(queued: int, words: str) -> None:
+    known = {"workers": pool([], queued=queued)}
+    explanation = explained(make_run("a", parent="x"), workflows={"child": workflow([])}, pools=known)
+    assert explanation.findings[0].words.startswith(words)
 
 
 def test_a_pool_that_is_not_there_is_said() -> None:

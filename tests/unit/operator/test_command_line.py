@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import hatchet_cli.app
 import hatchet_operator.cli
 from hatchet_cli.arguments import place_first
+from hatchet_operator.options import run_name
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,17 @@ def test_a_bad_value_is_refused_in_our_words(app: str, command: str, said: str) 
     result = CliRunner().invoke(apps[app], command.split())
     assert result.exit_code == 2
     assert said in result.output
+
+
+@pytest.mark.parametrize("typed", ["etl-7", "wfr/etl-7", "WorkflowRun/etl-7", "workflowrun.hatchet-operator.dev/etl-7"])
+def test_a_run_is_named_as_kubectl_names_it(typed: str) -> None:
+    assert run_name(typed) == "etl-7"
+
+
+def test_another_object_is_no_run() -> None:
+    result = CliRunner().invoke(hatchet_cli.app.app, ["why", "pod/etl-7"])
+    assert '"pod/etl-7" is not a run; expected its name, as in etl-7 or wfr/etl-7' in result.output
+    assert result.exit_code == 2
 
 
 @pytest.mark.parametrize("phase", ["failed", "FAILED", "Failed"])
