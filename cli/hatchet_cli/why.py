@@ -138,7 +138,7 @@ def where_time_went(
 
 def _words_of(pace: Pace) -> Iterator[str]:
     yield f"{pace.count} runs of {pace.workflow}, at most {pace.together} at a time"
-    yield f"    were spawned within {_roughly(pace.spawned_within)}"
+    yield f"    were spawned within {format_elapsed(max(pace.spawned_within, timedelta(seconds=1)))}"
     if pace.waited is not None:
         yield f"    waited for a worker {_roughly(pace.waited.median)} (median), {_longest(pace.waited, _roughly)}"
     if pace.took is not None:
@@ -152,8 +152,8 @@ def _longest(spread: Spread, format_time: Callable[[timedelta], str]) -> str:
 
 
 def _roughly(time: timedelta) -> str:
-    """Creations are written down to the second."""
-    return format_elapsed(time) if time > timedelta(seconds=1) else "a second"
+    """Creations are cut to the second, so that a wait is up to one shorter than it looks."""
+    return format_elapsed(time) if time > timedelta(seconds=1) else "under a second"
 
 
 def _workers(pool: WorkerPool) -> str:

@@ -117,7 +117,7 @@ def test_it_is_told_with_what_the_pool_has() -> None:
     )
     assert list(told) == [
         "5 runs of Child, at most 1 at a time",
-        "    were spawned within a second",
+        "    were spawned within 1s",
         "    waited for a worker 4s (median), 8s (longest: child-4)",
         "    took 2s (median), 2s (longest: child-0)",
         "    needed more than one attempt of a step: 1",
