@@ -26,9 +26,11 @@ export class Refusal extends Error {
 async function answer<T>(response: Response): Promise<T> {
   const text = await response.text();
   if (response.ok) return JSON.parse(text) as T;
-  let sentence = text.trim() || response.statusText;
+  const answered =
+    response.status === 401 ? "You are not signed in any more." : `The answer was ${response.status}, without a word.`;
+  let sentence = text.trim() || answered;
   try {
-    sentence = (JSON.parse(text) as { error?: string }).error ?? sentence;
+    sentence = (JSON.parse(text) as { error?: string }).error ?? answered; // a proxy in front has no sentence
   } catch {
     // it was not JSON: the text is what there is to say
   }
