@@ -21,7 +21,6 @@ from collections.abc import Callable
 
 _YOUNGEST, _OLDER, _OLDEST = gc.get_threshold()
 _NEVER = 1_000_000_000
-_LOOKS_SECONDS = 0.25
 _AT_REST = 0.25
 """Of a core: less than this since the last look counts as rest."""
 _PILED_UP = 75
@@ -41,19 +40,20 @@ def end_of_term() -> None:
     gc.collect()
 
 
-async def collect_at_rest(cpu_seconds: Callable[[], float] = time.process_time) -> None:
+async def collect_at_rest(cpu_seconds: Callable[[], float] = time.process_time, *, look_seconds: float = 0.25) -> None:
     """Choose when older objects are looked at, until cancelled.
 
     Args:
         cpu_seconds: Tells what this process has used so far.
+        look_seconds: How long it is measured before each look.
     """
     gc.set_threshold(_YOUNGEST, _NEVER, _NEVER)
     seen = 0
     try:
         while True:
             used = cpu_seconds()
-            await asyncio.sleep(_LOOKS_SECONDS)
-            if is_due(piled_up=gc.get_count()[1], busy=(cpu_seconds() - used) / _LOOKS_SECONDS):
+            await asyncio.sleep(look_seconds)
+            if is_due(piled_up=gc.get_count()[1], busy=(cpu_seconds() - used) / look_seconds):
                 gc.collect(1)
                 await asyncio.sleep(0)
                 seen = _look_at_the_oldest(seen)

@@ -27,7 +27,6 @@ from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.nesting import shallow
 
 _ABSENT_SECONDS = 2.0  # between two checks whether a kind exists again
-_WATCH_SECONDS = 55  # kopf itself ends a watch that is silent for 70 s
 
 
 class KopfWatches:
@@ -92,20 +91,23 @@ class Endless:
         return itertools.chain((1, 1, 2, 3, 5, 8), itertools.repeat(13))
 
 
-def make_registry(engine: Engine, endpoint: Endpoint, watches: KopfWatches) -> kopf.OperatorRegistry:
+def make_registry(
+    engine: Engine, endpoint: Endpoint, watches: KopfWatches, *, watch_seconds: int
+) -> kopf.OperatorRegistry:
     """Register all handlers of one operator.
 
     Args:
         engine: The engine that they notify.
         endpoint: The API server.
         watches: Told of kopf's requests.
+        watch_seconds: How long a watch of kopf's goes on.
     """
     registry = kopf.OperatorRegistry()
     covers = engine.scope.covers
 
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
-        _configure(settings)
+        _configure(settings, watch_seconds=watch_seconds)
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
@@ -133,13 +135,13 @@ def make_registry(engine: Engine, endpoint: Endpoint, watches: KopfWatches) -> k
     return registry
 
 
-def _configure(settings: kopf.OperatorSettings) -> None:
+def _configure(settings: kopf.OperatorSettings, *, watch_seconds: int) -> None:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.persistence.finalizer = f"{GROUP}/kopf"
     settings.watching.chunk_size = 500
-    settings.watching.server_timeout = _WATCH_SECONDS
+    settings.watching.server_timeout = watch_seconds
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = Endless()  # otherwise kopf ends after a minute of 5xx

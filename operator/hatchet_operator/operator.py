@@ -26,10 +26,12 @@ from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.events import warn_on_pod
 from hatchet_operator.cluster.leader_sight import LeaderSight, Presence
 from hatchet_operator.cluster.leases import LeaseTimes
+from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.errors import ApiError
 from hatchet_operator.leadership import Leadership, cancelled, unless
+from hatchet_operator.pace import Pace
 from hatchet_operator.probes import Health, Probes
 from hatchet_operator.resources.base import ObjectMeta
 from hatchet_operator.resources.reasons import Reason
@@ -40,10 +42,6 @@ from hatchet_operator.tracing import find_tracer
 
 log = logging.getLogger(__name__)
 
-_GRACE_SECONDS = 0.5
-_STUCK_SECONDS = 120.0
-_LOOK_AGAIN_SECONDS = 2.0
-_STANDBY_LOOKS_SECONDS = 10.0
 _LAG_SECONDS = 1.0
 _READY_LOOKS_SECONDS = 0.1
 
@@ -55,11 +53,24 @@ class Operator:
         settings: What is configured.
         endpoint: The API server.
         install_signal_handlers: Called after each start of kopf, which puts its own in their place.
+        clock: Tells the time; None: the machine's.
+        pace: How long it waits for what.
+        open_api: Opens the session of a term with the API server.
     """
 
     def __init__(
-        self, settings: Settings, endpoint: Endpoint, *, install_signal_handlers: Callable[[], None] = lambda: None
+        self,
+        settings: Settings,
+        endpoint: Endpoint,
+        *,
+        install_signal_handlers: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
+        pace: Pace | None = None,
+        open_api: Callable[..., Api] = Api,
     ) -> None:
+        self._clock = clock or Clock()
+        self._pace = pace or Pace()
+        self._open_api = open_api
         self._settings = settings
         self._endpoint = endpoint
         self._install_signal_handlers = install_signal_handlers
@@ -148,7 +159,7 @@ class Operator:
             if problems != told:
                 told = problems
                 await self._tell_what_is_missing(api, problems)
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            await asyncio.sleep(self._pace.look_again)
         self._answered = True
         if self._lacking:
             self._lacking = ()
@@ -192,20 +203,20 @@ class Operator:
         """Check the CRDs when something suggests it, and now and then while none of our watches could."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._suspected.wait(), _STANDBY_LOOKS_SECONDS)
+                await asyncio.wait_for(self._suspected.wait(), self._pace.standby_looks)
             if self._suspected.is_set() or self.term is None:
                 self._suspected.clear()
                 try:
                     await self._until_defined(api)
                 except ApiError as error:  # for example, a right was revoked; the suspicion may still be correct
                     log.warning("CRDs not looked at, trying again", extra={"error": str(error)})
-                    await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                    await asyncio.sleep(self._pace.look_again)
                     self._suspected.set()
 
     def health(self) -> Health:
-        stuck = [watch for term in self.terms for watch in term.silent_watches(_STUCK_SECONDS)]
+        stuck = [watch for term in self.terms for watch in term.silent_watches(self._pace.stuck)]
         elector = self.elector or self.shard_election
-        if elector is not None and (silent := elector.silent_for()) > _STUCK_SECONDS:
+        if elector is not None and (silent := elector.silent_for()) > self._pace.stuck:
             stuck.append(f"no look at the Lease for {silent:.0f}s")
         if not self._answered:
             return Health(state="waiting for the API server", ready=False)  # alive: a restart would not help
@@ -234,6 +245,7 @@ class Operator:
             times=LeaseTimes(settings.lease_duration.total_seconds()),
             owner=settings.owner,
             sight=LeaderSight(),
+            clock=self._clock.boot_time,
         )
         try:
             while await unless(stop, elector.acquire()):
@@ -279,7 +291,9 @@ class Operator:
                 on_absence=self._suspected.set,
                 ready=ready,
                 install_signal_handlers=self._install_signal_handlers,
-                grace_seconds=_GRACE_SECONDS,
+                clock=self._clock,
+                pace=self._pace,
+                open_api=self._open_api,
                 announce=announce,
                 handed_over=handed_over,
                 writing=self._writing,
@@ -329,6 +343,7 @@ class Operator:
             times=LeaseTimes(settings.lease_duration.total_seconds()),
             owner=settings.owner,
             address=None if host in NOWHERE else _address(host, port),
+            clock=self._clock.boot_time,
         )
         watching = asyncio.create_task(self._say_when_ready(election))
         try:

@@ -21,6 +21,7 @@ from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.leader_endpoint import Address, LeaderEndpoint
 from hatchet_operator.dispatcher.server import GrpcServer
+from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.gauges import watch_ages
 from hatchet_operator.engine.metrics import Metrics
@@ -29,6 +30,7 @@ from hatchet_operator.engine.workers.handover import read_handed_over, write_han
 from hatchet_operator.errors import ApiError, ConfigurationError
 from hatchet_operator.handlers import KopfWatches, make_registry
 from hatchet_operator.kopf_alone import kopf
+from hatchet_operator.pace import Pace
 from hatchet_operator.receiver.server import Receiver
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import NOWHERE, Settings, Tls
@@ -51,7 +53,9 @@ class Term:
         on_absence: Called when the server does not know one of our kinds, or no longer does.
         ready: Set while workers are let in.
         install_signal_handlers: Called after each start of kopf, which puts its own in their place.
-        grace_seconds: How long calls may take to end when the process is asked to.
+        clock: Tells the time.
+        pace: How long it waits for what.
+        open_api: Opens its session with the API server.
         announce: Says where this leader listens, or (None) that it is about to stop.
         handed_over: What the last leader assigned to which worker, as it wrote it; None: it could not say.
         writing: Bounds the writes of all terms of this process; None: this is the only one.
@@ -68,7 +72,9 @@ class Term:
         on_absence: Callable[[], None],
         ready: asyncio.Event,
         install_signal_handlers: Callable[[], None],
-        grace_seconds: float,
+        clock: Clock,
+        pace: Pace,
+        open_api: Callable[..., Api],
         announce: Announce,
         handed_over: str | None = None,
         writing: asyncio.Semaphore | None = None,
@@ -81,7 +87,9 @@ class Term:
         self._metrics = metrics
         self._is_leading = is_leading
         self._install_signal_handlers = install_signal_handlers
-        self._grace_seconds = grace_seconds
+        self._clock = clock
+        self._pace = pace
+        self._open_api = open_api
         self._announce = announce
         self._handed_over = handed_over
         self.hands_over: str | None = None
@@ -101,7 +109,7 @@ class Term:
     async def run(self, over: asyncio.Event) -> None:
         """Serve until ``over`` is set."""
         garbage.freeze()  # modules, models and such
-        async with Api(
+        async with self._open_api(
             self._endpoint,
             max_writes=self._settings.max_writes,
             writing=self._writing,
@@ -154,6 +162,7 @@ class Term:
             metrics=self._metrics,
             is_leading=self._is_leading,
             on_absence=self._on_absence,
+            clock=self._clock,
             tracer=self._tracer,
         )
         await engine.start()
@@ -263,7 +272,7 @@ class Term:
                 await self.engine.ledger.close()
         if was_ready and asked_to:
             await self._announce(None)  # before it stops listening, or it would be considered dead
-        grace_seconds = self._grace_seconds if asked_to else 0
+        grace_seconds = self._pace.grace if asked_to else 0
         stops = [receiver.stop(grace_seconds) for receiver in self._receivers()]
         if self._server is not None:
             stops.append(self._server.stop(grace_seconds))
@@ -316,7 +325,7 @@ class Term:
         # Otherwise kopf asks for the user, which a Pod doesn't have. It is for its peering, and its type is not public.
         identity: Any = "hatchet-operator"
         tasks = await kopf.spawn_tasks(
-            registry=make_registry(engine, self._endpoint, self._kopf_watches),
+            registry=make_registry(engine, self._endpoint, self._kopf_watches, watch_seconds=self._pace.kopf_watch),
             settings=kopf.OperatorSettings(),
             identity=identity,
             clusterwide=not self._settings.namespaces,

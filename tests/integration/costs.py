@@ -30,7 +30,7 @@ from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.resources import labels
 from hatchet_operator_dev.apiserver import ApiServer
 from hatchet_sdk import ChildTriggerWorkflowOptions, Context, Hatchet
-from tests.integration.inprocess import Instance, operator_at, running_operator
+from tests.integration.inprocess import Instance, Surroundings, operator_at, running_operator
 from tests.kube.real_api import BinariesMissingError, RealApi, count_requests, find_binaries
 
 PATH = Path(__file__).with_name("costs.json")
@@ -129,9 +129,10 @@ async def _real_instance() -> AsyncIterator[tuple[RealApi, Instance]]:
         endpoint = find_endpoint(server.kubeconfig)
         async with Api(endpoint, user_agent="test", may_write=always) as api:
             await install_crds(api)
-            async with operator_at(endpoint, **CALM) as operator, AsyncExitStack() as stack:
+            around = Surroundings()
+            async with operator_at(endpoint, around, **CALM) as operator, AsyncExitStack() as stack:
                 # its own API server is for what tests do to that, and is not started
-                yield server, Instance(ApiServer(), server.url, api, operator, stack)
+                yield server, Instance(ApiServer(), server.url, api, operator, around, stack)
 
 
 async def _run(instance: Instance, name: str, *, at_once: bool, light: bool = False) -> None:

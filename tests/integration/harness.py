@@ -165,7 +165,7 @@ class Cluster:
     async def __aenter__(self) -> Self:
         ready_file = self.directory / "api-ready"
         command = ["-m", "hatchet_operator_dev.apiserver", "--port=0", f"--crds={self._crds}", "--bookmark-seconds=1"]
-        self.server = self._python("api-server", [*command, f"--ready-file={ready_file}"])
+        self.server = self.python("api-server", [*command, f"--ready-file={ready_file}"])
         try:
             await self.server.until_there(ready_file)
             self.url: str = json.loads(ready_file.read_text())["url"]
@@ -197,7 +197,7 @@ class Cluster:
         except psutil.Error:
             return False  # it is ending just now
 
-    def _python(self, name: str, arguments: list[str], **environment: str) -> Process:
+    def python(self, name: str, arguments: list[str], **environment: str) -> Process:
         environment["HATCHET_TEST_DIRECTORY"] = str(self.directory)
         process = Process(name, [sys.executable, *arguments], directory=self.directory, environment=environment)
         self.processes.append(process)
@@ -218,7 +218,7 @@ class Cluster:
         ready_file = self.directory / f"operator-{self._starts}-ready"
         given = {"grpc_port": self.grpc_port, "token_key": TOKEN_KEY, **self.settings, **settings}
         arguments = ["-m", "tests.integration.operator_process", self.url, json.dumps(given), str(ready_file)]
-        self.operator = self._python(f"operator-{self._starts}", arguments)
+        self.operator = self.python(f"operator-{self._starts}", arguments)
         await self.operator.until_there(ready_file)
         return self.operator
 
@@ -250,7 +250,7 @@ class Cluster:
             workflows: Some that it registers.
         """
         before = await self.worker_leases()
-        worker = self._python(
+        worker = self.python(
             name,
             ["-u", str(file), *arguments],
             HATCHET_CLIENT_TOKEN=self.token(),

@@ -9,25 +9,27 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
-from unittest import mock
 
 import grpc
 import grpc.aio
 
-from hatchet_operator import operator as operator_module
 from hatchet_operator.access.identity import Caller, mint_token
 from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import EVENTS, REVISIONS, RUNS, WORKFLOWS
+from hatchet_operator.cluster.leases import monotonic
+from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.errors import NotFound
 from hatchet_operator.operator import Operator
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.crds import load_crds
 from hatchet_operator.resources.names import ObjectRef
@@ -41,6 +43,7 @@ from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
 from hatchet_sdk.contracts.headers import NAMES, RUN_IDS
 from hatchet_sdk.contracts.workflows_pb2_grpc import WorkflowServiceStub
 from tests.kube.eventually import eventually
+from tests.kube.session import Session
 
 NAMESPACE = "default"
 POOL = "main"
@@ -51,10 +54,51 @@ _WRITES = ("create", "update", "patch", "delete")
 SECONDS = 60.0  # what takes longer will not happen, on a machine that does five other things as well
 
 
+class Surroundings:
+    """What is around a test's operator: clocks that can be put forward, and sessions that can be detoured.
+
+    Args:
+        pace: How long the operator waits for what; clients of a test may leave streams open, so there is no grace.
+    """
+
+    def __init__(self, pace: Pace | None = None) -> None:
+        self.pace = pace or Pace(grace=0.0)
+        self.ahead = timedelta()
+        """How far the operator's clocks are ahead of the machine's; its timers are not."""
+        self._session: Callable[[], Session | None] = lambda: None
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(
+            now=lambda: datetime.now(UTC) + self.ahead, boot_time=lambda: monotonic() + self.ahead.total_seconds()
+        )
+
+    def open_api(self, *args: Any, **options: Any) -> Session:
+        session = Session(*args, **options)
+        self._session = weakref.ref(session)  # it must not outlive its term
+        return session
+
+    @property
+    def session(self) -> Session:
+        """The session of the operator's last term."""
+        session = self._session()
+        assert session is not None, "there was none, or it is gone"
+        return session
+
+
 class Instance:
     """An API server and one operator, and the workers of a test."""
 
-    def __init__(self, server: ApiServer, url: str, api: Api, operator: Operator, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        url: str,
+        api: Api,
+        operator: Operator,
+        surroundings: Surroundings,
+        stack: AsyncExitStack,
+    ) -> None:
+        self.surroundings = surroundings
         self.server = server
         self.url = url
         self.api = api
@@ -109,6 +153,7 @@ class Instance:
         if pod is not None:
             config = replace(config, token=f"{config.token}~{pod['metadata']['uid']}")
         worker = ScriptedWorker(config, pool=pool, takes_names=takes_names)
+        worker.clock = self.surroundings.clock
         worker.is_listening = lambda: worker.id in self.listening(pool)
         self._stack.push_async_callback(worker.close)
         return worker
@@ -119,6 +164,19 @@ class Instance:
         known = next(one for one in registry.workers_of_pool(worker.pool) if one.id == worker.id)
         known.last_seen -= 3600
         registry.deaths.check_silence(known, asyncio.get_running_loop().time())
+
+    async def time_passes(self, seconds: float, run: str) -> None:
+        """Put the operator's clocks forward, and have it look at a run, as its timer would."""
+        self.surroundings.ahead += timedelta(seconds=seconds)
+        looked_at = {"tests/looked-at": str(self.surroundings.ahead)}
+        answer = await self.api.patch(RUNS, NAMESPACE, run, {"metadata": {"annotations": looked_at}})
+        version, ref = int(answer["metadata"]["resourceVersion"]), ObjectRef(NAMESPACE, run)
+
+        def is_looked_at() -> bool:
+            record = self.engine.store.get(ref)
+            return (record is None or record.version >= version) and self.engine.runs.are_at_rest
+
+        await self.until(is_looked_at)
 
     # --- Objects
 
@@ -295,7 +353,9 @@ async def running_operator(**settings: Any) -> AsyncIterator[Instance]:
 
 
 @asynccontextmanager
-async def operator_of(server: ApiServer, url: str, **settings: Any) -> AsyncIterator[Instance]:
+async def operator_of(
+    server: ApiServer, url: str, *, pace: Pace | None = None, **settings: Any
+) -> AsyncIterator[Instance]:
     """Start an operator for an API server; see `running_operator`."""
     durations = (
         "running_after",
@@ -311,19 +371,28 @@ async def operator_of(server: ApiServer, url: str, **settings: Any) -> AsyncIter
         name: timedelta(seconds=value) if name in durations and not isinstance(value, timedelta) else value
         for name, value in settings.items()
     }
-    endpoint = Endpoint(server=url)
+    endpoint, surroundings = Endpoint(server=url), Surroundings(pace)
     async with (
-        operator_at(endpoint, **given) as operator,
+        operator_at(endpoint, surroundings, **given) as operator,
         Api(endpoint, user_agent="test", may_write=always) as api,
         AsyncExitStack() as stack,
     ):
-        yield Instance(server, url, api, operator, stack)
+        yield Instance(server, url, api, operator, surroundings, stack)
 
 
 @asynccontextmanager
-async def operator_at(endpoint: Endpoint, **settings: Any) -> AsyncIterator[Operator]:
+async def operator_at(
+    endpoint: Endpoint, surroundings: Surroundings | None = None, **settings: Any
+) -> AsyncIterator[Operator]:
     """Start an operator for any API server that knows our kinds."""
-    operator = Operator(Settings(**{"token_key": KEY} | settings), endpoint)
+    around = surroundings or Surroundings()
+    operator = Operator(
+        Settings(**{"token_key": KEY} | settings),
+        endpoint,
+        clock=around.clock,
+        pace=around.pace,
+        open_api=around.open_api,
+    )
     stop = asyncio.Event()
     running = asyncio.create_task(operator.run(stop))
     try:
@@ -331,8 +400,7 @@ async def operator_at(endpoint: Endpoint, **settings: Any) -> AsyncIterator[Oper
         yield operator
     finally:
         stop.set()
-        with mock.patch.object(operator_module, "_GRACE_SECONDS", 0.0):  # clients of a test may leave streams open
-            await running
+        await running
 
 
 async def _until_ready(operator: Operator, running: asyncio.Task[None]) -> None:
@@ -360,6 +428,7 @@ class ScriptedWorker:
         self.events = EventsServiceStub(self.channel)
         self.id = ""
         self.cancelled: list[str] = []
+        self.clock = Clock()
         self.is_listening: Callable[[], bool] | None = None  # whether the operator knows, if the test can see that
         self._actions: list[str] = []
         self._revisions: list[str] = []
@@ -416,7 +485,7 @@ class ScriptedWorker:
             worker_name="scripted", actions=self._actions, slots=slots, workflow_version_ids=self._revisions
         )
         if as_our_sdk:
-            request.alive_at.GetCurrentTime()
+            request.alive_at.FromDatetime(self.clock.now())
         self.id = (await self.call(self.dispatcher.Register, request)).worker_id
         await self.listen(as_our_sdk=as_our_sdk)
         return self

@@ -6,7 +6,7 @@ The kubelet is played by the test, which writes what a kubelet writes; the worke
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -33,16 +33,21 @@ from tests.kube.eventually import eventually
 OOM = {"exitCode": 137, "reason": "OOMKilled"}
 
 
-def now(seconds: float = 0) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+def now(instance: Instance, seconds: float = 0) -> str:
+    return (instance.surroundings.clock.now() + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def running(*, ago: float = 60) -> Json:
-    return {"running": {"startedAt": now(-ago)}}
+def more_than_a_second_passes(instance: Instance) -> None:
+    """Have what follows be after what was, for a kubelet, too: a Pod's times are whole seconds."""
+    instance.surroundings.ahead += timedelta(seconds=1.1)
 
 
-def ended(how: Json | None = None, *, began_ago: float = 60) -> Json:
-    return {"terminated": {**(how or OOM), "startedAt": now(-began_ago), "finishedAt": now()}}
+def running(instance: Instance, *, ago: float = 60) -> Json:
+    return {"running": {"startedAt": now(instance, -ago)}}
+
+
+def ended(instance: Instance, how: Json | None = None, *, began_ago: float = 60) -> Json:
+    return {"terminated": {**(how or OOM), "startedAt": now(instance, -began_ago), "finishedAt": now(instance)}}
 
 
 BACKS_OFF = {"waiting": {"reason": "CrashLoopBackOff"}}
@@ -81,12 +86,12 @@ async def test_the_end_of_a_worker_is_noticed_whatever_its_pod_said_before(seen:
     async with running_operator() as instance:
         pod = await create_pod(instance.api, "first", pool=POOL)
         if seen:
-            await kubelet_says(instance, "first", running())
+            await kubelet_says(instance, "first", running(instance))
         worker = await worker_in(instance, pod)
         await instance.create_run("run", "etl")
         await worker.next()
 
-        await kubelet_says(instance, "first", ended())
+        await kubelet_says(instance, "first", ended(instance))
 
         await eventually(partial(has_lost, instance, "run", 1))
         step = step_of((await instance.run("run"))["status"])
@@ -96,19 +101,19 @@ async def test_the_end_of_a_worker_is_noticed_whatever_its_pod_said_before(seen:
 async def test_a_worker_is_not_taken_for_the_one_before_it_in_its_pod() -> None:
     async with running_operator() as instance:
         pod = await create_pod(instance.api, "first", pool=POOL)
-        await kubelet_says(instance, "first", running())
+        await kubelet_says(instance, "first", running(instance))
         first = await worker_in(instance, pod)
         await instance.create_run("run", "etl")
         await first.next()
         await first.close()
         # The kubelet is slow: the next container's worker is there before anything is said of the end of the first.
-        await asyncio.sleep(1.1)  # a Pod's times are whole seconds
-        end = ended()
-        await asyncio.sleep(1.1)
+        more_than_a_second_passes(instance)
+        end = ended(instance)
+        more_than_a_second_passes(instance)
         second = await worker_in(instance, pod)
         await kubelet_says(instance, "first", end)
         await kubelet_says(instance, "first", BACKS_OFF, last=end)
-        await kubelet_says(instance, "first", running(ago=0), restarts=1, last=end)
+        await kubelet_says(instance, "first", running(instance, ago=0), restarts=1, last=end)
 
         await eventually(partial(has_lost, instance, "run", 1))
         assert "OOMKilled" in step_of((await instance.run("run"))["status"])["error"]
@@ -119,7 +124,7 @@ async def test_a_worker_is_not_taken_for_the_one_before_it_in_its_pod() -> None:
 async def test_a_worker_is_over_when_another_takes_its_place_though_its_pod_says_nothing() -> None:
     async with running_operator() as instance:
         pod = await create_pod(instance.api, "first", pool=POOL)
-        await kubelet_says(instance, "first", running())
+        await kubelet_says(instance, "first", running(instance))
         first = await worker_in(instance, pod)
         await instance.create_run("run", "etl")
         await first.next()
@@ -133,7 +138,7 @@ async def test_a_worker_is_over_when_another_takes_its_place_though_its_pod_says
 async def test_two_workers_of_one_name_in_one_pod_leave_each_other_alone() -> None:
     async with running_operator() as instance:
         pod = await create_pod(instance.api, "first", pool=POOL)
-        await kubelet_says(instance, "first", running())
+        await kubelet_says(instance, "first", running(instance))
         workers = [await worker_in(instance, pod, slots=1) for _ in range(2)]
         for name in ("a", "b"):
             await instance.create_run(name, "etl")
@@ -148,7 +153,7 @@ async def test_two_workers_of_one_name_in_one_pod_leave_each_other_alone() -> No
             await instance.create_run(name, "etl")
         for worker in workers:
             await worker.next()
-        await kubelet_says(instance, "first", ended())
+        await kubelet_says(instance, "first", ended(instance))
         for name in ("c", "d"):
             await eventually(partial(has_lost, instance, name, 1))
 
@@ -174,7 +179,7 @@ async def until_waiting(instance: Instance, run: str) -> None:
 async def dies(instance: Instance, worker: ScriptedWorker, pod: str, restarts: int) -> None:
     """Have a worker's connections break first, as they do, and its Pod say so a moment later."""
     await worker.close()
-    await kubelet_says(instance, pod, ended(began_ago=3600), restarts=restarts)
+    await kubelet_says(instance, pod, ended(instance, began_ago=3600), restarts=restarts)
 
 
 async def test_a_parent_gets_the_error_of_its_poisonous_child_on_the_same_worker() -> None:
@@ -183,7 +188,7 @@ async def test_a_parent_gets_the_error_of_its_poisonous_child_on_the_same_worker
         await instance.create_run("parent", "etl")
         child, waiting = "", None
         for life in range(3):
-            await asyncio.sleep(1.1)  # a Pod's times are whole seconds
+            more_than_a_second_passes(instance)
             worker = await worker_in(instance, pod, "etl", "child")
             for _ in range(2):
                 action = await worker.next()
@@ -206,7 +211,7 @@ async def test_a_parent_gets_the_error_of_its_poisonous_child_on_the_same_worker
             ("only", "Crash", "its container ended (exit code 137, OOMKilled)")
         ] * 3
 
-        await asyncio.sleep(1.1)
+        more_than_a_second_passes(instance)
         worker = await worker_in(instance, pod, "etl", "child")
         again = await worker.next()
         assert again.workflow_run_id == "parent"
@@ -230,7 +235,7 @@ async def test_suspects_are_tried_apart_by_the_next_operator_too() -> None:
             for run in ("a", "b"):
                 await eventually(partial(has_lost, instance, run, 1))
         async with operator_of(server, url, rejoin=0.1) as instance:
-            await asyncio.sleep(1.1)  # a Pod's times are whole seconds
+            more_than_a_second_passes(instance)
             worker = await worker_in(instance, pod)
             first = await worker.next()
             assert first.workflow_run_id == "b", "the one that began last"
@@ -311,7 +316,7 @@ async def test_what_ran_before_the_operator_began_counts_as_begun(monkeypatch: p
     async with running_server() as (server, url):
         async with operator_of(server, url, running_after=0.1) as instance:
             pod = await create_pod(instance.api, "only", pool=POOL)
-            await kubelet_says(instance, "only", running())
+            await kubelet_says(instance, "only", running(instance))
             before = await instance.scripted(pod=pod)
             await before.put_workflow("etl")
             await before.start()
@@ -369,7 +374,7 @@ async def test_pods_that_are_taken_away_are_told_and_not_counted_as_crashes() ->
             if number % 2:
                 await instance.api.delete(PODS, NAMESPACE, name, grace_seconds=0)
             else:
-                await kubelet_says(instance, name, running(), **evicted)
+                await kubelet_says(instance, name, running(instance), **evicted)
 
             async def is_told(count: int = number + 1) -> bool:
                 step = (await instance.run("run"))["status"].get("steps", {}).get("work", {})
@@ -388,7 +393,7 @@ async def test_pods_that_are_taken_away_are_told_and_not_counted_as_crashes() ->
 async def test_a_worker_whose_pod_is_being_deleted_takes_nothing_new() -> None:
     async with running_operator() as instance:
         pod = await create_pod(instance.api, "leaving", pool=POOL, node="node")
-        await kubelet_says(instance, "leaving", running())
+        await kubelet_says(instance, "leaving", running(instance))
         leaving = await worker_in(instance, pod)
         await instance.create_run("before", "etl")
         action = await leaving.next()
@@ -424,6 +429,6 @@ async def test_a_step_that_may_not_be_given_out_again_fails_with_its_worker() ->
         await instance.create_run("twice", "etl")
         await worker.next()
         await worker.close()
-        await kubelet_says(instance, "next", ended())
+        await kubelet_says(instance, "next", ended(instance))
         await eventually(partial(has_lost, instance, "twice", 1))
         assert step_of((await instance.run("twice"))["status"])["phase"] == "Pending"

@@ -11,6 +11,7 @@ import pytest
 
 from hatchet_operator.access.identity import Caller, mint_token
 from hatchet_operator.cluster.api import Api, always
+from hatchet_operator.cluster.definitions import definition_problems
 from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import PODS, POOLS, RUNS, WORKFLOWS, Resource
 from hatchet_operator.resources.base import API_VERSION, Json
@@ -42,14 +43,9 @@ def endpoint(server: RealApi) -> Endpoint:
 @pytest.fixture
 async def api(endpoint: Endpoint) -> AsyncIterator[Api]:
     async with Api(endpoint, user_agent="test", may_write=always) as api:
-        if not await served(api):
+        if await definition_problems(api, None):
             await install_crds(api)
         yield api
-
-
-async def served(api: Api) -> bool:
-    groups = await api._request("GET", "/apis")  # of no kind
-    return "hatchet-operator.dev" in {group["name"] for group in groups["groups"]}
 
 
 async def create(endpoint: Endpoint, resource: Resource, body: str) -> None:

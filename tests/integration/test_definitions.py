@@ -6,16 +6,17 @@ import asyncio
 import copy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from hatchet_operator import operator as operator_module
 from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import CRDS, EVENTS, LEASES, PODS, POOLS
 from hatchet_operator.errors import NotFound
 from hatchet_operator.operator import Operator
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.crds import load_crds
 from hatchet_operator.settings import Settings
@@ -28,7 +29,7 @@ MEND = (
     'else with "hatchet-operator crds | kubectl apply -f -"'
 )
 POD: dict[str, Any] = {"pod_name": "operator-1", "pod_uid": "some-uid", "operator_namespace": "default"}
-
+IMPATIENT = Pace(look_again=0.05)
 
 PLURALS = {each["spec"]["names"]["plural"] for each in load_crds()}
 
@@ -71,7 +72,7 @@ async def events_of_the_operator(api: Api) -> list[str]:
 
 @asynccontextmanager
 async def starting_operator(
-    *crds: Json, lease: Json | None = None, server: ApiServer | None = None, **settings: Any
+    *crds: Json, lease: Json | None = None, server: ApiServer | None = None, pace: Pace | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Api, Operator]]:
     """Start an operator for an API server that has these CRDs and this Lease, and wait for nothing."""
     async with server or ApiServer() as url, Api(Endpoint(server=url), user_agent="test", may_write=always) as api:
@@ -79,7 +80,7 @@ async def starting_operator(
             await api.create(CRDS, None, each)
         if lease is not None:
             await api.create(LEASES, NAMESPACE, lease)
-        operator = Operator(Settings(token_key=KEY, **POD, **settings), Endpoint(server=url))
+        operator = Operator(Settings(token_key=KEY, **POD, **settings), Endpoint(server=url), pace=pace or IMPATIENT)
         stop = asyncio.Event()
         running = asyncio.create_task(operator.run(stop))
         try:
@@ -132,15 +133,18 @@ async def test_an_operator_says_which_versions_are_served_instead() -> None:
 
 
 @asynccontextmanager
-async def standby(server: ApiServer | None = None) -> AsyncIterator[tuple[Api, Operator]]:
-    """Start an operator that waits for another one's Lease, with all CRDs there."""
+async def standby(server: ApiServer | None = None, *, looks: float) -> AsyncIterator[tuple[Api, Operator]]:
+    """Start an operator that waits for another one's Lease, with all CRDs there, at which it looks so often."""
     lease: Json = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {"name": "hatchet-operator"},
         "spec": {"holderIdentity": "another", "leaseDurationSeconds": 3600},
     }
-    async with starting_operator(*load_crds(), lease=lease, server=server, leader_election=True) as (api, operator):
+    starting = starting_operator(
+        *load_crds(), lease=lease, server=server, pace=replace(IMPATIENT, standby_looks=looks), leader_election=True
+    )
+    async with starting as (api, operator):
         await until_state(operator, "standby", ready=True)
         yield api, operator
 
@@ -149,17 +153,11 @@ async def begin_term(api: Api) -> None:
     await api.patch(LEASES, NAMESPACE, "hatchet-operator", {"spec": {"holderIdentity": ""}})
 
 
-def look_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a standby look at the CRDs so often."""
-    monkeypatch.setattr(operator_module, "_STANDBY_LOOKS_SECONDS", seconds)
-
-
 NEVER = 3600.0
 
 
-async def test_a_standby_is_not_ready_while_a_crd_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    look_every(0.05, monkeypatch)
-    async with standby() as (api, operator):
+async def test_a_standby_is_not_ready_while_a_crd_is_missing() -> None:
+    async with standby(looks=0.05) as (api, operator):
         await delete_crd(api, "workflowruns")
         state = await until_state(
             operator, "the CRD workflowruns.hatchet-operator.dev is not installed", MEND, ready=False
@@ -170,12 +168,11 @@ async def test_a_standby_is_not_ready_while_a_crd_is_missing(monkeypatch: pytest
         assert await events_of_the_operator(api) == [state]
 
 
-async def test_a_look_that_is_refused_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    look_every(0.05, monkeypatch)
+async def test_a_look_that_is_refused_is_not_the_last_one() -> None:
     refused = {"match": {"verb": "list", "resource": "workflows"}, "action": "status", "code": 403, "skip": 2}
     server = ApiServer()
     server.faults.install([refused])
-    async with standby(server) as (api, operator):
+    async with standby(server, looks=0.05) as (api, operator):
 
         async def has_been_refused() -> bool:
             return not server.faults.missed()
@@ -189,9 +186,8 @@ async def test_a_look_that_is_refused_is_not_the_last_one(monkeypatch: pytest.Mo
     "looks",
     [pytest.param(NEVER, id="which the standby had not noticed"), pytest.param(0.05, id="which the standby had said")],
 )
-async def test_a_term_begins_while_a_crd_is_missing(looks: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    look_every(looks, monkeypatch)
-    async with standby() as (api, operator):
+async def test_a_term_begins_while_a_crd_is_missing(looks: float) -> None:
+    async with standby(looks=looks) as (api, operator):
         await delete_crd(api, "workflows")
         if looks != NEVER:
             await until_state(operator, "workflows.hatchet-operator.dev", ready=False)
@@ -208,9 +204,8 @@ async def test_a_term_begins_while_a_crd_is_missing(looks: float, monkeypatch: p
         assert await events_of_the_operator(api) == [state]
 
 
-async def test_a_leader_that_waits_for_a_crd_ends_when_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    look_every(NEVER, monkeypatch)
-    async with standby() as (api, operator):
+async def test_a_leader_that_waits_for_a_crd_ends_when_it_is_asked_to() -> None:
+    async with standby(looks=NEVER) as (api, operator):
         await delete_crd(api, "workflows")
         await begin_term(api)
         await until_state(operator, "the CRD workflows.hatchet-operator.dev is not installed", ready=False)
@@ -229,7 +224,7 @@ async def create_pool(world: Instance) -> None:
 
 async def test_the_crd_of_runs_is_deleted_while_one_goes() -> None:
 
-    async with running_operator(**POD) as world:
+    async with running_operator(pace=replace(IMPATIENT, grace=0), **POD) as world:
         await create_pool(world)
         worker = await world.scripted()
         await worker.put_workflow("etl")
@@ -271,7 +266,7 @@ async def has_pods(world: Instance) -> bool:
 
 async def test_the_crd_of_pools_is_deleted_and_comes_back() -> None:
 
-    async with running_operator(**POD) as world:
+    async with running_operator(pace=replace(IMPATIENT, grace=0), **POD) as world:
         await create_pool(world)
         await eventually(lambda: has_pods(world))  # it is watched
         await delete_crd(world.api, "workerpools")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from unittest import mock
 
 import aiohttp
 import pytest
 
 from hatchet_operator.access.certificates import make_authority, make_certificate
 from hatchet_operator.cluster.kinds import RUNS
-from hatchet_operator.receiver import requests as receiver_requests
-from hatchet_operator.receiver import server as receiver_server
+from hatchet_operator.pace import Pace
+from hatchet_operator.receiver.bounds import Bounds
 from hatchet_operator.receiver.server import Receiver
 from hatchet_operator.settings import Tls
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
@@ -40,10 +39,12 @@ async def http(instance: Instance) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @asynccontextmanager
-async def session_with(instance: Instance, **options: Any) -> AsyncIterator[aiohttp.ClientSession]:
+async def session_with(
+    instance: Instance, url: str | None = None, **options: Any
+) -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"Authorization": f"Bearer {instance.config().token}"}
     timeout = aiohttp.ClientTimeout(total=SECONDS)
-    async with aiohttp.ClientSession(address_of(instance), headers=headers, timeout=timeout, **options) as http:
+    async with aiohttp.ClientSession(url or address_of(instance), headers=headers, timeout=timeout, **options) as http:
         yield http
 
 
@@ -222,14 +223,12 @@ async def test_an_account_without_that_right_starts_nothing_and_is_told_what_it_
 
 
 async def test_a_right_that_is_given_or_taken_away_counts_within_seconds(
-    instance: Instance, account: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, account: aiohttp.ClientSession
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr(instance.engine.senders, "_clock", lambda: now)
     for allowed, status in ((False, 403), (True, 200), (False, 403)):
         instance.server.authorizer = lambda spec, allowed=allowed: allowed
         assert (await push(account))[0] == status
-        now += 10
+        instance.surroundings.ahead += timedelta(seconds=10)
 
 
 async def test_a_right_in_one_namespace_is_none_in_another(instance: Instance, account: aiohttp.ClientSession) -> None:
@@ -242,11 +241,10 @@ async def test_a_right_in_one_namespace_is_none_in_another(instance: Instance, a
 async def test_a_pod_of_another_namespaces_pool_needs_the_right_here(instance: Instance) -> None:
     await start_with(instance, etl=("user:create",))
     pod = await create_pod(instance.api, "sender", pool="main", namespace="shop")
-    token = await request_token(instance.api, pod["metadata"]["name"], namespace="shop")
-    headers = {"Authorization": f"Bearer {token}"}
     for allowed, status in ((True, 200), (False, 403)):
         instance.server.authorizer = lambda spec, allowed=allowed: allowed
-        instance.engine.senders._verdicts.clear()
+        token = await request_token(instance.api, pod["metadata"]["name"], namespace="shop")  # not asked about yet
+        headers = {"Authorization": f"Bearer {token}"}
         async with session_with(instance) as http:
             assert (await push(http, headers=headers))[0] == status
 
@@ -290,9 +288,12 @@ async def test_what_the_api_server_refuses_is_told_with_its_words(
 # --- Clients that take their time
 
 
-async def read_to_the_end(instance: Instance, *sent: bytes) -> bytes:
+IMPATIENT = Bounds(headers_seconds=0.2, body_seconds=0.2)
+
+
+async def read_to_the_end(address: str, *sent: bytes) -> bytes:
     """Send something and no more, and return what comes until the connection is closed."""
-    host, port = address_of(instance).removeprefix("http://").split(":")
+    host, port = address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         for each in sent:
@@ -303,36 +304,40 @@ async def read_to_the_end(instance: Instance, *sent: bytes) -> bytes:
         writer.close()
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiver_server, "HEADERS_SECONDS", 0.2)
-    monkeypatch.setattr(receiver_requests, "BODY_SECONDS", 0.2)
+@asynccontextmanager
+async def receiving(instance: Instance, bounds: Bounds) -> AsyncIterator[str]:
+    """Listen with other bounds; tell at which address."""
+    receiver = Receiver(instance.engine, bounds)
+    port = await receiver.bind("127.0.0.1", 0)
+    await receiver.listen()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await receiver.stop(0)
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("sent", [b"", f"POST {EVENTS}/a HTTP/1.1\r\nHost: x".encode()])
 async def test_headers_that_do_not_come_are_not_waited_for(instance: Instance, sent: bytes) -> None:
-    assert await read_to_the_end(instance, sent) == b""
+    async with receiving(instance, IMPATIENT) as address:
+        assert await read_to_the_end(address, sent) == b""
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_body_that_does_not_come_is_not_waited_for(instance: Instance) -> None:
     headers = (
         f"POST {EVENTS}/a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {instance.config().token}\r\n"
         "Content-Type: application/json\r\nContent-Length: 9\r\n\r\n"
     )
-    answer = await read_to_the_end(instance, headers.encode(), b'{"a"')
+    async with receiving(instance, IMPATIENT) as address:
+        answer = await read_to_the_end(address, headers.encode(), b'{"a"')
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'{"error":"the body did not come within 0 s"}' in answer
 
 
-async def test_connections_beyond_a_number_are_closed_unread(
-    instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(receiver_server, "MAX_CONNECTIONS", 1)
-    async with session_with(instance) as http:
+async def test_connections_beyond_a_number_are_closed_unread(instance: Instance) -> None:
+    bounds = Bounds(connections=1)
+    async with receiving(instance, bounds) as address, session_with(instance, f"http://{address}") as http:
         assert (await push(http))[0] == 200  # and the connection is kept
-        assert await read_to_the_end(instance, b"GET / HTTP/1.1\r\n") == b""
+        assert await read_to_the_end(address, b"GET / HTTP/1.1\r\n") == b""
         assert (await push(http))[0] == 200
 
 
@@ -372,15 +377,13 @@ async def test_an_operator_with_a_certificate_speaks_https() -> None:
 
 
 async def test_an_event_under_way_is_answered_when_the_operator_is_asked_to_end() -> None:
-    async with running_operator(events_port=0) as instance, session_with(instance) as http:
-        await start_with(instance, etl=("user:create",))
-        match = {"verb": "create", "resource": "workflowruns"}
-        instance.server.faults.install([{"match": match, "action": "delay", "seconds": 0.3}])
-        with mock.patch("hatchet_operator.operator._GRACE_SECONDS", 5):
+    async with AsyncExitStack() as client:
+        async with running_operator(events_port=0, pace=Pace(grace=5)) as instance:
+            http = await client.enter_async_context(session_with(instance))
+            await start_with(instance, etl=("user:create",))
+            match = {"verb": "create", "resource": "workflowruns"}
+            instance.server.faults.install([{"match": match, "action": "delay", "seconds": 0.3}])
             pushing = asyncio.create_task(push(http))
             await instance.until(lambda: instance.metric("hatchet_operator_events_total") == 1)
-            assert instance.operator.term is not None
-            ending = asyncio.create_task(instance.operator.term._end(asyncio.create_task(asyncio.sleep(0))))
-            status, answer = await pushing
-            await ending
-        assert (status, answer["runs"][0]["created"]) == (200, True)
+        status, answer = await pushing
+    assert (status, answer["runs"][0]["created"]) == (200, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -80,23 +80,12 @@ async def finish_child(world: Instance, worker: ScriptedWorker, parent: wire.Ass
     return name
 
 
-async def test_a_normal_fan_out_reads_no_child(world: Instance, worker: ScriptedWorker) -> None:
-    parent = await start_parent(world, worker)
-    names = [await finish_child(world, worker, parent, str(number)) for number in range(CHILDREN)]
-    # a parent that spawns all before it asks for the first, and takes longer than objects are kept for others
-    await asyncio.sleep(2.5)
-    for number, name in enumerate(names):
-        assert outputs_of(await worker.result(name)) == {"work": {"key": str(number)}}
-    assert reads(world) == 0
-
-
 async def test_what_nobody_asked_for_is_forgotten_when_its_parent_ends(world: Instance, worker: ScriptedWorker) -> None:
     parent = await start_parent(world, worker)
     name = await finish_child(world, worker, parent)
     assert record_of(world, name).whole is not None
     await worker.complete(parent)
     await world.until(lambda: record_of(world, name).whole is None and record_of(world, "p").whole is None)
-    assert len(world.engine.reader._whole) == 0
 
 
 async def test_when_a_parent_ends_only_its_unfinished_children_are_looked_at(
@@ -118,8 +107,7 @@ async def test_when_a_parent_ends_only_its_unfinished_children_are_looked_at(
     monkeypatch.setattr(Reports, "settle", look)
     await worker.complete(parent)
     await world.finished("p")
-    work = world.engine.runs._work
-    await world.until(lambda: looked_at[unfinished] > 0 and not (work._soon or work._rest))
+    await world.until(lambda: looked_at[unfinished] > 0 and world.engine.runs.are_at_rest)
     assert {name: count for name, count in looked_at.items() if name in finished} == {}
 
 
@@ -214,27 +202,6 @@ async def test_a_step_of_a_forgotten_parent_spawns_nothing(world: Instance, work
     await forget(world, "p")
     with pytest.raises(Exception, match="this attempt of a step of run"):
         await worker.spawn(parent, key="a")
-
-
-async def test_what_expires_together_is_deleted_a_few_at_a_time(world: Instance, worker: ScriptedWorker) -> None:
-    yesterday = (datetime.now(UTC) - timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    world.server.faults.install(
-        {"match": {"verb": "delete", "resource": "workflowruns"}, "action": "delay", "seconds": 0.05, "times": 0}
-    )
-    for number in range(CHILDREN):
-        await world.create_run(f"old-{number}", "parent")
-    for number in range(CHILDREN):
-        status = {"phase": "Succeeded", "reason": "Completed", "finishedAt": yesterday, "reruns": 0}
-        await world.api.patch(RUNS, NAMESPACE, f"old-{number}", {"status": status}, subresource="status")
-    most = 0
-
-    def are_gone() -> bool:
-        nonlocal most
-        most = max(most, len(world.engine.runs._expiry._deletions._busy))
-        return not len(world.engine.store)
-
-    await world.until(are_gone)
-    assert 1 <= most <= 4
 
 
 async def test_a_list_of_a_running_operator_keeps_the_objects_of_few_finished_runs(

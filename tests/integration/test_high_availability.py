@@ -110,7 +110,7 @@ class HighlyAvailable(Cluster):
             "pod_name": name,
         }
         arguments = ["-m", "tests.integration.operator_process", self.url, json.dumps(given)]
-        process = self._python(name, [*arguments, str(self.directory / f"{name}-ready")])
+        process = self.python(name, [*arguments, str(self.directory / f"{name}-ready")])
         contender = Contender(name, process, contender_port)
         self.contenders.append(contender)
         return contender

@@ -11,7 +11,6 @@ import grpc
 import pytest
 
 from hatchet_operator.access.identity import Caller
-from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.triggers.events import read_event
 from hatchet_operator.resources.base import Json
 from hatchet_sdk.contracts import admin_v1_pb2 as v1
@@ -72,11 +71,6 @@ async def collides(worker: ScriptedWorker, input: str, **more: Any) -> str:  # t
     return told.existing_run_external_id
 
 
-async def later(world: Instance, monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
-    clock = Clock()
-    monkeypatch.setattr(world.engine.spawning.roots._keys, "_clock", Clock(now=lambda: clock.now() + by))
-
-
 async def test_a_second_run_with_a_key_is_refused_and_the_first_one_is_named(world: Instance) -> None:
     worker = await worker_of(world)
     first = await trigger(worker, '{"id": 7}')
@@ -94,15 +88,15 @@ async def test_the_same_request_finds_its_own_run(world: Instance) -> None:
     assert await collides(worker, '{"id": 7}', request_id="r2") == first
 
 
-async def test_a_key_is_free_after_its_time(world: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_is_free_after_its_time(world: Instance) -> None:
     worker = await worker_of(world)
     first = await trigger(worker, '{"id": 7}')
-    await later(world, monkeypatch, timedelta(minutes=59))
+    world.surroundings.ahead = timedelta(minutes=59)
     await collides(worker, '{"id": 7}')
-    await later(world, monkeypatch, timedelta(hours=1))
+    world.surroundings.ahead = timedelta(hours=1)
     second = await trigger(worker, '{"id": 7}')
     assert second != first
-    await later(world, monkeypatch, timedelta(0))
+    world.surroundings.ahead = timedelta(0)
     assert await collides(worker, '{"id": 7}') == second, "the newest one has it"
 
 

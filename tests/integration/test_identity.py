@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
 
-from hatchet_operator.access import callers
 from hatchet_operator.access.identity import Caller, mint_token
 from hatchet_operator.cluster.kinds import PODS, RUNS
 from hatchet_operator.dispatcher.stamps import now_stamp
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.resources import labels
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_sdk import ClientConfig, Context, Hatchet
 from hatchet_sdk._client import connection
@@ -436,12 +437,17 @@ async def test_a_user_of_a_deployment_is_told_which_label_is_missing(victim: Vic
     await worker.close()
 
 
+def user_of(pod: Json) -> Json:
+    """Return whose token a Pod's is."""
+    bound = "authentication.kubernetes.io/pod-"
+    extra = {f"{bound}name": [pod["metadata"]["name"]], f"{bound}uid": [pod["metadata"]["uid"]]}
+    return {"username": f"system:serviceaccount:{NAMESPACE}:worker", "extra": extra}
+
+
 async def test_a_worker_of_the_sdk_follows_the_token_that_the_kubelet_renews(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "_READ_AGAIN_SECONDS", 0)
-    monkeypatch.setattr(callers, "_JUDGED_AGAIN_SECONDS", 0.2)  # these tokens do not say when they end
-    monkeypatch.setattr(callers, "_TRIED_AGAIN_SECONDS", 0.2)
     hatchet = Hatchet()
 
     @hatchet.workflow(name="parent")
@@ -458,7 +464,9 @@ async def test_a_worker_of_the_sdk_follows_the_token_that_the_kubelet_renews(
             return {"done": True}
 
     async with running_operator(token_audience=AUDIENCE) as instance:
-        await create_pod(instance.api, "mine", pool="main")
+        pod = await create_pod(instance.api, "mine", pool="main")
+        first = "the-first-token"
+        instance.server.tokens[first] = user_of(pod)
         file = tmp_path / "token"
         address = instance.operator.grpc_address
         monkeypatch.setattr(
@@ -466,11 +474,11 @@ async def test_a_worker_of_the_sdk_follows_the_token_that_the_kubelet_renews(
             "config",
             lambda pool: ClientConfig(host_port=address, token_file=str(file), tls_strategy="none"),
         )
-        first = await request_token(instance.api, "mine")
         file.write_text(first)
         await instance.work(Parent(), Child())
         file.write_text(await request_token(instance.api, "mine"))
-        del instance.server._account_tokens._issued[first]  # it ends
+        del instance.server.tokens[first]  # it ends
+        instance.surroundings.ahead = timedelta(minutes=11)  # tokens that do not say when they end are judged again
         await instance.until(lambda: instance.engine.callers.known(first) is None)
         await instance.create_run("run", "parent")
         assert (await instance.finished("run"))["phase"] == "Succeeded"

@@ -225,6 +225,7 @@ class Cluster:
             name=name,
             takes_unbound=takes_unbound,
             stop_seconds=0.5,
+            farewell_seconds=20,
             on_output=lambda pod, line: self.lines.append((pod, line)),
         )
         running = asyncio.create_task(node.run(stop))
@@ -353,10 +354,7 @@ class TestPods:
             await eventually(cluster.is_gone)
             assert gone(int(cluster.lines[0][1]))
 
-    async def test_a_stopping_node_leaves_no_process_and_says_so(
-        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("hatchet_operator_dev.localnode.node._FAREWELL_SECONDS", 20.0)
+    async def test_a_stopping_node_leaves_no_process_and_says_so(self, cluster: Cluster) -> None:
         async with cluster.node():
             await cluster.create_pod(FAMILY)
             await until(lambda: len(cluster.lines) == 1)

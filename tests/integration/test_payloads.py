@@ -17,6 +17,7 @@ from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.engine.payloads.keys import namespace_keys
+from hatchet_operator.resources.base import Json
 from hatchet_sdk import Context, Hatchet, PayloadError, PayloadLost, WorkflowRunFailed
 from hatchet_sdk.contracts import admin_v1_pb2 as admin_wire
 from hatchet_sdk.contracts.admin_v1_pb2_grpc import AdminServiceStub
@@ -462,7 +463,7 @@ async def test_an_input_that_two_runs_have_goes_with_the_last_of_them(world: Ins
 async def test_payloads_of_runs_that_were_deleted_while_no_operator_was_there_go_at_the_next_start(
     folder: Path,
 ) -> None:
-    settings = {"payload_store": folder.as_uri(), "payload_orphans_after": 1.0}
+    settings: Json = {"payload_store": folder.as_uri(), "payload_orphans_after": 1.0}
     async with running_server() as (server, url):
         async with operator_of(server, url, **settings) as world:
             client = await world.work(Leaf(), payloads=store_of(folder))

@@ -38,7 +38,7 @@ TIMES = 4
 
 
 async def start_worker(cluster: Cluster, **environment: str) -> Process:
-    worker = cluster._python(
+    worker = cluster.python(
         "worker",
         ["-u", str(WORKER)],
         HATCHET_CLIENT_TOKEN=cluster.token(),

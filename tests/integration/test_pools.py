@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hatchet_operator.cluster.kinds import EVENTS, PODS, POOLS, QUOTAS
+from hatchet_operator.cluster.kinds import EVENTS, PODS, POOLS
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
@@ -240,11 +240,6 @@ async def until_decided(world: Instance) -> None:
     await world.until(lambda: world.engine.pools.are_at_rest)
 
 
-def have_failed_often(world: Instance) -> None:
-    """Have the pool been refused so often that its next try by itself comes after 15 s or more."""
-    world.engine.pools._refusals._failures[ObjectRef(NAMESPACE, POOL)] = 100
-
-
 async def available(world: Instance) -> Json:
     conditions = (await pool_of(world)).get("status", {}).get("conditions", [])
     return next((condition for condition in conditions if condition["type"] == "Available"), {})
@@ -406,35 +401,6 @@ async def test_a_pool_and_its_runs_say_why_no_pod_is_made(
     assert len(await pods_of(world)) == 1
 
 
-async def test_a_pool_that_is_refused_a_pod_is_not_refused_one_at_each_change(world: Instance) -> None:
-    worker = await world.scripted()
-    await worker.put_workflow("etl")
-    refuse_pods(world, 403, QUOTA)
-    have_failed_often(world)
-    await create_pool(world, minReplicas=0, maxReplicas=1)
-    await world.create_run("r0", "etl")
-    await until_available_says(world, "FailedCreate")
-    asked = world.server.faults.rules[0].fired
-    for number in range(1, 6):
-        await world.create_run(f"r{number}", "etl")
-        await world.until(lambda: len(world.engine.store) > number)  # noqa: B023  # called before the next
-        await until_decided(world)
-    assert world.server.faults.rules[0].fired <= asked + 1
-
-
-async def test_a_quota_that_is_raised_gives_the_pool_its_pod_at_once(world: Instance) -> None:
-    await world.api.create(QUOTAS, NAMESPACE, {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "0"}}})
-    refuse_pods(world, 403, QUOTA)
-    have_failed_often(world)
-    await create_pool(world)
-    await until_available_says(world, "FailedCreate")
-    await world.until(lambda: world.server.faults.rules[0].fired == 2)  # the second when the quota was read
-    world.server.faults.clear()
-    have_failed_often(world)
-    await world.api.patch(QUOTAS, NAMESPACE, "full", {"spec": {"hard": {"pods": "1"}}})
-    await pod_with(world, "etl:1")
-
-
 async def test_without_the_right_to_watch_quotas_the_pool_is_tried_again_after_a_while(world: Instance) -> None:
     forbidden = {"match": {"resource": "resourcequotas"}, "action": "status", "code": 403, "message": "no", "times": 0}
     world.server.faults.install([forbidden, fault_of_pods(403, QUOTA, times=1)])
@@ -487,15 +453,6 @@ async def test_an_autoscaler_and_the_queue_settle_at_the_larger_of_what_they_wan
     await eventually(lambda: has_pods(1))
     assert (autoscaler.writes[0], autoscaler.writes[-1]) == (3, 1)
     assert autoscaler.writes == sorted(autoscaler.writes, reverse=True), "never up again"
-
-
-async def test_a_spec_that_was_mended_is_tried_at_once(world: Instance) -> None:
-    refuse_pods(world, 422, "spec.containers[0].image: Required value", times=1)
-    await create_pool(world)
-    await until_available_says(world, "InvalidSpec")
-    have_failed_often(world)
-    await world.api.patch(POOLS, NAMESPACE, POOL, {"spec": {"template": template("etl:2")}})
-    await pod_with(world, "etl:2")
 
 
 async def test_a_pool_that_can_not_replace_its_pod_is_available_and_says_so(world: Instance) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,12 @@ class RestClient:
     async def __aexit__(self, *_: object) -> None:
         await self._http.close()
 
+    def request(self, method: str, path: str, **options: Any) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self._http.request(method, self.url + path, **options)
+
     async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:  # as JSON says it
         """Return the status of an answer, and its body: of an error, what it says."""
-        async with self._http.request(method, self.url + path, **options) as response:
+        async with self.request(method, path, **options) as response:
             body: Any = await response.json() if response.status != 204 else None
             if response.status >= 400:
                 (error,) = body["errors"]
@@ -307,7 +311,7 @@ async def test_what_is_not_served_says_so_and_which_methods_are(instance: Instan
     status, said = await api.refused("tenants/x/nonsense")
     want = "this version of hatchet-operator does not serve /api/v1/tenants/x/nonsense; docs/published-sdk.md says what"
     assert (status, said) == (405, f"{want} is served")
-    async with api._http.delete(f"{api.url}workflows/abc") as response:
+    async with api.request("DELETE", "workflows/abc") as response:
         assert (response.status, response.headers["Allow"]) == (405, "GET")
         assert "are suspended and deleted with kubectl" in (await response.json())["errors"][0]["description"]
 

@@ -29,6 +29,7 @@ from hatchet_sdk import (
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from tests.integration.inprocess import (
     NAMESPACE,
+    SECONDS,
     Instance,
     ScriptedWorker,
     errors_of,
@@ -537,36 +538,41 @@ async def test_a_completion_within_the_grace_counts() -> None:
 
 
 async def test_a_timeout_can_be_refreshed(world: Instance, worker: ScriptedWorker) -> None:
-    action = await start(world, worker, timeout="4s")  # in which the call has to arrive
+    action = await start(world, worker, timeout="30s")
     request = wire.RefreshTimeoutRequest(task_run_external_id=action.task_run_external_id, increment_timeout_by="1m")
     await worker.call(worker.dispatcher.RefreshTimeout, request)
-    await asyncio.sleep(4.3)  # what is tested is that nothing happens
+    await world.time_passes(60, "r")
     assert worker.cancelled == []
     await worker.complete(action, {"n": 1})
     assert (await world.finished("r"))["phase"] == "Succeeded"
 
 
 async def test_steps_learn_of_their_timeout(world: Instance) -> None:
+    both = threading.Barrier(3, timeout=SECONDS)
     ended: list[str] = []
 
     @hatchet.workflow()
     class Slow:
-        @hatchet.step(timeout="4s")  # in which both have to begin
+        @hatchet.step(timeout="1m")
         async def coroutine(self, context: Context) -> None:
+            await asyncio.to_thread(both.wait)
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
                 ended.append("coroutine")
                 raise
 
-        @hatchet.step(timeout="4s")
+        @hatchet.step(timeout="1m")
         def thread(self, context: Context) -> None:
+            both.wait()
             while not context.done():
                 time.sleep(0.01)
             ended.append("thread")
 
     await world.work(Slow())
     await world.create_run("r", "slow")
+    await asyncio.to_thread(both.wait)
+    await world.time_passes(61, "r")
     assert (await world.finished("r"))["reason"] == "TimedOut"
     await world.until(lambda: sorted(ended) == ["coroutine", "thread"])
 

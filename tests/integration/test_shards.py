@@ -82,7 +82,7 @@ class Sharded(Cluster):
         port = free_port()
         given = {**self.settings, "token_key": TOKEN_KEY, "metrics_port": port, "pod_name": name, **settings}
         arguments = ["-m", "tests.integration.operator_process", self.url, json.dumps(given)]
-        process = self._python(name, [*arguments, str(self.directory / f"{name}-ready")])
+        process = self.python(name, [*arguments, str(self.directory / f"{name}-ready")])
         contender = Contender(name, process, port)
         self.contenders.append(contender)
         return contender
@@ -114,7 +114,7 @@ class Sharded(Cluster):
     async def start_workers(self) -> None:
         """Start a worker in each namespace, and wait until its workflows are known."""
         for name in namespaces():
-            self._python(
+            self.python(
                 f"worker-{name}",
                 ["-u", "tests/integration/worker.py", "40"],
                 HATCHET_CLIENT_TOKEN=mint_token(Caller(namespace=name, pool=POOL), key=TOKEN_KEY, grpc_address="a:1"),

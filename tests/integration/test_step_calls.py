@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from hatchet_sdk import Context, Hatchet
-from tests.integration.inprocess import Instance, running_operator, step_of
+from tests.integration.inprocess import SECONDS, Instance, running_operator, step_of
 
 hatchet = Hatchet()  # for its decorators
 
@@ -24,22 +23,29 @@ async def world() -> AsyncIterator[Instance]:
 
 
 async def test_a_step_asks_for_more_time(world: Instance) -> None:
+    have_asked, is_later = (threading.Barrier(3, timeout=SECONDS) for _ in range(2))
+
     @hatchet.workflow()
     class Slow:
-        @hatchet.step(timeout="4s")  # in which the calls have to arrive
+        @hatchet.step(timeout="1m")
         async def coroutine(self, context: Context) -> dict[str, bool]:
             await context.aio.refresh_timeout("1m")
-            await asyncio.sleep(4.5)
+            await asyncio.to_thread(have_asked.wait)
+            await asyncio.to_thread(is_later.wait)
             return {"told_to_stop": context.exit_flag}
 
-        @hatchet.step(timeout="4s")
+        @hatchet.step(timeout="1m")
         def thread(self, context: Context) -> dict[str, bool]:
             context.refresh_timeout("1m")
-            time.sleep(4.5)
+            have_asked.wait()
+            is_later.wait()
             return {"told_to_stop": context.exit_flag}
 
     await world.work(Slow())
     await world.create_run("r", "slow")
+    await asyncio.to_thread(have_asked.wait)
+    await world.time_passes(90, "r")
+    await asyncio.to_thread(is_later.wait)
     status = await world.finished("r")
     outputs = [json.loads(step_of(status, step)["output"]) for step in ("coroutine", "thread")]
     assert outputs == [{"told_to_stop": False}] * 2

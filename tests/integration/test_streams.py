@@ -99,9 +99,7 @@ async def test_a_stream_that_breaks_goes_on_from_where_it_was(world: Instance) -
     async for event in ref.stream():
         told.append(event)
         if len(chunks(told)) in (50, 150) and event.payload.endswith(("49", "149")):
-            for readers in list(world.engine.streams._readers.values()):
-                for reader in list(readers):
-                    reader.break_off()
+            world.engine.streams.stop()
             speaker.gate.set()
     assert chunks(told) == [f"0:{number}" for number in range(300)]
 

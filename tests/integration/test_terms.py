@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ async def test_nothing_of_a_term_is_left_when_it_is_over() -> None:
             await operator.create_run(f"run-{number}", "flow")
         await worker.complete(await worker.next())
         await worker.next()
-        engine, api = weakref.ref(operator.engine), weakref.ref(operator.engine._api)
+        engine, api = weakref.ref(operator.engine), weakref.ref(operator.surroundings.session)
         assert tasks_of_a_term()
 
         await depose(operator)
@@ -77,7 +78,7 @@ async def test_nothing_of_a_term_is_left_when_it_is_over() -> None:
 async def test_a_deposed_leader_can_write_nothing() -> None:
     async with running_operator(**SETTINGS) as operator:
         run = await operator.create_run("run", "flow")
-        api = operator.engine._api
+        api = operator.surroundings.session
         assert operator.operator.elector is not None
         await give_the_lease_to(operator, "another")
 
@@ -95,11 +96,9 @@ async def test_a_leader_that_was_paused_gives_out_and_writes_nothing() -> None:
         worker = await operator.scripted()
         await worker.put_workflow("flow")
         await worker.start()
-        term, elector, writes = operator.operator.term, operator.operator.elector, operator.engine._api.writes
-        assert elector is not None
+        term, writes = operator.operator.term, operator.surroundings.session.writes
         await give_the_lease_to(operator, "another")
-        clock = elector._clock
-        elector._clock = lambda: clock() + 3600  # also for the answer to a renewal that is under way
+        operator.surroundings.ahead = timedelta(hours=1)  # also for the answer to a renewal that is under way
         before = writes.copy()
         await operator.create_run("run", "flow")
 

@@ -16,6 +16,7 @@ from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
 from tests.integration.inprocess import NAMESPACE, POOL, Instance, running_operator
 from tests.kube.eventually import eventually
+from tests.kube.session import Call
 
 WAITING = "WaitingForWorker"
 SOON = timedelta(seconds=0.2)
@@ -108,20 +109,17 @@ async def test_an_image_that_is_not_there_is_told(execution: str) -> None:
         await until_told(world, "r", f"pod {pod}: ErrImagePull: no such image")
 
 
-async def test_what_the_watch_showed_of_a_pod_is_newer_than_the_answer_to_its_create(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_the_watch_showed_of_a_pod_is_newer_than_the_answer_to_its_create() -> None:
     async with running_operator(waiting_told_after=SOON) as world:
-        create = world.engine._api.create
         is_shown = asyncio.Event()
 
-        async def create_and_answer_late(kind: Resource, *arguments: Any, **named: Any) -> Json:
+        async def create_and_answer_late(create: Call, kind: Resource, *arguments: Any, **named: Any) -> Any:
             created = await create(kind, *arguments, **named)
             if kind is PODS:
                 await is_shown.wait()
             return created
 
-        monkeypatch.setattr(world.engine._api, "create", create_and_answer_late)
+        world.surroundings.session.detours["create"] = create_and_answer_late
         await world.create_workflow("etl", execution="Pod")
         await (await world.scripted()).put_workflow("etl")
         await create_pool(world, minReplicas=0, maxReplicas=1)
@@ -352,7 +350,6 @@ async def test_runs_that_wait_for_a_quota_get_their_pods_in_the_order_in_which_t
         asked = world.server.faults.rules[0].fired
         world.server.faults.clear()
         for uid in world.engine.pods_of_runs:  # as after many tries
-            world.engine.run_pods._work.forget(uid)
             world.engine.pods_of_runs.known(uid).refused_until += 3600
         await make_room(world, full)
 

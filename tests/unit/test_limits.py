@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from hatchet_operator.decisions.graph import DEFAULT_SCHEDULE_TIMEOUT
-from hatchet_operator.decisions.placing import _WAITING_PER_SLOT
+from hatchet_operator.decisions.placing import WAITING_PER_SLOT
 from hatchet_operator.decisions.retry import LONGEST_BACKOFF
 from hatchet_operator.decisions.turns import BOUND
-from hatchet_operator.dispatcher.v0.translation.triggers import _LONGEST_KEY
+from hatchet_operator.dispatcher.v0.translation.triggers import LONGEST_SPAWN_KEY
 from hatchet_operator.durations import format_duration
 from hatchet_operator.engine.dispatch.worker import DEFAULT_SLOTS
 from hatchet_operator.engine.streams import buffer
@@ -55,7 +55,7 @@ def kib(size: int) -> str:
         ("a run's object", kib(limits.MAX_OBJECT_BYTES)),
         ("error text", kib(limits.MAX_ERROR_BYTES)),
         ("depth", str(MAX_DEPTH)),
-        ("a spawn key", str(_LONGEST_KEY)),
+        ("a spawn key", str(LONGEST_SPAWN_KEY)),
         ("one `put_stream`", kib(buffer.MAX_CHUNK_BYTES)),
         ("one `put_stream`", kib(MAX_CHUNK_BYTES)),
         ("what is kept of a run's stream", kib(buffer.MAX_RUN_BYTES)),
@@ -68,7 +68,7 @@ def kib(size: int) -> str:
         ("a standby takes over", format_duration(DEFAULTS.lease_duration)),
         ("a backoff", format_duration(LONGEST_BACKOFF)),
         ("steps at a time", str(DEFAULT_SLOTS)),
-        ("parents in a worker", str(_WAITING_PER_SLOT)),
+        ("parents in a worker", str(WAITING_PER_SLOT)),
         ("labels of a worker", str(MAX_LABELS)),
         ("labels of a worker", str(MAX_LABEL_LENGTH)),
         ("slots that a worker fills", str(BOUND)),

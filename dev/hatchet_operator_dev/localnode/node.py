@@ -19,7 +19,6 @@ OutputHandler = Callable[[str, str], None]
 """Called with a pod's name and a line of its output."""
 
 _FINAL = ("Succeeded", "Failed")
-_FAREWELL_SECONDS = 2.0
 
 
 class LocalNode:
@@ -33,6 +32,7 @@ class LocalNode:
         takes_unbound: Also take pods that have no node yet, since there is no scheduler.
         inherited: What commands see besides their containers' variables; None: the little that they need to run.
         stop_seconds: The longest that a command gets to end when the node stops.
+        farewell_seconds: How long to try to say then that they have ended.
         on_output: Called with each line that a container writes.
     """
 
@@ -46,6 +46,7 @@ class LocalNode:
         takes_unbound: bool = True,
         inherited: Mapping[str, str] | None = None,
         stop_seconds: float = 5.0,
+        farewell_seconds: float = 2.0,
         on_output: OutputHandler | None = None,
     ) -> None:
         self._api = api
@@ -53,6 +54,7 @@ class LocalNode:
         self._takes_unbound = takes_unbound
         self._inherited = inherited_environment() if inherited is None else inherited
         self._stop_seconds = stop_seconds
+        self._farewell_seconds = farewell_seconds
         self._on_output = on_output
         self._logs = state_directory / "logs"
         self._runners: dict[str, PodRunner] = {}
@@ -75,7 +77,7 @@ class LocalNode:
             for task in self._tasks.values():
                 task.cancel()
         try:
-            async with asyncio.timeout(_FAREWELL_SECONDS):
+            async with asyncio.timeout(self._farewell_seconds):
                 await asyncio.gather(*(runner.mark_stopped() for runner in self._runners.values()))
         except (ApiError, TimeoutError) as error:
             log.warning("pods not marked as stopped", extra={"node": self._name, "error": repr(error)})

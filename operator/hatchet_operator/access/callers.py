@@ -13,7 +13,6 @@ then, but in the background, and only a definite no invalidates it.
 import asyncio
 import hashlib
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -84,7 +83,7 @@ class Callers:
         audience: str | None,
         scope: Scope,
         find_pod: Callable[[str], Pod | None],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
     ) -> None:
         self._api = api
         self._key = key

@@ -11,7 +11,6 @@ What an event starts are WorkflowRuns, so whoever may create these could start t
 import asyncio
 import hashlib
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class Senders:
         *,
         audience: str | None,
         scope: Scope,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._api = api
         self._callers = callers

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from hatchet_operator.cluster.http_answers import Answer, AnswerReader, MalformedAnswer
 
 _CONNECT_SECONDS = 5.0
-_IDLE_SECONDS = 60.0  # kube-apiserver closes idle ones after 90
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 
 
@@ -40,10 +39,17 @@ class HttpClient:
         ssl_context: For https; None: the default one.
         headers: Sent with each request.
         answer_seconds: How long a request may take, including connecting.
+        idle_seconds: How long a connection is kept for the next request; kube-apiserver closes idle ones after 90.
     """
 
     def __init__(
-        self, server: str, *, ssl_context: ssl.SSLContext | None, headers: dict[str, str], answer_seconds: float
+        self,
+        server: str,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        headers: dict[str, str],
+        answer_seconds: float,
+        idle_seconds: float = 60.0,
     ) -> None:
         parts = urlsplit(server)
         is_https = parts.scheme == "https"
@@ -52,6 +58,7 @@ class HttpClient:
         self._ssl: ssl.SSLContext | bool | None = (ssl_context or True) if is_https else None
         self._headers = _lines({"Host": parts.netloc.rpartition("@")[2], **headers})
         self._answer_seconds = answer_seconds
+        self._idle_seconds = idle_seconds
         self._open: set[_Connection] = set()
         self._idle: deque[_Connection] = deque()  # the newest last
         self._sweeping: asyncio.TimerHandle | None = None
@@ -115,13 +122,14 @@ class HttpClient:
         connection.idle_since = self._loop.time()
         self._idle.append(connection)
         if self._sweeping is None:
-            self._sweeping = self._loop.call_later(_IDLE_SECONDS, self._sweep)
+            self._sweeping = self._loop.call_later(self._idle_seconds, self._sweep)
 
     def _sweep(self) -> None:
         loop = self._loop
-        while self._idle and (not self._idle[0].is_open or loop.time() - self._idle[0].idle_since >= _IDLE_SECONDS):
+        since = loop.time() - self._idle_seconds
+        while self._idle and (not self._idle[0].is_open or self._idle[0].idle_since <= since):
             self._idle.popleft().close()
-        due = self._idle[0].idle_since + _IDLE_SECONDS if self._idle else None
+        due = self._idle[0].idle_since + self._idle_seconds if self._idle else None
         self._sweeping = loop.call_at(due, self._sweep) if due is not None else None
 
     async def _connect(self) -> "_Connection":

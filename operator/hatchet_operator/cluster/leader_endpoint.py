@@ -30,9 +30,6 @@ EVENTS_PORT_NAME = "events"
 _FORMER = "grpc-"
 """Prefix of the names of ports that the Service has for pods with earlier settings."""
 
-_LOOK_AGAIN_SECONDS = 20.0
-_LAST_WORDS_SECONDS = 1.0
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
@@ -63,6 +60,8 @@ class LeaderEndpoint:
         owner: The slice's owner.
         former_ports: Other ports of the Service that clients still use.
         on_served: Called with those of them that lead here.
+        look_again_seconds: How long others may change what is there until it is put back.
+        last_words_seconds: How long to try to lead nowhere.
     """
 
     def __init__(
@@ -74,7 +73,11 @@ class LeaderEndpoint:
         *,
         former_ports: Callable[[], frozenset[int]] = frozenset,
         on_served: Callable[[frozenset[int]], None] = lambda ports: None,
+        look_again_seconds: float = 20.0,
+        last_words_seconds: float = 1.0,
     ) -> None:
+        self._look_again_seconds = look_again_seconds
+        self._last_words_seconds = last_words_seconds
         self._api = api
         self._service = service
         self._address = address
@@ -95,7 +98,7 @@ class LeaderEndpoint:
                 log.error("service does not lead here", extra={"service": str(self._service), "error": str(error)})
                 await asyncio.sleep(1)
             else:
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(self._look_again_seconds)
 
     async def _serve_former_ports(self) -> None:
         """Have the Service keep ports that clients still use, and drop those that we added and none uses any more."""
@@ -131,7 +134,7 @@ class LeaderEndpoint:
     async def withdraw(self) -> None:
         """Lead nowhere, so that clients are refused at once instead of trying an address that is gone. Best effort."""
         try:
-            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+            async with asyncio.timeout(self._last_words_seconds):
                 await self._ensure(None)
         except (ApiError, TimeoutError) as error:
             log.warning("service still leads here", extra={"service": str(self._service), "error": repr(error)})

@@ -15,8 +15,6 @@ from contextlib import suppress
 log = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = 2.0
-_LOOK_AGAIN_SECONDS = 1.0
-_REFUSED_AGAIN_SECONDS = 0.2
 _REFUSALS = 2
 
 
@@ -51,9 +49,19 @@ class LeaderSight:
 
     Args:
         changed: Set when a leader is found to be gone; the waiter clears it. Several may share one.
+        look_again_seconds: The pause after a try that says nothing.
+        refused_again_seconds: The pause before the try that shows that a leader who was met is gone.
     """
 
-    def __init__(self, changed: asyncio.Event | None = None) -> None:
+    def __init__(
+        self,
+        changed: asyncio.Event | None = None,
+        *,
+        look_again_seconds: float = 1.0,
+        refused_again_seconds: float = 0.2,
+    ) -> None:
+        self._look_again_seconds = look_again_seconds
+        self._refused_again_seconds = refused_again_seconds
         self.changed = changed or asyncio.Event()
         self._watched: tuple[str, str] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -91,10 +99,10 @@ class LeaderSight:
                     reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
             except ConnectionRefusedError:
                 refusals += 1
-                await asyncio.sleep(_REFUSED_AGAIN_SECONDS if met else _LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(self._refused_again_seconds if met else self._look_again_seconds)
             except (OSError, TimeoutError):
                 refusals = 0
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(self._look_again_seconds)
             else:
                 met, refusals = True, 0
                 try:
@@ -103,6 +111,6 @@ class LeaderSight:
                             pass
                 finally:
                     writer.close()
-                await asyncio.sleep(_REFUSED_AGAIN_SECONDS)  # it may end connections that say nothing
+                await asyncio.sleep(self._refused_again_seconds)  # it may end connections that say nothing
         log.warning("leader is gone: its address refuses connections", extra={"address": address})
         self.changed.set()

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from hatchet_operator.resources.worker_labels import Comparator, DesiredLabel, LabelValue
 
-_WAITING_PER_SLOT = 10
+WAITING_PER_SLOT = 10
 MOST_IMPATIENT = 2
 
 
@@ -125,7 +125,7 @@ def has_room(worker: Room, needs: Needs) -> bool:
         return False
     if (needs.suspicion is not None or worker.running_suspects) and not _may_join(worker, needs):
         return False
-    return not needs.is_root or worker.waiting < worker.slots * _WAITING_PER_SLOT
+    return not needs.is_root or worker.waiting < worker.slots * WAITING_PER_SLOT
 
 
 def _may_join(worker: Room, needs: Needs) -> bool:

@@ -26,7 +26,7 @@ work_queue     which key is processed next
 metrics        what is counted
 tombstones     what was deleted most recently
 signals        what rooms tell rooms above them
-clock          the time of day and the event loop's time
+clock          the time of day, the time since the boot, and the event loop's time
 
 Nothing here is the source of truth: all of it is rebuilt from the API server's objects and from what workers say.
 """

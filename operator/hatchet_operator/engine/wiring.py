@@ -302,10 +302,17 @@ def wire_edges(
     working: Working,
 ) -> Edges:
     api, audience = given.api, given.settings.token_audience
-    callers = Callers(api, key=given.token_key, audience=audience, scope=given.scope, find_pod=memory.workers.find_pod)
+    callers = Callers(
+        api,
+        key=given.token_key,
+        audience=audience,
+        scope=given.scope,
+        find_pod=memory.workers.find_pod,
+        clock=given.clock.timestamp,
+    )
     return Edges(
         callers=callers,
-        senders=Senders(api, callers, audience=audience, scope=given.scope),
+        senders=Senders(api, callers, audience=audience, scope=given.scope, clock=given.clock.boot_time),
         attempt_calls=AttemptCalls(
             store=memory.store,
             runs=running.runs,

@@ -4,6 +4,7 @@ server        the port, its certificate, and what clients may not do: be slow, b
 pushed_events events from clients with a token
 webhooks      events from senders that sign
 rest          Hatchet's REST API, as far as its Python clients need it
+bounds        how long clients may take, and how many may connect
 requests      tokens; bodies: whole, JSON, not too large, in time
 answers       results and errors as JSON
 """

@@ -10,7 +10,8 @@ from hatchet_operator.errors import Unauthenticated
 from hatchet_operator.receiver.answers import BadRequestError
 from hatchet_operator.resources.limits import MAX_INPUT_BYTES
 
-BODY_SECONDS = 10.0
+BODY_SECONDS = web.AppKey("BODY_SECONDS", float)
+"""How long a body may take after its headers."""
 _BEARER = "bearer "
 
 
@@ -41,13 +42,14 @@ async def read_body(request: web.Request) -> bytes:
         raise BadRequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
     if (request.content_length or 0) > MAX_INPUT_BYTES:
         raise _too_large()
+    patience_seconds = request.config_dict[BODY_SECONDS]
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(patience_seconds):
             return await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise _too_large() from error
     except TimeoutError as error:
-        message = f"the body did not come within {BODY_SECONDS:.0f} s"
+        message = f"the body did not come within {patience_seconds:.0f} s"
         raise BadRequestError(HTTPStatus.REQUEST_TIMEOUT, message) from error
 
 

@@ -21,23 +21,36 @@ from hatchet_operator.access.certificates import KeyPair
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.receiver import pushed_events, webhooks
 from hatchet_operator.receiver.answers import errors_as_json
+from hatchet_operator.receiver.bounds import Bounds
+from hatchet_operator.receiver.requests import BODY_SECONDS
 from hatchet_operator.receiver.rest import routes
 from hatchet_operator.resources.limits import MAX_INPUT_BYTES
 
-HEADERS_SECONDS = 10.0
 _IDLE_SECONDS = 30.0
-MAX_CONNECTIONS = 512
 
 
 class Receiver:
-    """The HTTP server of one term."""
+    """The HTTP server of one term.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: What it asks.
+        bounds: What clients may do; None: the usual.
+    """
+
+    def __init__(self, engine: Engine, bounds: Bounds | None = None) -> None:
+        self._bounds = bounds or Bounds()
         app = web.Application(client_max_size=MAX_INPUT_BYTES, middlewares=(self._heard, errors_as_json))
+        app[BODY_SECONDS] = self._bounds.body_seconds
         app.router.add_post(pushed_events.PATH, pushed_events.PushedEvents(engine.senders, engine.triggering).take)
         app.router.add_post(webhooks.PATH, webhooks.Deliveries(engine.webhooks, engine.triggering).take)
         app.router.add_route("*", routes.PATH, routes.RestApi(engine).take)
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=_IDLE_SECONDS, handle_signals=False)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            keepalive_timeout=_IDLE_SECONDS,
+            lingering_time=self._bounds.body_seconds,
+            handle_signals=False,
+        )
         self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
         self._server: asyncio.Server | None = None
         self._tls: ssl.SSLContext | None = None
@@ -49,7 +62,7 @@ class Receiver:
             self.show(certificate)
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        handshake = HEADERS_SECONDS if self._tls is not None else None
+        handshake = self._bounds.headers_seconds if self._tls is not None else None
         self._server = await loop.create_server(
             self._connected, host, port, ssl=self._tls, ssl_handshake_timeout=handshake, start_serving=False
         )
@@ -79,11 +92,11 @@ class Receiver:
     def _connected(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None, "it was set up"
-        if len(server.connections) >= MAX_CONNECTIONS:
+        if len(server.connections) >= self._bounds.connections:
             return _Closed()
         connection: RequestHandler = server()
         loop = asyncio.get_running_loop()
-        self._silent[connection] = loop.call_later(HEADERS_SECONDS, self._give_up, connection)
+        self._silent[connection] = loop.call_later(self._bounds.headers_seconds, self._give_up, connection)
         return connection
 
     def _give_up(self, connection: RequestHandler) -> None:

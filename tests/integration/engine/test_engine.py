@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import RUNS
@@ -25,17 +24,14 @@ from tests.integration.engine.world import (
     started,
     until,
 )
+from tests.kube.memory import alive
 
 
 async def test_no_lock_is_kept_for_what_is_done(engine: Engine) -> None:
+    before = alive(asyncio.Lock)
     for number in range(5):
         await engine.workflows.register(NAMESPACE, POOL, make_definition(f"etl-{number}"))
-
-    def nothing_is_locked() -> bool:
-        gc.collect()
-        return not engine.workflows._statuses._locks
-
-    await until(nothing_is_locked)
+    await until(lambda: alive(asyncio.Lock) <= before)
 
 
 async def test_the_end_does_not_wait_for_events_that_can_not_be_written(server: ApiServer, api: Api) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
-from hatchet_operator.decisions.observed import Outcome
+from hatchet_operator.decisions.observed import ObservedRun, Outcome, RunPlan
+from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.engine.dispatch.worker import CancelCommand, StartCommand, Worker, WorkerStream
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.workers.registry import Held, RegistrationRequest
@@ -266,14 +267,23 @@ async def test_what_a_workflow_shows_of_runs_that_went_while_no_operator_was_the
         await until_shown(api, {})
 
 
-async def test_what_a_workflow_shows_has_none_of_its_runs_decided_about_again(server: ApiServer, api: Api) -> None:
+async def test_what_a_workflow_shows_has_none_of_its_runs_decided_about_again(
+    server: ApiServer, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with started(server) as engine:
         _, stream = await connect_limited(engine, LimitStrategy.QUEUE_NEWEST)
         await api.create(RUNS, NAMESPACE, run_of("a1"))
         await next_attempt(stream)
         await until_shown(api, {"concurrencyGroups": [ada_of(["a1"], [])], "groups": 1})
-        requeued: list[ObjectRef] = []
-        engine.workflows._on_change = requeued.append
         await api.create(RUNS, NAMESPACE, run_of("a2"))
+        await observed(engine, "a2")
+        await until(lambda: engine.runs.are_at_rest)
+        decided: list[str] = []
+
+        def decide(seen: ObservedRun, now: datetime) -> RunPlan:
+            decided.append(seen.run.metadata.name)
+            return plan_run(seen, now)
+
+        monkeypatch.setattr("hatchet_operator.engine.runs.reconciler.plan_run", decide)
         await until_shown(api, {"concurrencyGroups": [ada_of(["a1"], ["a2"])], "groups": 1, "waiting": 1})
-        assert not requeued
+        assert "a1" not in decided, "nothing has changed for it"

@@ -27,7 +27,6 @@ from tests.integration.engine.world import (
     NAMESPACE,
     POOL,
     SECONDS,
-    Call,
     make_definition,
     make_run,
     next_attempt,
@@ -37,6 +36,7 @@ from tests.integration.engine.world import (
     until,
 )
 from tests.kube.eventually import eventually
+from tests.kube.session import Call
 
 
 def make_pool(**spec: Any) -> Json:

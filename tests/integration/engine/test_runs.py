@@ -22,7 +22,6 @@ from tests.integration.engine.world import (
     NAMESPACE,
     POOL,
     SECONDS,
-    Call,
     child_trigger,
     connect,
     finish,
@@ -40,6 +39,7 @@ from tests.integration.engine.world import (
     until,
 )
 from tests.kube.eventually import eventually
+from tests.kube.session import Call
 
 
 async def test_a_tree_with_a_running_child_outlives_its_roots_ttl_when_the_operator_starts(
@@ -159,6 +159,26 @@ async def test_a_finished_run_is_kept_small_and_found_whole(engine: Engine, api:
             (result,) = await anext(results.results())
         assert [step.output for step in result.steps] == [f'{{"n": {execution}}}']
         await api.patch(RUNS, NAMESPACE, "run", {"spec": {"reruns": execution + 1}})
+
+
+async def test_a_normal_fan_out_reads_no_child(server: ApiServer, engine: Engine, api: Api) -> None:
+    _, stream = await connect(engine, "etl", slots=30)
+    await api.create(RUNS, NAMESPACE, make_run("parent"))
+    parent = await next_attempt(stream)
+    names: list[str] = []
+    for number in range(20):
+        trigger = child_trigger(parent, "parent", workflow="etl", key=str(number))
+        names.append(await engine.spawning.trigger(trigger))
+        await engine.report(MAIN, await next_attempt(stream), Outcome.COMPLETED, payload=f'{{"n": {number}}}')
+    # a parent that spawns all before it asks for the first, and takes longer than objects are kept for others
+    await asyncio.sleep(2.5)
+    results = engine.results.open(MAIN)
+    for number, name in enumerate(names):
+        results.add(name)
+        async with asyncio.timeout(SECONDS):
+            (result,) = await anext(results.results())
+        assert [step.output for step in result.steps] == [f'{{"n": {number}}}']
+    assert requests_to(server, "get", "workflowruns") == 0
 
 
 async def test_a_right_that_is_missing_for_a_while_fails_no_run(server: ApiServer, api: Api) -> None:

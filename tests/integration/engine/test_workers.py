@@ -21,16 +21,13 @@ from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from tests.integration.engine.world import (
     MAIN,
     NAMESPACE,
-    POOL,
     SECONDS,
     STRANGER,
     child_trigger,
     connect,
     loop_time,
-    make_definition,
     make_run,
     next_attempt,
-    observed,
     phase_of,
     running_loop,
     started,
@@ -133,19 +130,6 @@ async def test_a_draining_worker_that_registers_again_still_gets_nothing_new(eng
     await api.create(RUNS, NAMESPACE, make_run("run"))
     await until(lambda: bool(engine.runs.attempts))
     assert not again.out
-
-
-async def test_attempts_that_nobody_ever_takes_leave_nothing_behind(engine: Engine, api: Api) -> None:
-    await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
-    await api.create(RUNS, NAMESPACE, make_run("run"))
-    record = await observed(engine, "run")
-    await until(lambda: bool(record.attempts))
-    for number in range(1000):
-        attempt = engine.runs.wanted.make(record, "work", str(number), running_loop().now())
-        engine.runs.attempts.queue.add(attempt, running_loop().now())
-        engine.runs.attempts.queue.withdraw(attempt)
-    queues = engine.runs.attempts.queue._queues.values()
-    assert sum(len(lane.heap) for queue in queues for lane in queue.all_lanes()) < 200
 
 
 async def listen_silently(engine: Engine, worker: Worker) -> WorkerStream:

@@ -20,7 +20,6 @@ from tests.integration.engine.world import (
     MAIN,
     NAMESPACE,
     POOL,
-    Call,
     connect,
     make_definition,
     make_run,
@@ -32,6 +31,7 @@ from tests.integration.engine.world import (
     until,
     until_phase,
 )
+from tests.kube.session import Call
 
 
 async def test_a_workflow_registered_during_a_resync_stays_known(server: ApiServer, engine: Engine) -> None:

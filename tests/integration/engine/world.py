@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefiniti
 from hatchet_operator.settings import Settings
 from hatchet_operator_dev.apiserver import ApiServer
 from tests.kube.eventually import eventually
+from tests.kube.session import Call, Session
 from tests.kube.virtual_time import VirtualTimeLoop
 
 CRDS = Path(__file__).parents[3] / "crds"
@@ -59,38 +60,6 @@ def requests_to(server: ApiServer, verb: str, path: str) -> int:
     )
 
 
-Call = Callable[..., Awaitable[Any]]
-Detour = Callable[..., Awaitable[Any]]
-"""Called instead of a method of the session: with that method, and with what that was called with."""
-
-
-class Session(Api):
-    """The operator's way to the API server, with detours on it for as long as a test wants."""
-
-    def __init__(self, endpoint: Endpoint, *, may_write: Callable[[], bool]) -> None:
-        super().__init__(endpoint, may_write=may_write)
-        self.detours: dict[str, Detour] = {}
-
-    async def create(self, *args: Any, **options: Any) -> Json:
-        answer: Json = await self._go("create", super().create, *args, **options)
-        return answer
-
-    async def replace(self, *args: Any, **options: Any) -> Json:
-        answer: Json = await self._go("replace", super().replace, *args, **options)
-        return answer
-
-    async def delete(self, *args: Any, **options: Any) -> None:
-        await self._go("delete", super().delete, *args, **options)
-
-    async def list_all(self, *args: Any, **options: Any) -> tuple[list[Json], str]:
-        items, version = await self._go("list_all", super().list_all, *args, **options)
-        return items, version
-
-    async def _go(self, name: str, call: Call, *args: Any, **options: Any) -> Any:
-        detour = self.detours.get(name)
-        return await (call(*args, **options) if detour is None else detour(call, *args, **options))
-
-
 _SESSIONS: WeakKeyDictionary[Engine, Session] = WeakKeyDictionary()
 
 
@@ -116,7 +85,7 @@ async def started(
             token_key=token_key,
             is_leading=always,
             on_absence=lambda: None,
-            clock=Clock(now=running_loop().now),
+            clock=Clock(now=running_loop().now, boot_time=running_loop().time),
         )
         _SESSIONS[engine] = session
         try:

@@ -46,14 +46,13 @@ def generations() -> Iterator[list[int]]:
     gc.callbacks.remove(note)
 
 
-async def test_a_busy_process_looks_only_at_the_youngest(
-    generations: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(garbage, "_LOOKS_SECONDS", 0.001)
+async def test_a_busy_process_looks_only_at_the_youngest(generations: list[int]) -> None:
     before = gc.get_threshold()
     gc.collect()
     generations.clear()
-    collecting = asyncio.create_task(garbage.collect_at_rest(cpu_seconds=itertools.count().__next__))
+    collecting = asyncio.create_task(
+        garbage.collect_at_rest(cpu_seconds=itertools.count().__next__, look_seconds=0.001)
+    )
     await asyncio.sleep(0)
     kept = [_Knot() for _ in range(20_000)]
     assert generations
@@ -64,9 +63,8 @@ async def test_a_busy_process_looks_only_at_the_youngest(
     assert gc.get_threshold() == before, "what others in this process rely on"
 
 
-async def test_a_process_at_rest_finds_what_survived_its_youth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(garbage, "_LOOKS_SECONDS", 0.001)
-    collecting = asyncio.create_task(garbage.collect_at_rest(cpu_seconds=lambda: 0.0))
+async def test_a_process_at_rest_finds_what_survived_its_youth() -> None:
+    collecting = asyncio.create_task(garbage.collect_at_rest(cpu_seconds=lambda: 0.0, look_seconds=0.001))
     await asyncio.sleep(0)
     knot, found = _Knot(), asyncio.Event()
     weakref.finalize(knot, found.set)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 import hatchet_operator.installation
-import hatchet_sdk._runner.installation
+from hatchet_sdk._runner import installation
 
 BOTH = {"hatchet-sdk": "0.47.1", "hatchet-operator-sdk": "0.1.0"}
 
@@ -30,9 +30,7 @@ def versions(installed: Mapping[str, str]) -> Callable[[str], str]:
     return version_of
 
 
-@pytest.mark.parametrize(
-    "conflict", [hatchet_operator.installation.conflict, hatchet_sdk._runner.installation.conflict]
-)
+@pytest.mark.parametrize("conflict", [hatchet_operator.installation.conflict, installation.conflict])
 def test_who_has_one_of_them_is_told_nothing(conflict: Callable[[Callable[[str], str]], str | None]) -> None:
     for name, version in BOTH.items():
         assert conflict(versions({name: version})) is None

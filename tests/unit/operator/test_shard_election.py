@@ -53,11 +53,8 @@ class LeasesApi(Api):
     def __init__(self, leases: Leases) -> None:
         super().__init__(Endpoint(server="http://nowhere"), may_write=always)
         self.leases = leases
-        self.way: Callable[[], Awaitable[None]] = self._free
+        self.way: Callable[[], Awaitable[None]] = free
         self.requests: Counter[str] = Counter()
-
-    async def _free(self) -> None:
-        await asyncio.sleep(0.001)
 
     async def _ask(self, verb: str, request: Callable[[], Any]) -> Any:
         self.requests[verb] += 1
@@ -138,6 +135,10 @@ class LeasesApi(Api):
         await self._ask("delete", delete)
 
 
+async def free() -> None:
+    await asyncio.sleep(0.001)
+
+
 async def cut() -> None:
     await asyncio.sleep(0.001)
     raise Transient("no way")
@@ -159,7 +160,7 @@ class Replica:
             name=NAME,
             shards=shards,
             process=name,
-            lead=self.lead,
+            lead=lambda *given: self.lead(*given),
             times=TIMES,
             # in steps that floats have exactly: a timer for less than a rounding error would be set again and again
             clock=lambda: floor((loop.time() - behind) * 2**20) / 2**20,
@@ -188,7 +189,7 @@ class Replica:
         self.api.way = cut
 
     def connect(self) -> None:
-        self.api.way = self.api._free
+        self.api.way = free
 
 
 class World:
@@ -374,7 +375,7 @@ async def test_an_error_of_what_leads_ends_the_operator_with_all_that_it_leads()
         await over.wait()
         return None
 
-    a.election._lead = broken
+    a.lead = broken  # type: ignore[method-assign]  # before it leads any
     with pytest.raises(RuntimeError, match="broken"):
         await a.running
     assert not [name for name in world.leases.by_name if "member" in name]

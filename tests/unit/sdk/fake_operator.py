@@ -90,6 +90,17 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
 
         io_thread().submit(act()).result(PATIENCE_SECONDS)
 
+    def end(self, *runs: str) -> None:
+        """Have runs succeed, together."""
+
+        async def end() -> None:
+            async with self._ended:
+                for run in runs:
+                    self.runs[run].phase = "Succeeded"
+                self._ended.notify_all()
+
+        io_thread().submit(end()).result(PATIENCE_SECONDS)
+
     def requests(self, method: str) -> list[Any]:
         return [request for name, request in self.calls if name == method]
 
@@ -97,7 +108,7 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
         """Start a root run from outside; return its id."""
         request = workflows.TriggerWorkflowRequest(name=workflow, input=json.dumps(input))
         made: list[str] = []
-        self.do(lambda: made.append(self._make_run(request).id))
+        self.do(lambda: made.append(self.make_run(request).id))
         return made[0]
 
     def finished(self, run_id: str) -> Run:
@@ -216,7 +227,7 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
             answer.events.add(event_id=event.event_id, key=event.key)
             for name, workflow in self.workflows.items():
                 if event.key in workflow.event_triggers:
-                    self._make_run(workflows.TriggerWorkflowRequest(name=name, input=event.payload))
+                    self.make_run(workflows.TriggerWorkflowRequest(name=name, input=event.payload))
         return answer
 
     # Runs
@@ -227,7 +238,7 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
             await self.open.wait()
         if request.name not in self.workflows:
             await context.abort(grpc.StatusCode.NOT_FOUND, f'workflow "{request.name}" is not registered')
-        return workflows.TriggerWorkflowResponse(workflow_run_id=self._make_run(request).id)
+        return workflows.TriggerWorkflowResponse(workflow_run_id=self.make_run(request).id)
 
     async def BulkTriggerWorkflow(self, request: Any, context: Any) -> workflows.BulkTriggerWorkflowResponse:  # noqa: N802
         await self._enter("BulkTriggerWorkflow", request, context)
@@ -236,7 +247,7 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
         answer = workflows.BulkTriggerWorkflowResponse()
         for index, item in enumerate(request.workflows):
             known = item.name in self.workflows
-            answer.workflow_run_ids.append(self._make_run(item).id if known else "")
+            answer.workflow_run_ids.append(self.make_run(item).id if known else "")
             if not known:
                 code, message = grpc.StatusCode.NOT_FOUND.value[0], f'workflow "{item.name}" is not registered'
                 answer.errors.append(workflows.BulkTriggerError(index=index, code=code, message=message))
@@ -282,7 +293,7 @@ class FakeOperator(DispatcherServicer, WorkflowServiceServicer, EventsServiceSer
         results += [dispatcher.StepRunResult(task_name=step, error=error) for step, error in run.errors.items()]
         return dispatcher.WorkflowRunEvent(workflow_run_id=run_id, phase=run.phase, results=results)
 
-    def _make_run(self, request: workflows.TriggerWorkflowRequest) -> Run:
+    def make_run(self, request: workflows.TriggerWorkflowRequest) -> Run:
         name = f"k:{request.child_key}" if request.HasField("child_key") else f"i:{request.child_index}"
         identity = (request.parent_task_run_external_id.split("/")[0], name)
         if request.HasField("parent_id") and identity in self._children:

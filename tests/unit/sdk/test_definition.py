@@ -303,11 +303,10 @@ def test_what_is_registered_together_has_names_of_its_own(workflows: list[tuple[
     kept = []
     for name, step in workflows:
         with contextlib.suppress(InvalidDefinition):
-            worker.register_workflow(make_workflow(make_step(name=step), name=name)())
-            kept.append((name, step))
-    said = json.loads(
-        description("w", [each for each, _ in worker._workflows], max_runs=None, prefix=prefix_of(config, {}))
-    )
+            workflow = make_workflow(make_step(name=step), name=name)()
+            worker.register_workflow(workflow)
+            kept.append(definition_of(workflow))
+    said = json.loads(description("w", kept, max_runs=None, prefix=prefix_of(config, {})))
     assert len(set(said["worker"]["actions"])) == len(kept)
     assert len({workflow["opts"]["name"].lower() for workflow in said["workflows"]}) == len(kept)
 

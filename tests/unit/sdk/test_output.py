@@ -56,15 +56,13 @@ def said(tmp_path: Path) -> Iterator[Said]:
 
 @contextmanager
 def one(step: str = "s", attempt: int = 1, *, run: str = "run") -> Iterator[StepOutput]:
-    """Be a step, as `Execution` does it: in a copy of the context, which is left behind."""
+    """Be a step. `Execution` does it in a copy of the context, which is left behind; here it is as if it had ended."""
     said = StepOutput(run, step, attempt)
-    before = output._current.get()
     said.begin()
     try:
         yield said
     finally:
         said.end()
-        output._current.set(before)
 
 
 # Marks

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from hatchet_sdk import AccessDenied, Hatchet, WorkflowRunCancelled, WorkflowRunDeleted, WorkflowRunFailed
+from hatchet_sdk._client.connection import Connection
 from hatchet_sdk._client.results import Questions
 from hatchet_sdk.contracts.dispatcher_pb2 import SubscribeToWorkflowRunsRequest
 from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, Run, eventually
@@ -70,7 +71,7 @@ async def test_many_waiters_share_one_stream(hatchet: Hatchet, operator: FakeOpe
         asyncio.ensure_future(hatchet.admin.get_workflow_run(id_).result()) for id_ in ("r", "s") for _ in range(5)
     ]
     await asyncio.to_thread(eventually, lambda: set(operator.requests("subscribed")) == {"r", "s"})
-    await asyncio.to_thread(_end, operator, "r", "s")
+    await asyncio.to_thread(operator.end, "r", "s")
     await asyncio.gather(*waiting)
     assert len(operator.requests("SubscribeToWorkflowRuns")) == 1
 
@@ -83,21 +84,9 @@ async def test_who_asks_again_is_heard_by_the_operator(hatchet: Hatchet, operato
     first.cancel()
     second = asyncio.ensure_future(hatchet.admin.get_workflow_run("r").result())
     await asyncio.to_thread(eventually, lambda: operator.requests("subscribed") == ["r", "r"])
-    await asyncio.to_thread(_end, operator, "r")
+    await asyncio.to_thread(operator.end, "r")
     await second
     assert len(operator.requests("SubscribeToWorkflowRuns")) == 1
-
-
-def _end(operator: FakeOperator, *ids: str) -> None:
-    async def end() -> None:
-        async with operator._ended:
-            for id_ in ids:
-                operator.runs[id_].phase = "Succeeded"
-            operator._ended.notify_all()
-
-    from hatchet_sdk._client.io_thread import io_thread
-
-    io_thread().submit(end()).result(PATIENCE_SECONDS)
 
 
 async def test_waiting_outlives_restarts_and_asks_again_for_what_is_open(
@@ -107,7 +96,7 @@ async def test_waiting_outlives_restarts_and_asks_again_for_what_is_open(
         operator.runs[id_] = make_run(id_)
     refs = {id_: asyncio.ensure_future(hatchet.admin.get_workflow_run(id_).result()) for id_ in operator.runs}
     await asyncio.to_thread(eventually, lambda: len(operator.requests("subscribed")) == 3)
-    await asyncio.to_thread(_end, operator, "r")
+    await asyncio.to_thread(operator.end, "r")
     await refs["r"]
     refs["gone"].cancel()
     await asyncio.to_thread(operator.stop)
@@ -115,7 +104,7 @@ async def test_waiting_outlives_restarts_and_asks_again_for_what_is_open(
     operator.faults["SubscribeToWorkflowRuns"] = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN]
     await asyncio.to_thread(operator.start)
     await asyncio.to_thread(eventually, lambda: operator.requests("subscribed"))
-    await asyncio.to_thread(_end, operator, "s")
+    await asyncio.to_thread(operator.end, "s")
     await refs["s"]
     assert operator.requests("subscribed") == ["s"]
 
@@ -126,7 +115,7 @@ async def test_ends_that_come_in_one_message_reach_all_who_wait(hatchet: Hatchet
         operator.runs[id_] = make_run(id_, outputs={"a": json.dumps({"of": id_})})
     waiting = [asyncio.ensure_future(hatchet.admin.get_workflow_run(id_).result()) for id_ in ("r", "s", "t")]
     await asyncio.to_thread(eventually, lambda: set(operator.requests("subscribed")) == {"r", "s", "t"})
-    await asyncio.to_thread(_end, operator, "r", "s", "t")
+    await asyncio.to_thread(operator.end, "r", "s", "t")
     assert await asyncio.gather(*waiting) == [{"a": {"of": id_}} for id_ in ("r", "s", "t")]
 
 
@@ -178,7 +167,7 @@ def test_an_error_that_nobody_expects_ends_the_wait_and_not_later_ones(
     operator.runs["r"] = make_run("r", phase="Succeeded")
     ref = hatchet.admin.get_workflow_run("r")
     with monkeypatch.context() as patched:
-        patched.setattr(type(ref._client.connection), "dispatcher", property(lambda self: 1 / 0))
+        patched.setattr(Connection, "dispatcher", property(lambda self: 1 / 0))
         with pytest.raises(ZeroDivisionError):
             ref.sync_result(PATIENCE_SECONDS)
     ref.sync_result(PATIENCE_SECONDS)

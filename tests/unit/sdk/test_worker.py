@@ -53,7 +53,7 @@ def test_actions_that_come_in_one_message_are_all_executed(working: Working, ope
         streams = dict(operator.streams)
         operator.streams.clear()  # so that they are queued
         requests = [workflows.TriggerWorkflowRequest(name="W", input=f'{{"n":{n}}}') for n in range(3)]
-        runs.extend(operator._make_run(request).id for request in requests)
+        runs.extend(operator.make_run(request).id for request in requests)
         operator.streams.update(streams)
         first, *others = operator.queue
         first.more.extend(others)

@@ -356,6 +356,11 @@ class Runs:
         else:
             self._requeue_at(parent, parent.children_written_at + self._policy.children_every, self._clock.now())
 
+    @property
+    def are_at_rest(self) -> bool:
+        """Whether every run that changed has been reconciled; some may be due later."""
+        return self._work.is_at_rest
+
     def _requeue_at(self, record: RunRecord, when: datetime | None, now: datetime) -> None:
         """Have the run reconciled at a point in time."""
         if when is not None:

@@ -195,7 +195,7 @@ class Webhooks:
 
     async def _secret(self, known: _Source, kept_seconds: float) -> bytes:
         async with known.reading:
-            now = self._clock.loop_time()
+            now = self._clock.boot_time()
             if now - known.read_at > (kept_seconds if known.secret is not None else _READ_AGAIN_SECONDS):
                 known.read_at = now
                 await self._read_secret_of(known)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster import http_client
 from hatchet_operator.cluster.http_client import HttpClient
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -58,12 +57,14 @@ class Server:
 
 @asynccontextmanager
 async def talk(
-    answer: Callable[[int, int], bytes | None], *, seconds: float = 30
+    answer: Callable[[int, int], bytes | None], *, seconds: float = 30, **options: Any
 ) -> AsyncIterator[tuple[Server, HttpClient]]:
     server = Server(answer)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    client = HttpClient(f"http://127.0.0.1:{port}", ssl_context=None, headers={"A": "b"}, answer_seconds=seconds)
+    client = HttpClient(
+        f"http://127.0.0.1:{port}", ssl_context=None, headers={"A": "b"}, answer_seconds=seconds, **options
+    )
     try:
         yield server, client
     finally:
@@ -189,9 +190,8 @@ async def test_a_connection_that_was_given_up_the_moment_it_was_made_is_not_wait
         await server.ended.wait()
 
 
-async def test_an_idle_connection_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "_IDLE_SECONDS", 0.01)
-    async with talk(lambda connection, number: OK) as (server, client):
+async def test_an_idle_connection_is_closed_after_a_while() -> None:
+    async with talk(lambda connection, number: OK, idle_seconds=0.01) as (server, client):
         await ask(client)
         await server.ended.wait()
 

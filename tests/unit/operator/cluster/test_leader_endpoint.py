@@ -3,11 +3,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
-from unittest import mock
 
 import pytest
 
-from hatchet_operator.cluster import leader_endpoint
 from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import ENDPOINT_SLICES, SERVICES, Resource
@@ -20,11 +18,6 @@ from tests.kube.eventually import eventually
 
 SERVICE = ObjectRef("ops", "hatchet")
 NAMESPACES = Resource(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader_endpoint, "_LAST_WORDS_SECONDS", 60)
 
 
 @pytest.fixture
@@ -68,23 +61,21 @@ class CountingApi(Api):
 
 
 async def keep_for_some_looks(api: Api, ip: str) -> None:
-    with mock.patch.object(leader_endpoint, "_LOOK_AGAIN_SECONDS", 0.01):
-        async with CountingApi(api.endpoint, may_write=always) as counting:
-            keeping = asyncio.create_task(make_endpoint(counting, ip).keep())
+    async with CountingApi(api.endpoint, may_write=always) as counting:
+        keeping = asyncio.create_task(make_endpoint(counting, ip, look_again_seconds=0.01).keep())
 
-            async def looked() -> bool:
-                return (
-                    counting.looks >= 5
-                )  # at the Service and at the slice, so what followed from the first two is done
+        async def looked() -> bool:
+            return counting.looks >= 5  # at the Service and at the slice, so what followed from the first two is done
 
-            try:
-                await eventually(looked)
-            finally:
-                keeping.cancel()
+        try:
+            await eventually(looked)
+        finally:
+            keeping.cancel()
 
 
-def make_endpoint(api: Api, ip: str, **more: Any) -> LeaderEndpoint:
-    return LeaderEndpoint(api, SERVICE, Address(ip=ip, port=7070, **more))
+def make_endpoint(api: Api, ip: str, *, look_again_seconds: float = 3600, **more: Any) -> LeaderEndpoint:
+    address = Address(ip=ip, port=7070, **more)
+    return LeaderEndpoint(api, SERVICE, address, look_again_seconds=look_again_seconds, last_words_seconds=60)
 
 
 async def keep_until_it_leads_to(api: Api, ip: str) -> Json:
@@ -127,32 +118,33 @@ async def test_labels_that_others_change_are_put_back(of_others: Json, api: Api)
     want = (await keep_until_it_leads_to(api, "10.0.0.1"))["metadata"]["labels"]
     changed = {**of_others, "team": "ours"}
     await api.patch(ENDPOINT_SLICES, "ops", "hatchet-leader", {"metadata": {"labels": changed}})
-    with mock.patch.object(leader_endpoint, "_LOOK_AGAIN_SECONDS", 0.05):
-        keeping = asyncio.create_task(make_endpoint(api, "10.0.0.1").keep())
+    keeping = asyncio.create_task(make_endpoint(api, "10.0.0.1").keep())
 
-        async def are_back() -> bool:
-            found = await slice_of(api)
-            return found is not None and found["metadata"]["labels"] == {**want, "team": "ours"}
+    async def are_back() -> bool:
+        found = await slice_of(api)
+        return found is not None and found["metadata"]["labels"] == {**want, "team": "ours"}
 
-        try:
-            await eventually(are_back)
-        finally:
-            keeping.cancel()
+    try:
+        await eventually(are_back)
+    finally:
+        keeping.cancel()
     version = (await slice_of(api) or {})["metadata"]["resourceVersion"]
     await keep_for_some_looks(api, "10.0.0.1")
     assert (await slice_of(api) or {})["metadata"]["resourceVersion"] == version, "a label more is nobody's harm"
 
 
-async def test_ports_that_pods_still_have_lead_to_the_leader_as_long_as_they_do(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leader_endpoint, "_LOOK_AGAIN_SECONDS", 0.05)
+async def test_ports_that_pods_still_have_lead_to_the_leader_as_long_as_they_do(api: Api) -> None:
     own = {"name": "grpc", "port": 7171, "targetPort": 7171, "appProtocol": "https"}
     await api.create(SERVICES, "ops", {"metadata": {"name": "hatchet"}, "spec": {"ports": [own]}})
     used = frozenset({7070, 7171})
     served: list[frozenset[int]] = []
     endpoint = LeaderEndpoint(
-        api, SERVICE, Address(ip="10.0.0.1", port=9999), former_ports=lambda: used, on_served=served.append
+        api,
+        SERVICE,
+        Address(ip="10.0.0.1", port=9999),
+        former_ports=lambda: used,
+        on_served=served.append,
+        look_again_seconds=0.05,
     )
 
     async def ports() -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:

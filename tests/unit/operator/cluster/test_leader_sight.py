@@ -8,15 +8,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hatchet_operator.cluster import leader_sight
 from hatchet_operator.cluster.leader_sight import LeaderSight
 from tests.kube.eventually import eventually
 
 
-@pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader_sight, "_LOOK_AGAIN_SECONDS", 0.02)
-    monkeypatch.setattr(leader_sight, "_REFUSED_AGAIN_SECONDS", 0.02)
+@pytest.fixture
+def sight() -> LeaderSight:
+    return LeaderSight(look_again_seconds=0.02, refused_again_seconds=0.02)
 
 
 class Leader:
@@ -54,8 +52,7 @@ async def until(holds: object) -> None:
     await eventually(check)
 
 
-async def test_a_leader_whose_process_ends_is_gone() -> None:
-    sight = LeaderSight()
+async def test_a_leader_whose_process_ends_is_gone(sight: LeaderSight) -> None:
     async with listening() as (leader, address):
         assert not sight.look_at("a", address)
         await until(lambda: leader.met == 1)
@@ -66,8 +63,7 @@ async def test_a_leader_whose_process_ends_is_gone() -> None:
     sight.forget()
 
 
-async def test_a_leader_that_ends_connections_only_is_there() -> None:
-    sight = LeaderSight()
+async def test_a_leader_that_ends_connections_only_is_there(sight: LeaderSight) -> None:
     async with listening() as (leader, address):
         sight.look_at("a", address)
         for times in range(1, 4):
@@ -78,19 +74,17 @@ async def test_a_leader_that_ends_connections_only_is_there() -> None:
         sight.forget()
 
 
-async def test_who_was_never_met_is_not_gone() -> None:
+async def test_who_was_never_met_is_not_gone(sight: LeaderSight) -> None:
     """It may not listen yet, or this machine may be kept from it."""
     async with listening() as (_, address):
         pass
-    sight = LeaderSight()
     sight.look_at("a", address)
     await asyncio.sleep(0.3)  # some 15 refusals
     assert not sight.look_at("a", address)
     sight.forget()
 
 
-async def test_nobody_is_watched_without_an_address_or_after_it_was_taken_back() -> None:
-    sight = LeaderSight()
+async def test_nobody_is_watched_without_an_address_or_after_it_was_taken_back(sight: LeaderSight) -> None:
     async with listening() as (leader, address):
         sight.look_at("a", address)
         await until(lambda: leader.met == 1)

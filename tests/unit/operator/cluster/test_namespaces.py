@@ -20,7 +20,8 @@ from tests.kube.eventually import eventually
 class Watched:
     """A shard whose namespaces begin with "ours", and what was said of the ConfigMaps there."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, server: ApiServer, api: Api) -> None:
+        self.server = server
         self.api = api
         self.changes: list[tuple[str, str, str]] = []
         self.made: list[str] = []
@@ -60,7 +61,7 @@ async def watched(**namespaces: list[str]) -> AsyncIterator[Watched]:
     server = ApiServer()
     url = await server.start()
     async with Api(Endpoint(server=url), may_write=always) as api:
-        shard = Watched(api)
+        shard = Watched(server, api)
         for namespace, names in namespaces.items():
             await shard.create_namespace(namespace)
             for name in names:
@@ -111,11 +112,7 @@ async def test_a_namespace_that_comes_is_watched_and_one_that_is_gone_no_longer(
 
 async def test_what_was_deleted_with_its_namespace_is_told_even_if_its_watch_missed_it() -> None:
     async with watched(ours1=["a"]) as shard:
-        informer = shard.informer._informers["ours1"]
-        informer._on_change = lambda kind, obj: None  # as if the last events came late
-        await shard.api.delete(CONFIG_MAPS, "ours1", "a")
-        await shard.until(lambda: not informer._known["ours1"])
-        informer._known["ours1"]["a"] = "some-uid"
-        informer._on_change = shard._observe
+        match = {"verb": "watch", "resource": "configmaps"}
+        shard.server.faults.install([{"match": match, "action": "silent", "times": 0}])
         await shard.api.delete(NAMESPACES, None, "ours1")
         await shard.until(lambda: ("DELETED", "ours1", "a") in shard.changes)

@@ -12,9 +12,9 @@ import pytest
 
 from hatchet_operator.access.callers import WHO_ARE_YOU
 from hatchet_operator.access.identity import Caller
-from hatchet_operator.dispatcher import calls
 from hatchet_operator.dispatcher.calls import UnservedServices, streaming, unary, unserved
 from hatchet_operator.errors import Conflict, NotFound, NotReady, Refused, StaleAttempt, Transient
+from tests.kube.virtual_time import VirtualTimeLoop
 
 CALLER = Caller(namespace="default", pool="main")
 
@@ -169,9 +169,12 @@ async def test_a_call_is_refused_when_its_client_has_said_everything(kind: str) 
 
 
 @pytest.mark.parametrize("kind", ["a stream", "a service that is not there"])
-async def test_a_client_that_goes_on_is_not_waited_for(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "_READ_OUT_SECONDS", 0.05)
-    requests, context = Requests(ends=False), Context(token=None)
-    with pytest.raises(Aborted):
-        await asyncio.wait_for(refuse(kind, aiter(requests), context), 60)
-    assert context.told is not None
+def test_a_client_that_goes_on_is_not_waited_for(kind: str) -> None:
+    async def main() -> None:
+        requests, context = Requests(ends=False), Context(token=None)
+        with pytest.raises(Aborted):
+            await asyncio.wait_for(refuse(kind, aiter(requests), context), 2)
+        assert context.told is not None
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main())

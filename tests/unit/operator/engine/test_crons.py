@@ -59,7 +59,7 @@ class Server(Api):
             "status": {"definition": registered.to_wire(), "revision": "r", "pool": "main"},
         }
 
-    def _next(self) -> str:
+    def next_version(self) -> str:
         self.version += 1
         return str(self.version)
 
@@ -74,7 +74,7 @@ class Server(Api):
         name = body["metadata"]["name"]
         if name in self.runs:
             raise AlreadyExists(f"run {name} is there", status=409)
-        metadata = {**body["metadata"], "uid": name, "resourceVersion": self._next()}
+        metadata = {**body["metadata"], "uid": name, "resourceVersion": self.next_version()}
         self.runs[name] = {**body, "metadata": metadata}
         return self.runs[name]
 
@@ -93,7 +93,7 @@ class Server(Api):
             await asyncio.Event().wait()
         self.asked["status"] += 1
         self.workflow["status"] = body["status"]
-        self.workflow["metadata"]["resourceVersion"] = self._next()
+        self.workflow["metadata"]["resourceVersion"] = self.next_version()
         return self.workflow
 
     @property
@@ -157,7 +157,7 @@ class Leader:
 
     def edit(self, **spec: Any) -> None:
         self.server.workflow["spec"] = spec
-        self.server.workflow["metadata"]["resourceVersion"] = self.server._next()
+        self.server.workflow["metadata"]["resourceVersion"] = self.server.next_version()
         self.workflows.observe("MODIFIED", self.server.workflow)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from hatchet_operator.decisions.placing import Requirement, fits, has_room
 from hatchet_operator.decisions.turns import BOUND
+from hatchet_operator.engine.dispatch import queue
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.engine.dispatch.worker import Worker
 from hatchet_operator.resources.worker_labels import Comparator
+from tests.kube.memory import alive
 from tests.unit.operator.decisions.builders import NOW
 from tests.unit.operator.engine.test_queue import CHILD, Desk
 
@@ -216,22 +219,31 @@ async def test_a_worker_goes_on_with_the_turns_of_one_that_left() -> None:
 @pytest.mark.parametrize("queued", [100, 10_000])
 async def test_a_look_at_who_is_next_costs_the_same_however_much_waits(queued: int) -> None:
     desk = Desk()
-    desk.add(*(f"a{number}" for number in range(queued)), priority=1)
-    desk.add(*(f"b{number}" for number in range(queued)), priority=3)
-    (queue,) = desk.queue._queues.values()
-    assert len(queue.lanes) == 2
+    added = desk.add(*(f"a{number}" for number in range(queued)), priority=1)
+    added += desk.add(*(f"b{number}" for number in range(queued)), priority=3)
+    assert len({attempt.lane for attempt in added}) == 2
     desk.connect(slots=5)
     assert desk.given == ["b0", "b1", "b2", "b3", "b4"]
+
+
+async def test_attempts_that_nobody_ever_takes_leave_nothing_behind() -> None:
+    desk = Desk()
+    desk.add("waits", "another")
+    before = alive(Attempt)
+    for number in range(1000):
+        (attempt,) = desk.add(f"a{number}")
+        desk.queue.withdraw(attempt)
+    assert alive(Attempt) - before < 200
 
 
 async def test_what_is_bound_to_other_workers_costs_a_worker_nothing() -> None:
     desk = Desk()
     for number in range(1000):
         desk.add(f"a{number}", only_worker=f"w{number}")
-    (queue,) = desk.queue._queues.values()
-    worker = desk.connect(slots=5, name="w7")
+    with mock.patch.object(queue, "fits", wraps=fits) as compare:
+        desk.connect(slots=5, name="w7")
     assert desk.given == ["a7"]
-    assert list(queue.lanes_for(worker)) == []
+    assert compare.call_count <= 2, "with its own, once when it connects and once when it gets it"
     assert desk.queue.demand_for("default", "main") == 0, "another worker would not help"
 
 

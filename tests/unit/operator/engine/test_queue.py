@@ -12,11 +12,13 @@ from hatchet_operator.cluster.api import always
 from hatchet_operator.decisions.placing import Requirement
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.attempt import Attempt
+from hatchet_operator.engine.dispatch.lanes import Queue
 from hatchet_operator.engine.dispatch.queue import AttemptQueue
 from hatchet_operator.engine.dispatch.worker import Registration, Worker, WorkerStream
 from hatchet_operator.engine.limits.buckets import Buckets
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.worker_labels import LabelValue, StickyWorker
+from tests.kube.memory import alive
 from tests.unit.operator.decisions.builders import NOW, later, make_graph, make_step
 
 CHILD = ObjectRef("default", "child")
@@ -177,11 +179,13 @@ async def test_a_pod_of_a_run_takes_nothing_of_the_pool(desk: Desk) -> None:
 
 
 async def test_nothing_is_left_of_the_queue_of_a_run_that_is_over(desk: Desk) -> None:
+    before = alive(Queue)
     (waits,) = desk.add("waits", run_uid="run")
-    desk.queue.withdraw(waits)
     worker = desk.connect(run_uid="another-run")
+    assert alive(Queue) == before + 2
+    desk.queue.withdraw(waits)
     desk.queue.disconnect(worker, NOW)
-    assert desk.queue._queues == {}
+    assert alive(Queue) == before
 
 
 async def test_the_higher_priority_goes_first_then_the_older(desk: Desk) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.engine.dispatch.shares import FairShares
 from hatchet_operator.engine.dispatch.worker import Worker
+from tests.kube.memory import kept_bytes
 from tests.unit.operator.engine.test_queue import Desk
 
 
@@ -133,15 +134,17 @@ def test_trees_that_have_enough_to_do_get_the_same(counts: list[int]) -> None:
 
 def test_trees_that_the_time_has_overtaken_are_forgotten() -> None:
     shares, pool = FairShares(), ("default", "main")
-    for number in range(10_000):
-        shares.served(pool, 1, shares.tag(pool, 1, f"tree-{number}") + 1)
-    assert len(shares._clocks[*pool, 1].ends) <= 1_001
+    with kept_bytes() as kept:
+        for number in range(10_000):
+            shares.served(pool, 1, shares.tag(pool, 1, f"tree-{number}") + 1)
+        assert kept() < 400_000, "more than a million, if all are kept"
 
 
-@pytest.mark.parametrize("queued", [10, 100_000])
+@pytest.mark.parametrize("queued", [10, 10_000])
 def test_a_tag_costs_the_same_however_much_is_queued(queued: int) -> None:
     shares, pool = FairShares(), ("default", "main")
-    for _ in range(queued):
-        shares.tag(pool, 1, "fan-out")
+    with kept_bytes() as kept:
+        for _ in range(queued):
+            shares.tag(pool, 1, "fan-out")
+        assert kept() < 10_000
     assert shares.tag(pool, 1, "later") == 0.0
-    assert len(shares._clocks[*pool, 1].ends) == 2

@@ -91,12 +91,16 @@ class Pool:
         return NOW + timedelta(seconds=self.now)
 
     def connect(self, number: int, slots: int) -> None:
+        self.connected(number, slots)
+
+    def connected(self, number: int, slots: int) -> Worker:
         registration = Registration(
             worker_id=f"w{number}", name="w", pool="main", actions=("etl:work",), slots=slots, registered_at=NOW
         )
         worker = Worker(namespace="default", registration=registration, slots=slots)
         worker.stream = WorkerStream(lambda: True)
         self.queue.connect(worker)
+        return worker
 
     def give_out(self, step: Step) -> None:
         attempt = Attempt(
@@ -278,8 +282,8 @@ def test_a_step_that_comes_later_waits_for_a_trial_and_no_longer(seconds: float)
 
 def test_a_death_that_was_no_steps_fault_holds_back_hours_of_work_for_minutes() -> None:
     steps = [Step(f"long-{number}", 3600) for number in range(40)]
-    pool = Pool(steps, workers=1, slots=40)
-    (worker,) = pool.queue._queues[("default", "main", "etl:work", None)].workers
+    pool = Pool(steps, workers=0, slots=40)
+    worker = pool.connected(0, slots=40)
     pool.later(1200, lambda: pool.die(worker))
     pool.run()
     assert all(step.state.phase is Phase.SUCCEEDED for step in steps)

@@ -20,7 +20,7 @@ from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 
 _PRIORITIES = (1, 3)
 _LOWEST_INDEX = -1
-_LONGEST_KEY = 65_536
+LONGEST_SPAWN_KEY = 65_536
 
 
 def trigger(request: workflows_wire.TriggerWorkflowRequest, caller: Caller) -> Trigger:
@@ -104,10 +104,10 @@ def _parent(request: workflows_wire.TriggerWorkflowRequest) -> ParentAttempt | N
         raise InvalidRequest(f'the spawn key of a child "{request.name}" is empty; give it a text, or none')
     if request.child_index < _LOWEST_INDEX:
         raise InvalidRequest(f"child_index is {request.child_index}; expected {_LOWEST_INDEX} or more")
-    if len(request.child_key) > _LONGEST_KEY:
+    if len(request.child_key) > LONGEST_SPAWN_KEY:
         raise InvalidRequest(
             f'the spawn key of a child "{request.name}" has {len(request.child_key)} characters; '
-            f"expected at most {_LONGEST_KEY}: use a hash of it"
+            f"expected at most {LONGEST_SPAWN_KEY}: use a hash of it"
         )
     return ParentAttempt(
         attempt_id=request.parent_task_run_external_id,
