@@ -28,7 +28,7 @@ def set_trace(*_: Any, **__: Any) -> None:
     global _has_said
     terminal = os.environ.get(TERMINAL)
     if terminal:
-        _TerminalPdb(terminal).set_trace(sys._getframe().f_back)
+        _TerminalPdb(terminal).set_trace(sys._getframe().f_back)  # noqa: SLF001  # of Python, as bdb uses it
     elif not _has_said:
         _has_said = True
         sys.stderr.write(

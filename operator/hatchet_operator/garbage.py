@@ -25,8 +25,6 @@ _AT_REST = 0.25
 """Of a core: less than this since the last look counts as rest."""
 _PILED_UP = 75
 """Collections of the youngest since the next older had theirs: at most some 50,000 objects."""
-_MANY = 20_000
-"""The oldest objects that are looked at together; it takes 2 to 15 ms."""
 
 
 def freeze() -> None:
@@ -40,12 +38,15 @@ def end_of_term() -> None:
     gc.collect()
 
 
-async def collect_at_rest(cpu_seconds: Callable[[], float] = time.process_time, *, look_seconds: float = 0.25) -> None:
+async def collect_at_rest(
+    cpu_seconds: Callable[[], float] = time.process_time, *, look_seconds: float = 0.25, many: int = 20_000
+) -> None:
     """Choose when older objects are looked at, until cancelled.
 
     Args:
         cpu_seconds: Tells what this process has used so far.
         look_seconds: How long it is measured before each look.
+        many: The oldest objects are looked at together only if there are no more of them; it takes 2 to 15 ms.
     """
     gc.set_threshold(_YOUNGEST, _NEVER, _NEVER)
     seen = 0
@@ -56,19 +57,19 @@ async def collect_at_rest(cpu_seconds: Callable[[], float] = time.process_time, 
             if is_due(piled_up=gc.get_count()[1], busy=(cpu_seconds() - used) / look_seconds):
                 gc.collect(1)
                 await asyncio.sleep(0)
-                seen = _look_at_the_oldest(seen)
+                seen = _look_at_the_oldest(seen, many)
     finally:
         gc.set_threshold(_YOUNGEST, _OLDER, _OLDEST)
 
 
-def _look_at_the_oldest(seen: int) -> int:
+def _look_at_the_oldest(seen: int, many: int) -> int:
     """Look at the oldest objects, or never again if they are many, once they are a quarter more than those seen last.
 
     Returns:
         How many there are now.
     """
     oldest = len(gc.get_objects(generation=2))
-    if oldest > _MANY:
+    if oldest > many:
         freeze()
         return 0
     if oldest <= seen * 5 // 4:

@@ -26,8 +26,6 @@ from hatchet_operator.resources.base import GROUP, VERSION
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.nesting import shallow
 
-_ABSENT_SECONDS = 2.0  # between two checks whether a kind exists again
-
 
 class KopfWatches:
     """When kopf last requested the objects of each kind that it watches, in loop time; empty before its start.
@@ -36,11 +34,18 @@ class KopfWatches:
         namespaces: Those that were named, each of which it watches by itself; empty: the cluster.
         on_list: Called when it has received a list: it may have missed what was deleted before.
         on_absence: Called when the server does not know one of these kinds, or no longer does.
+        absent_seconds: Between two checks whether a kind exists again.
     """
 
     def __init__(
-        self, namespaces: Collection[str], *, on_list: Callable[[], None], on_absence: Callable[[], None]
+        self,
+        namespaces: Collection[str],
+        *,
+        on_list: Callable[[], None],
+        on_absence: Callable[[], None],
+        absent_seconds: float = 2.0,
     ) -> None:
+        self._absent_seconds = absent_seconds
         self._namespaces = namespaces
         self._on_list = on_list
         self._on_absence = on_absence
@@ -78,7 +83,7 @@ class KopfWatches:
                 break
             response.close()
             self._on_absence()
-            await asyncio.sleep(_ABSENT_SECONDS)
+            await asyncio.sleep(self._absent_seconds)
         if response.ok and not {"watch", "continue"} & request.url.query.keys():
             self._on_list()
         return response

@@ -43,7 +43,7 @@ def endpoint(server: RealApi) -> Endpoint:
 @pytest.fixture
 async def api(endpoint: Endpoint) -> AsyncIterator[Api]:
     async with Api(endpoint, user_agent="test", may_write=always) as api:
-        if await definition_problems(api, None):
+        if await definition_problems(api, ()):
             await install_crds(api)
         yield api
 

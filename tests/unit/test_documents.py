@@ -71,7 +71,7 @@ def problem_with(command: Any, arguments: list[str], parent: Any = None) -> str 
         return None
     except UsageError as error:
         return None if isinstance(error, MissingParameter) else error.format_message()
-    rest = [*context._protected_args, *context.args]
+    rest = [*context._protected_args, *context.args]  # noqa: SLF001  # of click, which has no public name for it
     if not isinstance(command, TyperGroup) or not rest:
         return None
     below = command.commands.get(rest[0])

@@ -16,7 +16,7 @@ def _answer_to(start, path: str, arguments: dict):
     try:
         answer = functools.reduce(getattr, path.split("."), start)(**arguments)
         # of `rest.aio`, whose session belongs to the loop that `rest` has in a thread
-        return {"answer": start._run_coroutine(answer) if asyncio.iscoroutine(answer) else answer}
+        return {"answer": start._run_coroutine(answer) if asyncio.iscoroutine(answer) else answer}  # noqa: SLF001  # of theirs
     except Exception as error:  # noqa: BLE001  # whatever the SDK raises is the answer
         status, said = getattr(error, "status", 0), getattr(error, "body", None)
         return {"error": f"{type(error).__name__}: {error}", "status": status, "said": said}

@@ -26,7 +26,6 @@ from hatchet_operator_dev.apiserver import ApiServer
 from tests.integration.engine.world import (
     NAMESPACE,
     POOL,
-    Call,
     connect,
     hold_up_writes,
     make_definition,
@@ -36,6 +35,7 @@ from tests.integration.engine.world import (
     started,
     until,
 )
+from tests.kube.session import Call
 
 MANY = 300
 MOST_CALLS = 26
@@ -61,7 +61,7 @@ class Turns:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        run = asyncio.Handle._run
+        run = asyncio.Handle._run  # noqa: SLF001  # of asyncio: it begins a turn
 
         def begin_anew(handle: asyncio.Handle) -> None:
             self._calls = 0
@@ -109,8 +109,8 @@ async def know(server: ApiServer, engine: Engine, *, below_one: bool = False, fi
 
 
 def is_at_rest(engine: Engine) -> bool:
-    work = engine.runs._work
-    return not (work._soon or work._rest)  # statuses may be on their way
+    work = engine.runs._work  # noqa: SLF001  # not `are_at_rest`: statuses may be on their way
+    return not (work._soon or work._rest)  # noqa: SLF001
 
 
 async def settle(engine: Engine) -> None:

@@ -83,13 +83,9 @@ async def test_a_process_at_rest_finds_what_survived_its_youth() -> None:
         pytest.param(1_000_000_000, False, id="few are looked at"),
     ],
 )
-async def test_when_the_oldest_are_looked_at(
-    generations: list[int], monkeypatch: pytest.MonkeyPatch, many: int, is_frozen: bool
-) -> None:
-    monkeypatch.setattr(garbage, "_LOOKS_SECONDS", 0.001)
-    monkeypatch.setattr(garbage, "_MANY", many)
+async def test_when_the_oldest_are_looked_at(generations: list[int], many: int, is_frozen: bool) -> None:
     gc.freeze()
-    collecting = asyncio.create_task(garbage.collect_at_rest(cpu_seconds=lambda: 0.0))
+    collecting = asyncio.create_task(garbage.collect_at_rest(lambda: 0.0, look_seconds=0.001, many=many))
     await asyncio.sleep(0)
     generations.clear()
     frozen, kept = gc.get_freeze_count(), [_Knot() for _ in range(5_000)]

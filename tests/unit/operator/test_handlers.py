@@ -8,7 +8,6 @@ from typing import Any, cast
 import pytest
 from yarl import URL
 
-from hatchet_operator import handlers
 from hatchet_operator.handlers import KopfWatches
 
 WORKFLOWS = "https://api/apis/hatchet-operator.dev/v1alpha1/namespaces/{}/workflows"
@@ -38,11 +37,6 @@ async def answer_of(watches: KopfWatches, namespace: str, *statuses: int) -> int
     return (await watches.pass_on(cast("Any", Request(namespace)), handler)).status
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "_ABSENT_SECONDS", 0.0)
-
-
 @pytest.mark.parametrize(
     ("namespaces", "statuses", "want"),
     [
@@ -52,7 +46,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 async def test_a_right_that_is_taken_away(namespaces: tuple[str, ...], statuses: tuple[int, ...], want: int) -> None:
-    watches = KopfWatches(namespaces, on_list=lambda: None, on_absence=lambda: None)
+    watches = KopfWatches(namespaces, on_list=lambda: None, on_absence=lambda: None, absent_seconds=0)
     watches.begin()
     assert await answer_of(watches, "a", *statuses) == want
 

@@ -38,12 +38,16 @@ def test_a_call_has_the_token_that_the_file_has_now(operator: FakeOperator, tmp_
     assert [call["authorization"] for call in operator.metadata] == ["bearer first", "bearer second", "bearer second"]
 
 
-def test_calls_follow_the_operator_to_the_address_that_the_file_has_now(operator: FakeOperator, tmp_path: Path) -> None:
+def test_calls_follow_the_operator_to_the_address_that_the_file_has_now(
+    operator: FakeOperator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "address"
     nowhere = "127.0.0.1:1"
     hatchet = Hatchet(config=ClientConfig(host_port=nowhere, host_port_file=str(file), tls_strategy="none"))
-    with pytest.raises(OperatorUnavailable, match=nowhere):  # where the file is missing, the address counts
-        hatchet.admin.run_workflow("W", {})
+    with monkeypatch.context() as impatient:
+        impatient.setattr(client, "RUN_PATIENCE_SECONDS", 0.5)
+        with pytest.raises(OperatorUnavailable, match=nowhere):  # where the file is missing, the address counts
+            hatchet.admin.run_workflow("W", {})
     file.write_text(f"{operator.address}\n")
     ask(hatchet)
     file.unlink()  # for a moment
@@ -133,7 +137,7 @@ def test_the_way_by_an_old_authority_is_tried_no_more(
     secure_operator: Callable[[trustme.CA], FakeOperator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sooner = {"grpc.client_idle_timeout_ms": 1000}
-    options = tuple((name, sooner.get(name, value)) for name, value in connection._CHANNEL_OPTIONS)
+    options = tuple((name, sooner.get(name, value)) for name, value in connection._CHANNEL_OPTIONS)  # noqa: SLF001  # see below
     monkeypatch.setattr(connection, "_CHANNEL_OPTIONS", options)
     old, new = trustme.CA(), trustme.CA()
     operator = secure_operator(old)
@@ -144,7 +148,8 @@ def test_the_way_by_an_old_authority_is_tried_no_more(
     secure_operator(new)
     operator.stop()  # its connections with it
     operator.start()
-    old_channel = hatchet._client().connection._channels[0]._channel
+    client_of_it = hatchet._client()  # noqa: SLF001  # nothing else shows what a channel does that nobody uses
+    old_channel = client_of_it.connection._channels[0]._channel  # noqa: SLF001
     states: list[grpc.ChannelConnectivity] = []
 
     async def watch() -> None:
@@ -152,7 +157,7 @@ def test_the_way_by_an_old_authority_is_tried_no_more(
             states.append(old_channel.get_state())
             await asyncio.sleep(0.01)
 
-    watching = hatchet._client().io.submit(watch())
+    watching = client_of_it.io.submit(watch())
     with monkeypatch.context() as impatient:
         impatient.setattr(client, "RUN_PATIENCE_SECONDS", 0.5)
         with pytest.raises(OperatorUnavailable):

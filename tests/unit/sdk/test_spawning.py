@@ -24,6 +24,8 @@ from hatchet_sdk import (
 )
 from hatchet_sdk._client import client as client_module
 from hatchet_sdk._client import triggers
+from hatchet_sdk._client.client import Client
+from hatchet_sdk._client.connection import Connection
 from hatchet_sdk._runner.assignment import Assignment
 from hatchet_sdk._runner.worker_labels import WorkerContext
 from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
@@ -42,7 +44,7 @@ def make_workflow(name: str) -> Any:
     return CreateWorkflowVersionOpts(name=name, jobs=[CreateWorkflowJobOpts(name=name)])
 
 
-def make_context(hatchet: Hatchet, **assigned: Any) -> Context:
+def make_context(operator: FakeOperator, **assigned: Any) -> Context:
     given: dict[str, Any] = {
         "workflow_run_id": "run-p",
         "task_run_external_id": "run-p.spawn/0",
@@ -56,13 +58,13 @@ def make_context(hatchet: Hatchet, **assigned: Any) -> Context:
         "child_key": "",
         "parent_workflow_run_id": "",
     }
-    client = hatchet._client()
+    client = Client(ClientConfig(host_port=operator.address, token="secret", tls_strategy="none"))
     return Context(Assignment(**given | assigned), client, WorkerContext(client, worker_id="w", labels={}))
 
 
 @pytest.fixture
-def context(hatchet: Hatchet, known: None) -> Context:
-    return make_context(hatchet)
+def context(operator: FakeOperator, known: None) -> Context:
+    return make_context(operator)
 
 
 def test_a_spawn_says_whose_child_it_is(context: Context, operator: FakeOperator) -> None:
@@ -98,8 +100,8 @@ async def test_one_counter_serves_sync_async_bulk_and_keyed_spawns(context: Cont
     assert [item.HasField("child_key") for item in sent].count(True) == 2
 
 
-def test_metadata_of_the_parent_lies_under_the_childs(hatchet: Hatchet, known: None, operator: FakeOperator) -> None:
-    context = make_context(hatchet, additional_metadata='{"team":"a","who":"parent"}')
+def test_metadata_of_the_parent_lies_under_the_childs(known: None, operator: FakeOperator) -> None:
+    context = make_context(operator, additional_metadata='{"team":"a","who":"parent"}')
     context.spawn_workflow("Child", {}, options={"additional_metadata": {"who": "child"}, "priority": 3})
     context.spawn_workflow("Child", {}, options={"on_parent_close": "Cancel"})
     first, second = operator.requests("TriggerWorkflow")
@@ -157,7 +159,8 @@ def test_a_few_batches_are_under_way_and_the_rest_wait_and_join(context: Context
         thread.start()
         want = min(number, triggers.MAX_BATCHES_UNDER_WAY)
         eventually(lambda want=want: len(operator.calls) == want)  # type: ignore[misc]
-    eventually(lambda: len(context._client._triggers._waiting) == len(threads) - triggers.MAX_BATCHES_UNDER_WAY)
+    queued = context._client._triggers._waiting  # noqa: SLF001  # nothing else shows that all of them wait
+    eventually(lambda: len(queued) == len(threads) - triggers.MAX_BATCHES_UNDER_WAY)
     operator.do(gate.set)
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
@@ -229,7 +232,7 @@ def test_a_cancelled_attempt_spawns_nothing_more(context: Context, operator: Fak
     thread = threading.Thread(target=spawn, daemon=True)
     thread.start()
     eventually(lambda: operator.calls)
-    context._cancelled = True
+    context.cancel()
     thread.join(PATIENCE_SECONDS)
     assert len(errors) == 1
     with pytest.raises(AttemptCancelled, match='step "spawn" was cancelled'):
@@ -372,9 +375,8 @@ def test_one_of_many_without_an_input_has_an_empty_one(context: Context, operato
 def test_an_error_that_nobody_expects_ends_the_wait_and_not_the_others(
     context: Context, operator: FakeOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection = context._client.connection
     with monkeypatch.context() as patched:
-        patched.setattr(type(connection), "workflows", property(lambda self: 1 / 0))
+        patched.setattr(Connection, "workflows", property(lambda self: 1 / 0))
         with pytest.raises(ZeroDivisionError):
             context.spawn_workflow("Child", {})
     assert str(context.spawn_workflow("Child", {})) in operator.runs
