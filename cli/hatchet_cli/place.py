@@ -12,7 +12,7 @@ from typing import Any
 from hatchet_operator import terminal
 from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kubeconfig import find_endpoint
-from hatchet_operator.errors import OperatorError
+from hatchet_operator.errors import OperatorError, words_for_people
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -72,7 +72,7 @@ def carry_out(work: Coroutine[Any, Any, int | None]) -> int:
         sys.stderr.write(f"error: {terminal.lines(str(error))}\n")
         return error.exit_code
     except OperatorError as error:
-        sys.stderr.write(f"error: {terminal.lines(str(error))}\n")
+        sys.stderr.write(f"error: {terminal.lines(words_for_people(error))}\n")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

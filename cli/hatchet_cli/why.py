@@ -68,7 +68,7 @@ def explain(
         alike.setdefault(words, []).append(node)
     findings = [Finding(words=words, nodes=tuple(nodes)) for words, nodes in alike.items()]
     findings.sort(key=lambda finding: -len(finding.nodes))
-    return Explanation(findings=tuple(findings), around=tuple(_around(leaves, workflows, pools)))
+    return Explanation(findings=tuple(findings), around=tuple(dict.fromkeys(_around(leaves, workflows, pools))))
 
 
 def is_leaf(node: RunNode) -> bool:

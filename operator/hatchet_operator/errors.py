@@ -21,6 +21,8 @@ OperatorError
     └── NotReady             UNAVAILABLE
 """
 
+from http import HTTPStatus
+
 
 class OperatorError(Exception):
     """Base of all errors that this package raises on purpose."""
@@ -153,3 +155,11 @@ class NotPermitted(RequestError):
 
 class NotReady(RequestError):
     """The operator can't answer yet; the caller should retry."""
+
+
+def words_for_people(error: OperatorError) -> str:
+    """Say what went wrong to a person at a terminal, and, where a right is missing, which role has it."""
+    if isinstance(error, ApiError) and error.status == HTTPStatus.FORBIDDEN:
+        roles = 'the cluster\'s role "view" may look at runs, and "edit" change them: ask for a RoleBinding to one'
+        return f"{error} ({roles})"
+    return str(error)

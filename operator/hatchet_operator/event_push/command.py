@@ -11,7 +11,7 @@ from hatchet_operator.access.identity import Caller
 from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.engine.triggers.events import PushedEvent, read_event
-from hatchet_operator.errors import OperatorError
+from hatchet_operator.errors import OperatorError, words_for_people
 from hatchet_operator.event_push.push import Pushed, push_event
 
 _INTERRUPTED = 130
@@ -52,7 +52,7 @@ def push(options: PushOptions) -> int:
     try:
         return asyncio.run(_push(options))
     except OperatorError as error:
-        sys.stderr.write(f"error: {terminal.lines(str(error))}\n")
+        sys.stderr.write(f"error: {terminal.lines(words_for_people(error))}\n")
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED

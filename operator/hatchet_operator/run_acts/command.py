@@ -9,7 +9,7 @@ from hatchet_operator import terminal
 from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.kubeconfig import find_endpoint
 from hatchet_operator.decisions.acts import Act
-from hatchet_operator.errors import OperatorError
+from hatchet_operator.errors import OperatorError, words_for_people
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.run_acts.acts import Done, act_on
 
@@ -40,7 +40,7 @@ def act_on_runs(options: ActOptions) -> int:
     try:
         return asyncio.run(_act(options))
     except OperatorError as error:
-        sys.stderr.write(f"error: {terminal.lines(str(error))}\n")
+        sys.stderr.write(f"error: {terminal.lines(words_for_people(error))}\n")
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -60,7 +60,7 @@ async def act_and_say(api: Api, act: Act, ref: ObjectRef) -> list[Done] | None:
     try:
         done = await act_on(api, act, ref)
     except OperatorError as error:
-        sys.stderr.write(f"error: {terminal.lines(str(error))}\n")
+        sys.stderr.write(f"error: {terminal.lines(words_for_people(error))}\n")
         return None
     for each in done:
         line = terminal.lines(f"run {each.run} {each.verdict.says}")

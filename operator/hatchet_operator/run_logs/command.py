@@ -9,7 +9,7 @@ from pathlib import Path
 from hatchet_operator import terminal
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kubeconfig import find_endpoint
-from hatchet_operator.errors import OperatorError
+from hatchet_operator.errors import OperatorError, words_for_people
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.run_logs.lines import Wanted
 from hatchet_operator.run_logs.reader import RunLogs
@@ -49,7 +49,7 @@ def show_logs(options: LogOptions) -> int:
     try:
         return asyncio.run(_show(options))
     except OperatorError as error:
-        sys.stderr.write(f"error: {terminal.lines(str(error))}\n")
+        sys.stderr.write(f"error: {terminal.lines(words_for_people(error))}\n")
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED

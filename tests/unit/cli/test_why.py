@@ -93,6 +93,7 @@ def test_workflows_and_pools_speak_where_they_are_not_well() -> None:
     conditions = [
         {"type": "Ready", "status": "False", "reason": "PodsFailing", "message": "summed up"},
         {"type": "Available", "status": "False", "reason": "PodsFailing", "message": "image not found"},
+        {"type": "RolledOut", "status": "False", "reason": "PodsFailing", "message": "image not found"},
         {"type": "Valid", "status": "True", "reason": "Valid", "message": ""},
         {"type": "Stalled", "status": "True", "reason": "PodsFailing", "message": "it tries no more"},
     ]

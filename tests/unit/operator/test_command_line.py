@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import hatchet_cli.app
 import hatchet_operator.cli
 from hatchet_cli.arguments import place_first
+from hatchet_operator.errors import ApiError, NotFound, Refused, words_for_people
 from hatchet_operator.options import run_name
 
 
@@ -47,6 +48,19 @@ def test_a_bad_value_is_refused_in_our_words(app: str, command: str, said: str) 
 @pytest.mark.parametrize("typed", ["etl-7", "wfr/etl-7", "WorkflowRun/etl-7", "workflowrun.hatchet-operator.dev/etl-7"])
 def test_a_run_is_named_as_kubectl_names_it(typed: str) -> None:
     assert run_name(typed) == "etl-7"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (Refused("runs are forbidden", status=403), 'runs are forbidden (the cluster\'s role "view" may look at runs'),
+        (NotFound("there is no run", status=404), "there is no run"),
+    ],
+)
+def test_a_missing_right_is_said_with_the_role_that_has_it(error: ApiError, said: str) -> None:
+    words = words_for_people(error)
+    assert words.startswith(said)
+    assert ("RoleBinding" in words) is (error.status == 403)
 
 
 def test_another_object_is_no_run() -> None:
