@@ -79,7 +79,8 @@ def draw_list(runs: Iterable[WorkflowRun], *, names: dict[str, str], now: dateti
     """Draw runs as kubectl draws objects, with colours where there is a terminal."""
     table = Table(box=None, pad_edge=False, header_style="", show_edge=False)
     for column in _COLUMNS + (_WIDE_COLUMNS if wide else ()):
-        table.add_column(column, no_wrap=True, overflow="ellipsis" if column == "MESSAGE" else "fold")
+        # Of columns that may all not wrap, each gives up a part to a long one; so it is the text that does not.
+        table.add_column(column, no_wrap=column != "MESSAGE", overflow="fold")
     for run in runs:
         cells = [run.metadata.name, names.get(run.spec.workflow, run.spec.workflow), *_state(run, now)]
         table.add_row(*(_cell(cell) for cell in cells + (_more(run) if wide else [])))
@@ -108,8 +109,13 @@ def _more(run: WorkflowRun) -> list[str | Text]:
         str(run.spec.priority or ""),
         ",".join(status.concurrency_groups or ()),
         str(status.reruns or ""),
-        headline(status.message) if status.message else "",
+        cut_short(headline(status.message)) if status.message else "",
     ]
+
+
+def cut_short(text: str) -> Text:
+    """Return the text of a cell that gives up what the line has no room for, so that the other cells are whole."""
+    return Text(one_line(text), no_wrap=True, overflow="ellipsis")
 
 
 def elapsed(start: datetime | None, end: datetime | None, now: datetime) -> str:

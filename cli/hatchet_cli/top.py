@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hatchet_cli.listing import elapsed
+from hatchet_cli.listing import cut_short, elapsed
 from hatchet_cli.place import Cluster
 from hatchet_cli.screen import Screen
 from hatchet_operator.cluster.informer import Informer
@@ -17,7 +17,6 @@ from hatchet_operator.cluster.kinds import POOLS
 from hatchet_operator.resources.base import Condition, Json
 from hatchet_operator.resources.reasons import ConditionType
 from hatchet_operator.resources.workerpool import WorkerPool
-from hatchet_operator.terminal import one_line
 
 _BAR = 12
 
@@ -26,7 +25,7 @@ def draw_pools(pools: Iterable[WorkerPool], *, now: datetime) -> RenderableType:
     """Draw pools, those with the longest queue first."""
     table = Table(box=None, pad_edge=False, header_style="")
     for column in ("POOL", "WORKERS", "SLOTS", "", "RUNNING", "QUEUED", "OLDEST", "STATE"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis" if column == "STATE" else "fold")
+        table.add_column(column, no_wrap=column != "STATE", overflow="fold")
     for pool in sorted(pools, key=lambda each: (-each.status.queued, each.metadata.name)):
         status = pool.status
         table.add_row(
@@ -52,7 +51,9 @@ def _state(conditions: Iterable[Condition]) -> Text:
         if condition.type == ConditionType.AVAILABLE:
             if condition.status == "True":
                 return Text("Available", "green")
-            return Text(f"{condition.reason}: {one_line(condition.message)}", "red")
+            state = cut_short(f"{condition.reason}: {condition.message}")
+            state.stylize("red")
+            return state
     return Text("new", "dim")
 
 

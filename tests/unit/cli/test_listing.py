@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from hatchet_cli.listing import Wanted, draw_list, in_order
+from hatchet_cli.top import draw_pools
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import WorkflowRun
+from hatchet_operator.resources.workerpool import WorkerPool
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -94,3 +97,21 @@ def test_columns_say_what_kubectl_says_with_durations_and_exact_names() -> None:
     assert head[:7] == ["NAME", "WORKFLOW", "PHASE", "REASON", "AGE", "DURATION", "CHILDREN"]
     assert row[:7] == ["etl-1", "Etl", "Failed", "StepFailed", "1m", "42s", "3/3"]
     assert "Boom" in row
+
+
+def test_a_long_message_takes_no_room_from_other_columns() -> None:
+    out = io.StringIO()
+    console = Console(width=100, file=out, highlight=False)
+    run = make_run("report-7", "Failed", status={"reason": "StepFailed", "message": "x" * 400})
+    console.print(draw_list([run], names={"etl": "Etl"}, now=NOW, wide=True))
+    spec = {"template": {"spec": {"containers": [{"name": "worker", "image": "i"}]}}}
+    unwell = {"type": "Available", "status": "False", "reason": "PodsFailing", "message": "x" * 400}
+    pool = WorkerPool.model_validate(
+        {"metadata": {"name": "word-count"}, "spec": spec, "status": {"conditions": [unwell]}}
+    )
+    console.print(draw_pools([pool], now=NOW))
+    drawn = out.getvalue().splitlines()
+    assert len(drawn) == 4
+    assert drawn[1].startswith("report-7  Etl       Failed  StepFailed  1m")
+    assert drawn[3].startswith("word-count  0/0      0 ")
+    assert "PodsFailing: xxx" in drawn[3]
