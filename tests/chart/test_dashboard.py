@@ -65,9 +65,9 @@ def test_only_the_named_peers_reach_it_if_any_are(helm: Helm) -> None:
 
 
 def test_what_the_chart_gives_is_understood(helm: Helm) -> None:
-    (container,) = pod_of(helm.render(ON, "namespace=etl", "dashboard.urls={https://a.example,http://localhost:1}"))[
-        "spec"
-    ]["containers"]
+    (container,) = pod_of(
+        helm.render(ON, "namespaces={etl,ml}", "dashboard.urls={https://a.example,http://localhost:1}")
+    )["spec"]["containers"]
     assert container["command"] == ["hatchet"]
     name, *args = container["args"]
     command: Any = typer.main.get_command(app)
