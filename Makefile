@@ -110,6 +110,11 @@ images: $(DEV_STAMP) ## Build the images, with Docker or without
 e2e: $(DEV_STAMP) ## Make a cluster (kind with Docker, else its own), run tests/e2e on it, remove it
 	$(BIN)/python -m tests.e2e
 
+# FROM: a commit or tag; by default the last tag v*. Not a part of CI: it builds the images of two versions.
+.PHONY: e2e-upgrade
+e2e-upgrade: $(DEV_STAMP) ## From an earlier version (FROM=REF) to this one and back on a cluster, with runs in flight (10 minutes)
+	$(BIN)/python -m tests.e2e.upgrade --from=$(FROM)
+
 dashboard: ## Build the page, with Node (what it builds is kept in cli/hatchet_cli/dashboard/static)
 	cd dashboard && npm ci --silent && npx biome check . && npm run --silent build
 

@@ -4,15 +4,20 @@ import os
 
 _LOADED = "localhost/hatchet-{}:dev"
 
+EARLIER_VARIABLE = "HATCHET_TEST_UPGRADE_FROM"
+"""Folder with the source of an earlier version, whose images have this tag: see `upgrade`."""
+EARLIER_TAG = "from"
 
-def image_of(name: str) -> str:
-    """Name the image of the operator, or of an example's worker."""
-    return os.environ.get("HATCHET_TEST_IMAGES", _LOADED).format(name)
+
+def image_of(name: str, tag: str | None = None) -> str:
+    """Name the image of the operator, or of an example's worker; ``tag``: of another version that was loaded."""
+    image = os.environ.get("HATCHET_TEST_IMAGES", _LOADED).format(name)
+    return image if tag is None else f"{image.rpartition(':')[0]}:{tag}"
 
 
-def image_values() -> list[str]:
+def image_values(tag: str | None = None) -> list[str]:
     """Tell Helm where the operator's image is."""
-    repository, _, tag = image_of("operator").rpartition(":")
+    repository, _, tag = image_of("operator", tag).rpartition(":")
     image = {"repository": repository, "tag": tag, "pullPolicy": pull_policy()}
     return [f"--set-string=image.{name}={value}" for name, value in image.items()]
 

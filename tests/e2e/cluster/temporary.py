@@ -22,8 +22,13 @@ _ROOT = Path(__file__).parents[3]
 _IMAGES = ("operator", "worker", "fanout")
 
 
-def run_in(cluster: KindCluster | NativeCluster, command: Sequence[str]) -> int:
+def run_in(cluster: KindCluster | NativeCluster, command: Sequence[str], *, more_images: Sequence[Path] = ()) -> int:
     """Build the images, start the cluster, run a command that reaches it, show the components' logs if it fails.
+
+    Args:
+        cluster: The cluster.
+        command: The command.
+        more_images: Archives of images that are loaded, too.
 
     Returns:
         The command's exit code.
@@ -42,8 +47,8 @@ def run_in(cluster: KindCluster | NativeCluster, command: Sequence[str]) -> int:
             cluster.up()
         try:
             with _timed("images loaded"):
-                for image in _IMAGES:
-                    cluster.load(images / f"{image}.tar")
+                for archive in (*(images / f"{image}.tar" for image in _IMAGES), *more_images):
+                    cluster.load(archive)
             shutil.rmtree(images)
             with _timed("command run"):
                 environ = {**os.environ, **cluster.environment()}

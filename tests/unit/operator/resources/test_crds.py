@@ -66,6 +66,15 @@ def test_a_file_says_that_it_is_generated_and_holds_the_crd(crd: dict[str, Any])
     assert not re.search(r"[&*]id\d", text), "an alias is hard to read"
 
 
+@pytest.mark.parametrize("light_runs", [False, True], ids=["full", "with light runs"])
+def test_one_version_is_stored_and_all_are_served(light_runs: bool) -> None:
+    """Another stored one would be unreadable for the release before: docs/upgrades.md says when that may change."""
+    for crd in crds.load_crds(light_runs=light_runs):
+        versions = crd["spec"]["versions"]
+        assert [version["name"] for version in versions if version["storage"]] == ["v1alpha1"]
+        assert all(version["served"] for version in versions)
+
+
 def test_callers_cannot_spoil_the_crds_of_others() -> None:
     load_crds()[0]["spec"].clear()
     assert load_crds()[0]["spec"]
