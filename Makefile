@@ -115,6 +115,10 @@ e2e: $(DEV_STAMP) ## Make a cluster (kind with Docker, else its own), run tests/
 e2e-upgrade: $(DEV_STAMP) ## From an earlier version (FROM=REF) to this one and back on a cluster, with runs in flight (10 minutes)
 	$(BIN)/python -m tests.e2e.upgrade --from=$(FROM)
 
+.PHONY: upgrade
+upgrade: $(DEV_STAMP) ## The same with processes, without a cluster (half a minute)
+	$(BIN)/python -m tests.e2e.upgrade --without-cluster --from=$(FROM)
+
 dashboard: ## Build the page, with Node (what it builds is kept in cli/hatchet_cli/dashboard/static)
 	cd dashboard && npm ci --silent && npx biome check . && npm run --silent build
 

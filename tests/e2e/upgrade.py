@@ -3,6 +3,8 @@
     its images, from a worktree ─┐
     our images ──────────────────┴─► a cluster ─► test_releases.py: its chart ─► our chart ─► our workers ─► its chart
 
+`make upgrade` does the same with processes and the embedded API server: tests/integration/test_releases.py.
+
 FROM=REF names the earlier version; without it, it is the last release, the newest tag `v*` before HEAD.
 """
 
@@ -30,20 +32,28 @@ class NoReleaseError(Exception):
 def main(arguments: list[str] | None = None) -> int:
     """Run the test, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.upgrade", description=__doc__)
+    parser.add_argument("--without-cluster", action="store_true", help="with processes and the embedded API server")
     parser.add_argument("--from", dest="ref", default="", help="a commit or tag; without it, the last release")
+    options = parser.parse_args(arguments)
     try:
-        ref = find_ref(parser.parse_args(arguments).ref, repository=_ROOT)
+        ref = find_ref(options.ref, repository=_ROOT)
     except NoReleaseError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     with tempfile.TemporaryDirectory(prefix="hatchet-upgrade-") as name, checked_out(ref, Path(name, "from")) as source:
+        os.environ[EARLIER_VARIABLE] = str(source)
+        test = [sys.executable, "-m", "pytest", "-s"]
+        if options.without_cluster:
+            return subprocess.run([*test, "tests/integration/test_releases.py"], cwd=_ROOT).returncode
         images = Path(name, "images")
         environ = {**os.environ, "PYTHON": sys.executable, "TAG": EARLIER_TAG}
         subprocess.run([source / "images/build.sh", "--save", images], cwd=source, env=environ, check=True)
-        os.environ[EARLIER_VARIABLE] = str(source)
-        test = [sys.executable, "-m", "pytest", "-s", "tests/e2e/test_releases.py", "--e2e"]
         try:
-            return run_in(find_cluster(), test, more_images=[images / "operator.tar", images / "worker.tar"])
+            return run_in(
+                find_cluster(),
+                [*test, "tests/e2e/test_releases.py", "--e2e"],
+                more_images=[images / "operator.tar", images / "worker.tar"],
+            )
         except (ClusterError, subprocess.CalledProcessError) as error:
             sys.stderr.write(f"error: {error}\n")
             return 1
