@@ -6,7 +6,7 @@ stands still.
 
     freeze            what there is stays until the term ends, and is not looked at
     the youngest      looked at as always, after 700 new objects: what this finds is most of all there is
-    the next older    looked at when the process is at rest, or at the latest when much has piled up
+    the next older    looked at when the process is at rest, or at the latest when 50,000 have piled up
     the oldest        looked at when they have become a quarter more; or, if they are so many that the loop would stand
                       still for too long, never again, as what there was at the start
 
@@ -24,7 +24,7 @@ _NEVER = 1_000_000_000
 _AT_REST = 0.25
 """Of a core: less than this since the last look counts as rest."""
 _PILED_UP = 75
-"""Collections of the youngest since the next older had theirs: at most some 50,000 objects."""
+"""Collections of the youngest until the next older have theirs: at most some 50,000 objects."""
 
 
 def freeze() -> None:
@@ -48,7 +48,7 @@ async def collect_at_rest(
         look_seconds: How long it is measured before each look.
         many: The oldest objects are looked at together only if there are no more of them; it takes 2 to 15 ms.
     """
-    gc.set_threshold(_YOUNGEST, _NEVER, _NEVER)
+    gc.set_threshold(_YOUNGEST, _PILED_UP, _NEVER)
     seen = 0
     try:
         while True:
@@ -57,7 +57,7 @@ async def collect_at_rest(
             if is_due(piled_up=gc.get_count()[1], busy=(cpu_seconds() - used) / look_seconds):
                 gc.collect(1)
                 await asyncio.sleep(0)
-                seen = _look_at_the_oldest(seen, many)
+            seen = _look_at_the_oldest(seen, many)
     finally:
         gc.set_threshold(_YOUNGEST, _OLDER, _OLDEST)
 
@@ -78,10 +78,10 @@ def _look_at_the_oldest(seen: int, many: int) -> int:
 
 
 def is_due(*, piled_up: int, busy: float) -> bool:
-    """Decide whether older objects are looked at now.
+    """Decide whether older objects are looked at now, before many have piled up.
 
     Args:
         piled_up: How often the youngest were looked at since.
         busy: Which part of a core this process has used since the last look.
     """
-    return piled_up >= (1 if busy < _AT_REST else _PILED_UP)
+    return piled_up > 0 and busy < _AT_REST
