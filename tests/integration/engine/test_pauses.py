@@ -38,7 +38,7 @@ from tests.integration.engine.world import (
 from tests.kube.session import Call
 
 MANY = 300
-MOST_CALLS = 26
+MOST_CALLS = 20
 """For each run that leaves the queue at once, so that it gets no slot which others give back at this moment."""
 ETL, MAIN_POOL = ObjectRef(NAMESPACE, "etl"), ObjectRef(NAMESPACE, POOL)
 SOURCES = str(Path(hatchet_operator.__file__).parent)

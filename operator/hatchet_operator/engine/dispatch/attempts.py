@@ -134,11 +134,13 @@ class Attempts(Mapping[str, Attempt]):
     def leave_queue(self, attempts: Mapping[str, Attempt]) -> None:
         """Dequeue attempts of a run that is about to end, so that it takes no slot that its tree gives back."""
         for attempt in [attempt for attempt in attempts.values() if attempt.worker is None]:
-            self.take_back(attempt)
+            self.forget(attempt)
+            self.queue.withdraw(attempt)
 
     def forget(self, attempt: Attempt) -> None:
         """Forget an attempt that is no longer wanted; its worker may still have it."""
-        self._stop_timer(attempt)
+        if attempt.timer is not None:
+            self._stop_timer(attempt)
         attempt.of_run.pop(attempt.step.name, None)
         if self._by_id.pop(attempt.id, None) is not None and attempt.worker is not None:
             self._over.append(attempt)

@@ -119,11 +119,12 @@ class AttemptQueue:
         """Withdraw a waiting attempt."""
         if attempt.lane is not None or attempt.is_aside:
             key = _key(attempt)
-            self._shares.withdrawn(_pool_of(attempt), attempt.priority, attempt.tree, attempt.due)
+            self._shares.withdrawn(key[:2], attempt.priority, attempt.tree, attempt.due)
             self._queue(key).remove(attempt)
             if attempt.siding is not None:
                 self._sidings.withdraw(attempt, attempt.siding)
-            self._drop_if_unused(key)
+            if attempt.run_uid is not None:
+                self._drop_if_unused(key)
 
     def wait_of(self, attempt: Attempt) -> Wait:
         if attempt.is_aside and attempt.siding is not None:
