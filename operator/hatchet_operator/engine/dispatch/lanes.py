@@ -140,8 +140,9 @@ class Queue:
 
 def first_of(lanes: list[Lane], count: int) -> list[Attempt]:
     """Return the attempts of lanes that would go first, in that order; those behind them cost nothing."""
-    # In each heap, only the children of entries that were already taken can be next.
-    frontier = [(lane.urgency(lane.heap[0]), number, 0) for number, lane in enumerate(lanes)]
+    # In each heap, only the children of entries that were already taken can be next. Those that left in their order are
+    # dropped from its top once, and not looked through each time.
+    frontier = [(lane.urgency(lane.head()), number, 0) for number, lane in enumerate(lanes)]
     heapq.heapify(frontier)
     found: list[Attempt] = []
     while frontier and len(found) < count:

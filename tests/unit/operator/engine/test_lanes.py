@@ -16,6 +16,7 @@ from hatchet_operator.decisions.placing import Requirement, fits, has_room
 from hatchet_operator.decisions.turns import BOUND
 from hatchet_operator.engine.dispatch import queue
 from hatchet_operator.engine.dispatch.attempt import Attempt
+from hatchet_operator.engine.dispatch.lanes import Entry, Lane, Urgency
 from hatchet_operator.engine.dispatch.worker import Worker
 from hatchet_operator.resources.worker_labels import Comparator
 from tests.kube.memory import alive
@@ -192,6 +193,22 @@ def test_the_first_of_a_tree_waits_for_ten_slots_of_each_tree_at_most(
         assert last.worker is not None or len(newcomers) <= BOUND * (len(others) + 1)
 
     play(act)
+
+
+async def test_those_that_left_are_not_looked_through_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[Entry] = []
+    urgency = Lane.urgency
+
+    def look(lane: Lane, entry: Entry) -> Urgency:
+        looked_at.append(entry)
+        return urgency(lane, entry)
+
+    desk = Desk()
+    for attempt in desk.add(*(f"run{number}" for number in range(1_000)))[:450]:
+        desk.queue.withdraw(attempt)
+    monkeypatch.setattr(Lane, "urgency", look)
+    assert [each.id for each in desk.queue.first_in("default", "main", 2, served=False)] == ["run450", "run451"]
+    assert len(looked_at) < 20
 
 
 async def test_a_low_priority_gets_one_slot_of_ten_while_higher_ones_never_end() -> None:
