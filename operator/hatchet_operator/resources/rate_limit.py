@@ -81,11 +81,22 @@ class RateLimitSpec(ResourceModel):
     ]
 
 
+RUNS_SHOWN = 5
+"""How many of the runs that wait for units are named."""
+
+
 class RateLimitStatus(ResourceModel):
     """What was used; written now and then, and not for each step."""
 
     used: Annotated[int | None, Field(ge=0, description="Units used in the current window.")] = None
     waiting: Annotated[int | None, Field(ge=0, description="Number of steps that wait for units.")] = None
+    waiting_runs: Annotated[
+        tuple[Annotated[str, Field(max_length=253)], ...] | None,
+        Field(
+            description="Runs of steps that get units next; truncated if there are many. Absent: none waits.",
+            max_length=RUNS_SHOWN,
+        ),
+    ] = None
     window_started_at: Annotated[Time | None, Field(description="When the window began.")] = None
     refills_at: Annotated[Time | None, Field(description="When the window ends and all units are available again.")] = (
         None

@@ -76,6 +76,11 @@ class Siding:
             return None
         return max(lane.unserved_since, self.unkept_since)
 
+    def next_runs(self, most: int) -> list[str]:
+        """Name the runs of the attempts that go first."""
+        top = self.entries[: 2**most]  # of a heap, so the first ones are among these
+        return [entry[2].ref.name for entry in heapq.nsmallest(most, filter(_stands, top))]
+
     def first(self) -> Entry | None:
         while self.entries and not _stands(self.entries[0]):
             heapq.heappop(self.entries)

@@ -9,6 +9,7 @@ The decision is `decisions.rate_limits.ask`; this module only keeps the state th
 """
 
 import asyncio
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -73,6 +74,13 @@ class Bucket:
     def is_hopeless_for(self, units: int) -> bool:
         """Whether no window will ever have that many units."""
         return self.limit is None or units > self.limit.units
+
+    def next_runs(self, most: int) -> tuple[str, ...]:
+        """Name the runs whose attempts go first, of those that it blocks."""
+        places = [place for of_queue in self.parked.values() for group in of_queue.values() for place in group]
+        first = heapq.nsmallest(most, (place for place in places if not place.is_stale))
+        names = dict.fromkeys(name for place in first for name in place.siding.next_runs(most))
+        return tuple(names)[:most]
 
     def used(self, now: float) -> int:
         window = current(self.window, self.limit, now) if self.limit is not None else None

@@ -23,7 +23,7 @@ from hatchet_operator.errors import AlreadyExists, InvalidRequest, NotFound, Ref
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef, rate_limit_name
-from hatchet_operator.resources.rate_limit import RateLimit, RateLimitStatus
+from hatchet_operator.resources.rate_limit import RUNS_SHOWN, RateLimit, RateLimitStatus
 from hatchet_operator.resources.reasons import ConditionType, Reason
 
 log = logging.getLogger(__name__)
@@ -195,6 +195,7 @@ class RateLimits:
         return RateLimitStatus(
             used=counted.used if counted else 0,
             waiting=bucket.waiting if counts == ref else 0,
+            waiting_runs=(bucket.next_runs(RUNS_SHOWN) or None) if counts == ref else None,
             window_started_at=time_of(counted.started_at) if counted else None,
             refills_at=time_of(counted.started_at + bucket.seconds) if counted else None,
             conditions=make_conditions(

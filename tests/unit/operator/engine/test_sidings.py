@@ -318,6 +318,23 @@ async def test_ten_thousand_that_are_kept_cost_nothing_when_units_come_back() ->
     assert bucket.waiting == 9_996
 
 
+@in_virtual_time
+async def test_who_gets_units_next_is_named_once_and_in_that_order() -> None:
+    desk = Desk()
+    bucket = await desk.limit("api", Limit(units=2, seconds=1.0))
+    desk.connect(slots=100)
+    desk.add("first", needs={"api": 2})
+    for number in range(9):
+        desk.add(f"later{number}", needs={"api": 1})
+    desk.add("large", needs={"api": 2})
+    (urgent,) = desk.add("urgent", needs={"api": 1}, priority=3)
+    assert desk.given == ["first"]
+    assert bucket.next_runs(3) == ("urgent", "later0", "later1")
+    assert bucket.next_runs(20)[-2:] == ("later8", "large")
+    desk.queue.withdraw(urgent)
+    assert bucket.next_runs(2) == ("later0", "later1")
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.booleans())
 @example(49131, 2, False)
