@@ -83,3 +83,13 @@ async def suspend_workflow(cluster: Cluster, name: str, *, wanted: bool) -> str:
     workflow = await find_workflow(cluster, name)
     await cluster.api.patch(WORKFLOWS, cluster.namespace, workflow.metadata.name, {"spec": {"suspended": wanted}})
     return workflow.metadata.name
+
+
+async def move_start(cluster: Cluster, name: str, start_at: datetime) -> None:
+    """Have a run that has not started start at another time."""
+    await cluster.api.patch(RUNS, cluster.namespace, name, {"spec": {"startAt": start_at.isoformat()}})
+
+
+async def delete_run(cluster: Cluster, name: str, *, version: str) -> None:
+    """Delete a run with those below it, unless it has changed since a version of it."""
+    await cluster.api.delete(RUNS, cluster.namespace, name, resource_version=version)

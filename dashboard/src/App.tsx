@@ -14,10 +14,12 @@ import {
 import { useEffect, useState } from "react";
 import { Link, Redirect, Route, Switch, useLocation, useSearchParams } from "wouter";
 import { get, inNamespace, post, SIGNED_OUT, useLoaded } from "./api";
+import { Limits } from "./pages/Limits";
 import { Overview } from "./pages/Overview";
 import { Pools } from "./pages/Pools";
 import { Run } from "./pages/Run";
 import { Runs } from "./pages/Runs";
+import { Schedules } from "./pages/Schedules";
 import { SignIn } from "./pages/SignIn";
 import { Workflow, Workflows } from "./pages/Workflows";
 import { Nothing } from "./parts/Text";
@@ -28,7 +30,9 @@ const PAGES = [
   { href: "/", title: "Overview" },
   { href: "/runs", title: "Runs" },
   { href: "/workflows", title: "Workflows" },
-  { href: "/pools", title: "Pools and limits" },
+  { href: "/schedules", title: "Schedules" },
+  { href: "/pools", title: "Pools" },
+  { href: "/limits", title: "Limits" },
 ] as const;
 const NAMESPACE = "hatchet-namespace";
 const HEALTH_MILLISECONDS = 5000;
@@ -127,7 +131,13 @@ function Views() {
         <Route path="/workflows/:name">
           <Workflow rights={rights} />
         </Route>
-        <Route path="/pools" component={Pools} />
+        <Route path="/schedules">
+          <Schedules rights={rights} />
+        </Route>
+        <Route path="/pools">
+          <Pools rights={rights} />
+        </Route>
+        <Route path="/limits" component={Limits} />
         <Route>
           <Redirect to="/" />
         </Route>

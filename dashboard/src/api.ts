@@ -11,6 +11,10 @@ export async function post<T>(path: string, body: unknown): Promise<T> {
   return answer<T>(await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }));
 }
 
+export async function remove(path: string): Promise<void> {
+  await answer(await fetch(path, { method: "DELETE" }));
+}
+
 /** What is told to the window when the server wants somebody to sign in; its detail is the sentence that says why. */
 export const SIGNED_OUT = "hatchet-signed-out";
 

@@ -26,6 +26,25 @@ export const took = (run: RunRow, now: Time): string =>
 export const clock = (time: Time | string | null | undefined): string =>
   time === undefined || time === null ? "" : new Date(time).toLocaleString();
 
+/** A time as the clocks of a zone show it; one that the browser doesn't know is UTC. */
+export function clockIn(zone: string, time: Time): string {
+  const how = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" } as const;
+  try {
+    return `${new Date(time).toLocaleString(undefined, { ...how, timeZone: zone })} ${zone}`;
+  } catch {
+    return `${new Date(time).toLocaleString(undefined, { ...how, timeZone: "UTC" })} UTC`;
+  }
+}
+
+/** How far away a time is that may be over. */
+export const until = (time: Time, now: Time): string => (time > now ? `in ${duration(time - now)}` : "now");
+
+/** A time for a field of the browser's, in the browser's zone, to the minute. */
+export function localText(time: Time): string {
+  const moment = new Date(time);
+  return new Date(time - moment.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
 /** What tells a run from its siblings. */
 export const label = (run: RunRow): string => {
   if (run.parent === undefined) return run.name;

@@ -43,6 +43,30 @@ export interface StepRow {
   retries?: number;
 }
 
+/** A schedule of a workflow: a person's or its code's. */
+export interface CronRow {
+  schedule: string;
+  zone: string;
+  suspended?: boolean;
+  overlap: "Allow" | "Forbid" | "Replace";
+  catchUp: "Skip" | "Last" | "All";
+  lastTick?: Time;
+  lastRun?: string;
+  nextTick?: Time;
+  message?: string;
+}
+
+/** A concurrency group with unfinished runs; of many runs only the first are named. */
+export interface GroupRow {
+  expression: string;
+  key: string;
+  active: number;
+  waiting: number;
+  most?: number;
+  activeRuns?: string[];
+  waitingRuns?: string[];
+}
+
 export interface WorkflowRow {
   uid: string;
   name: string;
@@ -57,6 +81,9 @@ export interface WorkflowRow {
   lastTick?: Time;
   nextTick?: Time;
   waiting?: number;
+  crons?: CronRow[];
+  groups?: GroupRow[];
+  groupCount?: number;
   conditions: Condition[];
 }
 
@@ -66,8 +93,8 @@ export interface PoolRow {
   replicas: number;
   ready: number;
   desired: number;
-  least?: number;
-  most?: number;
+  least: number;
+  most: number;
   slots: number;
   running: number;
   queued?: number;
@@ -78,11 +105,23 @@ export interface PoolRow {
 export interface RateLimitRow {
   uid: string;
   name: string;
+  key: string;
   limit: number;
   window: string;
   used?: number;
   waiting?: number;
+  waitingRuns?: string[];
   refills?: Time;
+  conditions: Condition[];
+}
+
+export interface PodRow {
+  uid: string;
+  name: string;
+  node?: string;
+  phase?: string;
+  isReady: boolean;
+  trouble?: string;
 }
 
 export interface StepStatus {
@@ -131,7 +170,9 @@ export interface KubernetesEvent {
 export interface Rights {
   start: boolean;
   change: boolean;
+  delete: boolean;
   changeWorkflows: boolean;
+  pods: boolean;
   logs: boolean;
 }
 

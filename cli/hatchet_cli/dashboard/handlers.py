@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from hatchet_cli import acts
 from hatchet_cli.dashboard.rights import may
-from hatchet_cli.dashboard.rows import run_row
+from hatchet_cli.dashboard.rows import pod_row, run_row
 from hatchet_cli.dashboard.signing_in import SESSION_COOKIE
 from hatchet_cli.dashboard.streaming import log_messages, stream
 from hatchet_cli.dashboard.viewers import VIEWER, SignInNeeded, TooMany
@@ -21,11 +21,13 @@ from hatchet_cli.place import CliError, Cluster
 from hatchet_cli.reading import read_pools, read_run, read_tree, read_workflows
 from hatchet_cli.tree import FailedStep, Failure, RunNode, find_failure
 from hatchet_cli.why import explain
-from hatchet_operator.cluster.kinds import EVENTS, NAMESPACES, RUNS, WORKFLOWS
+from hatchet_operator.cluster.kinds import EVENTS, NAMESPACES, PODS, RUNS, WORKFLOWS
 from hatchet_operator.decisions.acts import Act
 from hatchet_operator.errors import ApiError, NotFound, OperatorError, Refused
+from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
+from hatchet_operator.resources.pod import read_pod
 from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workflow import Workflow
@@ -42,12 +44,19 @@ class NewRun(BaseModel):
     input: dict[str, Any] = {}
     metadata: dict[str, str] | None = None
     priority: Annotated[int, Field(ge=1, le=3)] | None = None
+    start_at: Annotated[AwareDatetime | None, Field(alias="startAt")] = None
 
 
 class Asked(BaseModel):
     """What is to be done to a run."""
 
     act: Act
+
+
+class NewStart(BaseModel):
+    """When a run that has not started is to start."""
+
+    start_at: AwareDatetime = Field(alias="startAt")
 
 
 class Suspension(BaseModel):
@@ -76,10 +85,13 @@ class Handlers:
             web.get(f"{namespace}/rows", self.rows),
             web.post(f"{namespace}/runs", self.start),
             web.get(run, self.run),
+            web.delete(run, self.delete),
+            web.post(f"{run}/start", self.move_start),
             web.get(f"{run}/why", self.why),
             web.get(f"{run}/events", self.events),
             web.get(f"{run}/logs", self.logs),
             web.post(f"{run}/acts", self.act),
+            web.get(f"{namespace}/pools/{{name}}/pods", self.pods),
             web.get(f"{namespace}/workflows/{{name}}/input-schema", self.input_schema),
             web.post(f"{namespace}/workflows/{{name}}/suspended", self.suspend),
         ]
@@ -172,12 +184,24 @@ class Handlers:
         definition = Workflow.model_validate(item).status.definition
         return web.json_response({"schema": definition.input_schema if definition else None})
 
+    async def pods(self, request: web.Request) -> web.Response:
+        """Return the pods of a pool, those that are not well first."""
+        cluster = self._cluster(request)
+        selector = f"{labels.POOL}={request.match_info['name']}"
+        items, _ = await cluster.api.list_all(PODS, cluster.namespace, label_selector=selector)
+        found = [pod_row(read_pod(item)) for item in items]
+        return web.json_response(sorted(found, key=lambda pod: (pod["isReady"], pod["name"])))
+
     # --- Changing
 
     async def start(self, request: web.Request) -> web.Response:
         wanted = NewRun.model_validate_json(await request.read())
         run = acts.make_run(
-            wanted.workflow, json.dumps(wanted.input), metadata=wanted.metadata, priority=wanted.priority
+            wanted.workflow,
+            json.dumps(wanted.input),
+            metadata=wanted.metadata,
+            priority=wanted.priority,
+            start_at=wanted.start_at,
         )
         created = await acts.create(self._cluster(request), run)
         return web.json_response({"name": created["metadata"]["name"]}, status=HTTPStatus.CREATED)
@@ -190,6 +214,16 @@ class Handlers:
         if all(each.verdict.is_refused for each in done):
             return web.json_response({"error": says}, status=HTTPStatus.CONFLICT)
         return web.json_response({"says": says})
+
+    async def move_start(self, request: web.Request) -> web.Response:
+        wanted = NewStart.model_validate_json(await request.read())
+        await acts.move_start(self._cluster(request), request.match_info["name"], wanted.start_at)
+        return web.json_response({})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Delete a run as the page shows it: not if it has begun since."""
+        await acts.delete_run(self._cluster(request), request.match_info["name"], version=request.query["version"])
+        return web.json_response({})
 
     async def suspend(self, request: web.Request) -> web.Response:
         wanted = Suspension.model_validate_json(await request.read()).is_wanted

@@ -31,7 +31,9 @@ Attributes = Mapping[str, str]
 ACTS: Final[Mapping[str, Attributes]] = {
     "start": {"verb": "create", "group": GROUP, "resource": "workflowruns"},
     "change": {"verb": "patch", "group": GROUP, "resource": "workflowruns"},
+    "delete": {"verb": "delete", "group": GROUP, "resource": "workflowruns"},
     "changeWorkflows": {"verb": "patch", "group": GROUP, "resource": "workflows"},
+    "pods": {"verb": "list", "group": "", "resource": "pods"},
     "logs": {"verb": "get", "group": "", "resource": "pods", "subresource": "log"},
 }
 """What buttons need, as attributes of an access review."""

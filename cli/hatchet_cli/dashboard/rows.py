@@ -2,7 +2,11 @@
 
 from typing import Any
 
+from hatchet_operator.decisions.concurrency import limits_of
+from hatchet_operator.decisions.crons import effective_crons
+from hatchet_operator.decisions.pooling import ending_of, trouble_of
 from hatchet_operator.resources.base import Condition, Json
+from hatchet_operator.resources.pod import Pod
 from hatchet_operator.resources.rate_limit import RateLimit
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.resources.workerpool import WorkerPool
@@ -51,8 +55,52 @@ def workflow_row(workflow: Workflow) -> Json:
         lastTick=_milliseconds(status.last_tick),
         nextTick=_milliseconds(status.next_tick),
         waiting=status.waiting,
+        crons=_crons(workflow) or None,
+        groups=_groups(workflow) or None,
+        groupCount=status.groups,
         conditions=_conditions(status.conditions),
     )
+
+
+def _crons(workflow: Workflow) -> list[Json]:
+    """Return a person's crons and those of the code, each with what became of it."""
+    seen = {(each.schedule, each.time_zone): each for each in workflow.status.crons}
+    found = []
+    for cron in effective_crons(workflow.spec, workflow.status.definition):
+        status = seen.get((cron.schedule, cron.time_zone))
+        found.append(
+            _filled(
+                schedule=cron.schedule,
+                zone=cron.time_zone,
+                suspended=cron.suspended or None,
+                overlap=cron.concurrency_policy.value,
+                catchUp=cron.catch_up.value,
+                lastTick=_milliseconds(status.last_tick) if status else None,
+                lastRun=status.last_run if status else None,
+                nextTick=_milliseconds(status.next_tick) if status else None,
+                message=status.message if status else None,
+            )
+        )
+    return found
+
+
+def _groups(workflow: Workflow) -> list[Json]:
+    """Return the concurrency groups that the status shows, each with how many runs its limit lets go on."""
+    definition = workflow.status.definition
+    limits = limits_of(workflow.spec, definition) if definition else ()
+    most = {limit.expression: limit.max_runs for limit in limits}
+    return [
+        _filled(
+            expression=group.expression,
+            key=group.key,
+            active=group.active,
+            waiting=group.waiting,
+            most=most.get(group.expression),
+            activeRuns=list(group.active_runs) or None,
+            waitingRuns=list(group.waiting_runs) or None,
+        )
+        for group in workflow.status.concurrency_groups or ()
+    ]
 
 
 def pool_row(pool: WorkerPool) -> Json:
@@ -63,8 +111,8 @@ def pool_row(pool: WorkerPool) -> Json:
         replicas=status.replicas,
         ready=status.ready_replicas,
         desired=status.desired_replicas,
-        least=pool.spec.min_replicas,
-        most=pool.spec.max_replicas,
+        least=pool.spec.smallest,
+        most=pool.spec.largest,
         slots=status.slots,
         running=status.running,
         queued=status.queued,
@@ -77,11 +125,27 @@ def rate_limit_row(limit: RateLimit) -> Json:
     return _filled(
         uid=limit.metadata.uid,
         name=limit.metadata.name,
+        key=limit.key,
         limit=limit.spec.limit,
         window=limit.to_wire()["spec"]["window"],
         used=limit.status.used,
         waiting=limit.status.waiting,
+        waitingRuns=list(limit.status.waiting_runs or ()) or None,
         refills=_milliseconds(limit.status.refills_at),
+        conditions=_conditions(limit.status.conditions),
+    )
+
+
+def pod_row(pod: Pod) -> Json:
+    """Return a pod of a pool, and why its worker does not run, if it does not."""
+    ready = pod.condition("Ready")
+    return _filled(
+        uid=pod.uid,
+        name=pod.name,
+        node=pod.node,
+        phase=pod.phase,
+        isReady=ready.status == "True",
+        trouble=ending_of(pod) or trouble_of(pod),
     )
 
 

@@ -176,10 +176,11 @@ function byWorkflow(runs: readonly RunRow[]): { workflow: string; phases: Counts
     .sort((a, b) => b.phases.Failed - a.phases.Failed || a.workflow.localeCompare(b.workflow));
 }
 
-/** What an object says of itself that is not well; Ready only sums up the others. */
+/** What an object says of itself that is not well, each thing once; Ready only sums up the others. */
 export function unwell(who: string, href: string, conditions: readonly Condition[]) {
-  return conditions
+  const said = conditions
     .filter((each) => each.type !== "Ready" && each.message)
     .filter((each) => each.status === (each.type === "Stalled" ? "True" : "False"))
-    .map((each) => ({ who, href, words: `${each.reason ?? each.type}: ${each.message ?? ""}` }));
+    .map((each) => `${each.reason ?? each.type}: ${each.message ?? ""}`);
+  return [...new Set(said)].map((words) => ({ who, href, words }));
 }

@@ -1,12 +1,17 @@
-import { Alert, Card, Group, Progress, SimpleGrid, Stack, Table, Text, Title } from "@mantine/core";
-import { age, duration, useNow } from "../format";
+import { Alert, Button, Card, Group, Progress, SimpleGrid, Stack, Text, Title } from "@mantine/core";
+import { useFilters } from "../filters";
+import { age, useNow } from "../format";
+import { Pods } from "../parts/Pods";
 import { Nothing } from "../parts/Text";
 import { useRows } from "../rows";
+import type { Rights } from "../types";
 import { unwell } from "./Overview";
 
-export function Pools() {
-  const { pools, rateLimits, isSynced } = useRows();
+export function Pools({ rights }: { rights: Rights | undefined }) {
+  const { pools, namespace, isSynced } = useRows();
+  const filters = useFilters();
   const now = useNow();
+  const opened = filters.get("pods");
   const sorted = [...pools].sort((a, b) => (b.queued ?? 0) - (a.queued ?? 0) || a.name.localeCompare(b.name));
   return (
     <Stack>
@@ -20,7 +25,7 @@ export function Pools() {
             <Group justify="space-between">
               <Text fw={600}>{pool.name}</Text>
               <Text size="sm" c="dimmed">
-                {pool.ready} of {pool.desired} workers · {pool.least ?? 0} to {pool.most ?? "any"}
+                {pool.ready} of {pool.desired} workers · {pool.least} to {pool.most}
               </Text>
             </Group>
             <Progress
@@ -37,39 +42,23 @@ export function Pools() {
                 {words}
               </Alert>
             ))}
+            {rights?.pods ? (
+              <Button
+                mt="sm"
+                w="fit-content"
+                size="compact-xs"
+                variant="default"
+                aria-label={`Pods of ${pool.name}`}
+                aria-expanded={opened === pool.name}
+                onClick={() => filters.change("pods", opened === pool.name ? null : pool.name)}
+              >
+                Pods
+              </Button>
+            ) : null}
+            {rights?.pods && opened === pool.name ? <Pods pool={pool.name} namespace={namespace} now={now} /> : null}
           </Card>
         ))}
       </SimpleGrid>
-      {rateLimits.length ? (
-        <>
-          <Title order={2} size="h4">
-            Rate limits
-          </Title>
-          <Table aria-label="Rate limits">
-            <Table.Thead>
-              <Table.Tr>
-                {["Name", "Used", "Limit", "Window", "Waiting", "Refills"].map((column) => (
-                  <Table.Th key={column}>{column}</Table.Th>
-                ))}
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {rateLimits.map((limit) => (
-                <Table.Tr key={limit.uid}>
-                  <Table.Td>{limit.name}</Table.Td>
-                  <Table.Td>{limit.used ?? ""}</Table.Td>
-                  <Table.Td>{limit.limit}</Table.Td>
-                  <Table.Td>{limit.window}</Table.Td>
-                  <Table.Td>{limit.waiting ?? ""}</Table.Td>
-                  <Table.Td>
-                    {limit.refills && limit.refills > now ? `in ${duration(limit.refills - now)}` : ""}
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </>
-      ) : null}
     </Stack>
   );
 }

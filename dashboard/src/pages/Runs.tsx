@@ -1,28 +1,22 @@
 // All runs of the namespace, filtered by what the address says.
 
-import { Checkbox, Group, MultiSelect, Select, Stack, Text, TextInput, Title } from "@mantine/core";
+import { Checkbox, Group, MultiSelect, Stack, Text, TextInput, Title } from "@mantine/core";
 import { useMemo } from "react";
-import { useSearchParams } from "wouter";
+import { useFilters } from "../filters";
 import { RunTable } from "../parts/RunTable";
 import { Nothing } from "../parts/Text";
+import { WorkflowField } from "../parts/WorkflowField";
 import { useRows } from "../rows";
 import { PHASES, type RunRow } from "../types";
 
 export function Runs() {
   const { runs, workflows, isSynced } = useRows();
-  const [asked, setAsked] = useSearchParams();
-  const query = asked.toString();
+  const filters = useFilters();
+  const { query, change } = filters;
   const wanted = useMemo(() => read(new URLSearchParams(query)), [query]);
   const titles = useMemo(() => new Map(workflows.map((each) => [each.name, each.title])), [workflows]);
   const shown = useMemo(() => inOrder(runs.filter((run) => isAsked(run, wanted))), [runs, wanted]);
-  const { phases, workflow, text, withChildren } = wanted;
-  const change = (name: string, values: readonly string[]): void =>
-    setAsked((before) => {
-      const after = new URLSearchParams(before);
-      after.delete(name);
-      for (const value of values) if (value) after.append(name, value);
-      return after;
-    });
+  const { phases, group, text, withChildren } = wanted;
   return (
     <Stack gap="sm">
       <Group align="flex-end">
@@ -39,7 +33,7 @@ export function Runs() {
           label="Find"
           placeholder="name, key, metadata"
           defaultValue={text}
-          onChange={(event) => change("q", [event.currentTarget.value])}
+          onChange={(event) => change("q", event.currentTarget.value)}
           w={240}
         />
         <MultiSelect
@@ -50,20 +44,18 @@ export function Runs() {
           onChange={(values) => change("phase", values)}
           w={260}
         />
-        <Select
-          label="Workflow"
+        <WorkflowField workflows={workflows} filters={filters} />
+        <TextInput
+          label="Concurrency group"
           placeholder="any"
-          data={workflows.map((each) => ({ value: each.name, label: each.title }))}
-          value={workflow}
-          onChange={(value) => change("workflow", value ? [value] : [])}
-          clearable
-          searchable
-          w={240}
+          defaultValue={group ?? ""}
+          onChange={(event) => change("group", event.currentTarget.value)}
+          w={180}
         />
         <Checkbox
           label="Runs that others spawned"
           checked={withChildren}
-          onChange={(event) => change("children", event.currentTarget.checked ? ["1"] : [])}
+          onChange={(event) => change("children", event.currentTarget.checked ? "1" : null)}
           mb={8}
         />
       </Group>
@@ -76,6 +68,7 @@ export function Runs() {
 interface Asked {
   phases: string[];
   workflow: string | null;
+  group: string | null;
   text: string;
   withChildren: boolean;
 }
@@ -83,14 +76,16 @@ interface Asked {
 const read = (query: URLSearchParams): Asked => ({
   phases: query.getAll("phase"),
   workflow: query.get("workflow"),
+  group: query.get("group"),
   text: query.get("q") ?? "",
   withChildren: query.get("children") === "1",
 });
 
-function isAsked(run: RunRow, { phases, workflow, text, withChildren }: Asked): boolean {
+function isAsked(run: RunRow, { phases, workflow, group, text, withChildren }: Asked): boolean {
   if (!withChildren && run.parent !== undefined) return false;
   if (phases.length && !phases.includes(run.phase)) return false;
   if (workflow !== null && run.workflow !== workflow) return false;
+  if (group !== null && !run.groups?.includes(group)) return false;
   const said = text.trim().toLowerCase();
   return !said || searched(run).includes(said);
 }

@@ -3,6 +3,8 @@ import { useMemo, useState } from "react";
 import { Link, useParams } from "wouter";
 import { inNamespace, post } from "../api";
 import { age, duration, useNow } from "../format";
+import { Crons, cronsOf } from "../parts/Crons";
+import { Groups, groupsOf } from "../parts/Groups";
 import { RunTable } from "../parts/RunTable";
 import { StartRun } from "../parts/StartRun";
 import { StepGraph } from "../parts/StepGraph";
@@ -77,6 +79,7 @@ function State({ workflow }: { workflow: WorkflowRow }) {
 export function Workflow({ rights }: { rights: Rights | undefined }) {
   const { name = "" } = useParams<{ name: string }>();
   const { workflows, runs, namespace, isSynced } = useRows();
+  const now = useNow();
   const titles = useMemo(() => new Map(workflows.map((each) => [each.name, each.title])), [workflows]);
   const own = useMemo(
     () => runs.filter((run) => run.workflow === name).sort((a, b) => (b.created ?? 0) - (a.created ?? 0)),
@@ -100,6 +103,8 @@ export function Workflow({ rights }: { rights: Rights | undefined }) {
       </Group>
       {workflow.description ? <Text size="sm">{workflow.description}</Text> : null}
       <StepGraph steps={workflow.steps} onFailure={workflow.onFailure} />
+      {workflow.crons ? <Crons crons={cronsOf(workflow)} now={now} /> : null}
+      {workflow.groups ? <Groups groups={groupsOf(workflow)} /> : null}
       <RunTable runs={own} titles={titles} height="360px" />
     </Stack>
   );

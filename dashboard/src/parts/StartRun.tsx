@@ -1,4 +1,4 @@
-import { Button, JsonInput, SegmentedControl, Select, Stack } from "@mantine/core";
+import { Button, JsonInput, SegmentedControl, Select, Stack, TextInput } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { lazy, type ReactNode, Suspense, useMemo, useState } from "react";
 import { useLocation } from "wouter";
@@ -35,7 +35,8 @@ function Asking({ workflow, namespace }: { workflow: WorkflowRow; namespace: str
   const [input, setInput] = useState<Input>({});
   const [text, setText] = useState("{}");
   const [priority, setPriority] = useState<string | null>(null);
-  const { start, isPending, error, setError } = useStart(workflow, namespace, priority);
+  const [starts, setStarts] = useState("");
+  const { start, isPending, error, setError } = useStart(workflow, namespace, { priority, starts });
   if (value === undefined && unread === undefined) return <Nothing>…</Nothing>;
   const shape = schema === null ? "json" : preferred;
 
@@ -58,6 +59,13 @@ function Asking({ workflow, namespace }: { workflow: WorkflowRow; namespace: str
   const rest = (
     <Stack mt="md">
       <Priority value={priority} onChange={setPriority} />
+      <TextInput
+        type="datetime-local"
+        label="Starts at"
+        description="Empty: at once"
+        value={starts}
+        onChange={(event) => setStarts(event.currentTarget.value)}
+      />
       {error === null ? null : <Problem>{error}</Problem>}
       <Button type="submit" loading={isPending}>
         Start
@@ -142,7 +150,11 @@ function Priority({ value, onChange }: { value: string | null; onChange: (value:
   );
 }
 
-function useStart(workflow: WorkflowRow, namespace: string, priority: string | null) {
+function useStart(
+  workflow: WorkflowRow,
+  namespace: string,
+  { priority, starts }: { priority: string | null; starts: string },
+) {
   const [error, setError] = useState<string | null>(null);
   const [isPending, setIsPending] = useState(false);
   const [, goTo] = useLocation();
@@ -150,7 +162,12 @@ function useStart(workflow: WorkflowRow, namespace: string, priority: string | n
     setError(null);
     setIsPending(true);
     try {
-      const body = { workflow: workflow.name, input, ...(priority ? { priority: Number(priority) } : {}) };
+      const body = {
+        workflow: workflow.name,
+        input,
+        ...(priority ? { priority: Number(priority) } : {}),
+        ...(starts ? { startAt: new Date(starts).toISOString() } : {}),
+      };
       const { name } = await post<{ name: string }>(`${inNamespace(namespace)}/runs`, body);
       goTo(`/runs/${name}`);
     } catch (problem) {

@@ -99,7 +99,7 @@ def test_rights_are_told_when_they_change_and_a_server_that_is_away_changes_none
         server.error, server.allowed = None, ALL - {"pods", "ratelimits"}
         await asyncio.sleep(6)
         assert len(told) == 2
-        assert [act for act, is_allowed in told[1].acts.items() if not is_allowed] == ["logs"]
+        assert [act for act, is_allowed in told[1].acts.items() if not is_allowed] == ["pods", "logs"]
         assert [kind for kind, is_allowed in told[1].kinds.items() if not is_allowed] == ["rateLimits"]
         assert server.questions == 2 * asked_once, "the list of rules says whether something changed"
         server.error = Transient("Unauthorized", status=401)
