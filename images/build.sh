@@ -8,6 +8,8 @@
 # BASE_IMAGE    a Python image to build on; by default python:3.11-slim with Docker, and with buildah a Debian that
 #               debootstrap makes once (a minute) and buildah's storage keeps
 # PYTHON        the interpreter whose pip downloads wheels for buildah, which builds without network (python3)
+# PUBLISHED     versions of the SDK that Hatchet publishes: each gets an image of a worker, localhost/hatchet-published-VERSION,
+#               unless it can't be downloaded
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -61,11 +63,21 @@ download_wheels() {
   echo "$wanted" > images/wheels/.complete
 }
 
+# What an SDK of Hatchet and its dependencies consist of, kept beside the programs of the tests' cluster.
+fetch_published() {
+  local folder=$cache/published-$1
+  [ ! -e "$folder/.complete" ] || return 0
+  say "downloading hatchet-sdk $1"
+  rm -rf "$folder"
+  "${PYTHON:-python3}" -m pip install --quiet --no-compile --target "$folder/packages" --python-version 3.11 \
+    --only-binary :all: "hatchet-sdk==$1" && touch "$folder/.complete"
+}
+
 # One build at a time: another one's would get the same names between our building and saving.
-lock=${XDG_CACHE_HOME:-$HOME/.cache}/hatchet-operator-e2e/images.lock
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/hatchet-operator-e2e
+mkdir -p "$cache"
 if command -v flock > /dev/null; then
-  mkdir -p "$(dirname "$lock")"
-  exec 9> "$lock"
+  exec 9> "$cache/images.lock"
   flock --nonblock 9 || { say "waiting for another build"; flock 9; }
 fi
 
@@ -88,7 +100,14 @@ build "${arguments[@]}" --file images/operator/Dockerfile --tag "localhost/hatch
 build "${arguments[@]}" --file images/worker/Dockerfile --tag "localhost/hatchet-worker:$tag" .
 build --build-arg "BASE=localhost/hatchet-worker:$tag" --tag "localhost/hatchet-fanout:$tag" examples/fanout
 
-for name in operator worker fanout; do
+names=(operator worker fanout)
+for version in ${PUBLISHED:-}; do
+  fetch_published "$version" || { say "hatchet-sdk $version could not be downloaded: it gets no image"; continue; }
+  build "${arguments[@]}" --file tests/e2e/published/Dockerfile --tag "localhost/hatchet-published-$version:$tag" "$cache/published-$version"
+  names+=("published-$version")
+done
+
+for name in "${names[@]}"; do
   image=localhost/hatchet-$name:$tag
   say "$image, $(size "$image")"
   [ -z "$save_dir" ] || save "$image" "$save_dir/$name.tar"

@@ -4,6 +4,9 @@ import os
 
 _LOADED = "localhost/hatchet-{}:dev"
 
+PUBLISHED = ("0.36.24", "0.47.1")
+"""Versions of the SDK that Hatchet publishes whose workers have images: `make e2e` has images/build.sh make them."""
+
 EARLIER_VARIABLE = "HATCHET_TEST_UPGRADE_FROM"
 """Folder with the source of an earlier version, whose images have this tag: see `upgrade`."""
 EARLIER_TAG = "from"

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tests.e2e.cluster.native import NativeCluster
 
 _ROOT = Path(__file__).parents[3]
-_IMAGES = ("operator", "worker", "fanout")
 
 
 def run_in(cluster: KindCluster | NativeCluster, command: Sequence[str], *, more_images: Sequence[Path] = ()) -> int:
@@ -47,7 +46,7 @@ def run_in(cluster: KindCluster | NativeCluster, command: Sequence[str], *, more
             cluster.up()
         try:
             with _timed("images loaded"):
-                for archive in (*(images / f"{image}.tar" for image in _IMAGES), *more_images):
+                for archive in (*sorted(images.glob("*.tar")), *more_images):
                     cluster.load(archive)
             shutil.rmtree(images)
             with _timed("command run"):
