@@ -65,7 +65,9 @@ async def test_a_retried_parent_finds_its_keyed_children_again(tasks: PublishedC
     output = output_of(await tasks.finished("fan"), "fanout")
     assert output["results"] == [0, 2, 4]
     assert len(file.read_text().splitlines()) == before + 3, "each child ran once"
-    assert {child["metadata"]["uid"] for child in await tasks.children_of("fan")} == set(output["ids"])
+    children = await tasks.children_of("fan")
+    assert {child["metadata"]["uid"] for child in children} == set(output["ids"])
+    assert sorted(child["spec"]["parent"]["key"] for child in children) == ["child0", "child1", "child2"]
 
 
 async def test_children_from_a_sync_task(tasks: PublishedCluster) -> None:
