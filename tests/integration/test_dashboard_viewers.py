@@ -164,6 +164,8 @@ async def test_two_people_see_and_do_what_each_of_them_may_also_when_that_change
         )
         await expect(withheld).to_be_visible()
         await expect(heading).to_be_hidden()
+        found = await Axe().run(his)
+        assert found.response["violations"] == [], found.generate_report()
         await world.bind("ben")
         await expect(heading).to_be_visible()
         await expect(withheld).to_be_hidden()

@@ -9,7 +9,7 @@ import { Acts } from "../parts/Acts";
 import { Logs } from "../parts/Logs";
 import { Phase } from "../parts/Phase";
 import { StepGraph } from "../parts/StepGraph";
-import { Block, Nothing, Problem } from "../parts/Text";
+import { Block, NotHere, Nothing, Problem } from "../parts/Text";
 import { Timeline } from "../parts/Timeline";
 import { useRows } from "../rows";
 import type { KubernetesEvent, Rights, RunObject, RunRow, StepStatus, Why } from "../types";
@@ -23,7 +23,7 @@ export function Run({ rights }: { rights: Rights | undefined }) {
   const { value, error } = useLoaded<{ object: RunObject }>(ofRun(namespace, name), row?.version);
   const titles = useMemo(() => new Map(workflows.map((each) => [each.name, each.title])), [workflows]);
   if (row === undefined)
-    return isSynced ? <Nothing>There is no run {name} here, or no longer.</Nothing> : <Nothing>…</Nothing>;
+    return isSynced ? <NotHere>There is no run {name} here, or no longer.</NotHere> : <Nothing>…</Nothing>;
   const workflow = workflows.find((each) => each.name === row.workflow);
   const object = value?.object;
   const steps = object?.status?.steps ?? {};

@@ -8,7 +8,7 @@ import { Groups, groupsOf } from "../parts/Groups";
 import { RunTable } from "../parts/RunTable";
 import { StartRun } from "../parts/StartRun";
 import { StepGraph } from "../parts/StepGraph";
-import { Nothing, Problem } from "../parts/Text";
+import { NotHere, Nothing, Problem } from "../parts/Text";
 import { useRows } from "../rows";
 import type { Rights, WorkflowRow } from "../types";
 import { unwell } from "./Overview";
@@ -86,7 +86,8 @@ export function Workflow({ rights }: { rights: Rights | undefined }) {
     [runs, name],
   );
   const workflow = workflows.find((each) => each.name === name);
-  if (workflow === undefined) return <Nothing>{isSynced ? `There is no workflow ${name} here.` : "…"}</Nothing>;
+  if (workflow === undefined)
+    return isSynced ? <NotHere>There is no workflow {name} here.</NotHere> : <Nothing>…</Nothing>;
   return (
     <Stack>
       <Group justify="space-between">

@@ -1,4 +1,4 @@
-import { Box, Button, Code, CopyButton, Group, Text as Words } from "@mantine/core";
+import { Box, Button, Code, CopyButton, Group, Title, Text as Words } from "@mantine/core";
 import type { ReactNode } from "react";
 
 const LONGEST = 100_000; // characters; more would freeze the tab, and "copy" has all
@@ -45,5 +45,17 @@ export function Nothing({ children }: { children: ReactNode }) {
     <Words c="dimmed" p="md">
       {children}
     </Words>
+  );
+}
+
+/** A page about something that is not there: a heading, as each page has, and why. */
+export function NotHere({ children }: { children: ReactNode }) {
+  return (
+    <>
+      <Title order={1} size="h3">
+        Not here
+      </Title>
+      <Nothing>{children}</Nothing>
+    </>
   );
 }
