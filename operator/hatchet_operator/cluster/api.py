@@ -60,6 +60,7 @@ class Api:
         on_answer: Called after each request except watches: method, kind with its subresource, status (0: there was no
             answer), and how many seconds it took.
         on_no_answer: Called after each error after which `until_answered` tries again.
+        transport: What sends the requests; None: connections to the endpoint.
     """
 
     def __init__(
@@ -72,13 +73,14 @@ class Api:
         writing: asyncio.Semaphore | None = None,
         on_answer: OnAnswer = lambda method, kind, status, seconds: None,
         on_no_answer: Callable[[ApiError], None] = lambda error: None,
+        transport: Transport | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.writes: Counter[tuple[str, str]] = Counter()
         self._may_write = may_write
         self._on_no_answer = on_no_answer
         self._writing = writing or asyncio.Semaphore(max_writes)
-        self._transport = Transport(endpoint, user_agent=user_agent, on_answer=on_answer)
+        self._transport = transport or Transport(endpoint, user_agent=user_agent, on_answer=on_answer)
 
     async def start(self) -> None:
         await self._transport.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -13,10 +13,12 @@ from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.informer import Informer, UidOf
 from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.cluster.transport import Params, Transport
 from hatchet_operator.errors import ApiError, Gone, Transient
 from hatchet_operator.resources.base import Json
 
 EXPIRED = Gone("the continue parameter is too old", status=410)
+NOWHERE = Endpoint(server="http://nowhere")
 NO_ANSWER = Transient("no answer")
 BUSY = Transient("too many requests", status=429, retry_after=0.001)
 
@@ -31,18 +33,29 @@ def make_page(*names: str, more: bool = False) -> Json:
     return {"metadata": {"resourceVersion": "7", **({"continue": "more"} if more else {})}, "items": items}
 
 
+class Answering(Transport):
+    """Has each request answered by a function of its parameters."""
+
+    def __init__(self, answer: Callable[[Mapping[str, str] | None], bytes]) -> None:
+        super().__init__(NOWHERE, user_agent="test", on_answer=lambda *_: None)
+        self._answer = answer
+
+    async def fetch(self, method: str, path: str, *, params: Params | None = None, **_: Any) -> bytes:
+        return self._answer(params)
+
+
 class ScriptedApi(Api):
     """Answers lists with pages and errors, one after the other; its watches end with a 410 while there are more."""
 
     def __init__(self, answers: list[Json | ApiError]) -> None:
-        super().__init__(Endpoint(server="http://nowhere"), may_write=always)
+        super().__init__(NOWHERE, may_write=always, transport=Answering(self.answer))
         self.answers = answers
         self.asked: list[Mapping[str, str]] = []
         self.told: list[str] = []
         self.told_before: list[int] = []
         self.done = asyncio.Event()
 
-    async def _fetch(self, method: str, path: str, *, params: Mapping[str, str] | None = None, **_: Any) -> bytes:
+    def answer(self, params: Mapping[str, str] | None) -> bytes:
         assert params is not None
         self.asked.append(dict(params))
         self.told_before.append(len(self.told))
@@ -73,8 +86,11 @@ async def follow(api: ScriptedApi) -> tuple[list[str], list[str | None]]:
         uids.append(uid_of("shop", "a"))
 
     running = asyncio.create_task(Informer(api, RUNS, on_change=observe, on_relist=listed).run())
-    async with asyncio.timeout(60):
-        await api.done.wait()
+    done = asyncio.create_task(api.done.wait())
+    await asyncio.wait((running, done), timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        running.result()
+    assert done.done(), "it does not come to an end"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     return api.told, uids
