@@ -193,11 +193,11 @@ $(VENV)/bin/python:
 	  echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -1); Python 3.11 or later is needed:" \
 	    "make $(or $(firstword $(MAKECMDGOALS)),demo) PYTHON=python3.12, or whatever yours is called" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt 'setuptools>=77' wheel
 
 $(DEMO_STAMP): $(VENV)/bin/python constraints.txt operator/pyproject.toml cli/pyproject.toml dev/pyproject.toml sdk/pyproject.toml
 	@echo 'installing into $(VENV) (once) …' >&2
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e sdk -e operator -e cli -e dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e sdk -e operator -e cli -e dev
 	@touch $@
 
 $(DEV_STAMP): $(DEMO_STAMP) requirements-dev.txt
