@@ -164,7 +164,7 @@ class _Stream:
 
     def restore(self) -> None:
         for name in ("write", "flush"):
-            if vars(self._stream).get(name) == getattr(self, name):  # else somebody has put his over ours
+            if vars(self._stream).get(name) == getattr(self, name):  # otherwise somebody has put another over ours
                 delattr(self._stream, name)
 
     def write(self, text: str, /) -> int:
