@@ -17,6 +17,7 @@ from hatchet_operator.access.identity import Caller, mint_token
 from hatchet_operator.cluster.kinds import POOLS, SECRETS, WORKFLOWS
 from hatchet_operator.engine.runs import asked
 from hatchet_operator.errors import NotFound
+from hatchet_operator.receiver.rest import known_runs
 from hatchet_operator.receiver.rest import runs as rest_runs
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import tenant_id
@@ -178,7 +179,7 @@ async def test_a_list_that_costs_too_much_is_refused_and_not_cut_off(
     status, said = await api.refused(RUNS, additional_metadata="team:blue")
     assert (status, said[:56]) == (400, "2 runs would have to be read to find those that are aske")
     assert len((await api.get(RUNS, limit=1))["rows"]) == 1, "what memory knows needs no reading"
-    monkeypatch.setattr(rest_runs, "_ROOM", 10)
+    monkeypatch.setattr(rest_runs, "ROOM", 10)
     status, said = await api.refused(RUNS, limit=1)
     assert (status, "without these (include_payloads=False)" in said) == (400, True)
     assert len((await api.get(RUNS, limit=1, include_payloads="false"))["rows"]) == 1
@@ -333,7 +334,7 @@ async def test_what_is_in_the_store_is_read_for_a_run_and_stays_a_reference_in_a
             assert (await api.get(path))["run"]["output"]["double"] == {"rows": "x" * 10_000}
             (row,) = (await api.get(RUNS))["rows"]
             assert "hatchet-operator.dev/payload" in row["output"]["double"]
-            monkeypatch.setattr(rest_runs, "_ROOM", 10_000)
+            monkeypatch.setattr(known_runs, "ROOM", 10_000)
             status, said = await api.refused(path)
             assert (status, "more than the 10000 that are answered" in said) == (400, True)
 

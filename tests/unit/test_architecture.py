@@ -92,7 +92,6 @@ PATCHED = {
     "_NOT_BEGUN_SECONDS": "real workers are listened to in real time",
     "_PATIENCE_SECONDS": "a client waits in real time for an operator that is not there",
     "_READ_AGAIN_SECONDS": "a client looks at its files in real time",
-    "_ROOM": "thousands of runs would have to be made",
     "_TURN_SECONDS": "how much is done in a turn depends on the machine; with none, one thing is",
     "_WHOLE_AT_MOST": "thousands of runs would have to be made",
     "_run": "of asyncio: it begins a turn of the loop",
