@@ -22,6 +22,7 @@ FENCED = re.compile(r"^```yaml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 ANY_FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"^    (?:apiVersion|spec): ?.*\n(?:    .+\n)*", re.MULTILINE)
 PATCH = re.compile(r"kubectl patch (wfr|wf|wp) \S+ --type[= ]merge -p '(.*?)'")
+SELECTOR = re.compile(r"kubectl get (wfr|wf|wp)\b[^`\n]*?--field-selector[ =]([^\s`]+)")
 SHORT = {"wfr": "WorkflowRun", "wf": "Workflow", "wp": "WorkerPool"}
 
 
@@ -45,6 +46,7 @@ def patches() -> Iterator[tuple[str, str, Json]]:
 
 
 MANIFESTS, PATCHES = list(manifests()), list(patches())
+SELECTORS = sorted({found for page in PAGES for found in SELECTOR.findall(page.read_text())})
 
 
 async def created(api: Api, kind: str, name: str, spec: Any) -> Answer:
@@ -73,3 +75,8 @@ async def test_every_patch_is_taken(api: Api, place: str, kind: str, patch: Json
         assert answer["spec"].get(field) == value or isinstance(value, dict), "the field is not known, and was dropped"
         if isinstance(value, dict):
             assert value.keys() <= answer["spec"][field].keys()
+
+
+@pytest.mark.parametrize(("kind", "selector"), SELECTORS)
+async def test_every_field_can_be_selected_by(api: Api, kind: str, selector: str) -> None:
+    (await api.list_all(KINDS[SHORT[kind]], fieldSelector=selector)).ok()

@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,50 @@ def test_a_program_can_be_imported_and_registered(place: str, block: str) -> Non
     for each in workflows:
         worker.register_workflow(each())
     assert workflows
+
+
+OURS = {
+    project["name"]: (folder, project)
+    for folder in ("sdk", "operator", "cli", "dev")
+    for project in [tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]]
+}
+
+
+def needs(folder: str) -> set[str]:
+    """Name our distributions that one of them depends on, by their folders."""
+    project = next(project for its, project in OURS.values() if its == folder)
+    names = (re.split(r"[\[<>=~ ;]", wanted)[0] for wanted in project["dependencies"])
+    return {OURS[name][0] for name in names if name in OURS}
+
+
+def installs() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        block: list[str] = []
+        for line in [*page.read_text().splitlines(), ""]:
+            if line.startswith("    ") and re.match(r" +(pip|pipx) (install|inject) ", line):
+                block.append(line.strip())
+            elif block:
+                yield page, "\n".join(block)
+                block = []
+
+
+@pytest.mark.parametrize(("page", "lines"), [pytest.param(*each, id=each[0].name) for each in installs()])
+def test_what_is_installed_finds_what_it_needs_of_ours(page: Path, lines: str) -> None:
+    """None is on PyPI: pip gets all in one command, and pipx, which installs one after the other, in an order."""
+    there: set[str] = set()
+    for line in lines.splitlines():
+        if "--no-deps" in line:
+            continue
+        words = [word for each in shlex.split(line, comments=True) for word in expanded(each)]
+        folders = [word.rpartition("/")[2] for word in words if word.startswith("~/hatchet-operator/")]
+        at_once = [set(folders)] if line.startswith("pip ") else [{folder} for folder in folders]
+        for together in at_once:
+            there |= together
+            missing = {folder: needs(folder) - there for folder in together}
+            assert not any(missing.values()), missing
+
+
+def expanded(word: str) -> list[str]:
+    """Expand braces as a shell does: a/{b,c} is a/b and a/c."""
+    found = re.fullmatch(r"(.*)\{(.*)\}(.*)", word)
+    return [word] if found is None else [f"{found[1]}{each}{found[3]}" for each in found[2].split(",")]
