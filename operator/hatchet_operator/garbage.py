@@ -5,8 +5,9 @@ goes as soon as nobody refers to it. So most of what the collector does is to lo
 stands still.
 
     freeze            what there is stays until the term ends, and is not looked at
-    the youngest      looked at as always, after 700 new objects: what this finds is most of all there is
-    the next older    looked at when the process is at rest, or at the latest when 50,000 have piled up
+    the youngest      looked at as always, when there are 700 objects more: what this finds is most of all there is; and
+                      ten times a second, since those that take the place of old ones are new and not more
+    the next older    looked at when the process is at rest, or at the latest when 30,000 have piled up
     the oldest        looked at when they have become a quarter more; or, if they are so many that the loop would stand
                       still for too long, never again, as what there was at the start
 
@@ -23,8 +24,12 @@ _YOUNGEST, _OLDER, _OLDEST = gc.get_threshold()
 _NEVER = 1_000_000_000
 _AT_REST = 0.25
 """Of a core: less than this since the last look counts as rest."""
-_PILED_UP = 75
-"""Collections of the youngest until the next older have theirs: at most some 50,000 objects."""
+_PILED_UP = 45
+"""Collections of the youngest, of 700 objects each, until the next older have theirs."""
+_MOST = 30_000
+"""And so many of the next older, however many each collection of the youngest left."""
+_LOOKS = 10
+"""At rest, after so many collections of the youngest, which is a second."""
 
 
 def freeze() -> None:
@@ -39,7 +44,7 @@ def end_of_term() -> None:
 
 
 async def collect_at_rest(
-    cpu_seconds: Callable[[], float] = time.process_time, *, look_seconds: float = 0.25, many: int = 20_000
+    cpu_seconds: Callable[[], float] = time.process_time, *, look_seconds: float = 0.1, many: int = 20_000
 ) -> None:
     """Choose when older objects are looked at, until cancelled.
 
@@ -54,10 +59,12 @@ async def collect_at_rest(
         while True:
             used = cpu_seconds()
             await asyncio.sleep(look_seconds)
-            if is_due(piled_up=gc.get_count()[1], busy=(cpu_seconds() - used) / look_seconds):
+            gc.collect(0)
+            piled_up, older = gc.get_count()[1], len(gc.get_objects(generation=1))
+            if is_due(piled_up=piled_up, older=older, busy=(cpu_seconds() - used) / look_seconds):
                 gc.collect(1)
                 await asyncio.sleep(0)
-            seen = _look_at_the_oldest(seen, many)
+                seen = _look_at_the_oldest(seen, many)
     finally:
         gc.set_threshold(_YOUNGEST, _OLDER, _OLDEST)
 
@@ -77,11 +84,12 @@ def _look_at_the_oldest(seen: int, many: int) -> int:
     return oldest - gc.collect()
 
 
-def is_due(*, piled_up: int, busy: float) -> bool:
-    """Decide whether older objects are looked at now, before many have piled up.
+def is_due(*, piled_up: int, older: int, busy: float) -> bool:
+    """Decide whether older objects are looked at now.
 
     Args:
         piled_up: How often the youngest were looked at since.
+        older: How many objects that left.
         busy: Which part of a core this process has used since the last look.
     """
-    return piled_up > 0 and busy < _AT_REST
+    return older > _MOST or (piled_up >= _LOOKS and busy < _AT_REST)

@@ -12,15 +12,16 @@ from hatchet_operator import garbage
 
 
 @pytest.mark.parametrize(
-    ("piled_up", "busy", "want"),
+    ("piled_up", "older", "busy", "want"),
     [
-        pytest.param(0, 0.0, False, id="with nothing piled up, a process at rest stays at rest"),
-        pytest.param(1, 0.0, True, id="a process at rest looks at what there is"),
-        pytest.param(74, 0.9, False, id="a busy process goes on"),
+        pytest.param(9, 30_000, 0.0, False, id="a process at rest does not look at each moment"),
+        pytest.param(10, 1, 0.0, True, id="a process at rest looks at what there is"),
+        pytest.param(44, 30_000, 0.9, False, id="a busy process goes on"),
+        pytest.param(1, 30_001, 0.9, True, id="unless a look would take long"),
     ],
 )
-def test_when_older_objects_are_looked_at(piled_up: int, busy: float, want: bool) -> None:
-    assert garbage.is_due(piled_up=piled_up, busy=busy) is want
+def test_when_older_objects_are_looked_at(piled_up: int, older: int, busy: float, want: bool) -> None:
+    assert garbage.is_due(piled_up=piled_up, older=older, busy=busy) is want
 
 
 class _Knot:
@@ -61,7 +62,7 @@ async def test_a_busy_process_looks_only_at_the_youngest(generations: list[int])
     assert gc.get_threshold() == before, "what others in this process rely on"
 
 
-async def test_a_busy_process_looks_at_50_000_older_ones_at_most(generations: list[int]) -> None:
+async def test_a_busy_process_looks_at_30_000_older_ones_at_most(generations: list[int]) -> None:
     collecting = asyncio.create_task(garbage.collect_at_rest(cpu_seconds=itertools.count().__next__))
     await asyncio.sleep(0)
     gc.collect()
@@ -72,6 +73,29 @@ async def test_a_busy_process_looks_at_50_000_older_ones_at_most(generations: li
     assert 2 not in generations
     collecting.cancel()
     await asyncio.gather(collecting, return_exceptions=True)
+
+
+async def test_what_takes_the_place_of_old_objects_is_looked_at_before_it_is_much() -> None:
+    old: list[list[object]] = [[] for _ in range(50_000)]
+    gc.collect()
+    youngest: list[int] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            youngest.append(len(gc.get_objects(generation=0)))
+
+    collecting = asyncio.create_task(garbage.collect_at_rest(cpu_seconds=itertools.count().__next__, look_seconds=1e-9))
+    await asyncio.sleep(0)
+    gc.callbacks.append(note)
+    for number in range(len(old)):
+        old[number] = []  # one goes for each that comes
+        if number % 1_000 == 0:
+            await asyncio.sleep(0)
+    gc.collect(0)
+    gc.callbacks.remove(note)
+    collecting.cancel()
+    await asyncio.gather(collecting, return_exceptions=True)
+    assert max(youngest) < 10_000
 
 
 async def test_a_process_at_rest_finds_what_survived_its_youth() -> None:
