@@ -68,7 +68,8 @@ class S3Server:
 
     def stored(self) -> list[Path]:
         """Return the objects, as the files that they are."""
-        return [file for file in self.folder.rglob("*") if file.is_file() and len(file.name) == 64]
+        # not rglob(), which fails for a folder that is removed meanwhile
+        return [Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names if len(name) == 64]
 
 
 def _listens(port: int) -> bool:

@@ -110,10 +110,11 @@ async def test_a_worker_is_not_taken_for_the_one_before_it_in_its_pod() -> None:
         more_than_a_second_passes(instance)
         end = ended(instance)
         more_than_a_second_passes(instance)
+        began = running(instance, ago=0)
         second = await worker_in(instance, pod)
         await kubelet_says(instance, "first", end)
         await kubelet_says(instance, "first", BACKS_OFF, last=end)
-        await kubelet_says(instance, "first", running(instance, ago=0), restarts=1, last=end)
+        await kubelet_says(instance, "first", began, restarts=1, last=end)
 
         await eventually(partial(has_lost, instance, "run", 1))
         assert "OOMKilled" in step_of((await instance.run("run"))["status"])["error"]

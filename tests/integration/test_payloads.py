@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +51,8 @@ def store_of(folder: Path) -> str:
 
 def stored(folder: Path) -> list[Path]:
     """Return what is in the store, leaving out what is being written."""
-    return [file for file in folder.rglob("*") if file.is_file() and len(file.name) == 64]
+    # not rglob(), which fails for a folder that is removed meanwhile
+    return [Path(parent, name) for parent, _, names in os.walk(folder) for name in names if len(name) == 64]
 
 
 async def until_stored(folder: Path, count: int) -> None:

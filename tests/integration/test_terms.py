@@ -86,7 +86,7 @@ async def test_a_deposed_leader_can_write_nothing() -> None:
             return not operator.operator.elector.is_leading()  # type: ignore[union-attr]  # checked above
 
         await eventually(knows)
-        with pytest.raises((Transient, RuntimeError), match=r"does not lead|before start"):
+        with pytest.raises((Transient, RuntimeError), match=r"no longer the leader|before start"):
             await api.replace(RUNS, NAMESPACE, "run", run, subresource="status")
 
 
