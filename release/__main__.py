@@ -36,6 +36,12 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the files go; emptied first.")] = ROOT / "dist",
     helm: Annotated[str, typer.Option(help="The Helm program.", envvar="HELM")] = "helm",
     images: Annotated[bool, typer.Option("--images", help="Build the images too.")] = False,
+    arch: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="amd64 or arm64: for which to build images; may be given twice.", show_default="this machine's"
+        ),
+    ] = None,
     key: Annotated[Path | None, typer.Option(help="SSH key to sign the checksums with.", envvar="RELEASE_KEY")] = None,
     url: Annotated[str, typer.Option(help="Where the files will be.")] = "https://example.invalid/hatchet-operator",
 ) -> None:
@@ -57,8 +63,9 @@ def main(
         _say(f"chart {chart}")
         _run(helm, "package", ROOT / "charts" / chart, "--destination", out)
     if images:
-        _say("images")
-        _run(ROOT / "images" / "build.sh", "--save", out, TAG=version)
+        for each in arch or [_architecture()]:
+            _say(f"images for {each}")
+            _build_images(out, version, each)
 
     found = digests(out.iterdir())
     archives = {plugin[0]: (plugin[1], found[plugin[1]])}
@@ -73,6 +80,18 @@ def main(
         _say("signature")
         _run("ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", "file", out / "SHA256SUMS")
     _say(f"{len(list(out.iterdir()))} files in {out}")
+
+
+def _build_images(out: Path, version: str, arch: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _run(ROOT / "images" / "build.sh", "--save", folder, TAG=version, ARCH=arch, PYTHON=sys.executable)
+        for archive in Path(folder).glob("*.tar"):
+            shutil.move(archive, out / f"hatchet-{archive.stem}-{version}-{arch}.tar")
+
+
+def _architecture() -> str:
+    """Return what this machine is, as images and krew call it."""
+    return _ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 def _list_of_parts(out: Path, version: str) -> None:
@@ -94,8 +113,7 @@ def _list_of_parts(out: Path, version: str) -> None:
 
 def _plugin(out: Path, version: str) -> tuple[tuple[str, str], str]:
     """Build the plugin for this machine; return its operating system and architecture, and the archive's name."""
-    system, machine = platform.system().lower(), platform.machine()
-    architecture = _ARCHITECTURES.get(machine, machine)
+    system, architecture = platform.system().lower(), _architecture()
     archive = out / f"kubectl-hatchet-{version}-{system}-{architecture}.tar.gz"
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "kubectl-hatchet")
