@@ -42,8 +42,7 @@ class RawPairs:
         """Prepare the kind, a namespace, and an owner for the objects, as a child has one; all go in the end."""
         namespace = f"raw-rate-{secrets.token_hex(3)}"
         crd = await api.get(CRDS, None, f"{RUNS.plural}.{RUNS.group}")
-        with suppress(AlreadyExists):
-            await api.create(CRDS, None, copy_of(crd))
+        await eventually(partial(_is_there, api, copy_of(crd)))
         await api.create(_NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         try:
             await eventually(partial(_is_served, api, namespace))
@@ -111,6 +110,17 @@ class RawPairs:
                 "spec": self._child["spec"],
             }
         )
+
+
+async def _is_there(api: Api, crd: Json) -> bool:
+    """Create a CRD, unless it is there; one that is just going, as that of the scenario before, is waited for."""
+    try:
+        await api.create(CRDS, None, crd)
+    except AlreadyExists:
+        with suppress(NotFound):
+            return "deletionTimestamp" not in (await api.get(CRDS, None, crd["metadata"]["name"]))["metadata"]
+        return False
+    return True
 
 
 def copy_of(crd: Json) -> Json:
