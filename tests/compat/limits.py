@@ -48,5 +48,5 @@ async def assert_measured(cluster: PublishedCluster) -> None:
     await cluster.create_run("fraction", "measured", user="ada", units=0.5, limit=5)
     failed = (await cluster.finished("fraction"))["status"]
     assert failed["reason"] == "InvalidRateLimit"
-    assert "makes 0.5 of this run's input; expected a whole number from 0" in failed["message"]
+    assert "yields 0.5 from this run's input; expected a whole number from 0" in failed["message"]
     assert (started(cluster)["ada"], started(cluster)["bob"]) == (2, 1)
