@@ -41,9 +41,10 @@ async def one(hatchet: Hatchet, item) -> dict:
 async def listening(hatchet: Hatchet, item):
     """Listen to a run, or to all runs with an entry of metadata, of which one is started then."""
     admin, listener = hatchet.client.admin.aio, hatchet.listener
-    options = {"additional_metadata": {"chat": "7"}}
+    chat = item["listen"]  # of its own: what is listened to by metadata may be a run that ended a moment ago
+    options = {"additional_metadata": {"chat": chat}}
     if item["listen"] == "metadata":
-        stream = listener.stream_by_additional_metadata("chat", "7")
+        stream = listener.stream_by_additional_metadata("chat", chat)
         await admin.run_workflow(item["workflow"], {}, options)
     else:
         stream = (await admin.run_workflow(item["workflow"], {}, options)).stream()
