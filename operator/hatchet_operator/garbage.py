@@ -20,12 +20,14 @@ import gc
 import time
 from collections.abc import Callable
 
-_YOUNGEST, _OLDER, _OLDEST = gc.get_threshold()
+_BEFORE = gc.get_threshold()
+_YOUNGEST = 700
+"""Objects more until they are looked at. Python has this itself until 3.12, and 2,000 since."""
 _NEVER = 1_000_000_000
 _AT_REST = 0.25
 """Of a core: less than this since the last look counts as rest."""
 _PILED_UP = 45
-"""Collections of the youngest, of 700 objects each, until the next older have theirs."""
+"""Collections of the youngest until the next older have theirs."""
 _MOST = 30_000
 """And so many of the next older, however many each collection of the youngest left."""
 _LOOKS = 10
@@ -66,7 +68,7 @@ async def collect_at_rest(
                 await asyncio.sleep(0)
                 seen = _look_at_the_oldest(seen, many)
     finally:
-        gc.set_threshold(_YOUNGEST, _OLDER, _OLDEST)
+        gc.set_threshold(*_BEFORE)
 
 
 def _look_at_the_oldest(seen: int, many: int) -> int:
