@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -76,11 +77,33 @@ async def test_a_class_is_started_and_its_result_is_its_model(world: Instance) -
     assert await (await hatchet.admin.aio.run_workflow("PayAll", {})).result() == {"all": {"amount": 1.0}}
 
 
-async def test_an_input_that_the_model_does_not_take_fails_at_once_in_the_models_words(world: Instance) -> None:
-    await world.work(Pay())
-    await world.create_run("r", "pay", {"id": "seven"})
+ran: list[str] = []
+
+
+@hatchet.workflow(input_validator=Order)
+class Ignorant:
+    @hatchet.step(retries=3)
+    def go(self, context: Context) -> None:
+        ran.append("go")
+
+    @hatchet.on_failure_step()
+    def tell(self, context: Context) -> dict[str, str]:
+        ran.append("tell")
+        return {"why": context.step_run_errors()["go"].splitlines()[0]}
+
+
+async def test_an_input_that_the_model_does_not_take_fails_at_once_before_the_step_begins(world: Instance) -> None:
+    ran.clear()
+    await world.work(Ignorant())
+    await world.create_run("r", "ignorant", {"id": "seven", "amount": []})
     status = await world.finished("r")
-    assert step_of(status, "charge")["attempt"] == 0
-    assert "the input of run r is no Order: 1 validation error for Order" in status["message"]
-    error = step_of(status, "charge")["error"]
-    assert "Input should be a valid integer, unable to parse string as an integer" in error
+    assert step_of(status, "go")["attempt"] == 0
+    wrong = (
+        "the input of run r is no Order: id: Input should be a valid integer, unable to parse string as an integer "
+        "(it is 'seven'); amount: Input should be a valid number (it is [])"
+    )
+    assert f"InvalidInput: {wrong}" in status["message"]
+    error = step_of(status, "go")["error"]
+    assert "pydantic" not in error, "the error leads into a library that is not the user's"
+    assert json.loads(step_of(status, "tell")["output"]) == {"why": wrong}
+    assert ran == ["tell"]

@@ -21,6 +21,10 @@ def test_a_new_project_runs_and_its_tests_pass(tmp_path: Path) -> None:
     ran = hatchet_operator("dev", "worker.py", "--run", "Report", "--input", pages, folder=project)
     assert json.loads(ran.stdout) == {"count": {"words": 6}}
 
+    wrong = hatchet_operator("dev", "worker.py", "--run", "Report", "--input", '{"pages": "to be"}', folder=project)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "is no ReportInput: pages: Input should be a valid list (it is 'to be')" in wrong.stderr
+
     tested = subprocess.run([sys.executable, "-m", "pytest", "-q"], cwd=project, capture_output=True, text=True)
     assert "3 passed" in tested.stdout, tested.stdout + tested.stderr
 

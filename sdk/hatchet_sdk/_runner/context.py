@@ -51,6 +51,7 @@ class Context:
         self._assignment = assignment
         self._client = client
         self._input_validator = input_validator
+        self._input_as_model: object = None
         self._next_chunk = itertools.count()
         self._worker = worker
         self._spawns = Spawns(
@@ -194,11 +195,27 @@ class Context:
         Raises:
             InvalidInput: The model does not accept it; uncaught, it fails the step at once, whatever retries are left.
         """
-        model = model or self._input_validator
+        if model is None or model is self._input_validator:
+            return self._validated_input()
+        return validated(self._given_input, model, what=f"the input of run {self.workflow_run_id()}")
+
+    @property
+    def _given_input(self) -> dict[str, Any]:
         given: dict[str, Any] = self._payload.get("input") or {}
-        if model is None:
-            return given
-        return validated(given, model, what=f"the input of run {self.workflow_run_id()}")
+        return given
+
+    def _validated_input(self) -> Any:
+        """Return the input as the workflow's model, if it has one; once it is called before the step is.
+
+        Raises:
+            InvalidInput: The model does not accept it.
+        """
+        if self._input_validator is None:
+            return self._given_input
+        if self._input_as_model is None:
+            what = f"the input of run {self.workflow_run_id()}"
+            self._input_as_model = validated(self._given_input, self._input_validator, what=what)
+        return self._input_as_model
 
     @overload
     def step_output(self, step: str) -> dict[str, Any]: ...

@@ -173,6 +173,8 @@ class Execution:
 
 
 def _call(attempt: Attempt) -> object:
+    if not attempt.step.options.on_failure:  # which is for runs that failed, for this reason too
+        attempt.context._validated_input()
     return attempt.step.function(attempt.workflow, attempt.context)
 
 

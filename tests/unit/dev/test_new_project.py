@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,13 @@ def test_it_has_the_folder_s_name(project: Path) -> None:
     pool = yaml.safe_load((project / "deploy/pool.yaml").read_text())
     assert pool["metadata"]["name"] == "word-count"
     assert 'hatchet.worker("word-count"' in (project / "worker.py").read_text()
+
+
+def test_the_run_to_apply_has_an_input_that_its_workflow_takes(project: Path) -> None:
+    run = yaml.safe_load((project / "deploy/run.yaml").read_text())
+    program = runpy.run_path(str(project / "worker.py"))
+    assert program["ReportInput"].model_validate(run["spec"]["input"]).pages == ["to be", "or not to be"]
+    assert "pydantic" in (project / "requirements.txt").read_text(), "the worker's base image has none"
 
 
 def test_editors_find_the_schemas(project: Path) -> None:
