@@ -13,8 +13,17 @@ import pytest
 
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.engine.dispatch.attempt import Attempt
+from hatchet_operator.engine.streams import streams
 from hatchet_operator.errors import NotReady
-from hatchet_sdk import ClientConfig, Context, Hatchet, RequestRefused, StepRunEvent, WorkflowRunRef
+from hatchet_sdk import (
+    ClientConfig,
+    Context,
+    Hatchet,
+    RequestRefused,
+    StepRunEvent,
+    TriggerWorkflowOptions,
+    WorkflowRunRef,
+)
 from hatchet_sdk._client.chunks import MAX_CHUNK_BYTES
 from hatchet_sdk.contracts import events_pb2 as events
 from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
@@ -127,7 +136,46 @@ async def test_runs_are_listened_to_by_their_metadata(world: Instance) -> None:
     first = told[0].workflow_run_id
     assert chunks([event for event in told if event.workflow_run_id == first]) == [f"0:{n}" for n in range(10)]
     again = [event async for event in hatchet.listener.stream_by_additional_metadata("chat", "8")]
-    assert len(chunks(again)) == 10, "one that is over is told as well"
+    assert len(chunks(again)) == 10, "one that was quicker than its listener is told as well"
+
+
+async def test_a_listener_by_metadata_is_not_told_what_an_earlier_run_said(world: Instance) -> None:
+    speaker = Speaker()
+    hatchet = await world.work(speaker.workflow)
+    options: TriggerWorkflowOptions = {"additional_metadata": {"chat": "7"}}
+    earlier = await hatchet.admin.aio.run_workflow("Speak", {"first": -1}, options)
+    await earlier.result()
+    ref = await hatchet.admin.aio.run_workflow("Speak", {}, options)
+    told: list[StepRunEvent] = []
+    async for event in hatchet.listener.stream_by_additional_metadata("chat", "7"):
+        told.append(event)
+        speaker.gate.set()
+    assert {event.workflow_run_id for event in told} == {str(ref)}
+    assert chunks(told) == [f"0:{number}" for number in range(10)]
+
+
+async def test_a_listener_by_metadata_that_comes_back_hears_the_rest_of_a_run_that_ended_meanwhile(
+    world: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "JUST_OVER_SECONDS", 0)
+    speaker = Speaker()
+    hatchet = await world.work(speaker.workflow)
+    ref = await hatchet.admin.aio.run_workflow("Speak", {}, {"additional_metadata": {"chat": "7"}})
+    told: list[StepRunEvent] = []
+
+    async def read() -> None:
+        async for event in hatchet.listener.stream_by_additional_metadata("chat", "7"):
+            told.append(event)
+
+    reading = asyncio.create_task(read())
+    await world.until(lambda: len(chunks(told)) == 5)
+    with mock.patch.object(world.engine.streams, "read_by_metadata", side_effect=NotReady("not yet")):
+        world.engine.streams.stop()
+        speaker.gate.set()
+        await ref.result()
+    await asyncio.wait_for(reading, SECONDS)
+    assert chunks(told) == [f"0:{number}" for number in range(10)]
+    assert told[-1].workflow_run_id == str(ref)
 
 
 async def test_a_run_that_fails_is_cancelled_or_deleted_ends_its_stream(world: Instance) -> None:

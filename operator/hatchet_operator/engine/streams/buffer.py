@@ -5,7 +5,7 @@ that reconnects says how far it got.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from hatchet_operator.decisions.step_events import EventKind
@@ -77,6 +77,10 @@ class Buffer:
     def of(self, run: str) -> Iterator[StreamEvent]:
         """Iterate over what is still known of a run, in order."""
         return iter(tuple(self._runs[run].events) if run in self._runs else ())
+
+    def attempts(self, run: str) -> Collection[str]:
+        """Return the attempts of a run that published something."""
+        return self._runs[run].next_index.keys() if run in self._runs else ()
 
     def next_index(self, run: str, attempt_id: str) -> int:
         """Return the index that the next chunk of an attempt has, if nothing was lost."""

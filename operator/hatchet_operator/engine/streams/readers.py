@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
 from hatchet_operator.engine.streams.buffer import MAX_RUN_BYTES, StreamEvent
@@ -40,6 +40,10 @@ class Reader:
         self._changed = asyncio.Event()
         self._closed = False
         self._broken = False
+
+    def has_part_of(self, attempts: Collection[str]) -> bool:
+        """Whether the reader, before it came back, was told something of one of these attempts."""
+        return any(attempt in self._seen for attempt in attempts)
 
     def offer(self, event: StreamEvent) -> None:
         if event.index >= 0 and event.index <= self._seen.get(event.attempt_id, -1):

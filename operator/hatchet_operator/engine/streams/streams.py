@@ -22,6 +22,7 @@ from hatchet_operator.engine.streams.readers import Metadata, Reader
 from hatchet_operator.resources.run import StepStatus
 
 KEPT_SECONDS = 60.0  # after a run's end, so that a late reader still finds its stream
+JUST_OVER_SECONDS = 5.0  # who starts a run and then listens by metadata hears it, even if it was quicker
 
 
 class Streams:
@@ -35,6 +36,7 @@ class Streams:
         self._by_metadata: set[Reader] = set()
         self._steps: dict[str, Mapping[str, StepStatus]] = {}  # of the runs that have readers, as last published
         self._expiries: dict[str, asyncio.TimerHandle] = {}
+        self._just_over: dict[str, Mapping[str, object]] = {}  # metadata of runs that spoke and ended a moment ago
 
     @property
     def readers(self) -> int:
@@ -91,6 +93,9 @@ class Streams:
             self._tell_change(change)
         if (change.ended or change.gone) and record.uid in self._buffer:
             self._expire_later(record.uid)
+            if record.whole is not None and (entries := record.whole.spec.additional_metadata):
+                self._just_over[record.uid] = entries
+                asyncio.get_running_loop().call_later(JUST_OVER_SECONDS, self._just_over.pop, record.uid, None)
 
     def _rename(self, was: str, uid: str) -> None:
         """Go on under the UID that a light run has got."""
@@ -137,22 +142,31 @@ class Streams:
     def read_by_metadata(self, namespace: str, metadata: Metadata, *, seen: Mapping[str, int]) -> Reader:
         """Listen to all runs with an entry of metadata, until all of them are over.
 
-        Runs that are over are included if they are still known here. If there is none at all, it waits for one.
+        Those that are over were listened to before, such as earlier answers of a chat: they are left out, unless none
+        goes on and they ended a moment ago, or a reader that comes back has a part of them. It waits for a first one.
         """
         reader = Reader(namespace, seen=seen, metadata=metadata)
-        spoke = [record for run in self._buffer if (record := self._store.by_uid(run)) is not None]
-        over = [record for record in spoke if record.is_final and _is_meant(record, reader)]
-        for record in over:
-            self._join(reader, record)
-            reader.offer(_end(record, self._now()))
         for record in self._store.unfinished():
             if _is_meant(record, reader):
                 self._join(reader, record)
+        spoke = [known for run in self._buffer if (known := self._store.by_uid(run)) is not None]
+        over = [known for known in spoke if self._is_missed(known, reader)]
+        for record in over:
+            self._join(reader, record)
+            reader.offer(_end(record, self._now()))
         if over and not reader.runs:
             reader.close()
         else:
             self._by_metadata.add(reader)
         return reader
+
+    def _is_missed(self, record: RunRecord, reader: Reader) -> bool:
+        """Whether a run that is over belongs to what the reader wants to hear."""
+        if not record.is_final or record.ref.namespace != reader.namespace or reader.metadata is None:
+            return False
+        if reader.has_part_of(self._buffer.attempts(record.uid)):
+            return True
+        return not reader.runs and reader.metadata.matches(self._just_over.get(record.uid))
 
     def leave(self, reader: Reader) -> None:
         """Forget a reader that is gone."""
