@@ -7,7 +7,9 @@ from typing import Any
 from hatchet_cli.place import USAGE, CliError, Cluster
 from hatchet_cli.reading import read_workflows
 from hatchet_operator.cluster.kinds import RUNS, WORKFLOWS
+from hatchet_operator.decisions.crons import with_suspension
 from hatchet_operator.engine.spawning.cause import Cause
+from hatchet_operator.errors import Conflict
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.workflow import Workflow
@@ -83,6 +85,34 @@ async def suspend_workflow(cluster: Cluster, name: str, *, wanted: bool) -> str:
     workflow = await find_workflow(cluster, name)
     await cluster.api.patch(WORKFLOWS, cluster.namespace, workflow.metadata.name, {"spec": {"suspended": wanted}})
     return workflow.metadata.name
+
+
+async def suspend_cron(cluster: Cluster, name: str, *, schedule: str, zone: str, wanted: bool) -> None:
+    """Suspend one cron of a workflow, or resume it, whether a person or the code gave it.
+
+    Args:
+        cluster: Where it is.
+        name: Of the workflow's object.
+        schedule: Which cron, as `status.crons` has it.
+        zone: Its time zone.
+        wanted: Whether it is to be suspended.
+
+    Raises:
+        CliError: There is no such cron, or no longer.
+    """
+    while True:
+        item = await cluster.api.get(WORKFLOWS, cluster.namespace, name)
+        definition = Workflow.model_validate(item).status.definition
+        before = item.get("spec", {}).get("crons", [])
+        crons = with_suspension(before, definition, schedule=schedule, zone=zone, wanted=wanted)
+        if crons is None:
+            raise CliError(f'workflow "{name}" has no cron "{schedule}" in zone {zone}')
+        version = {"resourceVersion": item["metadata"]["resourceVersion"]}
+        try:
+            await cluster.api.patch(WORKFLOWS, cluster.namespace, name, {"metadata": version, "spec": {"crons": crons}})
+        except Conflict:  # its status is written with every tick
+            continue
+        return
 
 
 async def move_start(cluster: Cluster, name: str, start_at: datetime) -> None:

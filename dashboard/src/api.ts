@@ -45,6 +45,8 @@ async function answer<T>(response: Response): Promise<T> {
 export const inNamespace = (namespace: string): string => `/api/namespaces/${encodeURIComponent(namespace)}`;
 export const ofRun = (namespace: string, name: string): string =>
   `${inNamespace(namespace)}/runs/${encodeURIComponent(name)}`;
+export const ofWorkflow = (namespace: string, name: string): string =>
+  `${inNamespace(namespace)}/workflows/${encodeURIComponent(name)}`;
 
 export interface Loaded<T> {
   value?: T;

@@ -65,6 +65,13 @@ class Suspension(BaseModel):
     is_wanted: bool = Field(alias="isWanted")
 
 
+class CronSuspension(Suspension):
+    """Whether a cron is to start nothing."""
+
+    schedule: str
+    zone: str
+
+
 class Handlers:
     """The requests of the page, each of the viewer whom a middleware found.
 
@@ -94,6 +101,7 @@ class Handlers:
             web.get(f"{namespace}/pools/{{name}}/pods", self.pods),
             web.get(f"{namespace}/workflows/{{name}}/input-schema", self.input_schema),
             web.post(f"{namespace}/workflows/{{name}}/suspended", self.suspend),
+            web.post(f"{namespace}/workflows/{{name}}/crons/suspended", self.suspend_cron),
         ]
 
     # --- Reading
@@ -228,6 +236,17 @@ class Handlers:
     async def suspend(self, request: web.Request) -> web.Response:
         wanted = Suspension.model_validate_json(await request.read()).is_wanted
         await acts.suspend_workflow(self._cluster(request), request.match_info["name"], wanted=wanted)
+        return web.json_response({})
+
+    async def suspend_cron(self, request: web.Request) -> web.Response:
+        asked = CronSuspension.model_validate_json(await request.read())
+        await acts.suspend_cron(
+            self._cluster(request),
+            request.match_info["name"],
+            schedule=asked.schedule,
+            zone=asked.zone,
+            wanted=asked.is_wanted,
+        )
         return web.json_response({})
 
     # --- Helpers

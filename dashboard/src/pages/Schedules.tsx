@@ -44,7 +44,11 @@ export function Schedules({ rights }: { rights: Rights | undefined }) {
       <Title order={2} size="h4">
         Crons
       </Title>
-      {crons.length ? <Crons crons={crons} now={now} /> : isSynced ? <Nothing>No such crons.</Nothing> : null}
+      {crons.length ? (
+        <Crons crons={crons} namespace={namespace} rights={rights} now={now} />
+      ) : isSynced ? (
+        <Nothing>No such crons.</Nothing>
+      ) : null}
       <Title order={2} size="h4">
         Scheduled runs
       </Title>

@@ -1,14 +1,15 @@
-import { Anchor, Badge, Button, Group, Stack, Table, Text, Title } from "@mantine/core";
-import { useMemo, useState } from "react";
+import { Anchor, Badge, Group, Stack, Table, Text, Title } from "@mantine/core";
+import { useMemo } from "react";
 import { Link, useParams } from "wouter";
-import { inNamespace, post } from "../api";
+import { ofWorkflow } from "../api";
 import { age, duration, useNow } from "../format";
 import { Crons, cronsOf } from "../parts/Crons";
 import { Groups, groupsOf } from "../parts/Groups";
 import { RunTable } from "../parts/RunTable";
 import { StartRun } from "../parts/StartRun";
 import { StepGraph } from "../parts/StepGraph";
-import { NotHere, Nothing, Problem } from "../parts/Text";
+import { Suspend } from "../parts/Suspend";
+import { NotHere, Nothing } from "../parts/Text";
 import { useRows } from "../rows";
 import type { Rights, WorkflowRow } from "../types";
 import { unwell } from "./Overview";
@@ -98,32 +99,17 @@ export function Workflow({ rights }: { rights: Rights | undefined }) {
           <State workflow={workflow} />
         </Group>
         <Group>
-          {rights?.changeWorkflows ? <Suspend workflow={workflow} namespace={namespace} /> : null}
+          {rights?.changeWorkflows ? (
+            <Suspend path={`${ofWorkflow(namespace, name)}/suspended`} isSuspended={workflow.suspended === true} />
+          ) : null}
           {rights?.start ? <StartRun workflow={workflow} namespace={namespace} /> : null}
         </Group>
       </Group>
       {workflow.description ? <Text size="sm">{workflow.description}</Text> : null}
       <StepGraph steps={workflow.steps} onFailure={workflow.onFailure} />
-      {workflow.crons ? <Crons crons={cronsOf(workflow)} now={now} /> : null}
+      {workflow.crons ? <Crons crons={cronsOf(workflow)} namespace={namespace} rights={rights} now={now} /> : null}
       {workflow.groups ? <Groups groups={groupsOf(workflow)} /> : null}
       <RunTable runs={own} titles={titles} height="360px" />
     </Stack>
-  );
-}
-
-function Suspend({ workflow, namespace }: { workflow: WorkflowRow; namespace: string }) {
-  const [error, setError] = useState<string | null>(null);
-  const change = (): void => {
-    setError(null);
-    const path = `${inNamespace(namespace)}/workflows/${encodeURIComponent(workflow.name)}/suspended`;
-    post(path, { isWanted: !workflow.suspended }).catch((problem: Error) => setError(problem.message));
-  };
-  return (
-    <>
-      {error === null ? null : <Problem>{error}</Problem>}
-      <Button size="xs" variant="default" onClick={change}>
-        {workflow.suspended ? "Resume" : "Suspend"}
-      </Button>
-    </>
   );
 }

@@ -1,9 +1,11 @@
-// Schedules of workflows, and what became of them.
+// Schedules of workflows, and what became of them; each may be suspended by itself, unless its workflow is.
 
 import { Anchor, Badge, Table, Text } from "@mantine/core";
 import { Link } from "wouter";
+import { ofWorkflow } from "../api";
 import { age, clockIn, until } from "../format";
-import type { CronRow, Time, WorkflowRow } from "../types";
+import type { CronRow, Rights, Time, WorkflowRow } from "../types";
+import { Suspend } from "./Suspend";
 
 const OVERLAP: Record<CronRow["overlap"], string> = {
   Allow: "starts another",
@@ -19,7 +21,18 @@ export interface Cron {
 
 export const cronsOf = (workflow: WorkflowRow): Cron[] => (workflow.crons ?? []).map((cron) => ({ workflow, cron }));
 
-export function Crons({ crons, now }: { crons: readonly Cron[]; now: Time }) {
+export function Crons({
+  crons,
+  namespace,
+  rights,
+  now,
+}: {
+  crons: readonly Cron[];
+  namespace: string;
+  rights: Rights | undefined;
+  now: Time;
+}) {
+  const isOffered = rights?.changeWorkflows === true && crons.some(({ workflow }) => !workflow.suspended);
   return (
     <Table.ScrollContainer minWidth={800} type="native" tabIndex={0}>
       <Table aria-label="Crons">
@@ -28,6 +41,7 @@ export function Crons({ crons, now }: { crons: readonly Cron[]; now: Time }) {
             {COLUMNS.map((column) => (
               <Table.Th key={column}>{column}</Table.Th>
             ))}
+            {isOffered ? <Table.Th>Change</Table.Th> : null}
           </Table.Tr>
         </Table.Thead>
         <Table.Tbody>
@@ -68,6 +82,18 @@ export function Crons({ crons, now }: { crons: readonly Cron[]; now: Time }) {
                   </Text>
                 )}
               </Table.Td>
+              {isOffered ? (
+                <Table.Td>
+                  {workflow.suspended ? null : (
+                    <Suspend
+                      path={`${ofWorkflow(namespace, workflow.name)}/crons/suspended`}
+                      body={{ schedule: cron.schedule, zone: cron.zone }}
+                      isSuspended={cron.suspended === true}
+                      of={`${cron.schedule} of ${workflow.title}`}
+                    />
+                  )}
+                </Table.Td>
+              ) : null}
             </Table.Tr>
           ))}
         </Table.Tbody>

@@ -2,7 +2,7 @@ import { Button, JsonInput, SegmentedControl, Select, Stack, TextInput } from "@
 import { useDisclosure } from "@mantine/hooks";
 import { lazy, type ReactNode, Suspense, useMemo, useState } from "react";
 import { useLocation } from "wouter";
-import { inNamespace, post, useLoaded } from "../api";
+import { inNamespace, ofWorkflow, post, useLoaded } from "../api";
 import { type Input, readSchema } from "../schema";
 import type { WorkflowRow } from "../types";
 import { Dialog } from "./Dialog";
@@ -28,7 +28,7 @@ export function StartRun({ workflow, namespace }: { workflow: WorkflowRow; names
 
 /** Asks in fields if the workflow says what it takes, and for JSON otherwise, or if that is preferred. */
 function Asking({ workflow, namespace }: { workflow: WorkflowRow; namespace: string }) {
-  const path = `${inNamespace(namespace)}/workflows/${encodeURIComponent(workflow.name)}/input-schema`;
+  const path = `${ofWorkflow(namespace, workflow.name)}/input-schema`;
   const { value, error: unread } = useLoaded<{ schema: string | null }>(path);
   const schema = useMemo(() => readSchema(value?.schema), [value]);
   const [preferred, setPreferred] = useState<Shape>("form");

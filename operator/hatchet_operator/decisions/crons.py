@@ -9,7 +9,7 @@ first minute that does; where it jumps back, a time that comes twice ticks once.
 with a star goes by the minutes that really pass: "*/15 * * * *" ticks every quarter of an hour, even then.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import orjson
 from cronsim import CronSim, CronSimError
 
+from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.reasons import CatchUp, ConcurrencyPolicy
 from hatchet_operator.resources.triggers import CronStatus, CronTrigger
 from hatchet_operator.resources.workflow import WorkflowDefinition, WorkflowSpec
@@ -57,14 +58,48 @@ class CronPlan:
 def effective_crons(spec: WorkflowSpec, definition: WorkflowDefinition | None) -> tuple[CronTrigger, ...]:
     """Return a workflow's crons, each schedule and zone once: a person's, and those of the registration in addition."""
     crons: dict[tuple[str, str], CronTrigger] = {}
-    for cron in spec.crons:
-        crons.setdefault((_plain(cron.schedule), cron.time_zone), cron)
-    for schedule in (definition.crons if definition else None) or ():
-        crons.setdefault((_plain(schedule), "UTC"), CronTrigger(schedule=schedule))
+    for cron in (*spec.crons, *_registered(definition)):
+        crons.setdefault(_identity(cron.schedule, cron.time_zone), cron)
     return tuple(
-        cron.model_copy(update={"schedule": schedule, "suspended": cron.suspended or spec.suspended})
-        for (schedule, _), cron in crons.items()
+        cron.model_copy(update={"schedule": _plain(cron.schedule), "suspended": cron.suspended or spec.suspended})
+        for cron in crons.values()
     )
+
+
+def with_suspension(
+    crons: Sequence[Json], definition: WorkflowDefinition | None, *, schedule: str, zone: str, wanted: bool
+) -> list[Json] | None:
+    """Return a spec's crons once one of them, or of those that code registered, is suspended or resumed.
+
+    An entry that says nothing but what code says is left out: it would go on ticking when the code has no such cron
+    any more.
+
+    Args:
+        crons: The spec's, as the API server has them; what it says of others stays as it is.
+        definition: What was registered.
+        schedule: Which one.
+        zone: In which zone.
+        wanted: Whether it is to be suspended.
+
+    Returns:
+        None: there is no such cron.
+    """
+    identity = _identity(schedule, zone)
+    is_registered = any(_identity(each.schedule, each.time_zone) == identity for each in _registered(definition))
+    found: list[Json] = []
+    is_there = False
+    for each in crons:
+        cron = CronTrigger.model_validate(each)
+        if _identity(cron.schedule, cron.time_zone) != identity:
+            found.append(each)
+            continue
+        is_there = True
+        is_as_registered = is_registered and cron == CronTrigger(schedule=cron.schedule, suspended=cron.suspended)
+        if wanted or not is_as_registered:
+            found.append(each | {"suspended": wanted})
+    if wanted and not is_there:
+        found.append({"schedule": identity[0], "suspended": True})  # written as a spec may have it
+    return found if is_there or is_registered else None
 
 
 def cron_input(cron: CronTrigger, definition: WorkflowDefinition | None) -> str:
@@ -186,6 +221,16 @@ class _Schedule:
             # In an hour that comes twice, the first of two equal times may lie before the moment.
             if (found := tick.astimezone(UTC)) > moment:
                 yield found
+
+
+def _registered(definition: WorkflowDefinition | None) -> Iterator[CronTrigger]:
+    return (CronTrigger(schedule=schedule) for schedule in (definition.crons if definition else None) or ())
+
+
+def _identity(schedule: str, zone: str) -> tuple[str, str]:
+    """Say which cron it is, however it is written."""
+    plain = _plain(schedule)
+    return _ALIASES.get(plain.lower(), plain), zone
 
 
 def _plain(schedule: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hatchet_operator.decisions.crons import CronPlan, cron_input, effective_crons, plan_cron
+from hatchet_operator.decisions.crons import CronPlan, cron_input, effective_crons, plan_cron, with_suspension
 from hatchet_operator.resources.triggers import CronStatus, CronTrigger
 from hatchet_operator.resources.workflow import StepDefinition, Workflow, WorkflowDefinition, WorkflowSpec
 
@@ -231,3 +231,43 @@ def test_the_input_of_a_tick() -> None:
 def test_a_definition_without_triggers_is_written_as_before_there_were_any() -> None:
     assert not {"crons", "cronInput", "events"} & make_definition().to_wire().keys()
     assert Workflow.model_validate({"metadata": {"name": "etl"}}).status.crons == ()
+
+
+OURS = {"schedule": "0 6 * * *", "timeZone": "UTC", "input": {"full": True}, "catchUpLimit": 10}
+OTHER = {"schedule": "0 6 * * *", "timeZone": "Asia/Tokyo"}
+
+
+@pytest.mark.parametrize(
+    ("crons", "registered", "wanted", "want"),
+    [
+        pytest.param([OURS, OTHER], (), True, [OURS | {"suspended": True}, OTHER], id="a person's, in its zone"),
+        pytest.param([OURS | {"suspended": True}], (), False, [OURS | {"suspended": False}], id="and back"),
+        pytest.param([], ("0  6 * * *",), True, [{"schedule": "0 6 * * *", "suspended": True}], id="of code"),
+        pytest.param([{"schedule": "0 6 * * *", "suspended": True}], ("0 6 * * *",), False, [], id="of code, and back"),
+        pytest.param(
+            [OURS | {"suspended": True}], ("0 6 * * *",), False, [OURS | {"suspended": False}], id="more than code says"
+        ),
+        pytest.param(
+            [{"schedule": "0 6 * * *", "suspended": True}],
+            (),
+            False,
+            [{"schedule": "0 6 * * *", "suspended": False}],
+            id="a person's, which says as little as that of code",
+        ),
+        pytest.param([OTHER], (), True, None, id="there is none in this zone"),
+    ],
+)
+def test_one_cron_is_suspended_and_resumed(
+    crons: list[dict[str, Any]], registered: tuple[str, ...], wanted: bool, want: list[dict[str, Any]] | None
+) -> None:
+    definition = make_definition(crons=registered)
+    assert with_suspension(crons, definition, schedule="0 6 * * *", zone="UTC", wanted=wanted) == want
+
+
+def test_a_nickname_of_code_is_suspended_by_five_fields_as_a_spec_must_have_them() -> None:
+    definition = make_definition(crons=("@Daily",))
+    crons = with_suspension([], definition, schedule="@Daily", zone="UTC", wanted=True)
+    assert crons == [{"schedule": "0 0 * * *", "suspended": True}]
+    [cron] = effective_crons(WorkflowSpec.model_validate({"crons": crons}), definition)
+    assert cron.suspended
+    assert with_suspension(crons, definition, schedule=cron.schedule, zone="UTC", wanted=False) == []
