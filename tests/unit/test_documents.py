@@ -170,3 +170,10 @@ def expanded(word: str) -> list[str]:
     """Expand braces as a shell does: a/{b,c} is a/b and a/c."""
     found = re.fullmatch(r"(.*)\{(.*)\}(.*)", word)
     return [word] if found is None else [f"{found[1]}{each}{found[3]}" for each in found[2].split(",")]
+
+
+def test_no_page_keeps_the_marks_of_a_merge() -> None:
+    folders = [ROOT / name for name in ("docs", "changelog.d", "charts")]
+    pages = [*ROOT.glob("*.md"), *(page for folder in folders for page in folder.rglob("*.md"))]
+    assert len(pages) > 100
+    assert [page.name for page in pages if re.search(r"^(<{7}|>{7}|={7})( |$)", page.read_text(), re.MULTILINE)] == []
