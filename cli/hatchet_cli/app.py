@@ -19,7 +19,7 @@ from hatchet_operator.command_line import Commands
 
 
 class RunCommands(Commands):
-    """The commands; which cluster is meant may be said after them too, as with kubectl."""
+    """The commands; the options that name the cluster may also follow them, as with kubectl."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, place_first(args))
@@ -40,7 +40,7 @@ app.add_typer(events, name="events")
 
 
 class EventFormat(StrEnum):
-    """How the runs are printed that an event started."""
+    """How to print the runs that an event started."""
 
     TEXT = "text"
     JSON = "json"
@@ -68,7 +68,7 @@ HeldRuns = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN…]",
-        help="Names of WorkflowRuns; none with --workflow.",
+        help="Names of WorkflowRuns, unless --workflow is given.",
         show_default=False,
         parser=options.run_name,
     ),
@@ -76,15 +76,16 @@ HeldRuns = Annotated[
 HeldWorkflow = Annotated[str | None, typer.Option("--workflow", "-w", help="All runs of this workflow instead.")]
 Input = Annotated[
     str | None,
-    typer.Option("--input", metavar="JSON|@FILE|-", help="A JSON object: its text, a file with it, or - for stdin."),
+    typer.Option("--input", metavar="JSON|@FILE|-", help="A JSON object: its text, @ and a file, or - for stdin."),
 ]
 
 Metadata = Annotated[
-    list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="An entry of its metadata; repeatable.")
+    list[str] | None,
+    typer.Option("--metadata", metavar="KEY=VALUE", help="An entry of the run's metadata; repeatable."),
 ]
 Priority = Annotated[int | None, typer.Option(min=1, max=3, help="3 goes first.", show_default="1")]
-Wait = Annotated[bool, typer.Option("--wait", "-w", help="Draw it until it ends; exit code 1 unless it succeeds.")]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print it.")]
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Draw the run until it ends; exit with 1 unless it succeeds.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="Output format.")]
 
 
 @app.callback()
@@ -93,10 +94,10 @@ def main(
     namespace: options.Namespace = None,
     kube_context: options.Context = None,
     kubeconfig: Annotated[
-        Path | None, typer.Option(help="How to reach the cluster.", show_default="$KUBECONFIG, or ~/.kube/config")
+        Path | None, typer.Option(help="Path of the kubeconfig.", show_default="$KUBECONFIG, or ~/.kube/config")
     ] = None,
 ) -> None:
-    """Runs of hatchet-operator: start, find, understand and change them. With your kubeconfig, and no more rights."""
+    """Start, find, understand and change runs of hatchet-operator, with your kubeconfig and your rights."""
     context.obj = Place(namespace=namespace, context=kube_context, kubeconfig=kubeconfig)
 
 
@@ -107,11 +108,11 @@ def run(
     input_text: Input = None,
     metadata: Metadata = None,
     priority: Priority = None,
-    name: Annotated[str | None, typer.Option(help="Of the run.", show_default="made up")] = None,
-    suspended: Annotated[bool, typer.Option("--suspended", help="Start nothing before it is resumed.")] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="generated")] = None,
+    suspended: Annotated[bool, typer.Option("--suspended", help="Start no step until it is resumed.")] = False,
     wait: Wait = False,
 ) -> None:
-    """Start a run, and print its name; with --wait its result."""
+    """Start a run, and print its name; with --wait, its result."""
     from hatchet_cli import commands
 
     given = commands.NewRun(
@@ -129,17 +130,17 @@ def run(
 def schedule(
     context: typer.Context,
     workflow: WorkflowName,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="When, as in 2027-01-31T06:30:00Z.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="When, such as 2027-01-31T06:30:00Z.")] = None,
     within: Annotated[
         timedelta | None,
-        typer.Option("--in", metavar="DURATION", parser=options.duration_of, help="How long from now, as in 90m."),
+        typer.Option("--in", metavar="DURATION", parser=options.duration_of, help="How long from now, such as 90m."),
     ] = None,
     input_text: Input = None,
     metadata: Metadata = None,
     priority: Priority = None,
-    name: Annotated[str | None, typer.Option(help="Of the run.", show_default="made up")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="generated")] = None,
 ) -> None:
-    """Make a run that starts later, and print its name."""
+    """Create a run that starts later, and print its name."""
     from hatchet_cli import commands
 
     given = commands.NewRun(
@@ -162,15 +163,15 @@ def list_runs(
     ] = None,
     since: Annotated[
         timedelta | None,
-        typer.Option(metavar="DURATION", parser=options.duration_of, help="Not older than this, as in 12h."),
+        typer.Option(metavar="DURATION", parser=options.duration_of, help="Created within this time, such as 12h."),
     ] = None,
     metadata: Metadata = None,
     group: Annotated[str | None, typer.Option(help="In this concurrency group.")] = None,
     children: Annotated[bool, typer.Option("--children", help="Also runs that others spawned.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 100,
     output: Output = Format.TABLE,
 ) -> None:
-    """List runs: failed ones first, then those that go on, then the rest."""
+    """List runs: failed ones first, then active ones, then the rest."""
     from hatchet_cli import commands
     from hatchet_cli.listing import Wanted
     from hatchet_operator.resources.reasons import Phase
@@ -188,7 +189,7 @@ def list_runs(
 
 @app.command()
 def get(context: typer.Context, run: options.Run, output: Output = Format.TABLE) -> None:
-    """Show one run: where it stands, its steps, its result or its error."""
+    """Show one run: its phase, its steps, and its result or error."""
     from hatchet_cli import commands
 
     raise typer.Exit(carry_out(commands.show(_place(context), run, output=output)))
@@ -198,9 +199,7 @@ def get(context: typer.Context, run: options.Run, output: Output = Format.TABLE)
 def tree(
     context: typer.Context,
     run: options.Run,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Draw it again with each change, until it ends.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Redraw it with each change, until it ends.")] = False,
 ) -> None:
     """Draw a run with everything below it."""
     from hatchet_cli import commands
@@ -210,7 +209,7 @@ def tree(
 
 @app.command()
 def why(context: typer.Context, run: options.Run) -> None:
-    """Say why a run failed, or what it waits for, from the run below it that caused it."""
+    """Say why a run failed, waits, or is slow, down to the run below it that is the cause."""
     from hatchet_cli import commands
 
     raise typer.Exit(carry_out(commands.say_why(_place(context), run)))
@@ -273,7 +272,7 @@ def suspend(
     runs: HeldRuns = None,
     workflow: HeldWorkflow = None,
 ) -> None:
-    """Hold runs, or a workflow: no step is started; running steps go on."""
+    """Suspend runs, or a workflow: no more steps start; running steps go on."""
     raise typer.Exit(_hold(context, runs, workflow, wanted=True))
 
 
@@ -283,7 +282,7 @@ def resume(
     runs: HeldRuns = None,
     workflow: HeldWorkflow = None,
 ) -> None:
-    """Let runs go on that were suspended, or that paused since a step failed; or a workflow."""
+    """Resume suspended runs, runs that paused because a step failed, or a workflow."""
     raise typer.Exit(_hold(context, runs, workflow, wanted=False))
 
 
@@ -303,9 +302,9 @@ def _hold(context: typer.Context, runs: list[str] | None, workflow: str | None, 
 @app.command()
 def top(
     context: typer.Context,
-    once: Annotated[bool, typer.Option("--once", help="Print it once, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print it once, and exit.")] = False,
 ) -> None:
-    """Show pools live: workers, slots, what runs, what waits and since when."""
+    """Show pools live: workers, slots, what is running, and what waits and for how long."""
     from hatchet_cli import commands
 
     raise typer.Exit(carry_out(commands.show_pools(_place(context), live=not once)))
@@ -320,7 +319,7 @@ def push(
     metadata: Metadata = None,
     scope: options.Scope = None,
     priority: options.Priority = None,
-    output: Annotated[EventFormat, typer.Option("--output", "-o", help="What is printed.")] = EventFormat.TEXT,
+    output: Annotated[EventFormat, typer.Option("--output", "-o", help="Output format.")] = EventFormat.TEXT,
 ) -> None:
     import json
 
@@ -346,12 +345,12 @@ def push(
 @app.command()
 def dashboard(
     context: typer.Context,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve it; 0: a free port.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve it on; 0: a free one.")] = 0,
     opens: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
 ) -> None:
     """Show runs, workflows and pools in a browser, with the rights of your kubeconfig.
 
-    The page is served on this machine, for you alone, until Ctrl-C. Its address carries a key.
+    The dashboard is served on this machine, for you alone, until Ctrl-C. Its address contains a key.
     """
     from hatchet_cli.dashboard.command import show_dashboard
 
@@ -363,11 +362,11 @@ app.command()(serve_dashboard)
 
 @app.command()
 def completion(shell: options.ShellName) -> None:
-    """Print a script that lets a shell complete "hatchet".
+    """Print a shell's completion script for "hatchet".
 
     bash: source <(hatchet completion bash)
 
-    kubectl itself completes "kubectl hatchet" with a program named kubectl_complete-hatchet, which is installed.
+    "kubectl hatchet" needs none: kubectl's own completion asks the program kubectl_complete-hatchet.
     """
     script = get_completion_script(prog_name="hatchet", complete_var="_HATCHET_COMPLETE", shell=shell.value)
     sys.stdout.write(script + "\n")

@@ -21,7 +21,7 @@ from hatchet_operator.resources.workerpool import WorkerPool
 from hatchet_operator.resources.workflow import Workflow
 
 _NAMED = 3
-_SILENT = "it has not said yet what it waits for; ask again in some seconds"
+_SILENT = "it has not yet said what it waits for; ask again in a few seconds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def words_for(node: RunNode, now: datetime) -> str | None:
     running = [name for name, step in status.steps.items() if step.phase is Phase.RUNNING]
     if running:
         workers = sorted({step.worker for step in status.steps.values() if step.worker} or {"a worker"})
-        return f"step {', '.join(running)} is executed on {', '.join(workers)}"
+        return f"step {', '.join(running)} is running on {', '.join(workers)}"
     waits = [step for step in status.steps.values() if step.retry_at is not None and step.retry_at > now]
     if waits:
         soonest = min(step.retry_at for step in waits if step.retry_at is not None)
@@ -179,7 +179,7 @@ def _around(
         yield from _unwell(f"workflow {workflow.metadata.name}", workflow.status.conditions)
     for name in sorted({workflow.status.pool for workflow in concerned if workflow.status.pool}):
         if (pool := pools.get(name)) is None:
-            yield f"pool {name} is not there"
+            yield f"pool {name} does not exist"
             continue
         yield from _unwell(f"pool {name}", pool.status.conditions)
         status = pool.status

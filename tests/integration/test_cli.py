@@ -159,7 +159,7 @@ async def test_what_goes_on_is_explained_watched_cancelled(world: Instance, term
     for child in [run["metadata"]["name"] for run in await world.runs() if "parent" in run["spec"]]:
         await world.until_phase(child, "Running")
     why = await terminal.prints("why", "a")
-    assert "3 runs of Child: step work is executed on " in why
+    assert "3 runs of Child: step work is running on " in why
     watching = await terminal.begins("tree", "a", "--watch")
     cancelled = await terminal.types("cancel", "a", "nobody", code=1)
     assert cancelled.stdout == "run default/a is cancelled, with all below it\n"

@@ -103,7 +103,7 @@ async def test_a_run_is_started_in_a_form_fails_while_looked_at_and_is_retried(w
     timeline = page.get_by_role("list", name="Runs over time")
     await expect(timeline.get_by_text(f"Child {MARKUP}")).to_be_visible()
     await expect(page.get_by_text("Running", exact=True)).to_be_visible()
-    await expect(page.get_by_text("step work is executed on")).to_be_visible()
+    await expect(page.get_by_text("step work is running on")).to_be_visible()
     go_on.set()
 
     await expect(page.get_by_text("Failed", exact=True)).to_be_visible()

@@ -16,7 +16,7 @@ def _origin(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise typer.BadParameter(
-            f'"{text}" is no address of a page of its own; expected one as https://hatchet.example.com'
+            f'"{text}" is not the address of a whole host; expected one such as https://hatchet.example.com'
         )
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
@@ -34,17 +34,19 @@ def serve_dashboard(
     api_server: Annotated[
         str | None, typer.Option(metavar="URL", help="The API server.", show_default="that of the Pod's cluster")
     ] = None,
-    ca_file: Annotated[Path | None, typer.Option(help="Who vouches for it.", show_default="where Pods have it")] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="CA of the API server.", show_default="where Pods have it")
+    ] = None,
     session: Annotated[
         timedelta, typer.Option(metavar="DURATION", parser=options.duration_of, help="How long a sign-in lasts.")
     ] = "12h",  # type: ignore[assignment]  # typer parses defaults too
-    most_viewers: Annotated[int, typer.Option(min=1, help="How many people may look at a time.")] = 50,
-    most_rows: Annotated[int, typer.Option(min=1, help="How many rows are held for all of them.")] = 200_000,
+    most_viewers: Annotated[int, typer.Option(min=1, help="Maximum number of viewers at a time.")] = 50,
+    most_rows: Annotated[int, typer.Option(min=1, help="Maximum number of rows held for all viewers.")] = 200_000,
 ) -> None:
-    """Serve the page of "dashboard" to others, each with a token and rights of their own.
+    """Serve the dashboard to others, each with their own token and rights.
 
-    This is for clusters: the chart does it with dashboard.enabled. Each request goes to the API server with the bearer
-    token of whoever looks, set by a proxy in front or typed into the page. The server itself has no rights.
+    This is for clusters: the chart runs it if dashboard.enabled is set. Each request goes to the API server with the
+    viewer's bearer token, set by a proxy in front or typed into the page. The server itself has no rights.
     """
     from hatchet_cli.dashboard.command import serve
     from hatchet_cli.dashboard.server import Serving

@@ -51,5 +51,5 @@ def test_where_people_open_the_page_is_what_browsers_call_its_origin(url: str, w
 
 @pytest.mark.parametrize("url", ["hatchet.example.com", "ftp://a.example", "https://a.example/hatchet", "https://"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(typer.BadParameter, match="is no address of a page of its own"):
+    with pytest.raises(typer.BadParameter, match="is not the address of a whole host"):
         _origin(url)

@@ -58,7 +58,7 @@ def test_alike_leaves_are_told_once_the_most_first_and_finished_ones_not_at_all(
     )
     assert [(finding.words, len(finding.nodes)) for finding in explanation.findings] == [
         ("WaitingForSlot: all 5 slots are taken", 5),
-        ("step work is executed on w-1", 1),
+        ("step work is running on w-1", 1),
     ]
     assert names_of(explanation.findings[0]) == "waits-0, waits-1, waits-2 and 2 more"
 
@@ -66,7 +66,7 @@ def test_alike_leaves_are_told_once_the_most_first_and_finished_ones_not_at_all(
 def test_a_parent_whose_children_ended_is_a_leaf_itself() -> None:
     root = make_run("root", "Running", steps={"spawn": {"phase": "Running", "worker": "w-1"}})
     explanation = explained(root, make_run("done", "Succeeded", parent="root"))
-    assert [finding.words for finding in explanation.findings] == ["step spawn is executed on w-1"]
+    assert [finding.words for finding in explanation.findings] == ["step spawn is running on w-1"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_workflows_and_pools_speak_where_they_are_not_well() -> None:
 
 @pytest.mark.parametrize(
     ("queued", "words"),
-    [(9, "waiting in the queue of pool workers, behind others"), (0, "it has not said yet what it waits for")],
+    [(9, "waiting in the queue of pool workers, behind others"), (0, "it has not yet said what it waits for")],
 )
 def test_the_pool_speaks_for_those_that_have_not_said_anything(queued: int, words: str) -> None:
     known = {"workers": pool([], queued=queued)}
@@ -124,4 +124,4 @@ def test_the_pool_speaks_for_those_that_have_not_said_anything(queued: int, word
 
 def test_a_pool_that_is_not_there_is_said() -> None:
     explanation = explained(make_run("a", parent="x"), workflows={"child": workflow([])})
-    assert explanation.around == ("pool workers is not there",)
+    assert explanation.around == ("pool workers does not exist",)
