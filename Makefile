@@ -151,7 +151,7 @@ generate: $(DEV_STAMP) ## Write stubs, CRDs, their JSON schemas, the chart's tab
 	$(BIN)/python -m grpc_tools.protoc -I sdk --python_out=sdk --grpc_python_out=sdk \
 	  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	  --mypy_out=quiet:sdk --mypy_grpc_out=quiet:sdk $(PROTOS)
-	$(BIN)/python -m hatchet_operator.resources.crds crds/ \
+	$(BIN)/python -m hatchet_operator.resources.make_crds crds/ \
 	  --recorded-version charts/hatchet-operator/files/recorded-version.yaml
 	$(BIN)/python -m hatchet_operator.resources.schemas schemas/
 	$(BIN)/python -m charts.readme
@@ -159,7 +159,7 @@ generate: $(DEV_STAMP) ## Write stubs, CRDs, their JSON schemas, the chart's tab
 	$(BIN)/python -m docs.reference
 
 verify: generate ## Fail if a generated file is not what its source makes
-	@git diff --exit-code --stat -- crds schemas charts sdk/hatchet_sdk/contracts docs/modules.md docs/reference || \
+	@git diff --exit-code --stat -- crds operator/hatchet_operator/resources/crds.json schemas charts sdk/hatchet_sdk/contracts docs/modules.md docs/reference || \
 	  { echo 'error: generated files were stale; commit what "make generate" wrote'; exit 1; }
 
 benchmark-payloads: $(DEV_STAMP) ## Hold a fan-out of 500 outputs of 1 MiB to the bounds of memory in docs/payloads.md

@@ -44,8 +44,7 @@ async def definition_problems(api: Api, namespaces: Collection[str]) -> tuple[st
     except (NotFound, Refused):
         return ()  # it exists a moment after the CRD, and we may have lost the right to read it
     schemas = document.get("components", {}).get("schemas", {})
-    needed = await asyncio.to_thread(_needed)  # to make them takes a tenth of a second
-    return tuple(lack for crd in needed if (lack := _lacks(crd, schemas)))
+    return tuple(lack for crd in _needed() if (lack := _lacks(crd, schemas)))
 
 
 @cache

@@ -1,29 +1,18 @@
-"""The CustomResourceDefinitions, generated from the models: ``python -m hatchet_operator.resources.crds crds/``."""
+"""The CustomResourceDefinitions, as they were made from the models: by ``make_crds``, not at each start."""
 
-import argparse
 from pathlib import Path
 
+import orjson
 import yaml
 
-from hatchet_operator.resources.base import GROUP, RECORDED_VERSION, VERSION, Json
-from hatchet_operator.resources.crd_kinds import KINDS, RUN, Kind
-from hatchet_operator.resources.reasons import ConditionType
-from hatchet_operator.resources.structural_schema import ANYTHING, structural_schema
+from hatchet_operator.resources.base import RECORDED_VERSION, VERSION, Json
+from hatchet_operator.resources.run import WorkflowRun
 
+MADE = Path(__file__).with_name("crds.json")
 _HEADER = "# Generated from hatchet_operator.resources; do not edit. `make generate` writes it.\n"
 
-_NOBODY_LOOKED = {
-    "conditions": [
-        {
-            "type": ConditionType.READY.value,
-            "status": "Unknown",
-            "reason": "Pending",
-            "message": "the operator has not looked at it yet",
-            "lastTransitionTime": "1970-01-01T00:00:00Z",
-        }
-    ]
-}
-"""Status of a new object: otherwise whoever waits for it (Helm, Flux, Argo CD) would take it for ready."""
+_ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "x-kubernetes-map-type": "atomic"}
+"""A part that is not described, and has one owner for the whole."""
 
 
 def load_crds(*, light_runs: bool = False) -> list[Json]:
@@ -33,9 +22,9 @@ def load_crds(*, light_runs: bool = False) -> list[Json]:
         light_runs: Whether runs may be made together with their status, which costs others something: see
             `recorded_version`.
     """
-    crds = [_make_crd(kind) for kind in KINDS]
+    crds: list[Json] = orjson.loads(MADE.read_bytes())
     if light_runs:
-        next(crd for crd in crds if crd["spec"]["names"]["kind"] == RUN.model.__name__)["spec"]["versions"].append(
+        next(crd for crd in crds if crd["spec"]["names"]["kind"] == WorkflowRun.__name__)["spec"]["versions"].append(
             recorded_version()
         )
     return crds
@@ -61,18 +50,10 @@ def recorded_version() -> Json:
                 "type": "object",
                 "x-kubernetes-preserve-unknown-fields": True,
                 "x-kubernetes-validations": [{"rule": rule, "message": message, "reason": "FieldValueForbidden"}],
-                "properties": {"spec": dict(ANYTHING), "status": dict(ANYTHING)},
+                "properties": {"spec": dict(_ANYTHING), "status": dict(_ANYTHING)},
             }
         },
     }
-
-
-def write_crds(directory: Path) -> None:
-    """Write one YAML file for each kind, the same bytes for the same models."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for crd in load_crds():
-        path = directory / f"{crd['spec']['names']['plural']}.yaml"
-        path.write_text(render_crd(crd), encoding="utf-8")
 
 
 def render_crd(crd: Json) -> str:
@@ -85,73 +66,3 @@ class _NoAliases(yaml.SafeDumper):
 
     def ignore_aliases(self, data: object) -> bool:
         return True
-
-
-def _make_crd(kind: Kind) -> Json:
-    name = kind.model.__name__
-    singular = name.lower()
-    plural = f"{singular}s"
-    version: Json = {
-        "name": VERSION,
-        "served": True,
-        "storage": True,
-        "subresources": {"status": {}} | ({"scale": dict(kind.scale)} if kind.scale else {}),
-        "additionalPrinterColumns": [column.to_wire() for column in kind.columns],
-    }
-    if kind.selectable:
-        version["selectableFields"] = [{"jsonPath": path} for path in kind.selectable]
-    version["schema"] = {"openAPIV3Schema": _object_schema(kind)}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{GROUP}"},
-        "spec": {
-            "group": GROUP,
-            "scope": "Namespaced",
-            "names": {
-                "kind": name,
-                "listKind": f"{name}List",
-                "plural": plural,
-                "singular": singular,
-                "shortNames": [kind.short_name],
-                "categories": ["hatchet"],
-            },
-            "versions": [version],
-        },
-    }
-
-
-def _object_schema(kind: Kind) -> Json:
-    schema = structural_schema(kind.model)
-    metadata: Json = {"type": "object"}  # the API server has its own idea of the rest, and refuses another
-    schema["properties"]["status"]["default"] = _NOBODY_LOOKED
-    if kind.max_name:
-        metadata["properties"] = {"name": {"type": "string", "maxLength": kind.max_name}}
-    schema["properties"]["metadata"] = metadata
-    schema["required"] = [field for field in schema.get("required", []) if field != "metadata"]
-    if not schema["required"]:
-        del schema["required"]
-    if kind.object_rules:
-        schema["x-kubernetes-validations"] = [rule.to_wire() for rule in kind.object_rules]
-    for rule in kind.rules:
-        spec = schema["properties"]["spec"]
-        place = spec["properties"][rule.at] if rule.at else spec
-        place["x-kubernetes-validations"] = [*place.get("x-kubernetes-validations", ()), rule.to_wire()]
-    # Only the operator writes a status, and always the whole of it: so it has one owner, and the API server need not
-    # note of each field in it who wrote that, which was a third of a run's bytes.
-    schema["properties"]["status"]["x-kubernetes-map-type"] = "atomic"
-    return schema
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the CustomResourceDefinitions, one file for each kind.")
-    parser.add_argument("directory", type=Path, help="where to write them")
-    parser.add_argument("--recorded-version", type=Path, help="where to write that version of WorkflowRun")
-    args = parser.parse_args()
-    write_crds(args.directory)
-    if args.recorded_version is not None:
-        args.recorded_version.write_text(render_crd(recorded_version()), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -11,9 +11,6 @@ from pydantic.json_schema import GenerateJsonSchema
 from hatchet_operator.durations import format_duration
 from hatchet_operator.resources.base import Json, ResourceModel
 
-ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "x-kubernetes-map-type": "atomic"}
-"""A part that is not described, and has one owner for the whole."""
-
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
 
 

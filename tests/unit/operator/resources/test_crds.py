@@ -12,10 +12,11 @@ import pytest
 import yaml
 from pydantic import Field
 
-from hatchet_operator.resources import crds
+from hatchet_operator.resources import make_crds
 from hatchet_operator.resources.base import ResourceModel
 from hatchet_operator.resources.crd_kinds import KINDS, Kind
-from hatchet_operator.resources.crds import load_crds, render_crd, write_crds
+from hatchet_operator.resources.crds import MADE, load_crds, render_crd
+from hatchet_operator.resources.make_crds import write_crds
 from hatchet_operator.resources.structural_schema import structural_schema
 
 COMMITTED = Path(__file__).parents[4] / "crds"
@@ -39,8 +40,10 @@ def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[st
 
 
 def test_the_committed_files_are_fresh(tmp_path: Path) -> None:
-    write_crds(tmp_path)
-    fresh = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    packaged = tmp_path / "packaged.json"
+    write_crds(tmp_path / "crds", packaged)
+    assert MADE.read_text() == packaged.read_text(), "make generate writes it"
+    fresh = {file.name: file.read_text() for file in (tmp_path / "crds").iterdir()}
     assert {file.name: file.read_text() for file in COMMITTED.iterdir()} == fresh
     assert set(fresh) == {
         "workflows.yaml",
@@ -52,8 +55,10 @@ def test_the_committed_files_are_fresh(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["crds", str(tmp_path / "new")])
-    crds.main()
+    packaged = tmp_path / "packaged.json"
+    monkeypatch.setattr(sys, "argv", ["make_crds", str(tmp_path / "new"), "--packaged", str(packaged)])
+    make_crds.main()
+    assert packaged.exists()
     assert len(list((tmp_path / "new").iterdir())) == len(load_crds())
 
 
@@ -69,7 +74,7 @@ def test_a_file_says_that_it_is_generated_and_holds_the_crd(crd: dict[str, Any])
 @pytest.mark.parametrize("light_runs", [False, True], ids=["full", "with light runs"])
 def test_one_version_is_stored_and_all_are_served(light_runs: bool) -> None:
     """Another stored one would be unreadable for the release before: docs/upgrades.md says when that may change."""
-    for crd in crds.load_crds(light_runs=light_runs):
+    for crd in load_crds(light_runs=light_runs):
         versions = crd["spec"]["versions"]
         assert [version["name"] for version in versions if version["storage"]] == ["v1alpha1"]
         assert all(version["served"] for version in versions)
