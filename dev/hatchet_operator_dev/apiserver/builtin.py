@@ -211,7 +211,7 @@ CREATE_ON_UPDATE = frozenset({"leases.coordination.k8s.io", "events", "events.ev
 
 
 def prepare_create(kind: Kind, obj: Object, now: str) -> None:
-    """Complete a new object of a built-in kind in place."""
+    """Complete a new object of a built-in kind in place; nothing is wrong with it."""
     prepare = _ON_CREATE.get(kind.resource)
     if prepare is not None:
         prepare(obj, now)
@@ -363,15 +363,10 @@ def _create_service(service: Object, _now: str) -> None:
     service["status"] = {"loadBalancer": {}}
 
 
-def _create_definition(crd: Object, now: str) -> None:
-    if not definition_errors(crd):
-        complete_definition(crd, now)
-
-
 _ON_CREATE: dict[str, Callable[[Object, str], None]] = {
     "pods": _create_pod,
     "namespaces": _create_namespace,
     "secrets": _decode_string_data,
     "services": _create_service,
-    DEFINITIONS: _create_definition,
+    DEFINITIONS: complete_definition,
 }

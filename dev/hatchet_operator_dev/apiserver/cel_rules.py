@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
@@ -185,6 +186,7 @@ def _bound_names(source: str) -> set[str]:
     return set(re.findall(r"\.(?:all|exists|exists_one|existsOne|map|filter)\(\s*(\w+)\s*,", source))
 
 
+@lru_cache(maxsize=1024)  # the same rule stands at 22 fields of our CRDs, and is compiled to be checked and to be used
 def _compile(source: str) -> cel.Program:
     try:
         return cel.compile(source)

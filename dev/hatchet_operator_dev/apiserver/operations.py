@@ -72,9 +72,9 @@ class Operations:
             errors = kind.schema.check(obj, None, metadata_errors(kind, metadata, creating=True))
         else:
             errors = metadata_errors(kind, metadata, creating=True)
+            errors = errors or builtin.creation_errors(kind, obj)
             if not errors:
                 builtin.prepare_create(kind, obj, now)
-                errors = builtin.creation_errors(kind, obj)
         if errors:
             raise status.unprocessable(kind.group, kind.kind, name, errors)
         collection = self._store.collection(kind.collection)
