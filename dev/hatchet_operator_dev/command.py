@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from hatchet_cli.screen import Screen
+from hatchet_operator import garbage
 from hatchet_operator.command_line import file_problem
 from hatchet_operator.logs import TextFormatter
 from hatchet_operator.terminal import lines
@@ -310,12 +311,13 @@ async def _main(
     async with screen.live():
         screen.show_status("starting the API server and the operator")
         await asyncio.sleep(0)  # so that the status is on the screen while the imports below take their half second
-        from hatchet_operator.cluster.kinds import POOLS
-        from hatchet_operator_dev.debugging import Debugging
-        from hatchet_operator_dev.local_cluster import local_cluster
-        from hatchet_operator_dev.one_run import run_once, unfinished_runs
-        from hatchet_operator_dev.output import WorkerOutput
-        from hatchet_operator_dev.worker_pool import NAMESPACE, make_pool, worker_environment
+        with garbage.while_importing():
+            from hatchet_operator.cluster.kinds import POOLS
+            from hatchet_operator_dev.debugging import Debugging
+            from hatchet_operator_dev.local_cluster import local_cluster
+            from hatchet_operator_dev.one_run import run_once, unfinished_runs
+            from hatchet_operator_dev.output import WorkerOutput
+            from hatchet_operator_dev.worker_pool import NAMESPACE, make_pool, worker_environment
 
         output = WorkerOutput(screen)
         tracing = job.traces is not None and job.traces.lacking is None

@@ -201,8 +201,11 @@ def run(
     """Run the operator, in a cluster or against a kubeconfig."""
     # The imports take a second, in which the first process of a container would not even react to SIGTERM.
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
+    from hatchet_operator import garbage
     from hatchet_operator.logs import configure_logging
-    from hatchet_operator.serve import serve
+
+    with garbage.while_importing():
+        from hatchet_operator.serve import serve
 
     configure_logging(log_level.value, log_format.value)
     raise typer.Exit(serve(settings, kubeconfig))

@@ -45,6 +45,15 @@ def generations() -> Iterator[list[int]]:
     gc.callbacks.remove(note)
 
 
+def test_nothing_is_looked_at_while_importing_nor_what_came_by_it_later(generations: list[int]) -> None:
+    with garbage.while_importing():
+        kept = [_Knot() for _ in range(20_000)]
+        assert not generations
+    assert gc.get_freeze_count() >= len(kept)
+    assert gc.isenabled()
+    gc.unfreeze()
+
+
 async def test_a_busy_process_looks_only_at_the_youngest(generations: list[int]) -> None:
     before = gc.get_threshold()
     gc.collect()
