@@ -80,9 +80,31 @@ def test_what_the_chart_gives_is_understood(helm: Helm) -> None:
     assert "--namespace=etl" in args
 
 
+SECURE = "dashboard.tlsSecret=page-tls,dashboard.urls={https://hatchet.example.com}"
+
+
+def test_with_a_certificate_all_that_asks_speaks_https(helm: Helm) -> None:
+    for values, scheme in (((), "HTTP"), ((SECURE,), "HTTPS")):
+        objects = helm.render(ON, *values)
+        spec = pod_of(objects)["spec"]
+        (container,) = spec["containers"]
+        probes = [container[probe]["httpGet"]["scheme"] for probe in ("livenessProbe", "readinessProbe")]
+        (port,) = named(objects, "Service")["spec"]["ports"]
+        assert (probes, port["appProtocol"]) == ([scheme, scheme], scheme.lower())
+    assert {"name": "tls", "secret": {"secretName": "page-tls", "defaultMode": 0o440}} in spec["volumes"]
+    assert {"name": "tls", "mountPath": "/tls", "readOnly": True} in container["volumeMounts"]
+    assert {"--tls-cert-file=/tls/tls.crt", "--tls-key-file=/tls/tls.key"} <= set(container["args"])
+
+
+def test_an_address_without_tls_is_refused_for_a_page_with_a_certificate(helm: Helm) -> None:
+    with pytest.raises(HelmError, match=r"is opened with https, and dashboard\.urls has http://localhost:8080"):
+        helm.render(ON, "dashboard.tlsSecret=page-tls")
+
+
 @pytest.mark.parametrize(
     ("values", "want"),
     [
+        ("dashboard.tlsSecret=Page", "'Page' does not match pattern"),
         ("dashboard.urls={hatchet.example.com}", "'hatchet.example.com' does not match pattern"),
         ("dashboard.urls={https://a.example/hatchet}", "'https://a.example/hatchet' does not match pattern"),
         ("dashboard.urls=null", "at '/dashboard': missing property 'urls'"),
@@ -100,8 +122,9 @@ def test_helm_finds_nothing_to_complain_about(helm: Helm) -> None:
     assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), f"--set={ON}")
 
 
-def test_every_object_is_valid_and_the_pod_is_restricted(helm: Helm, kubectl: Kubectl) -> None:
-    objects = [body for body in helm.render(ON) if body["metadata"]["name"] == NAME]
+@pytest.mark.parametrize("values", [(), (SECURE,)], ids=["plain", "with a certificate"])
+def test_every_object_is_valid_and_the_pod_is_restricted(values: tuple[str, ...], helm: Helm, kubectl: Kubectl) -> None:
+    objects = [body for body in helm.render(ON, *values) if body["metadata"]["name"] == NAME]
     assert {body["kind"] for body in objects} == {"Deployment", "Service", "ServiceAccount", "NetworkPolicy"}
     kubectl.create(*objects, dry_run=True)
     template = pod_of(objects)

@@ -6,23 +6,29 @@ No operator runs: runs are objects that somebody made, and what a viewer does to
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import jwt
 import pytest
+import trustme
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
+from typer.testing import CliRunner
 
 from benchmarks.processes import install_crds
+from hatchet_cli.app import app
 from hatchet_cli.dashboard import rights
 from hatchet_cli.dashboard.server import Serving, serving_viewers
+from hatchet_operator.access.tls import CertificateFiles
 from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import NAMESPACES, RUNS, Resource
@@ -405,3 +411,49 @@ async def test_an_api_server_that_is_away_is_not_taken_for_a_wrong_token() -> No
             assert answer.status == 502
         async with http.get("/livez", headers={"Host": "10.0.0.7:8080"}) as answer:  # as the kubelet asks
             assert answer.status == 200
+
+
+async def test_a_certificate_is_presented_and_one_that_replaces_it_too(server: RealApi, tmp_path: Path) -> None:
+    port = free_port()
+    authorities = [trustme.CA(), trustme.CA()]
+    files = CertificateFiles(tmp_path / "tls.crt", tmp_path / "tls.key", None)
+    files.look_again_seconds = 0.1
+    write_certificate(authorities[0], tmp_path)
+    origins = frozenset({f"https://localhost:{port}"})
+    async with serving_viewers(replace(make_serving(server, port), origins=origins, certificate=files)):
+        for authority in authorities:
+            context = ssl.create_default_context()
+            authority.configure_trust(context)
+            write_certificate(authority, tmp_path)
+
+            async def is_answered(context: ssl.SSLContext = context) -> bool:
+                try:
+                    async with (
+                        aiohttp.ClientSession(f"https://localhost:{port}") as http,
+                        http.get("/api/session", ssl=context) as answer,
+                    ):
+                        return answer.status == 401
+                except aiohttp.ClientConnectorCertificateError:
+                    return False
+
+            await eventually(is_answered)
+
+
+def write_certificate(authority: trustme.CA, folder: Path) -> None:
+    signed = authority.issue_cert("localhost")
+    (folder / "tls.crt").write_bytes(b"".join(each.bytes() for each in signed.cert_chain_pems))
+    (folder / "tls.key").write_bytes(signed.private_key_pem.bytes())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tls-cert-file=tls.crt"], "--tls-cert-file and --tls-key-file go together"),
+        (["--tls-cert-file=tls.crt", "--tls-key-file=tls.key"], "is opened with https, not as http://localhost:8080"),
+    ],
+)
+def test_half_of_a_certificate_and_addresses_without_tls_are_refused(arguments: list[str], said: str) -> None:
+    wanted = ["serve-dashboard", "--url=http://localhost:8080", "--api-server=https://127.0.0.1:1", *arguments]
+    done = CliRunner().invoke(app, wanted)
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())

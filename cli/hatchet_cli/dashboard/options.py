@@ -42,6 +42,11 @@ def serve_dashboard(
     ] = "12h",  # type: ignore[assignment]  # typer parses defaults too
     most_viewers: Annotated[int, typer.Option(min=1, help="Maximum number of viewers at a time.")] = 50,
     most_rows: Annotated[int, typer.Option(min=1, help="Maximum number of rows held for all viewers.")] = 200_000,
+    tls_cert_file: Annotated[
+        Path | None,
+        typer.Option(help="Certificate chain, for HTTPS; read again when it changes.", show_default="HTTP"),
+    ] = None,
+    tls_key_file: Annotated[Path | None, typer.Option(help="Key of the certificate.", show_default=False)] = None,
 ) -> None:
     """Serve the dashboard to others, each with their own token and rights.
 
@@ -50,8 +55,16 @@ def serve_dashboard(
     """
     from hatchet_cli.dashboard.command import serve
     from hatchet_cli.dashboard.server import Serving
+    from hatchet_operator.access.tls import CertificateFiles
     from hatchet_operator.cluster.kubeconfig import find_server
 
+    certificate = None
+    if tls_cert_file is not None and tls_key_file is not None:
+        certificate = CertificateFiles(tls_cert_file, tls_key_file, None)
+        if plain := [url for url in urls if url.startswith("http:")]:
+            raise typer.BadParameter(f"with a certificate it is opened with https, not as {plain[0]}")
+    elif tls_cert_file is not None or tls_key_file is not None:
+        raise typer.BadParameter("--tls-cert-file and --tls-key-file go together")
     try:
         endpoint = find_server(api_server, ca_file)
     except ConfigurationError as error:
@@ -66,5 +79,6 @@ def serve_dashboard(
         session_seconds=session.total_seconds(),
         most_viewers=most_viewers,
         most_rows=most_rows,
+        certificate=certificate,
     )
     raise typer.Exit(carry_out(serve(serving)))

@@ -17,6 +17,8 @@ from hatchet_cli.dashboard.handlers import Handlers, errors_as_json
 from hatchet_cli.dashboard.sessions import Sessions
 from hatchet_cli.dashboard.signing_in import SigningIn
 from hatchet_cli.dashboard.viewers import VIEWER, Viewer, Viewers
+from hatchet_operator.access.server_tls import ServerTls
+from hatchet_operator.access.tls import CertificateSource
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.endpoint import Endpoint
 
@@ -72,6 +74,7 @@ class Serving:
         session_seconds: How long a sign-in lasts.
         most_viewers: How many people may look at a time.
         most_rows: How many rows are held for all of them.
+        certificate: What the server presents; None: it speaks plain HTTP, to what terminates TLS in front of it.
     """
 
     endpoint: Endpoint
@@ -82,6 +85,7 @@ class Serving:
     session_seconds: float = 12 * 3600.0
     most_viewers: int = 50
     most_rows: int = 200_000
+    certificate: CertificateSource | None = None
 
 
 @asynccontextmanager
@@ -90,7 +94,10 @@ async def serving_viewers(serving: Serving) -> AsyncIterator[None]:
 
     Raises:
         OSError: The address can't be listened on.
+        ConfigurationError: The certificate can't be read.
     """
+    presented = await serving.certificate.read() if serving.certificate else None
+    tls = ServerTls(presented.pair) if presented else None
     clock = asyncio.get_running_loop().time
     sessions = Sessions(seconds=serving.session_seconds, most=_MOST_SESSIONS)
     viewers = Viewers(
@@ -115,12 +122,22 @@ async def serving_viewers(serving: Serving) -> AsyncIterator[None]:
     app.on_shutdown.append(end_streams)
     app.on_cleanup.append(close)
     async with _running(app) as runner:
-        await web.TCPSite(runner, serving.host, serving.port).start()
-        sweeping = asyncio.create_task(signing_in.sweep(), name="sweep of viewers")
+        await web.TCPSite(runner, serving.host, serving.port, ssl_context=tls.context if tls else None).start()
+        tasks = [asyncio.create_task(signing_in.sweep(), name="sweep of viewers")]
+        if serving.certificate is not None and tls is not None:
+            tasks.append(asyncio.create_task(_keep(serving.certificate, tls), name="renewal of the certificate"))
         try:
             yield
         finally:
-            sweeping.cancel()
+            for task in tasks:
+                task.cancel()
+
+
+async def _keep(source: CertificateSource, tls: ServerTls) -> None:
+    """Present a newer certificate as soon as there is one."""
+    while True:
+        await asyncio.sleep(source.look_again_seconds)
+        tls.show((await source.read()).pair)
 
 
 def _except_probes(guarded: Middleware) -> Middleware:

@@ -6,4 +6,5 @@ senders       who may push events over HTTP: also accounts that may create runs
 token_key     the key that pools' tokens are signed with
 certificates  certificates and authorities, made and checked                   (pure)
 tls           the certificate that the gRPC server presents
+server_tls    what an HTTP server listens with
 """

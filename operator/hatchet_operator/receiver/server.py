@@ -6,18 +6,13 @@ of a client is closed after a while, or if a request begins and does not continu
 """
 
 import asyncio
-import os
-import ssl
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
 from hatchet_operator.access.certificates import KeyPair
+from hatchet_operator.access.server_tls import ServerTls
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.receiver import pushed_events, webhooks
 from hatchet_operator.receiver.answers import errors_as_json
@@ -53,18 +48,18 @@ class Receiver:
         )
         self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
         self._server: asyncio.Server | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._tls: ServerTls | None = None
 
     async def bind(self, host: str, port: int, certificate: KeyPair | None = None) -> int:
         """Occupy a port, and return it; without a certificate, for plain text. No request is served before `listen`."""
         if certificate is not None:
-            self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            self.show(certificate)
+            self._tls = ServerTls(certificate)
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        handshake = self._bounds.headers_seconds if self._tls is not None else None
+        context = self._tls.context if self._tls is not None else None
+        handshake = self._bounds.headers_seconds if context is not None else None
         self._server = await loop.create_server(
-            self._connected, host, port, ssl=self._tls, ssl_handshake_timeout=handshake, start_serving=False
+            self._connected, host, port, ssl=context, ssl_handshake_timeout=handshake, start_serving=False
         )
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
@@ -76,8 +71,7 @@ class Receiver:
     def show(self, certificate: KeyPair) -> None:
         """Use another certificate for new connections; those that are open stay as they are."""
         assert self._tls is not None, "a certificate can only be renewed, not added"
-        with _readable(certificate.certificate + certificate.key) as path:
-            self._tls.load_cert_chain(path)
+        self._tls.show(certificate)
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept nothing new, and let requests in flight be answered."""
@@ -117,21 +111,3 @@ class _Closed(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
-
-
-@contextmanager
-def _readable(text: bytes) -> Iterator[str]:
-    """Provide a text temporarily as a file, for a library that reads files; in memory if possible."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("certificate")
-        try:
-            os.write(descriptor, text)
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "certificate")
-        path.touch(0o600)
-        path.write_bytes(text)
-        yield str(path)
