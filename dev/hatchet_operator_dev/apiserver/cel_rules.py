@@ -128,7 +128,7 @@ class Rules:
     def _check_rule(self, rule: _Rule, context: cel.Context, path: str, shown: object) -> FieldError | None:
         try:
             holds = rule.program.execute(context)
-        except (RuntimeError, ValueError, TypeError, KeyError, OverflowError, IndexError, AttributeError) as error:
+        except (*_NOT_EVALUATED, AttributeError) as error:
             why = f"no such key: {error.args[0]}" if isinstance(error, KeyError) else str(error)
             return invalid(path or "<nil>", shown, f"{why} evaluating rule: {rule.message}")
         if holds is True:
@@ -143,10 +143,13 @@ class Rules:
         return _with_escaped_keys(value) if self._escaped else value
 
 
+_NOT_EVALUATED = (LookupError, ArithmeticError, ValueError, TypeError, RuntimeError)
+
+
 def _computed_message(program: cel.Program, context: cel.Context) -> str:
     try:
         message = program.execute(context)
-    except (RuntimeError, ValueError, TypeError, KeyError):
+    except _NOT_EVALUATED:
         return ""  # as the real server: a broken messageExpression falls back to the message
     return message.strip() if isinstance(message, str) else ""
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import cel
 
 _LONGEST_KEY = 256
+_NOT_EVALUATED = (LookupError, ArithmeticError, ValueError, TypeError, RuntimeError)
+"""What the library raises: beyond a list, by zero, out of 64 bits, of the wrong type, by an unknown function, …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def key_made(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> str:
         return "true" if value else "false"
     if not isinstance(value, str | int | float):
         raise UnusableKeyError(
-            f"the {purpose.name} {text!r} yields a {type(value).__name__} from this {purpose.given}'s input; "
+            f"the {purpose.name} {text!r} yields {_kind_of(value)} from this {purpose.given}'s input; "
             "expected a text, a number or a truth value"
         )
     key = str(value)
@@ -122,7 +124,7 @@ def number_made(text: str, purpose: Purpose, variables: Mapping[str, Any], *, mo
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        shown = repr(value) if isinstance(value, bool | int | float | str) else f"a {type(value).__name__}"
+        shown = repr(value) if isinstance(value, bool | int | float | str) else _kind_of(value)
         raise UnusableKeyError(
             f"the {purpose.name} {text!r} yields {shown[:100]} from this {purpose.given}'s input; "
             f"expected a whole number from 0 to {most}"
@@ -139,7 +141,7 @@ def is_true(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> bool:
     value = _evaluate(text, purpose, variables)
     if not isinstance(value, bool):
         raise UnusableKeyError(
-            f"the {purpose.name} {text!r} yields a {type(value).__name__} from this {purpose.given}; "
+            f"the {purpose.name} {text!r} yields {_kind_of(value)} from this {purpose.given}; "
             "expected true or false, as in input.amount > 100"
         )
     return value
@@ -159,17 +161,25 @@ def _evaluate(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> Any:
         )
     try:
         return program.execute(given)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except _NOT_EVALUATED as error:
         what = f"there is no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0][:500]
         if MARK in (variables.get("input") or {}):
             raise UnusableKeyError(
                 f"the {purpose.name} {text!r} can't be evaluated for this {purpose.given}: {what}; its input is in the "
                 "payload store, where expressions don't look: put what they need into additional_metadata"
             ) from error
+        way_out = "write the expression for what it is given"
+        if isinstance(error, LookupError):
+            way_out = f"give the {purpose.given} an input that has it, or write the expression with has(…) ? … : …"
         raise UnusableKeyError(
-            f"the {purpose.name} {text!r} can't be evaluated for this {purpose.given}: {what}; "
-            f"give the {purpose.given} an input that has it, or write the expression with has(…) ? … : …"
+            f"the {purpose.name} {text!r} can't be evaluated for this {purpose.given}: {what}; {way_out}"
         ) from error
+
+
+def _kind_of(value: object) -> str:
+    """Say what CEL calls it, as far as that is not what Python does."""
+    names = {"NoneType": "null", "dict": "a map", "str": "a text", "timedelta": "a duration", "datetime": "a timestamp"}
+    return names.get(type(value).__name__, f"a {type(value).__name__}")
 
 
 def _shown_milliseconds(microseconds: float) -> str:

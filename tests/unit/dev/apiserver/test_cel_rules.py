@@ -65,7 +65,8 @@ def test_field_path_and_reason_are_told() -> None:
 
 def test_a_message_is_computed() -> None:
     assert check("false", SPEC, messageExpression="'not ' + self.name") == ["spec: Invalid value: not etl"]
-    assert check("false", SPEC, messageExpression="self.missing") == ["spec: Invalid value: refused"]
+    for broken in ("self.missing", "string(1 / 0)", "string([1][7])"):
+        assert check("false", SPEC, messageExpression=broken) == ["spec: Invalid value: refused"]
 
 
 def test_a_transition_rule_needs_an_old_value() -> None:
@@ -89,6 +90,8 @@ def test_an_unchanged_value_is_not_held_against_a_later_rule() -> None:
 def test_a_rule_that_cannot_be_evaluated_fails_with_its_reason() -> None:
     (error,) = check("self.missing == 1", SPEC)
     assert error == "spec: Invalid value: no such key: missing evaluating rule: refused"
+    (error,) = check("1 / (size(self.name) - size(self.name)) == 1", SPEC)
+    assert "division by zero" in error
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,15 @@ def test_the_key_of_a_run(text: str, want: str) -> None:
     [
         pytest.param("input.missing", "there is no 'missing'", id="no such field"),
         pytest.param("input.list", "yields a list", id="no text"),
+        pytest.param("input.nothing", "yields null from this run's input", id="null"),
         pytest.param("input.user + 1", "can't be evaluated", id="types"),
+        pytest.param("input.list[7]", "index out of bounds: 7", id="beyond the end of a list"),
+        pytest.param("1 / (input.list[0] - 1)", "division by zero", id="by zero"),
+        pytest.param("1 % (input.list[0] - 1)", "modulo by zero", id="modulo zero"),
+        pytest.param("input.list[0] * 9223372036854775807 * 2", "overflow", id="more than 64 bits"),
+        pytest.param("int(1e300)", "overflow", id="a number that is no integer of 64 bits"),
+        pytest.param("nosuch(input.user)", "nosuch", id="an unknown function"),
+        pytest.param("timestamp(input.user)", "can't be evaluated", id="a text that is no time"),
         pytest.param("input.long", "yields a text of 300 characters", id="too long"),
         pytest.param("input.", "is not CEL", id="nonsense that was let into an object"),
         pytest.param("user", "names user, which is not there", id="a name that is not there"),
@@ -66,7 +74,7 @@ def test_the_key_of_a_run(text: str, want: str) -> None:
 )
 def test_what_makes_no_key(text: str, words: str) -> None:
     with pytest.raises(UnusableKeyError, match="concurrency expression") as caught:
-        group_key(text, input={"user": "ada", "list": [1], "long": "x" * 300}, metadata={})
+        group_key(text, input={"user": "ada", "list": [1], "long": "x" * 300, "nothing": None}, metadata={})
     assert words in str(caught.value)
 
 
