@@ -102,6 +102,15 @@ def with_suspension(
     return found if is_there or is_registered else None
 
 
+def cron_problem(cron: CronTrigger) -> str | None:
+    """Say what is wrong with the schedule or zone of a cron, or None."""
+    try:
+        _Schedule(_plain(cron.schedule), cron.time_zone)
+    except InvalidCron as error:
+        return str(error)
+    return None
+
+
 def cron_input(cron: CronTrigger, definition: WorkflowDefinition | None) -> str:
     """Return the input of a cron's runs, as JSON text."""
     if cron.input is not None:
@@ -187,10 +196,10 @@ class _Schedule:
         except (KeyError, ValueError, OSError) as error:  # unknown, a path, a folder of the database
             raise InvalidCron(f'time zone "{zone}" is not known; expected a name such as "Europe/Berlin"') from error
         self._text = _ALIASES.get(text.lower(), text)
-        if len(self._text.split()) != _FIELDS:
+        if (count := len(self._text.split())) != _FIELDS:
             raise InvalidCron(
-                f'"{text}" has {len(self._text.split())} fields; expected 5: minute, hour, day of month, month, day '
-                "of week"
+                f'"{text}" has {count} field{"s" if count > 1 else ""}; expected 5: minute, hour, day of month, month, '
+                f"day of week; or one of {', '.join(_ALIASES)}"
             )
         try:
             CronSim(self._text, datetime.now(UTC))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hatchet_operator.decisions.conditions import Aspect, make_conditions, with_readiness
+from hatchet_operator.decisions.crons import cron_problem
 from hatchet_operator.decisions.expressions import CONCURRENCY, EVENT_FILTER, IDEMPOTENCY, expression_problem
 from hatchet_operator.decisions.graph import InvalidDefinitionError, check_definition, unknown_overrides
 from hatchet_operator.decisions.step_limits import limits_problem
@@ -72,7 +73,7 @@ def workflow_conditions(
     elif workflow.spec.on_failure is not None and status.definition is not None and not status.definition.on_failure:
         message = "spec.onFailure says when the on-failure step runs, but the workflow registered none"
         valid = Aspect(ConditionType.VALID, False, Reason.UNKNOWN_STEP, message)
-    elif (problem := _expression_problem(workflow)) is not None or (problem := _limits_problem(workflow)) is not None:
+    elif (problem := _expression_problem(workflow) or _limits_problem(workflow) or _cron_problem(workflow)) is not None:
         valid = Aspect(ConditionType.VALID, False, Reason.INVALID_SPEC, problem)
     elif conflict is not None:
         message = f'spec.pool is "{workflow.spec.pool}", where {conflict}'
@@ -118,6 +119,13 @@ def _expression_problem(workflow: Workflow) -> str | None:
     for where, text, purpose in (*limits, *filters, *keys):
         if (problem := expression_problem(text, purpose)) is not None:
             return f"{where}: {problem}"
+    return None
+
+
+def _cron_problem(workflow: Workflow) -> str | None:
+    for number, cron in enumerate(workflow.spec.crons):
+        if (problem := cron_problem(cron)) is not None:
+            return f"spec.crons[{number}]: {problem}"
     return None
 
 

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hatchet_operator.decisions.crons import CronPlan, cron_input, effective_crons, plan_cron, with_suspension
+from hatchet_operator.decisions.workflow_status import workflow_conditions
+from hatchet_operator.resources.base import ObjectMeta
 from hatchet_operator.resources.triggers import CronStatus, CronTrigger
 from hatchet_operator.resources.workflow import StepDefinition, Workflow, WorkflowDefinition, WorkflowSpec
 
@@ -138,6 +140,7 @@ def test_a_suspended_cron_starts_nothing_and_catches_nothing_up() -> None:
     ("schedule", "zone", "words"),
     [
         ("61 * * * *", "UTC", "not a schedule: Bad minute"),
+        ("@reboot", "UTC", "has 1 field; expected 5"),
         ("* * * *", "UTC", "has 4 fields; expected 5"),
         ("* * * * * *", "UTC", "has 6 fields; expected 5"),
         ("0 0 30 2 *", "UTC", "not a schedule: Bad day-of-month"),
@@ -151,6 +154,12 @@ def test_what_makes_no_sense_is_said(schedule: str, zone: str, words: str) -> No
     found = plan(make_cron(schedule, timeZone=zone), None, "2026-03-14T15:09")
     assert (found.starts, found.status.next_tick) == ((), None)
     assert words in (found.status.message or "")
+    spec = WorkflowSpec(crons=(make_cron(), make_cron(schedule, timeZone=zone)))
+    conditions = workflow_conditions(Workflow(metadata=ObjectMeta(name="etl"), spec=spec), NOW)
+    (valid,) = (each for each in conditions if each.type == "Valid")
+    assert (valid.status, valid.reason) == ("False", "InvalidSpec")
+    assert valid.message.startswith("spec.crons[1]: ")
+    assert words in valid.message
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,7 @@ def test_a_cron_that_is_none_is_told_and_stops_no_other() -> None:
     server = for_minutes(Server(), 10, crons=("nonsense", "*/15 * * * *"))
     assert server.ticks == ["15:15"]
     assert [cron.get("nextTick", "")[11:16] for cron in server.workflow["status"]["crons"]] == ["", "15:30"]
-    assert any('"nonsense" has 1 fields' in event for event in server.events)
+    assert any('"nonsense" has 1 field;' in event for event in server.events)
 
 
 def test_a_tick_that_the_api_server_refuses_is_told_and_the_next_one_tried() -> None:
