@@ -1,6 +1,7 @@
 """Invalid arguments: refused where they are given, by name, with what was expected."""
 
 import math
+from datetime import UTC, datetime
 
 LONGEST_KEY = 1024  # of an event, and of its id
 LONGEST_SPAWN_KEY = 65_536
@@ -46,6 +47,18 @@ def checked_priority(value: object, *, what: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and not 1 <= value <= 3:
         raise ValueError(f"{what} is {value} (expected 1 to 3; 3 goes first)")
     return checked_number(value, what=what, expected="1 to 3", least=1, most=3)
+
+
+def in_utc(at: datetime, *, what: str) -> datetime:
+    """Return a time as it travels; one without a zone is in local time.
+
+    Raises:
+        ValueError: It is so close to year 1 or 9999 that it is beyond them in UTC.
+    """
+    try:
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(f"{what} is {at} (expected a time from year 1 to 9999 in UTC: {error})") from error
 
 
 def check_seconds(value: object, *, what: str) -> None:

@@ -115,7 +115,8 @@ def put_rate_limit_request(key: str, limit: int, duration: RateLimitDuration) ->
         ValueError: An argument is invalid.
     """
     if not isinstance(key, str) or not 1 <= len(key) <= _LONGEST_KEY:
-        raise ValueError(f"put_rate_limit got the key {key!r} (expected a text of 1 to {_LONGEST_KEY} characters)")
+        got = f"a key of {len(key)} characters" if isinstance(key, str) and key else f"the key {key!r}"
+        raise ValueError(f"put_rate_limit got {got} (expected a text of 1 to {_LONGEST_KEY} characters)")
     if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= _LARGEST:
         raise ValueError(f'rate limit "{key}" has limit={limit!r} (expected a whole number from 0 to {_LARGEST})')
     if duration not in list(RateLimitDuration):

@@ -2,11 +2,11 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from hatchet_sdk._client import tracing
-from hatchet_sdk._client.arguments import LONGEST_SPAWN_KEY, checked_priority, checked_text
+from hatchet_sdk._client.arguments import LONGEST_SPAWN_KEY, checked_priority, checked_text, in_utc
 from hatchet_sdk._client.durations import duration_problem
 from hatchet_sdk._client.json_text import MAX_BYTES, encode_object
 from hatchet_sdk._client.options import (
@@ -86,8 +86,8 @@ def _scheduled(run: TriggerWorkflowRequest, schedules: Sequence[datetime]) -> Sc
     if not schedules:
         raise ValueError(f"{what}: schedules is empty (expected at least one time)")
     request = ScheduleWorkflowRequest(name=run.name, input=run.input)
-    for each in schedules:
-        request.schedules.add().FromDatetime(each.astimezone(UTC))
+    for at, each in enumerate(schedules):
+        request.schedules.add().FromDatetime(in_utc(each, what=f"{what}: schedules[{at}]"))
     for field in ("request_id", "additional_metadata", "priority", "parent_id", "child_index", "child_key"):
         if run.HasField(field):
             setattr(request, field, getattr(run, field))

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 
-from hatchet_sdk._client.arguments import checked_number, checked_text
+from hatchet_sdk._client.arguments import checked_number, checked_text, in_utc
 from hatchet_sdk._client.connection import Connection
 from hatchet_sdk._client.io_thread import IoThread
 from hatchet_sdk._client.runs import Run, RunActResult, RunActResults, RunDetails, RunFilter, RunPage, RunStep
@@ -103,7 +103,7 @@ def _list_request(
     )
     for name, at in (("since", which.since), ("until", which.until)):
         if at is not None:
-            getattr(request, name).FromDatetime(at.astimezone(UTC))
+            getattr(request, name).FromDatetime(in_utc(at, what=f"RunFilter: {name}"))
     return request
 
 

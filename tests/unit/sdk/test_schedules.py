@@ -30,6 +30,18 @@ def test_an_empty_list_of_times_is_refused() -> None:
         schedule_request("etl", [], {}, None)
 
 
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2))),
+        datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-2))),
+    ],
+)
+def test_a_time_that_is_none_in_utc_is_refused_by_its_place(at: datetime) -> None:
+    with pytest.raises(ValueError, match=r'"etl"\): schedules\[1\] is .* \(expected a time from year 1'):
+        schedule_request("etl", [SOON, at], {}, None)
+
+
 SOON, LATER = datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 1, 2, tzinfo=UTC)
 
 

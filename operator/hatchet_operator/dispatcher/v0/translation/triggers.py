@@ -66,7 +66,10 @@ def scheduled(request: workflows_wire.ScheduleWorkflowRequest, caller: Caller) -
         Unsupported: It asks for a feature that is not there.
     """
     if not 1 <= len(request.schedules) <= MAX_BULK_ITEMS:
-        raise InvalidRequest(f"{len(request.schedules)} times in one call; expected 1 to {MAX_BULK_ITEMS}")
+        raise InvalidRequest(
+            f'workflow "{request.name}" is scheduled for {len(request.schedules)} times in one call; '
+            f"expected 1 to {MAX_BULK_ITEMS}: use several calls"
+        )
     times = [time_of(each) for each in request.schedules]
     run = workflows_wire.TriggerWorkflowRequest(
         name=request.name,
