@@ -1,0 +1,1 @@
+../../hatchet-operator/templates/_crds.tpl
