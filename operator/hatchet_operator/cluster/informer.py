@@ -73,21 +73,21 @@ class Informer:
         self._silence_seconds = silence_seconds
         self._known: dict[str, dict[str, str]] = {}  # UIDs by namespace and name: what a DELETED event needs
         self.synced = asyncio.Event()
+        self._version: str | None = None  # up to which changes were passed on; None: a list has to say
         self.relists = 0
         self.last_event_at = 0.0
 
     async def run(self) -> None:
         """Run forever; errors lead to another try, with backoff."""
-        version: str | None = None
         failures = 0
         while True:
             try:
-                if version is None:
-                    version = await self._relist()
+                if self._version is None:
+                    self._version = await self._relist()
                 opened_at = asyncio.get_running_loop().time()
-                async for kind, obj in self._watch(version):
+                async for kind, obj in self._watch(self._version):
                     failures = 0
-                    version = obj["metadata"]["resourceVersion"]
+                    self._version = obj["metadata"]["resourceVersion"]
                     self._hand_on(kind, obj)
                 self.last_event_at = asyncio.get_running_loop().time()  # the server ended it as asked: it is alive
                 if self.last_event_at - opened_at < _SHORTEST_WATCH_SECONDS:
@@ -96,7 +96,7 @@ class Informer:
                 failures += 1
                 self.last_event_at = asyncio.get_running_loop().time()  # it is alive; starting again would not help
                 if isinstance(error, Gone | NotFound):
-                    version = None
+                    self._version = None
                 if isinstance(error, NotFound) and self._on_absence is not None:
                     self._on_absence()
                 log.warning(
@@ -105,8 +105,8 @@ class Informer:
                 await asyncio.sleep(NO_WATCH.jittered_after(failures))
 
     async def look_once(self) -> None:
-        """List what exists, and pass on what changed since; for the last look, while it does not run."""
-        await self._relist()
+        """List what exists, and pass on what changed since, while it does not run; it would go on from there."""
+        self._version = await self._relist()
 
     async def _watch(self, version: str) -> AsyncIterator[tuple[str, Json]]:
         # A kind without changes gets no bookmarks either, so the server is asked to end the watch before its

@@ -17,6 +17,7 @@ from tests.integration.engine.world import (
     make_definition,
     make_run,
     observed,
+    requests_to,
     running_loop,
     until,
 )
@@ -71,6 +72,7 @@ async def test_a_quota_that_is_raised_gives_the_pool_its_pod_at_once(
     server.faults.clear()
     await api.patch(QUOTAS, NAMESPACE, "full", {"spec": {"hard": {"pods": "1"}}})
     assert await mended(engine, api) < AT_ONCE_SECONDS
+    assert requests_to(server, "list", "resourcequotas") == 1, "and they are watched from there"
 
 
 async def test_a_spec_that_was_mended_is_tried_at_once(server: ApiServer, engine: Engine, api: Api) -> None:

@@ -48,17 +48,12 @@ class Quotas:
             silence_seconds=self._silence_seconds,
         )
         try:
-            await self._api.until_answered(self._api.list_all, QUOTAS, namespace)
+            await self._api.until_answered(informer.look_once)
         except Refused as error:  # granted to an older release, which did without
             log.info("quotas are not watched", extra={"namespace": namespace, "error": str(error)})
             return
-        running = asyncio.create_task(informer.run())
-        try:
-            await informer.synced.wait()
-            self._there_may_be_room(namespace)  # it may have been raised between the refusal and this list
-            await running
-        finally:
-            running.cancel()
+        self._there_may_be_room(namespace)  # it may have been raised between the refusal and this list
+        await informer.run()
 
     def _observe(self, namespace: str, kind: str, obj: Json) -> None:
         uid, now = obj["metadata"]["uid"], Quota.read(obj)
