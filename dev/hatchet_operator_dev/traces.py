@@ -3,7 +3,7 @@
 import importlib.util
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -40,12 +40,23 @@ class Traces:
         return {_NAME: environ.get(_NAME, "worker"), **self.client_variables()} if not self.lacking else {}
 
 
-def find_traces(given: str | None, environ: Mapping[str, str]) -> Traces | None:
+def opentelemetry_is_installed() -> bool:
+    """Return whether this Python has what sends traces."""
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.grpc.trace_exporter") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def find_traces(
+    given: str | None, environ: Mapping[str, str], *, is_installed: Callable[[], bool] = opentelemetry_is_installed
+) -> Traces | None:
     """Return where traces go; None: nobody wants any.
 
     Args:
         given: What was asked for.
         environ: Where OpenTelemetry's variables may ask for it; that OpenTelemetry is not installed is no error then.
+        is_installed: Tells whether it is.
 
     Raises:
         DevError: What was asked for can't be done.
@@ -55,7 +66,7 @@ def find_traces(given: str | None, environ: Mapping[str, str]) -> Traces | None:
         return None
     if given is not None and (urlsplit(given).scheme not in ("http", "https") or not urlsplit(given).hostname):
         raise DevError(f'--otlp is "{given}"; expected a URL as in http://localhost:4317', exit_code=2)
-    if _is_installed():
+    if is_installed():
         return Traces(endpoint=endpoint)
     how = f'{shlex.quote(sys.executable)} -m pip install "hatchet-operator[tracing]" "hatchet-operator-sdk[tracing]"'
     if given is not None:
@@ -68,10 +79,3 @@ def find_traces(given: str | None, environ: Mapping[str, str]) -> Traces | None:
 
 def _is_switched_off(environ: Mapping[str, str]) -> bool:
     return environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
-
-
-def _is_installed() -> bool:
-    try:
-        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.grpc.trace_exporter") is not None
-    except ModuleNotFoundError:
-        return False

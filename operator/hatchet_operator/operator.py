@@ -188,7 +188,7 @@ class Operator:
 
     async def _stop_when_readable(self, api: Api, unread: Collection[str], stop: asyncio.Event) -> None:
         """End, to be started again, when a namespace can be read: its runs are to be known before work is given out."""
-        readable = await until_readable(api, unread)
+        readable = await until_readable(api, unread, look_again_seconds=self._pace.unread_looks)
         log.warning("namespaces may be read now, ending to start with them", extra={"namespaces": readable})
         stop.set()
 

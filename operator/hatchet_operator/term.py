@@ -163,11 +163,14 @@ class Term:
             is_leading=self._is_leading,
             on_absence=self._on_absence,
             clock=self._clock,
+            pace=self._pace,
             tracer=self._tracer,
         )
         await engine.start()
         garbage.freeze()  # and the runs
-        source = find_certificate_source(api, self._settings, address=self._advertised(self._settings.grpc_port))
+        source = find_certificate_source(
+            api, self._settings, address=self._advertised(self._settings.grpc_port), pace=self._pace
+        )
         certificate = await source.read() if source else None
         if certificate is not None:
             engine.pools.trust(certificate.ca_pem)

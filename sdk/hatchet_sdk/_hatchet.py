@@ -9,6 +9,7 @@ from hatchet_sdk._client.config import ClientConfig
 from hatchet_sdk._client.events import EventClient
 from hatchet_sdk._client.json_text import JsonObject
 from hatchet_sdk._client.listener import Listener
+from hatchet_sdk._client.pace import Pace
 from hatchet_sdk._client.rate_limits import RateLimit
 from hatchet_sdk._client.runs import Runs
 from hatchet_sdk._lacking import ATTRIBUTES, words_on, words_on_arguments
@@ -46,6 +47,7 @@ class Hatchet:
             raise TypeError(f"Hatchet: config is {config!r} (expected a ClientConfig)")
         self._debug = debug
         self._config = config or ClientConfig()
+        self._pace = Pace()
         self._connected: Client | None = None
         self._admin = Admin(self._client)
         self._event = EventClient(self._client)
@@ -291,6 +293,7 @@ class Hatchet:
             max_overruns=max_overruns,
             labels=labels or {},
             debug=self._debug,
+            pace=self._pace,
         )
 
     if not TYPE_CHECKING:
@@ -305,8 +308,15 @@ class Hatchet:
 
         with forks.connecting():
             if self._connected is None:
-                self._connected = Client(self._config)
+                self._connected = Client(self._config, self._pace)
             return self._connected
+
+
+def paced(pace: Pace, config: ClientConfig | None = None) -> Hatchet:
+    """Return one that waits for other times than users' programs: for tests."""
+    hatchet = Hatchet(config=config)
+    hatchet._pace = pace
+    return hatchet
 
 
 def _limits(

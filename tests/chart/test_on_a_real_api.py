@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from hatchet_operator.cluster import definitions
 from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.ownership import read_account
 from hatchet_operator.operator import Operator
+from hatchet_operator.pace import Pace
 from hatchet_operator.settings import Settings, Tls
 from tests.e2e.eventually import eventually as eventually_sync
 from tests.kube.eventually import eventually
@@ -329,9 +329,8 @@ async def test_the_rights_suffice_for_a_life_and_a_handover_and_nothing_is_left_
 
 
 async def test_a_namespace_that_may_not_be_read_keeps_no_other_waiting(
-    helm: Helm, kubectl: Kubectl, api: RealApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    helm: Helm, kubectl: Kubectl, api: RealApi, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(definitions, "_LOOK_AGAIN_SECONDS", 0.2)
     helm = replace(helm, kubeconfig=api.kubeconfig)
     helm("install", RELEASE, str(CHART), "--take-ownership", "--set=namespaces={elsewhere,etl}")
     account = Kubectl(api, f"system:serviceaccount:operators:{RELEASE}")
@@ -344,7 +343,8 @@ async def test_a_namespace_that_may_not_be_read_keeps_no_other_waiting(
         kubectl.create(POOL)
         token = kubectl("create", "token", RELEASE, "--namespace=operators").strip()
         endpoint = Endpoint(server=api.url, token=token, ssl_context=api.endpoint.ssl_context())
-        operator = Operator(settings_of(token, ("elsewhere", "etl"), "192.0.2.1"), endpoint)
+        settings = settings_of(token, ("elsewhere", "etl"), "192.0.2.1")
+        operator = Operator(settings, endpoint, pace=Pace(unread_looks=0.2))
         ending = asyncio.create_task(operator.run(asyncio.Event()))
         await eventually(partial(leads_to, kubectl, "192.0.2.1"))
         unread = [vars(record).get("namespaces") for record in caplog.records if "may not be read" in record.message]

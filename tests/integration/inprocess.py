@@ -30,12 +30,16 @@ from hatchet_operator.engine.engine import Engine
 from hatchet_operator.errors import NotFound
 from hatchet_operator.operator import Operator
 from hatchet_operator.pace import Pace
+from hatchet_operator.receiver.bounds import Bounds
+from hatchet_operator.receiver.server import Receiver
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.crds import load_crds
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
 from hatchet_operator_dev.apiserver import ApiServer
 from hatchet_sdk import ClientConfig, Hatchet
+from hatchet_sdk._client.pace import Pace as SdkPace
+from hatchet_sdk._hatchet import paced
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
@@ -63,6 +67,8 @@ class Surroundings:
 
     def __init__(self, pace: Pace | None = None) -> None:
         self.pace = pace or Pace(grace=0.0)
+        self.sdk_pace = SdkPace()
+        """How long clients wait for what; those that were made before keep theirs."""
         self.ahead = timedelta()
         """How far the operator's clocks are ahead of the machine's; its timers are not."""
         self._session: Callable[[], Session | None] = lambda: None
@@ -118,7 +124,7 @@ class Instance:
         return ClientConfig(host_port=address, token=token, tls_strategy="none")
 
     def hatchet(self, pool: str = POOL, **config: Any) -> Hatchet:
-        return Hatchet(config=replace(self.config(pool), **config))
+        return paced(self.surroundings.sdk_pace, replace(self.config(pool), **config))
 
     async def work(self, *workflows: object, slots: int = 20, pool: str = POOL, **config: Any) -> Hatchet:
         """Run a worker of the SDK in a thread until the test ends, and return once it is connected."""
@@ -401,6 +407,18 @@ async def operator_at(
     finally:
         stop.set()
         await running
+
+
+@asynccontextmanager
+async def receiving(instance: Instance, bounds: Bounds) -> AsyncIterator[str]:
+    """Have an operator listen at one more port, with other bounds; tell at which address."""
+    receiver = Receiver(instance.engine, bounds)
+    port = await receiver.bind("127.0.0.1", 0)
+    await receiver.listen()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await receiver.stop(0)
 
 
 async def _until_ready(operator: Operator, running: asyncio.Task[None]) -> None:

@@ -11,8 +11,11 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 from hatchet_cli.dashboard.server import serving
+from hatchet_operator.cluster.api import always
+from hatchet_operator.cluster.endpoint import Endpoint
 from tests.integration.inprocess import NAMESPACE, Instance, running_operator
 from tests.kube.chromium import browsing, page_of
+from tests.kube.session import Session
 
 MARKUP = "<img src=x onerror=\"document.title='taken'\">"
 """What a user may write anywhere, and what must stay a text."""
@@ -24,11 +27,13 @@ class World:
 
     Attributes:
         instance: The operator with its API server and workers.
+        session: The way of the page's server to the API server.
         page: The browser's.
         address: Where the page is served, without its key.
     """
 
     instance: Instance
+    session: Session
     page: Page
     address: str
 
@@ -54,11 +59,12 @@ async def a_page(*workflows: object, slots: int = 20) -> AsyncIterator[World]:
     """Run these workflows, and open the page in a browser."""
     async with (
         running_operator(running_after=0.2) as instance,
-        serving(instance.api, NAMESPACE) as address,
+        Session(Endpoint(server=instance.url), may_write=always) as session,
+        serving(session, NAMESPACE, ask_seconds=0.2) as address,
         browsing() as browser,
         page_of(browser) as page,
     ):
         await instance.work(*workflows, slots=slots)
         await page.goto(address)
         assert "key=" not in page.url, "histories and screenshots would have it"
-        yield World(instance=instance, page=page, address=address.partition("/?")[0])
+        yield World(instance=instance, session=session, page=page, address=address.partition("/?")[0])

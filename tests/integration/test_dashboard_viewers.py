@@ -26,7 +26,6 @@ from typer.testing import CliRunner
 
 from benchmarks.processes import install_crds
 from hatchet_cli.app import app
-from hatchet_cli.dashboard import rights
 from hatchet_cli.dashboard.server import Serving, serving_viewers
 from hatchet_operator.access.tls import CertificateFiles
 from hatchet_operator.cluster.api import Api, always
@@ -47,11 +46,6 @@ OURS = ["workflows", "workflowruns", "workerpools", "ratelimits"]
 SEES = [{"apiGroups": [GROUP], "resources": OURS, "verbs": ["get", "list", "watch"]}]
 CHANGES = [*SEES, {"apiGroups": [GROUP], "resources": ["workflowruns"], "verbs": ["create", "patch"]}]
 TEAM, COOKIE = "team", "__Host-hatchet"
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rights, "ASK_SECONDS", 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +77,8 @@ class World:
         await put(self.admin, ACCOUNTS, {"metadata": {"name": name}})
         await put(self.admin, ROLES, {"metadata": {"name": name}, "rules": rules})
         await self.bind(name)
-        path = ACCOUNTS.path(TEAM, name, "token")
-        answer = await self.admin._request(  # noqa: SLF001  # nobody else asks for tokens
-            "POST", path, data=b'{"spec": {"expirationSeconds": 3600}}'
-        )
+        tokens = replace(ACCOUNTS, plural=f"{ACCOUNTS.plural}/{name}/token", kind="TokenRequest")
+        answer = await self.admin.create(tokens, TEAM, {"spec": {"expirationSeconds": 3600}})
         return str(answer["status"]["token"])
 
     async def bind(self, name: str) -> None:
@@ -122,7 +114,7 @@ def make_endpoint(server: RealApi) -> Endpoint:
 def make_serving(server: RealApi, port: int, **settings: Any) -> Serving:
     endpoint = make_endpoint(server)
     origins = frozenset({f"http://localhost:{port}"})
-    return Serving(endpoint=endpoint, origins=origins, namespace=TEAM, port=port, **settings)
+    return Serving(endpoint=endpoint, origins=origins, namespace=TEAM, port=port, ask_seconds=0.5, **settings)
 
 
 @pytest.fixture

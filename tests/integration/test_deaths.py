@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hatchet_operator.cluster.kinds import PODS
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
@@ -312,8 +313,7 @@ async def test_a_step_that_only_arrived_is_not_taken_for_one_that_began() -> Non
         assert not step_of(await instance.finished("begun")).get("lostWorkers")
 
 
-async def test_what_ran_before_the_operator_began_counts_as_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hatchet_operator.engine.workers.streams._NOT_BEGUN_SECONDS", 0.1)
+async def test_what_ran_before_the_operator_began_counts_as_begun() -> None:
     async with running_server() as (server, url):
         async with operator_of(server, url, running_after=0.1) as instance:
             pod = await create_pod(instance.api, "only", pool=POOL)
@@ -328,7 +328,7 @@ async def test_what_ran_before_the_operator_began_counts_as_begun(monkeypatch: p
                 return bool((await instance.run("long")).get("status", {}).get("phase") == "Running")
 
             await eventually(is_written_down)
-        async with operator_of(server, url) as instance:
+        async with operator_of(server, url, pace=Pace(grace=0.0, not_begun=0.1)) as instance:
             worker = await instance.scripted(pod=pod)
             worker.id = before.id
             await worker.listen()

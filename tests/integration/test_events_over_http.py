@@ -19,7 +19,7 @@ from hatchet_operator.receiver.bounds import Bounds
 from hatchet_operator.receiver.server import Receiver
 from hatchet_operator.settings import Tls
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
-from tests.integration.inprocess import NAMESPACE, SECONDS, Instance, running_operator
+from tests.integration.inprocess import NAMESPACE, SECONDS, Instance, receiving, running_operator
 from tests.integration.service_accounts import AUDIENCE, create_pod, request_token
 
 EVENTS = f"/v1/namespaces/{NAMESPACE}/events"
@@ -302,18 +302,6 @@ async def read_to_the_end(address: str, *sent: bytes) -> bytes:
         return await asyncio.wait_for(reader.read(), SECONDS)
     finally:
         writer.close()
-
-
-@asynccontextmanager
-async def receiving(instance: Instance, bounds: Bounds) -> AsyncIterator[str]:
-    """Listen with other bounds; tell at which address."""
-    receiver = Receiver(instance.engine, bounds)
-    port = await receiver.bind("127.0.0.1", 0)
-    await receiver.listen()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await receiver.stop(0)
 
 
 @pytest.mark.parametrize("sent", [b"", f"POST {EVENTS}/a HTTP/1.1\r\nHost: x".encode()])

@@ -12,6 +12,7 @@ import pytest
 from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.reports import Reports
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from tests.integration.inprocess import (
@@ -204,21 +205,19 @@ async def test_a_step_of_a_forgotten_parent_spawns_nothing(world: Instance, work
         await worker.spawn(parent, key="a")
 
 
-async def test_a_list_of_a_running_operator_keeps_the_objects_of_few_finished_runs(
-    world: Instance, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hatchet_operator.engine.runs.reader._WHOLE_AT_MOST", 5)
-    silence(world)
-    for number in range(CHILDREN):
-        run = make_run(f"old-{number}", "parent")
-        created = await world.api.create(RUNS, NAMESPACE, run)
-        created["status"] = {"phase": "Succeeded", "finishedAt": datetime.now(UTC).isoformat()}
-        await world.api.replace(RUNS, NAMESPACE, f"old-{number}", created, subresource="status")
-    world.server.store.forget_history()
-    world.server.faults.clear()
-    cut(world)
-    await world.until(lambda: len(world.engine.store) == CHILDREN)
-    assert sum(record.whole is not None for record in world.engine.store) <= 5
+async def test_a_list_of_a_running_operator_keeps_the_objects_of_few_finished_runs() -> None:
+    async with running_operator(pace=Pace(grace=0.0, whole_runs=5)) as world:
+        silence(world)
+        for number in range(CHILDREN):
+            run = make_run(f"old-{number}", "parent")
+            created = await world.api.create(RUNS, NAMESPACE, run)
+            created["status"] = {"phase": "Succeeded", "finishedAt": datetime.now(UTC).isoformat()}
+            await world.api.replace(RUNS, NAMESPACE, f"old-{number}", created, subresource="status")
+        world.server.store.forget_history()
+        world.server.faults.clear()
+        cut(world)
+        await world.until(lambda: len(world.engine.store) == CHILDREN)
+        assert sum(record.whole is not None for record in world.engine.store) <= 5
 
 
 def silence(world: Instance) -> None:

@@ -27,7 +27,7 @@ from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_sdk import ClientConfig, Context, Hatchet
-from hatchet_sdk._client import connection
+from hatchet_sdk._client.pace import Pace
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts import events_pb2 as events_wire
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
@@ -447,7 +447,6 @@ def user_of(pod: Json) -> Json:
 async def test_a_worker_of_the_sdk_follows_the_token_that_the_kubelet_renews(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_READ_AGAIN_SECONDS", 0)
     hatchet = Hatchet()
 
     @hatchet.workflow(name="parent")
@@ -464,6 +463,7 @@ async def test_a_worker_of_the_sdk_follows_the_token_that_the_kubelet_renews(
             return {"done": True}
 
     async with running_operator(token_audience=AUDIENCE) as instance:
+        instance.surroundings.sdk_pace = Pace(read_again=0)
         pod = await create_pod(instance.api, "mine", pool="main")
         first = "the-first-token"
         instance.server.tokens[first] = user_of(pod)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hatchet_operator.cluster import turns
 from hatchet_operator.cluster.kinds import RUNS
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_sdk import WorkflowRunDeleted
 from tests.integration.inprocess import NAMESPACE, Instance, ScriptedWorker, make_run, operator_of, running_server
@@ -70,7 +70,7 @@ async def test_a_run_of_another_controller_and_those_below_it_are_left_alone(wor
     assert [record.ref.name for record in world.engine.store if "their" in record.ref.name] == []
 
 
-async def test_so_they_are_after_a_restart_in_whatever_order_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_so_they_are_after_a_restart_in_whatever_order_they_are_listed() -> None:
     async with running_server() as (server, url):
         async with operator_of(server, url, rejoin=0.2) as instance:
             theirs = await instance.create_run("z-theirs", "etl", managedBy=OTHER)
@@ -78,8 +78,8 @@ async def test_so_they_are_after_a_restart_in_whatever_order_they_are_listed(mon
             await instance.api.create(RUNS, NAMESPACE, child_of(child, "a-grandchild"))
             names = ("z-theirs", "b-child", "a-grandchild")
             before = await versions(instance, *names)
-        monkeypatch.setattr(turns, "_TURN_SECONDS", 0.0)  # others have their turn after each run that is read
-        async with operator_of(server, url, rejoin=0.2) as instance:
+        pace = Pace(grace=0.0, turn=0.0)  # others have their turn after each run that is read
+        async with operator_of(server, url, pace=pace, rejoin=0.2) as instance:
             worker = await worker_of(instance)
             await until_others_ran(instance, worker, "m-ours")
             assert worker.has_nothing_new

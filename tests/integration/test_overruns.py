@@ -65,11 +65,11 @@ async def test_a_thread_that_ignores_its_timeout_is_not_joined_by_others(world: 
 
 PROGRAM = """
 import pathlib, threading, time
-from hatchet_sdk import Context, Hatchet, WorkflowNotFound
-from hatchet_sdk._runner import session
+from hatchet_sdk import Context, WorkflowNotFound
+from hatchet_sdk._client.pace import Pace
+from hatchet_sdk._hatchet import paced
 
-session.OVERRUN_PATIENCE_SECONDS = 1.2
-hatchet = Hatchet()
+hatchet = paced(Pace(overrun=1.2))
 
 @hatchet.workflow()
 class Stuck:

@@ -15,14 +15,13 @@ import pytest
 
 from hatchet_operator.access.identity import Caller, mint_token
 from hatchet_operator.cluster.kinds import POOLS, SECRETS, WORKFLOWS
-from hatchet_operator.engine.runs import asked
 from hatchet_operator.errors import NotFound
-from hatchet_operator.receiver.rest import known_runs
-from hatchet_operator.receiver.rest import runs as rest_runs
+from hatchet_operator.pace import Pace
+from hatchet_operator.receiver.bounds import Bounds
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import tenant_id
 from hatchet_sdk import Context, Hatchet
-from tests.integration.inprocess import KEY, NAMESPACE, SECONDS, Instance, running_operator
+from tests.integration.inprocess import KEY, NAMESPACE, SECONDS, Instance, receiving, running_operator
 from tests.kube.eventually import eventually
 
 TENANT = tenant_id(NAMESPACE)
@@ -73,9 +72,17 @@ async def api(instance: Instance) -> AsyncIterator[RestClient]:
 class RestClient:
     """A client with the token of a pool."""
 
-    def __init__(self, instance: Instance, *, namespace: str = NAMESPACE, pool: str = "main", prefix: str = "") -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        *,
+        namespace: str = NAMESPACE,
+        pool: str = "main",
+        prefix: str = "",
+        address: str | None = None,
+    ) -> None:
         assert instance.operator.term is not None
-        self.url = f"http://127.0.0.1:{instance.operator.term.events_port}{prefix}/api/v1/"
+        self.url = f"http://{address or f'127.0.0.1:{instance.operator.term.events_port}'}{prefix}/api/v1/"
         token = mint_token(Caller(namespace=namespace, pool=pool), key=KEY, grpc_address="")
         timeout = aiohttp.ClientTimeout(total=SECONDS)
         self._http = aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}, timeout=timeout)
@@ -171,18 +178,21 @@ async def test_pages_are_bounded_and_come_newest_first(instance: Instance, api: 
     )
 
 
-async def test_a_list_that_costs_too_much_is_refused_and_not_cut_off(
-    instance: Instance, api: RestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await run_all(instance, "a", "b")
-    monkeypatch.setattr(asked, "_LOOKED_AT_IN_ONE_CALL", 1)
-    status, said = await api.refused(RUNS, additional_metadata="team:blue")
-    assert (status, said[:56]) == (400, "2 runs would have to be read to find those that are aske")
-    assert len((await api.get(RUNS, limit=1))["rows"]) == 1, "what memory knows needs no reading"
-    monkeypatch.setattr(rest_runs, "ROOM", 10)
-    status, said = await api.refused(RUNS, limit=1)
-    assert (status, "without these (include_payloads=False)" in said) == (400, True)
-    assert len((await api.get(RUNS, limit=1, include_payloads="false"))["rows"]) == 1
+async def test_a_list_that_costs_too_much_is_refused_and_not_cut_off() -> None:
+    async with running_operator(events_port=0, pace=Pace(grace=0.0, runs_in_one_call=1)) as instance:
+        await run_all(instance, "a", "b")
+        async with RestClient(instance) as api:
+            status, said = await api.refused(RUNS, additional_metadata="team:blue")
+            assert (status, said[:56]) == (400, "2 runs would have to be read to find those that are aske")
+            assert len((await api.get(RUNS, limit=1))["rows"]) == 1, "what memory knows needs no reading"
+
+
+async def test_a_page_that_is_too_large_is_refused_and_not_cut_off(instance: Instance) -> None:
+    await run_all(instance, "a")
+    async with receiving(instance, Bounds(answer_bytes=10)) as address, RestClient(instance, address=address) as api:
+        status, said = await api.refused(RUNS, limit=1)
+        assert (status, "without these (include_payloads=False)" in said) == (400, True)
+        assert len((await api.get(RUNS, limit=1, include_payloads="false"))["rows"]) == 1
 
 
 async def test_metadata_is_matched_and_paged(instance: Instance, api: RestClient) -> None:
@@ -322,9 +332,7 @@ async def test_a_path_before_it_does_not_matter(instance: Instance) -> None:
         assert (await api.get(RUNS))["rows"] == []
 
 
-async def test_what_is_in_the_store_is_read_for_a_run_and_stays_a_reference_in_a_list(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_in_the_store_is_read_for_a_run_and_stays_a_reference_in_a_list(tmp_path: Path) -> None:
     async with running_operator(events_port=0, payload_store=tmp_path.as_uri(), payload_inline_bytes=1024) as instance:
         await instance.work(Diamond(), payloads=f"{tmp_path.as_uri()}/{NAMESPACE}", payloads_above=1024)
         made = await instance.create_run("large", "diamond", {"n": 5000})
@@ -334,7 +342,8 @@ async def test_what_is_in_the_store_is_read_for_a_run_and_stays_a_reference_in_a
             assert (await api.get(path))["run"]["output"]["double"] == {"rows": "x" * 10_000}
             (row,) = (await api.get(RUNS))["rows"]
             assert "hatchet-operator.dev/payload" in row["output"]["double"]
-            monkeypatch.setattr(known_runs, "ROOM", 10_000)
+        bounds = Bounds(answer_bytes=10_000)
+        async with receiving(instance, bounds) as address, RestClient(instance, address=address) as api:
             status, said = await api.refused(path)
             assert (status, "more than the 10000 that are answered" in said) == (400, True)
 

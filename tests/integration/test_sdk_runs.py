@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 
 from hatchet_operator.access.identity import Caller, mint_token
@@ -20,7 +22,8 @@ from hatchet_sdk import (
     RunNotFound,
     WorkflowRunCancelled,
 )
-from hatchet_sdk._client import run_calls
+from hatchet_sdk.contracts.runs_pb2 import ListRunsRequest
+from hatchet_sdk.contracts.runs_pb2_grpc import RunsStub
 from tests.integration.inprocess import KEY, POOL, Instance, running_operator
 from tests.kube.eventually import eventually
 
@@ -126,7 +129,7 @@ async def test_runs_are_listed_by_workflow_phase_time_metadata_and_tree(world: W
         await client.runs.aio.list(unchecked)
 
 
-async def test_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pages(world: World) -> None:
     client = await world.work()
     root = await failed_tree(world, client)
     found: list[str] = []
@@ -141,9 +144,11 @@ async def test_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pages >= 2
     with pytest.raises(ValueError, match=r"runs\.list: limit is 1001 \(expected 1 to 1000\)"):
         await client.runs.aio.list(limit=1001)
-    monkeypatch.setattr(run_calls, "_MOST_OF_A_PAGE", 1001)  # as another client that checks nothing itself
-    with pytest.raises(InvalidRequest, match="limit is 1001; expected 1 to 1000"):
-        await client.runs.aio.list(limit=1001)
+    other = await world.instance.scripted()  # a client that checks nothing itself
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await other.call(RunsStub(other.channel).ListRuns, ListRunsRequest(limit=1001))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "limit is 1001; expected 1 to 1000" in (refused.value.details() or "")
 
 
 async def test_details_of_a_run(world: World) -> None:

@@ -21,12 +21,13 @@ from hatchet_operator.cluster.api import Api, always
 from hatchet_operator.cluster.endpoint import Endpoint
 from hatchet_operator.cluster.kinds import POOLS, SECRETS
 from hatchet_operator.errors import ConfigurationError, NotFound
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Tls
 from hatchet_operator_dev.apiserver import ApiServer
 from hatchet_sdk import Context, Hatchet
-from hatchet_sdk._client import connection
+from hatchet_sdk._client.pace import Pace as SdkPace
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
 from tests.integration.inprocess import NAMESPACE, Instance, running_operator
@@ -77,17 +78,20 @@ class Files:
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
-    monkeypatch.setattr(CertificateFiles, "look_again_seconds", 0.05)
-    monkeypatch.setattr(connection, "_READ_AGAIN_SECONDS", 0)
+def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
 @pytest.fixture
 async def world(files: Files) -> AsyncIterator[Instance]:
     async with running_operator(
-        tls=Tls.FILES, tls_cert_file=files.certificate, tls_key_file=files.key, tls_ca_file=files.ca
+        pace=Pace(grace=0.0, certificate=0.05),
+        tls=Tls.FILES,
+        tls_cert_file=files.certificate,
+        tls_key_file=files.key,
+        tls_ca_file=files.ca,
     ) as instance:
+        instance.surroundings.sdk_pace = SdkPace(read_again=0)
         plain = instance.config
         instance.config = lambda pool="main": replace(  # type: ignore[method-assign]  # this one speaks TLS
             plain(pool), tls_strategy="tls", tls_root_ca_file=str(files.ca), tls_server_name=NAME

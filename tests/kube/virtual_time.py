@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from collections.abc import Callable
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,7 +48,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     Args:
         with_connections: Both ends of connections are in it.
+
+    Attributes:
+        before_each: Called before each callback of the loop that is set from then on.
     """
+
+    before_each: Callable[[], None] | None = None
 
     def __init__(self, *, with_connections: bool = False) -> None:
         self._jumping = _HoppingSelector() if with_connections else _JumpingSelector()
@@ -55,6 +62,26 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now
+
+    def call_soon(  # type: ignore[override]  # the callback's arguments are the caller's business
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        return super().call_soon(self._announced(callback), *args, context=context)
+
+    def call_at(  # type: ignore[override]  # as above
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return super().call_at(when, self._announced(callback), *args, context=context)
+
+    def _announced(self, callback: Callable[..., object]) -> Callable[..., object]:
+        if (before_each := self.before_each) is None:
+            return callback
+
+        def announced(*args: Any) -> None:
+            before_each()
+            callback(*args)
+
+        return announced
 
     def skip(self, seconds: float) -> None:
         """Have time pass in which nothing of this process runs, as after SIGSTOP."""

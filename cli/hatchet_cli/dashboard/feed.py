@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from hatchet_cli.dashboard import rows
-from hatchet_cli.dashboard.rights import KINDS, Rights, watch_rights
+from hatchet_cli.dashboard.rights import ASK_SECONDS, KINDS, Rights, watch_rights
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.informer import Informer, UidOf
 from hatchet_operator.resources.base import Json
@@ -73,12 +73,14 @@ class Feed:
         api: Read with the viewer's rights.
         namespace: Which one.
         room: For its rows and others'.
+        ask_seconds: How often to ask what the viewer may do.
     """
 
-    def __init__(self, api: Api, namespace: str, room: Room) -> None:
+    def __init__(self, api: Api, namespace: str, room: Room, *, ask_seconds: float) -> None:
         self._api = api
         self._namespace = namespace
         self._room = room
+        self._ask_seconds = ask_seconds
         self._parts = {kind: _Part() for kind in _ROWS}
         self._withheld: dict[str, Json] = {}
         self._notes: dict[str, Json] = {}  # the last ones, for tabs that come later
@@ -91,7 +93,7 @@ class Feed:
         """Keep the rows up to date, until cancelled or the viewer is not known any more."""
         try:
             async with asyncio.TaskGroup() as group:
-                async for rights in watch_rights(self._api, self._namespace):
+                async for rights in watch_rights(self._api, self._namespace, ask_seconds=self._ask_seconds):
                     self._follow(rights, group)
                 for part in self._parts.values():
                     if part.reading is not None:
@@ -229,6 +231,7 @@ class Feeds:
         room: For all their rows.
         on_refused: Called when the API server does not know the viewer any more.
         linger_seconds: How much later.
+        ask_seconds: How often to ask what the viewer may do.
     """
 
     def __init__(
@@ -238,11 +241,13 @@ class Feeds:
         room: Room | None = None,
         on_refused: Callable[[], None] = lambda: None,
         linger_seconds: float = 60,
+        ask_seconds: float = ASK_SECONDS,
     ) -> None:
         self._api = api
         self._room = room or Room()
         self._on_refused = on_refused
         self._linger_seconds = linger_seconds
+        self._ask_seconds = ask_seconds
         self._running: dict[str, tuple[Feed, asyncio.Task[None]]] = {}
         self._listeners: dict[str, int] = {}
         self._stopping: dict[str, asyncio.TimerHandle] = {}
@@ -253,7 +258,7 @@ class Feeds:
         if (stopping := self._stopping.pop(namespace, None)) is not None:
             stopping.cancel()
         if namespace not in self._running:
-            feed = Feed(self._api, namespace, self._room)
+            feed = Feed(self._api, namespace, self._room, ask_seconds=self._ask_seconds)
             self._running[namespace] = (
                 feed,
                 asyncio.create_task(self._run(feed, namespace), name=f"rows of {namespace}"),

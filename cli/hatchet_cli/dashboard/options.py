@@ -12,7 +12,8 @@ from hatchet_operator import options
 from hatchet_operator.errors import ConfigurationError
 
 
-def _origin(text: str) -> str:
+def origin_of(text: str) -> str:
+    """Return what browsers call the origin of an address, once it is checked to be a page's own."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise typer.BadParameter(
@@ -26,7 +27,7 @@ def serve_dashboard(
     urls: Annotated[
         list[str],
         typer.Option(
-            "--url", metavar="URL", parser=_origin, help="Where people open it; repeatable.", show_default=False
+            "--url", metavar="URL", parser=origin_of, help="Where people open it; repeatable.", show_default=False
         ),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

@@ -60,7 +60,7 @@ class Rights:
     kinds: Mapping[str, bool]
 
 
-async def watch_rights(api: Api, namespace: str) -> AsyncIterator[Rights]:
+async def watch_rights(api: Api, namespace: str, *, ask_seconds: float = ASK_SECONDS) -> AsyncIterator[Rights]:
     """Yield what the viewer may do, and again whenever that changes; end when the viewer is not known any more."""
     rules: Json | None = None
     told: Rights | None = None
@@ -77,7 +77,7 @@ async def watch_rights(api: Api, namespace: str) -> AsyncIterator[Rights]:
         if found is not None and found != told:
             told = found
             yield told
-        await asyncio.sleep(ASK_SECONDS)
+        await asyncio.sleep(ask_seconds)
 
 
 async def may(api: Api, namespace: str | None, wanted: Attributes) -> bool:

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from hatchet_cli.dashboard.feed import Feeds
 from hatchet_cli.dashboard.guard import NONCE, add_headers, guard, key_needed, make_key
 from hatchet_cli.dashboard.handlers import Handlers, errors_as_json
+from hatchet_cli.dashboard.rights import ASK_SECONDS
 from hatchet_cli.dashboard.sessions import Sessions
 from hatchet_cli.dashboard.signing_in import SigningIn
 from hatchet_cli.dashboard.viewers import VIEWER, Viewer, Viewers
@@ -30,20 +31,21 @@ _MOST_SESSIONS = 1000
 
 
 @asynccontextmanager
-async def serving(api: Api, namespace: str, *, port: int = 0) -> AsyncIterator[str]:
+async def serving(api: Api, namespace: str, *, port: int = 0, ask_seconds: float = ASK_SECONDS) -> AsyncIterator[str]:
     """Serve the page to one person, and lend the address that opens it.
 
     Args:
         api: Its requests are made with these rights.
         namespace: What it shows first.
         port: Where; 0: a free one.
+        ask_seconds: How often to ask what these rights are.
 
     Raises:
         OSError: The port is taken.
     """
     listening = socket.create_server((LOOPBACK, port))
     bound = listening.getsockname()[1]
-    viewer = Viewer(api=api, feeds=Feeds(api))
+    viewer = Viewer(api=api, feeds=Feeds(api, ask_seconds=ask_seconds))
 
     @web.middleware
     async def as_this_person(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -75,6 +77,7 @@ class Serving:
         most_viewers: How many people may look at a time.
         most_rows: How many rows are held for all of them.
         certificate: What the server presents; None: it speaks plain HTTP, to what terminates TLS in front of it.
+        ask_seconds: How often to ask what each of them may do.
     """
 
     endpoint: Endpoint
@@ -86,6 +89,7 @@ class Serving:
     most_viewers: int = 50
     most_rows: int = 200_000
     certificate: CertificateSource | None = None
+    ask_seconds: float = ASK_SECONDS
 
 
 @asynccontextmanager
@@ -106,6 +110,7 @@ async def serving_viewers(serving: Serving) -> AsyncIterator[None]:
         most_rows=serving.most_rows,
         on_refused=sessions.refuse,
         clock=clock,
+        ask_seconds=serving.ask_seconds,
     )
     signing_in = SigningIn(viewers, sessions, clock)
 

@@ -75,6 +75,7 @@ class Viewers:
         most_rows: How many rows are held for all of them.
         on_refused: Called with a token that the API server does not accept any more.
         clock: Seconds that only grow.
+        ask_seconds: How often to ask what each may do.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class Viewers:
         most_rows: int,
         on_refused: Callable[[str], None],
         clock: Callable[[], float],
+        ask_seconds: float,
     ) -> None:
         self._endpoint = endpoint
         self._most = most
         self._room = Room(most=most_rows)
         self._on_refused = on_refused
         self._clock = clock
+        self._ask_seconds = ask_seconds
         self._known: dict[str, Viewer] = {}
         self._opening: dict[str, asyncio.Task[Viewer]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -164,7 +167,7 @@ class Viewers:
         except OperatorError:
             await api.close()
             raise
-        feeds = Feeds(api, room=self._room, on_refused=lambda: self._refuse(token))
+        feeds = Feeds(api, room=self._room, on_refused=lambda: self._refuse(token), ask_seconds=self._ask_seconds)
         viewer = self._known[token] = Viewer(api=api, feeds=feeds, user=user, last_seen=self._clock())
         viewer.quiet.set()
         return viewer

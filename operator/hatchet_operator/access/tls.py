@@ -26,6 +26,7 @@ from hatchet_operator.cluster.ownership import Owner, is_owned_by, owners_with
 from hatchet_operator.cluster.upkeep import keep_as_wanted
 from hatchet_operator.decisions.certificates import certificate_names, is_certificate_due, plan_authorities
 from hatchet_operator.errors import ConfigurationError
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
@@ -55,11 +56,16 @@ class CertificateSource(Protocol):
 
 
 class CertificateFiles:
-    """A certificate in files, which is renewed elsewhere."""
+    """A certificate in files, which is renewed elsewhere.
 
-    look_again_seconds = 10.0
+    Args:
+        certificate, key: The files.
+        ca: The file with its authority; None: clients know that.
+        look_again_seconds: How often to read them.
+    """
 
-    def __init__(self, certificate: Path, key: Path, ca: Path | None) -> None:
+    def __init__(self, certificate: Path, key: Path, ca: Path | None, *, look_again_seconds: float = 10.0) -> None:
+        self.look_again_seconds = look_again_seconds
         self._certificate = certificate
         self._key = key
         self._ca = ca
@@ -205,13 +211,14 @@ def _bundle(authorities: list[KeyPair]) -> str:
     return "".join(each.certificate.decode() for each in authorities)
 
 
-def find_certificate_source(api: Api, settings: Settings, *, address: str) -> CertificateSource | None:
+def find_certificate_source(api: Api, settings: Settings, *, address: str, pace: Pace) -> CertificateSource | None:
     """Return where the server's certificate comes from; None: it speaks plain text.
 
     Args:
         api: The API server.
         settings: Determine the source.
         address: "host:port" that workers connect to.
+        pace: How often to look at files.
 
     Raises:
         ConfigurationError: Files are wanted, but not named.
@@ -223,4 +230,9 @@ def find_certificate_source(api: Api, settings: Settings, *, address: str) -> Ce
         return OwnAuthority(api, namespace=settings.operator_namespace, names=names, owner=settings.owner)
     if settings.tls_cert_file is None or settings.tls_key_file is None:
         raise ConfigurationError("--tls files needs --tls-cert-file and --tls-key-file")
-    return CertificateFiles(settings.tls_cert_file, settings.tls_key_file, settings.tls_ca_file)
+    return CertificateFiles(
+        settings.tls_cert_file,
+        settings.tls_key_file,
+        settings.tls_ca_file,
+        look_again_seconds=pace.certificate,
+    )

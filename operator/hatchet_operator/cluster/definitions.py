@@ -24,7 +24,6 @@ OUR_KINDS = (WORKFLOWS, RUNS, POOLS, WEBHOOK_SOURCES, RATE_LIMITS)
 
 _DOCUMENT = f"/openapi/v3/apis/{GROUP}/{VERSION}"
 _FIELDS_TOLD = 3
-_LOOK_AGAIN_SECONDS = 10.0
 
 
 async def definition_problems(api: Api, namespaces: Collection[str]) -> tuple[str, ...]:
@@ -73,10 +72,10 @@ async def readable_namespaces(api: Api, namespaces: Iterable[str]) -> tuple[str,
     return tuple(readable)
 
 
-async def until_readable(api: Api, namespaces: Collection[str]) -> tuple[str, ...]:
+async def until_readable(api: Api, namespaces: Collection[str], *, look_again_seconds: float) -> tuple[str, ...]:
     """Wait until we may read runs in some of these namespaces, and return in which."""
     while True:
-        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        await asyncio.sleep(look_again_seconds)
         try:
             return await api.until_answered(readable_namespaces, api, namespaces)
         except Refused:

@@ -16,6 +16,7 @@ from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import Resource
 from hatchet_operator.cluster.turns import Turns
 from hatchet_operator.errors import ApiError, Gone, NotFound, Transient
+from hatchet_operator.pace import TURN_SECONDS
 from hatchet_operator.resources.base import Json
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Informer:
         label_selector: Only objects with these labels.
         field_selector: Only objects with these fields.
         silence_seconds: A watch that is silent for this long is cut off; the server ends it well before.
+        turn_seconds: How long a list or a watch occupies the event loop at once.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Informer:
         label_selector: str | None = None,
         field_selector: str | None = None,
         silence_seconds: float = 75,
+        turn_seconds: float = TURN_SECONDS,
     ) -> None:
         self._api = api
         self._resource = resource
@@ -71,6 +74,7 @@ class Informer:
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._silence_seconds = silence_seconds
+        self._turn_seconds = turn_seconds
         self._known: dict[str, dict[str, str]] = {}  # UIDs by namespace and name: what a DELETED event needs
         self.synced = asyncio.Event()
         self._version: str | None = None  # up to which changes were passed on; None: a list has to say
@@ -112,7 +116,7 @@ class Informer:
         # A kind without changes gets no bookmarks either, so the server is asked to end the watch before its
         # silence would look like a dead connection.
         ends_after = max(int(self._silence_seconds * random.uniform(0.7, 0.8)), 1)  # noqa: S311  # jitter
-        turns = Turns()
+        turns = Turns(self._turn_seconds)
         async for event in self._api.watch(
             self._resource,
             self._namespace,
@@ -155,7 +159,7 @@ class Informer:
         """Pass on what exists, page by page, and then what no longer does: all of it at once may be too much."""
         listed: dict[str, set[str]] = {}
         version = ""
-        turns = Turns()
+        turns = Turns(self._turn_seconds)
         async for page in self._api.list_pages(self._resource, self._namespace, **self._selectors):
             version = page.version
             page.items.reverse()

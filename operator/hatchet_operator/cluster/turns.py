@@ -3,14 +3,19 @@
 import asyncio
 import time
 
-_TURN_SECONDS = 0.005
+from hatchet_operator.pace import TURN_SECONDS
 
 
 class Turns:
-    """How long a piece of work has occupied the event loop since others last had it."""
+    """How long a piece of work has occupied the event loop since others last had it.
 
-    def __init__(self) -> None:
-        self._over_at = time.perf_counter() + _TURN_SECONDS
+    Args:
+        seconds: How long a turn is.
+    """
+
+    def __init__(self, seconds: float = TURN_SECONDS) -> None:
+        self._seconds = seconds
+        self._over_at = time.perf_counter() + seconds
 
     @property
     def is_over(self) -> bool:
@@ -20,4 +25,4 @@ class Turns:
         """Yield to others, if it is their turn; call this after each small step."""
         if self.is_over:
             await asyncio.sleep(0)
-            self._over_at = time.perf_counter() + _TURN_SECONDS
+            self._over_at = time.perf_counter() + self._seconds

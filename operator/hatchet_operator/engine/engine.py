@@ -17,6 +17,7 @@ from hatchet_operator.engine.watches import Watches
 from hatchet_operator.engine.wiring import Rooms, wire
 from hatchet_operator.engine.workers.handover import HandedOver
 from hatchet_operator.errors import NotFound
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings, Tls
@@ -42,6 +43,7 @@ class Engine:
         on_absence: Called when the server does not know one of our kinds, or no longer does.
         metrics: The process's; None: its own.
         clock: Tells the time; None: the machine's.
+        pace: How long it waits for what; None: as in a cluster.
         tracer: Where spans go; None: nowhere.
     """
 
@@ -55,8 +57,10 @@ class Engine:
         on_absence: Callable[[], None],
         metrics: Metrics | None = None,
         clock: Clock | None = None,
+        pace: Pace | None = None,
         tracer: Tracer | None = None,
     ) -> None:
+        pace = pace or Pace()
         self._api = api
         self._on_absence = on_absence
         self.settings = settings
@@ -71,6 +75,7 @@ class Engine:
             is_leading=is_leading,
             metrics=self.metrics,
             clock=clock or Clock(),
+            pace=pace,
             events=self.events,
             tracer=tracer,
         )
@@ -80,6 +85,7 @@ class Engine:
             api,
             self.scope,
             silence_seconds=settings.watch_silence.total_seconds(),
+            turn_seconds=pace.turn,
             metrics=self.metrics,
             on_absence=on_absence,
             runs=self.observer,

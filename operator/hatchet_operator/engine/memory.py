@@ -23,6 +23,7 @@ from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.engine.signals import Signal
 from hatchet_operator.engine.traces import Tracer, Traces
 from hatchet_operator.engine.workers.workers import Workers
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings
 
@@ -38,6 +39,7 @@ class Given:
     is_leading: Callable[[], bool]
     metrics: Metrics
     clock: Clock
+    pace: Pace
     events: EventRecorder
     tracer: Tracer | None = None
 
@@ -84,7 +86,7 @@ class Memory:
 def remember(given: Given) -> Memory:
     """Make the memory of a new engine, in which nothing is known yet."""
     store, changes = RunStore(), RunFeed()
-    observer = RunObserver(store, changes, clock=given.clock)
+    observer = RunObserver(store, changes, clock=given.clock, turn_seconds=given.pace.turn)
     traces = None
     if given.tracer is not None:
         traces = Traces(given.tracer, store, given.clock, is_loading=lambda: observer.loading)
@@ -93,7 +95,7 @@ def remember(given: Given) -> Memory:
         changes=changes,
         store=store,
         observer=observer,
-        reader=RunReader(given.api, store, observer, clock=given.clock),
+        reader=RunReader(given.api, store, observer, clock=given.clock, keeps=given.pace.whole_runs),
         workers=Workers(),
         pools=KnownPools(),
         pods_of_runs=PodsOfRuns(clock=given.clock),

@@ -27,7 +27,7 @@ class Watches:
     Args:
         api: What is watched.
         scope: The namespaces.
-        silence_seconds: A watch that is silent for this long is cut off.
+        silence_seconds, turn_seconds: See `Informer`.
         metrics: Counts objects that could not be observed.
         on_absence: Called when the API server does not know one of our kinds.
         runs: Observes runs.
@@ -41,6 +41,7 @@ class Watches:
         scope: Scope,
         *,
         silence_seconds: float,
+        turn_seconds: float,
         metrics: Metrics,
         on_absence: Callable[[], None],
         runs: RunObserver,
@@ -49,7 +50,7 @@ class Watches:
     ) -> None:
         self._api = api
         self._scope = scope
-        self._silence_seconds = silence_seconds
+        self._inform = partial(Informer, api, silence_seconds=silence_seconds, turn_seconds=turn_seconds)
         self._metrics = metrics
         self._on_absence = on_absence
         self._runs = runs
@@ -100,8 +101,7 @@ class Watches:
         return make(None) if self._namespaces is None else NamespacedInformer(self._namespaces, make)
 
     def _inform_of_runs(self, namespace: str | None) -> Informer:
-        return Informer(
-            self._api,
+        return self._inform(
             RUNS,
             on_change=self._runs.observe,
             on_relist=partial(self._runs.listed, namespace=namespace),
@@ -109,29 +109,24 @@ class Watches:
             on_failure=self._metrics.not_observed.labels(resource=RUNS.plural).inc,
             is_known=self._runs.is_known,
             namespace=namespace,
-            silence_seconds=self._silence_seconds,
         )
 
     def _inform_of_pods(self, namespace: str | None) -> Informer:
-        return Informer(
-            self._api,
+        return self._inform(
             PODS,
             on_change=self._observe_pod,
             on_failure=self._metrics.not_observed.labels(resource=PODS.plural).inc,
             namespace=namespace,
             label_selector=labels.POOL,
-            silence_seconds=self._silence_seconds,
         )
 
     def _inform_of_limits(self, namespace: str | None) -> Informer:
-        return Informer(
-            self._api,
+        return self._inform(
             RATE_LIMITS,
             on_change=self._on_limit,
             on_absence=self._on_absence,
             on_failure=self._metrics.not_observed.labels(resource=RATE_LIMITS.plural).inc,
             namespace=namespace,
-            silence_seconds=self._silence_seconds,
         )
 
     def _observe_pod(self, kind: str, obj: Json) -> None:

@@ -80,7 +80,13 @@ def wire_running(given: Given, memory: Memory) -> Running:
             clock=clock,
             slot_changed=runs.attempts.slot_changed,
         ),
-        asked=AskedRuns(api, memory.store, observer=memory.observer, reader=memory.reader),
+        asked=AskedRuns(
+            api,
+            memory.store,
+            observer=memory.observer,
+            reader=memory.reader,
+            looks_at=given.pace.runs_in_one_call,
+        ),
         streams=Streams(memory.store, clock=clock),
     )
 
@@ -111,6 +117,7 @@ def _runs(given: Given, memory: Memory, workflows: Workflows) -> Runs:
         metrics=given.metrics,
         settings=given.settings,
         clock=given.clock,
+        turn_seconds=given.pace.turn,
         trouble_of=obstacles.of,
         starting=obstacles.starting,
         ending_of=pods_of_runs.ending_of,
@@ -277,6 +284,7 @@ def wire_working(given: Given, memory: Memory, running: Running, podding: Poddin
         on_death=podding.run_pods.worker_died,
         reach_of=memory.pools.reach_of,
         end_pod=pools.end_pod,
+        not_begun_seconds=given.pace.not_begun,
     )
     return Working(waiting=waiting, offers=offers, registry=registry)
 

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from hatchet_operator.cluster.turns import Turns
+from hatchet_operator.pace import TURN_SECONDS
 
 K = TypeVar("K", bound=Hashable)
 
@@ -34,6 +35,7 @@ class WorkQueue(Generic[K]):
         failed: Shows an error of ``handle`` where people look. The key is left alone until it is added again.
         gather_seconds: How long to wait for more changes of a key before it is processed.
         at_a_time: No more keys than this are busy; the others wait.
+        turn_seconds: How long it occupies the loop at once.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class WorkQueue(Generic[K]):
         failed: Callable[[K, Exception], None],
         gather_seconds: float = 0.0,
         at_a_time: int | None = None,
+        turn_seconds: float = TURN_SECONDS,
     ) -> None:
         self._handle = handle
         self._failed = failed
         self._gather_seconds = gather_seconds
         self._at_a_time = at_a_time
+        self._turn_seconds = turn_seconds
         self._soon: dict[K, None] = {}
         self._rest: deque[Iterator[K]] = deque()
         self._due: dict[K, float] = {}  # loop time
@@ -64,9 +68,14 @@ class WorkQueue(Generic[K]):
         return key in self._soon or key in self._due or key in self._again
 
     @property
+    def has_next(self) -> bool:
+        """Whether a key is processed when the event loop next gets to it."""
+        return bool(self._soon or self._rest)
+
+    @property
     def is_at_rest(self) -> bool:
         """Whether no key is being processed or next; some may be due later."""
-        return not (self._soon or self._rest or self._busy or self._again)
+        return not (self.has_next or self._busy or self._again)
 
     def is_busy(self, key: K) -> bool:
         """Whether a key is being processed."""
@@ -132,7 +141,7 @@ class WorkQueue(Generic[K]):
 
     def _take_turn(self) -> None:
         self._turn = None
-        turns = Turns()
+        turns = Turns(self._turn_seconds)
         for key in self._waiting():
             if key in self._busy:
                 self._again.add(key)
@@ -195,7 +204,7 @@ class WorkQueue(Generic[K]):
 
     def _take_due(self) -> None:
         self._timer = None
-        now, turns = self._loop.time(), Turns()
+        now, turns = self._loop.time(), Turns(self._turn_seconds)
         while self._times and self._times[0][0] <= now:
             at, _, key = heapq.heappop(self._times)
             if self._due.get(key) == at:

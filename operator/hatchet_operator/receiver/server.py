@@ -38,7 +38,7 @@ class Receiver:
         app[BODY_SECONDS] = self._bounds.body_seconds
         app.router.add_post(pushed_events.PATH, pushed_events.PushedEvents(engine.senders, engine.triggering).take)
         app.router.add_post(webhooks.PATH, webhooks.Deliveries(engine.webhooks, engine.triggering).take)
-        app.router.add_route("*", routes.PATH, routes.RestApi(engine).take)
+        app.router.add_route("*", routes.PATH, routes.RestApi(engine, self._bounds).take)
         self._runner = web.AppRunner(
             app,
             access_log=None,

@@ -20,6 +20,7 @@ from hatchet_sdk._client.options import (
     SpawningAttempt,
     TriggerWorkflowOptions,
 )
+from hatchet_sdk._client.pace import Pace
 from hatchet_sdk._client.payloads import Payloads
 from hatchet_sdk._client.puts import Chunk, Puts
 from hatchet_sdk._client.requests import (
@@ -47,13 +48,12 @@ from hatchet_sdk.contracts.events_pb2 import BulkPushEventRequest, PushEventRequ
 from hatchet_sdk.contracts.workflows_pb2 import PutRateLimitRequest, ScheduleWorkflowRequest
 from hatchet_sdk.payloads.reference import owner_of_request
 
-RUN_PATIENCE_SECONDS = 60.0  # for callers outside a step, who should learn of a wrong address
-
 
 class Client:
     """Runs, results and logs over one connection."""
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, pace: Pace) -> None:
+        self.pace = pace
         self.endpoint = endpoint_of(config, os.environ)
         self.io = io_thread()
         self.connection = self.io.submit(self._connect()).result()
@@ -62,17 +62,17 @@ class Client:
         self._results = Results(self.io, self.connection, self.payloads, trigger=self._triggers.mailbox.put)
         self.logs = Logs(self.io, self.connection)
         self.puts = Puts(self.io, self.connection)
-        self.runs = RunCalls(self.io, self.connection, prefixed=self.endpoint.prefixed)
+        self.runs = RunCalls(self.io, self.connection, prefixed=self.endpoint.prefixed, patience_seconds=pace.patience)
 
     async def _connect(self) -> Connection:
-        return Connection(self.endpoint)  # here, since a channel belongs to the loop that is running
+        return Connection(self.endpoint, self.pace)  # here, since a channel belongs to the loop that is running
 
     def prepare_run(self, name: str, input: object, options: TriggerWorkflowOptions | None) -> Trigger:
         """Build a root run's trigger; nothing is sent."""
         request = root_request(name, input, options, max_bytes=self.payloads.max_bytes)
         request.name = self.endpoint.prefixed(name)
         owner = owner_of_request(request.request_id)
-        return Trigger(request=request, is_wanted=lambda: True, patience_seconds=RUN_PATIENCE_SECONDS, owner=owner)
+        return Trigger(request=request, is_wanted=lambda: True, patience_seconds=self.pace.patience, owner=owner)
 
     def prepare_spawn(
         self,
@@ -178,26 +178,24 @@ class Client:
 
     async def _schedule(self, request: ScheduleWorkflowRequest, owner: str) -> list[str]:
         if self.payloads.is_large(request.input):
-            give_up_at = asyncio.get_running_loop().time() + RUN_PATIENCE_SECONDS
+            give_up_at = asyncio.get_running_loop().time() + self.pace.patience
             request.input = await self.payloads.keep(owner, request.input, give_up_at=give_up_at)
         method = self.connection.workflows.ScheduleWorkflow
-        answer = await self.connection.call(method, request, patience_seconds=RUN_PATIENCE_SECONDS)
+        answer = await self.connection.call(method, request, patience_seconds=self.pace.patience)
         return [scheduled.id for scheduled in answer.scheduled_workflows]
 
     def put_rate_limit(self, request: PutRateLimitRequest) -> "Future[None]":
         return self.io.submit(self._put_rate_limit(request))
 
     async def _put_rate_limit(self, request: PutRateLimitRequest) -> None:
-        await self.connection.call(
-            self.connection.workflows.PutRateLimit, request, patience_seconds=RUN_PATIENCE_SECONDS
-        )
+        await self.connection.call(self.connection.workflows.PutRateLimit, request, patience_seconds=self.pace.patience)
 
     def push_events(self, requests: list[PushEventRequest]) -> "Future[list[Event]]":
         return self.io.submit(self._push(BulkPushEventRequest(events=requests)))
 
     async def _push(self, request: BulkPushEventRequest) -> list[Event]:
         method = self.connection.events.BulkPush
-        answer = await self.connection.call(method, request, patience_seconds=RUN_PATIENCE_SECONDS)
+        answer = await self.connection.call(method, request, patience_seconds=self.pace.patience)
         return [Event(event_id=event.event_id, key=event.key) for event in answer.events]
 
     def put_log(self, task_run_external_id: str, message: str, retry_count: int) -> None:

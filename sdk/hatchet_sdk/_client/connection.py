@@ -10,8 +10,9 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +21,7 @@ import grpc.aio
 from grpc import StatusCode
 
 from hatchet_sdk._client.config import Endpoint
+from hatchet_sdk._client.pace import Pace
 from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
 from hatchet_sdk.contracts.events_pb2_grpc import EventsServiceStub
 from hatchet_sdk.contracts.headers import DIRECT, MANY, NAMES, RUN_IDS
@@ -45,11 +47,12 @@ if TYPE_CHECKING:  # they exist for type checkers only
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
+OpenChannel = Callable[[Endpoint, bytes | None], grpc.aio.Channel]
+
 CALL_SECONDS = 30.0  # how long one try may take; the operator may keep a call open while the API server is down
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.05, 5.0
 _SOON_SECONDS, _SOON_TRIES = 1.0, 25  # as long as another operator may be about to take over: about 15 s
 _COMPLAINT_SECONDS = 5.0
-_READ_AGAIN_SECONDS = 1.0  # a new authority, or a new address, keeps a worker out until it is read
 
 TRANSIENT = frozenset(
     {
@@ -77,8 +80,6 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    # An unused channel disconnects and does not retry forever: one whose authority was replaced.
-    ("grpc.client_idle_timeout_ms", 30_000),
     ("grpc.enable_retries", 0),  # retries are decided here
     # Reconnect about as eagerly as calls are retried, or a restarted operator would be found seconds late.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -114,15 +115,16 @@ def refusal(
 class RenewedFile:
     """The content of a file that is renewed; it is read again when the last read is some seconds old."""
 
-    def __init__(self, path: str, name: str, *, optional: bool = False) -> None:
+    def __init__(self, path: str, name: str, *, again_after: float, optional: bool = False) -> None:
         self._path = path
+        self._again_after = again_after  # seconds
         self._content = b"" if optional and not Path(path).exists() else _read(path, name)
-        self._read_again_at = time.monotonic() + _READ_AGAIN_SECONDS
+        self._read_again_at = time.monotonic() + self._again_after
 
     @property
     def content(self) -> bytes:
         if time.monotonic() >= self._read_again_at:
-            self._read_again_at = time.monotonic() + _READ_AGAIN_SECONDS
+            self._read_again_at = time.monotonic() + self._again_after
             with contextlib.suppress(OSError):  # while it is being replaced, its previous content is still valid
                 self._content = Path(self._path).read_bytes()
         return self._content
@@ -131,10 +133,9 @@ class RenewedFile:
 class _Channel:
     """One channel, with the stubs of the operator's services."""
 
-    def __init__(self, endpoint: Endpoint, root_ca: bytes | None) -> None:
+    def __init__(self, channel: grpc.aio.Channel, endpoint: Endpoint, root_ca: bytes | None) -> None:
         self.address = endpoint.address
         self.root_ca = root_ca
-        self._channel = channel = _open_channel(endpoint, root_ca)
         self.dispatcher = DispatcherStub(channel)
         self.workflows = WorkflowServiceStub(channel)
         self.events = EventsServiceStub(channel)
@@ -147,15 +148,23 @@ class Connection:
     Tokens and authorities are renewed while a worker runs, and the operator may move. A call uses the token that is in
     the file at that time; if there is a new authority to trust, or a new address, new calls go over a new
     channel, and those in flight end on the old one.
+
+    Args:
+        endpoint: Where the operator is.
+        pace: For how long files that were read count.
+        open_channel: Opens a channel to an endpoint, which trusts an authority; None: the system's. Default:
+            `open_channel_to`.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, pace: Pace, *, open_channel: OpenChannel | None = None) -> None:
         self._endpoint = endpoint
+        self._open_channel = open_channel or open_channel_to
+        renewed = partial(RenewedFile, again_after=pace.read_again)
         file = endpoint.address_file
-        self._address_file = RenewedFile(file, "host_port_file", optional=True) if file else None
-        self._token_file = RenewedFile(endpoint.token_file, "token_file") if endpoint.token_file else None
+        self._address_file = renewed(file, "host_port_file", optional=True) if file else None
+        self._token_file = renewed(endpoint.token_file, "token_file") if endpoint.token_file else None
         ca_file = endpoint.tls.tls_root_ca_file if endpoint.tls_strategy != "none" else None
-        self._ca_file = RenewedFile(ca_file, "tls_root_ca_file") if ca_file else None
+        self._ca_file = renewed(ca_file, "tls_root_ca_file") if ca_file else None
         self._channels = [self._open(self._address, self._root_ca)]
         self._complain_again_at = 0.0
         self._says: tuple[tuple[str, str], ...] = ((RUN_IDS, NAMES), (MANY, "1"))
@@ -207,7 +216,7 @@ class Connection:
         if address != endpoint.address:  # elsewhere the certificate is for another name
             name = address.rpartition(":")[0].strip("[]") if endpoint.tls.tls_server_name else None
             endpoint = replace(endpoint, address=address, tls=replace(endpoint.tls, tls_server_name=name))
-        return _Channel(endpoint, root_ca)
+        return _Channel(self._open_channel(endpoint, root_ca), endpoint, root_ca)
 
     async def call(
         self,
@@ -261,8 +270,10 @@ class Connection:
         return OperatorUnavailable(f"hatchet-operator at {self.address} does not answer: {reason}")
 
 
-def _open_channel(endpoint: Endpoint, root_ca: bytes | None) -> grpc.aio.Channel:
+def open_channel_to(endpoint: Endpoint, root_ca: bytes | None, *, idle_seconds: float = 30.0) -> grpc.aio.Channel:
+    """Open a channel. One that is unused for some time, as its authority was replaced, does not retry forever."""
     options: list[tuple[str, int | str]] = list(_CHANNEL_OPTIONS)
+    options.append(("grpc.client_idle_timeout_ms", int(idle_seconds * 1000)))
     # A machine's or a pod's http_proxy is for the web; the operator is near, and not behind a proxy unless one is
     # set by the variable that only gRPC knows.
     options.append(("grpc.enable_http_proxy", int("grpc_proxy" in os.environ)))

@@ -16,7 +16,6 @@ from hatchet_sdk._client.runs import Run, RunActResult, RunActResults, RunDetail
 from hatchet_sdk.contracts import runs_pb2 as wire
 from hatchet_sdk.errors import RunNotFound
 
-_PATIENCE_SECONDS = 60.0
 _ACTS_IN_ONE_CALL = 100
 _MOST_OF_A_PAGE = 1000
 
@@ -28,12 +27,16 @@ class RunCalls:
         io: The thread in which calls are made.
         connection: The connection to the operator.
         prefixed: Prefixes a workflow's name with the namespace of the configuration.
+        patience_seconds: When a call gives up.
     """
 
-    def __init__(self, io: IoThread, connection: Connection, *, prefixed: Callable[[str], str]) -> None:
+    def __init__(
+        self, io: IoThread, connection: Connection, *, prefixed: Callable[[str], str], patience_seconds: float
+    ) -> None:
         self._io = io
         self._connection = connection
         self._prefixed = prefixed
+        self._patience_seconds = patience_seconds
 
     def list(self, which: RunFilter, *, limit: int, page: str | None) -> Future[RunPage]:
         if not isinstance(which, RunFilter):
@@ -83,7 +86,7 @@ class RunCalls:
 
     async def _call(self, method: Any, request: Any) -> Any:
         missing = {StatusCode.NOT_FOUND: RunNotFound}
-        return await self._connection.call(method, request, patience_seconds=_PATIENCE_SECONDS, refusals=missing)
+        return await self._connection.call(method, request, patience_seconds=self._patience_seconds, refusals=missing)
 
 
 def _checked_id(run_id: object) -> str:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import Enum
 from functools import partial
 
@@ -21,11 +20,8 @@ from hatchet_sdk._client.json_text import MAX_BYTES, encode_object
 from hatchet_sdk._runner.assignment import Assignment
 from hatchet_sdk._runner.context import Context
 from hatchet_sdk._runner.definition import Step
-from hatchet_sdk._runner.failures import failure_text, sendable
-from hatchet_sdk.errors import NonRetryableError, RetryAfterError
-
-_LONGEST_WAIT_MS = 86_400_000  # the operator's limit
-CANCEL_GRACE_SECONDS = 1.0  # how long a cancelled step may still finish by itself
+from hatchet_sdk._runner.failures import asked_delay, failure_text, sendable
+from hatchet_sdk.errors import NonRetryableError
 
 
 class Ending(Enum):
@@ -54,6 +50,7 @@ class Attempt:
     step: Step
     workflow: object
     context: Context
+    grace_seconds: float  # how long it may still finish by itself once it is cancelled
     started_at: float = field(default_factory=time.time)
     cancelled_at: float | None = None
     task: "asyncio.Task[None] | None" = None
@@ -67,7 +64,7 @@ class Attempt:
     @property
     def is_out_of_time(self) -> bool:
         """Whether it was cancelled so long ago that its outcome no longer matters."""
-        return self.overran_for(CANCEL_GRACE_SECONDS)
+        return self.overran_for(self.grace_seconds)
 
     def overran_for(self, seconds: float) -> bool:
         """Whether it was cancelled longer ago than that."""
@@ -119,9 +116,9 @@ class Execution:
         if attempt.cancelled_at is None:
             attempt.cancelled_at = time.monotonic()
             attempt.context._announce_cancel()
-            self._loop.call_soon_threadsafe(self._loop.call_later, CANCEL_GRACE_SECONDS, partial(_end, attempt))
+            self._loop.call_soon_threadsafe(self._loop.call_later, attempt.grace_seconds, partial(_end, attempt))
             # A thread that waits for a child of the step would wait for one that perhaps needs this very slot.
-            asyncio.get_running_loop().call_later(CANCEL_GRACE_SECONDS * 1.1, attempt.context._end_waits)
+            asyncio.get_running_loop().call_later(attempt.grace_seconds * 1.1, attempt.context._end_waits)
 
     def abandon(self, attempt: Attempt) -> None:
         """Set the exit flag, and end an async step at once; nobody waits for either."""
@@ -210,17 +207,5 @@ def _of_error(attempt: Attempt, error: BaseException) -> Outcome | None:
     # By its class: isinstance would ask the exception for its __class__, which may raise.
     should_not_retry = issubclass(type(error), NonRetryableError)
     return Outcome(
-        Ending.FAILED, failure_text(error), should_not_retry=should_not_retry, retry_after_ms=_asked_delay(error)
+        Ending.FAILED, failure_text(error), should_not_retry=should_not_retry, retry_after_ms=asked_delay(error)
     )
-
-
-def _asked_delay(error: BaseException) -> int | None:
-    """Return the milliseconds that an error asks its next attempt to wait; None: it gives no readable value."""
-    if not issubclass(type(error), RetryAfterError):
-        return None
-    try:
-        wait = error.retry_after  # type: ignore[attr-defined]  # of a subclass it could be anything
-        seconds = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)
-        return min(int(seconds * 1000), _LONGEST_WAIT_MS)
-    except BaseException:  # noqa: BLE001 - user code again: the step failed, whatever its error's attribute does
-        return None

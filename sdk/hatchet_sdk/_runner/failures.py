@@ -1,4 +1,4 @@
-"""The text that describes an exception: whatever user code raises has one.
+"""The text that describes an exception, which whatever user code raises has, and how long it asks to wait.
 
 An exception is user code too. Its ``__str__``, ``__getattr__`` or ``__notes__`` may raise, SystemExit included, its
 fields may be of any type and its chain of any length. The class's name and where it was raised are always included.
@@ -6,10 +6,14 @@ fields may be of any type and its chain of any length. The class's name and wher
 
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
+from hatchet_sdk.errors import RetryAfterError
+
 MAX_ERROR_BYTES = 16 * 1024
+_LONGEST_WAIT_MS = 86_400_000  # the operator's limit
 _SDK_FOLDER = str(Path(__file__).parent.parent)
 # Read past what a class or metaclass may have put in front of them.
 _NAME_OF_CLASS = type.__dict__["__name__"]
@@ -20,6 +24,18 @@ def failure_text(error: BaseException) -> str:
     """Return the exception's message, or its class's name without one, and the traceback as far as it is user code."""
     message = sendable(_message(error) or class_name(error), MAX_ERROR_BYTES // 4)
     return sendable(f"{message}\n{_user_traceback(error)}")
+
+
+def asked_delay(error: BaseException) -> int | None:
+    """Return the milliseconds that an error asks its next attempt to wait; None: it gives no readable value."""
+    if not issubclass(type(error), RetryAfterError):
+        return None
+    try:
+        wait = error.retry_after  # type: ignore[attr-defined]  # of a subclass it could be anything
+        seconds = wait.total_seconds() if isinstance(wait, timedelta) else float(wait)
+        return min(int(seconds * 1000), _LONGEST_WAIT_MS)
+    except BaseException:  # noqa: BLE001 - user code again: the step failed, whatever its error's attribute does
+        return None
 
 
 def class_name(error: BaseException) -> str:

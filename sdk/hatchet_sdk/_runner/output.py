@@ -44,13 +44,15 @@ class StepOutput:
         run: Name of the run.
         step: Name of the step.
         attempt: Number of the attempt, from 1.
+        redrawn_seconds: How often a line that replaces itself, such as a progress bar, is written before it is done.
     """
 
-    def __init__(self, run: str, step: str, attempt: int) -> None:
+    def __init__(self, run: str, step: str, attempt: int, *, redrawn_seconds: float = 5.0) -> None:
         self.run = run
         self.step = step
         self.attempt = attempt
         self.traceparent: str | None = None  # of its span
+        self._redrawn_seconds = redrawn_seconds
         self._mark = mark_of(run, step, attempt)
         self._rests: dict[_Stream, UnfinishedLine] = {}
         self._forks = _forks
@@ -116,7 +118,7 @@ class StepOutput:
         if self._forks != _forks:  # what was begun before the fork is the other process's to write
             self._rests.clear()
             self._forks = _forks
-        return self._rests.setdefault(stream, UnfinishedLine())
+        return self._rests.setdefault(stream, UnfinishedLine(self._redrawn_seconds))
 
     def _write_rest(self, stream: "_Stream", rest: "UnfinishedLine") -> None:
         if (text := rest.take()).strip():

@@ -44,13 +44,11 @@ from hatchet_sdk.contracts.dispatcher_pb2 import (
 )
 from hatchet_sdk.errors import AttemptCancelled, HatchetError, PayloadError, StepsOverran
 
-HEARTBEAT_SECONDS = 4.0
 HEARTBEAT_TIMEOUT_SECONDS = 5.0
 LOST_HEARTBEATS = 3  # after this many the stream is considered dead, whatever TCP says
 UNSUBSCRIBE_SECONDS = 5.0
 FLUSH_SECONDS = 1.0
 OVERRUN_TOLD_SECONDS = 0.5  # after a CANCEL that did not end the step: before the operator assigns its next attempt
-OVERRUN_PATIENCE_SECONDS = 10.0  # what runs for longer counts towards the limit at which the worker is replaced
 DEFAULT_SLOTS = 100  # of an operator that does not say
 _LASTED_SECONDS = 5.0
 
@@ -82,6 +80,7 @@ class Session:
     ) -> None:
         self._client = client
         self._connection = client.connection
+        self._pace = client.pace
         self._payloads = client.payloads
         self._options = options
         self._definitions = [definition for definition, _ in workflows]
@@ -215,7 +214,7 @@ class Session:
         lost = 0
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                async with asyncio.timeout(self._pace.heartbeat):
                     await self._beat_now.wait()
             self._beat_now.clear()
             if not self._is_known:
@@ -293,7 +292,7 @@ class Session:
                 self._held.changed.set()
                 loop = asyncio.get_running_loop()
                 loop.call_later(OVERRUN_TOLD_SECONDS, self._tell_overruns)
-                loop.call_later(OVERRUN_PATIENCE_SECONDS, self._end_at_the_bound)
+                loop.call_later(self._pace.overrun, self._end_at_the_bound)
         elif action.action_type != START_STEP_RUN:
             log.warning("action %s is of a kind this SDK does not know: %s", action.action_id, action.action_type)
         elif held is not None:
@@ -319,6 +318,7 @@ class Session:
             step=step,
             workflow=workflow,
             context=context,
+            grace_seconds=self._pace.cancel_grace,
             max_output_bytes=self._payloads.max_bytes,
         )
         self._held.add(attempt)
@@ -355,7 +355,7 @@ class Session:
 
     def _end_at_the_bound(self) -> None:
         """Finish the others and end once too many steps overrun: only the end of its process ends a thread."""
-        overrun = [attempt for attempt in self._held.going_on() if attempt.overran_for(0.9 * OVERRUN_PATIENCE_SECONDS)]
+        overrun = [attempt for attempt in self._held.going_on() if attempt.overran_for(0.9 * self._pace.overrun)]
         bound = self._options.max_overruns or self._slots
         if len(overrun) < bound or self._overran is not None:
             return

@@ -3,16 +3,18 @@
 import json
 import time
 
-REDRAWN_SECONDS = 5.0  # a line that replaces itself, such as a progress bar, is written this often, and when it is done
-
 
 class UnfinishedLine:
     """What was written to a stream since the end of its last line.
 
     A carriage return is what it is on a terminal: what comes next replaces the line.
+
+    Args:
+        redrawn_seconds: How often one that replaces itself is due before it is done.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, redrawn_seconds: float) -> None:
+        self._redrawn_seconds = redrawn_seconds
         self.length = 0
         self._parts: list[str] = []
         self._is_replaced = False  # by whatever comes next
@@ -45,7 +47,7 @@ class UnfinishedLine:
 
     def is_due(self) -> bool:
         """Return whether a line that replaces itself has not been written for long; then it counts as written."""
-        if self._seen_at is None or time.monotonic() - self._seen_at < REDRAWN_SECONDS:
+        if self._seen_at is None or time.monotonic() - self._seen_at < self._redrawn_seconds:
             return False
         self._seen_at = time.monotonic()
         return True

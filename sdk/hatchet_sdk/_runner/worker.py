@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from hatchet_sdk._client import forks, tracing
 from hatchet_sdk._client.arguments import LONGEST_NAME, checked_number, checked_text
 from hatchet_sdk._client.config import ClientConfig, prefix_of, prefixed
+from hatchet_sdk._client.pace import Pace
 from hatchet_sdk._runner import installation, output
 from hatchet_sdk._runner.definition import WorkflowDefinition, check_distinct, definition_of
 from hatchet_sdk._runner.failures import class_name
@@ -32,7 +33,6 @@ DESCRIPTIONS_FILE = "HATCHET_DESCRIPTIONS_FILE"
 """Environment variable: a worker that starts only appends to this file what it would register."""
 
 _MOST_RUNS = 10_000  # the operator's limit
-_CLOSE_SECONDS = 5.0  # for the cleanup of a step's tasks when they are cancelled
 
 
 class Worker:
@@ -48,6 +48,7 @@ class Worker:
         max_overruns: int | None,
         labels: Mapping[str, str | int],
         debug: bool,
+        pace: Pace,
     ) -> None:
         checked_text(name, what="worker(): the name", longest=LONGEST_NAME)
         where = f'worker "{name}"'
@@ -63,6 +64,7 @@ class Worker:
         self._max_overruns = max_overruns
         self._labels = labels
         self._debug = debug
+        self._pace = pace
         self._workflows: list[tuple[WorkflowDefinition, object]] = []
         self._stop_asked = False
         self._stop: Callable[[], None] | None = None
@@ -114,14 +116,14 @@ class Worker:
                 with _steps_run_in(loop):
                     _run(loop, asyncio.wrap_future(self._serve(client, loop), loop=loop))
             except StepsOverran:
-                _end_after_main()
+                _end_after_main(self._pace.close)
                 raise
             except RequestRefused as refused:  # above the traceback that Python writes of it
                 log.error("worker %s can't start: %s", self.name, refused)
                 raise
             finally:
                 self._is_over()
-                _close(loop)
+                _close(loop, within_seconds=self._pace.close)
 
     async def async_start(self) -> None:
         """Register, then run attempts beside whatever else this event loop does, until `exit_gracefully` or `stop`.
@@ -301,7 +303,7 @@ def _run(loop: asyncio.AbstractEventLoop, served: "asyncio.Future[None]") -> Non
             log.warning("code of a step raised %s in a task of its own; the worker goes on", class_name(error))
 
 
-def _end_after_main() -> None:
+def _end_after_main(after_seconds: float) -> None:
     """Have this process end when its program has, though threads that overran hold an executor or the like."""
     over = threading.Event()
     # Private, and the one hook that comes before executors' threads are joined; atexit comes after.
@@ -309,20 +311,20 @@ def _end_after_main() -> None:
 
     def end() -> None:
         over.wait()
-        time.sleep(_CLOSE_SECONDS)
+        time.sleep(after_seconds)
         os._exit(1)
 
     threading.Thread(target=end, name="hatchet-end", daemon=True).start()
 
 
-def _close(loop: asyncio.AbstractEventLoop) -> None:
+def _close(loop: asyncio.AbstractEventLoop, *, within_seconds: float) -> None:
     """End what steps left in the loop; without waiting forever, as asyncio.run would."""
     with suppress(SystemExit, KeyboardInterrupt):
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
         if left:
-            loop.run_until_complete(asyncio.wait(left, timeout=_CLOSE_SECONDS))
+            loop.run_until_complete(asyncio.wait(left, timeout=within_seconds))
         loop.run_until_complete(loop.shutdown_asyncgens())
     asyncio.set_event_loop(None)
     loop.close()

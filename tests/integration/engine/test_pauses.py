@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ import hatchet_operator
 from hatchet_operator.cluster.informer import Informer
 from hatchet_operator.cluster.kinds import RUNS, Resource
 from hatchet_operator.engine.engine import Engine
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator_dev.apiserver import ApiServer
@@ -46,10 +47,14 @@ SOURCES = str(Path(hatchet_operator.__file__).parent)
 Act = Callable[[Engine], object]
 
 
-@pytest.fixture(autouse=True)
-def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each piece of work end its turn when it first asks whether that is over."""
-    monkeypatch.setattr("hatchet_operator.cluster.turns._TURN_SECONDS", 0.0)
+SHORT = Pace(turn=0.0)
+"""Each piece of work ends its turn when it first asks whether that is over."""
+
+
+@pytest.fixture
+async def engine(server: ApiServer) -> AsyncIterator[Engine]:
+    async with started(server, pace=SHORT) as engine:
+        yield engine
 
 
 class Turns:
@@ -61,19 +66,16 @@ class Turns:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        run = asyncio.Handle._run  # noqa: SLF001  # of asyncio: it begins a turn
+        running_loop().before_each = self._begin_anew
+        sys.setprofile(self._count)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+            running_loop().before_each = None
 
-        def begin_anew(handle: asyncio.Handle) -> None:
-            self._calls = 0
-            run(handle)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(asyncio.Handle, "_run", begin_anew)
-            sys.setprofile(self._count)
-            try:
-                yield
-            finally:
-                sys.setprofile(None)
+    def _begin_anew(self) -> None:
+        self._calls = 0
 
     def _count(self, frame: FrameType, event: str, _: object) -> None:
         if event in ("call", "c_call") and frame.f_code.co_filename.startswith(SOURCES):
@@ -105,17 +107,12 @@ def put(server: ApiServer, made: list[Json]) -> None:
 async def know(server: ApiServer, engine: Engine, *, below_one: bool = False, finished: bool = False) -> None:
     await engine.workflows.register(NAMESPACE, POOL, make_definition("etl"))
     put(server, make_runs(below_one=below_one, finished=finished))
-    await until(lambda: len(engine.store) == MANY + 1 and is_at_rest(engine))
-
-
-def is_at_rest(engine: Engine) -> bool:
-    work = engine.runs._work  # noqa: SLF001  # not `are_at_rest`: statuses may be on their way
-    return not (work._soon or work._rest)  # noqa: SLF001
+    await until(lambda: len(engine.store) == MANY + 1 and engine.runs.are_decided)
 
 
 async def settle(engine: Engine) -> None:
     await asyncio.sleep(0)
-    await until(lambda: is_at_rest(engine))
+    await until(lambda: engine.runs.are_decided)
 
 
 def change_workflow(**spec: Any) -> Act:
@@ -232,7 +229,7 @@ async def test_a_start_reads_in_turns(server: ApiServer) -> None:
     put(server, make_runs(below_one=False, finished=True))
     turns = Turns()
     with turns.counted():
-        async with started(server) as engine:
+        async with started(server, pace=SHORT) as engine:
             await settle(engine)
             assert len(engine.store) == MANY + 1
     assert turns.most < MANY

@@ -21,6 +21,7 @@ from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.spawning.trigger import ParentAttempt, Trigger
 from hatchet_operator.engine.workers.handover import HandedOver
 from hatchet_operator.engine.workers.registry import RegistrationRequest
+from hatchet_operator.pace import Pace
 from hatchet_operator.resources.base import API_VERSION, Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.workflow import StepDefinition, WorkflowDefinition
@@ -75,7 +76,12 @@ def running_loop() -> VirtualTimeLoop:
 
 @asynccontextmanager
 async def started(
-    server: ApiServer, *, token_key: str = "k" * 64, handed_over: HandedOver | None = None, **settings: Any
+    server: ApiServer,
+    *,
+    token_key: str = "k" * 64,
+    handed_over: HandedOver | None = None,
+    pace: Pace | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Engine]:
     """Run an engine that has read everything and lets workers in."""
     async with Session(Endpoint(server=url_of(server)), may_write=always) as session:
@@ -86,6 +92,7 @@ async def started(
             is_leading=always,
             on_absence=lambda: None,
             clock=Clock(now=running_loop().now, boot_time=running_loop().time),
+            pace=pace,
         )
         _SESSIONS[engine] = session
         try:

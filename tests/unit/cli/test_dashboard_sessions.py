@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from hatchet_cli.dashboard.options import _origin
+from hatchet_cli.dashboard.options import origin_of
 from hatchet_cli.dashboard.sessions import Sessions
 
 
@@ -46,10 +46,10 @@ def test_one_session_too_many_ends_the_oldest() -> None:
     ],
 )
 def test_where_people_open_the_page_is_what_browsers_call_its_origin(url: str, want: str) -> None:
-    assert _origin(url) == want
+    assert origin_of(url) == want
 
 
 @pytest.mark.parametrize("url", ["hatchet.example.com", "ftp://a.example", "https://a.example/hatchet", "https://"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(typer.BadParameter, match="is not the address of a whole host"):
-        _origin(url)
+        origin_of(url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from hatchet_operator_dev import traces
 from hatchet_operator_dev.errors import DevError
 from hatchet_operator_dev.traces import find_traces
 
@@ -44,11 +43,10 @@ def test_what_is_no_url_is_refused(url: str) -> None:
         find_traces(url, {})
 
 
-def test_without_opentelemetry_only_who_asks_for_traces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traces, "_is_installed", lambda: False)
+def test_without_opentelemetry_only_who_asks_for_traces_is_refused() -> None:
     with pytest.raises(DevError, match=r'pip install "hatchet-operator\[tracing\]"'):
-        find_traces(HERE, {})
-    found = find_traces(None, {GENERAL: HERE})
+        find_traces(HERE, {}, is_installed=lambda: False)
+    found = find_traces(None, {GENERAL: HERE}, is_installed=lambda: False)
     assert found is not None
     assert "there are no traces; run" in found.shown
     assert found.worker_variables({}) == {}

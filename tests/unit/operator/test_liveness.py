@@ -25,7 +25,7 @@ from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.engine.watches import Watches
 from hatchet_operator.errors import Transient
 from hatchet_operator.handlers import Endless, KopfWatches
-from hatchet_operator.pace import Pace
+from hatchet_operator.pace import TURN_SECONDS, Pace
 from hatchet_operator.resources.base import Json
 from hatchet_operator.settings import Settings
 from hatchet_operator.term import Term
@@ -68,6 +68,7 @@ def a_part_of_an_engine(informer: Informer) -> Any:
         Api(NOWHERE, may_write=always),
         Scope(),
         silence_seconds=FIVE_MINUTES,
+        turn_seconds=TURN_SECONDS,
         metrics=Metrics(),
         on_absence=lambda: None,
         runs=RunObserver(RunStore(), RunFeed(), clock=Clock()),

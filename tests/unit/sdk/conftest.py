@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from hatchet_sdk import ClientConfig, Hatchet, Worker
+from hatchet_sdk._client.pace import Pace
+from hatchet_sdk._hatchet import paced
 from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
 
 ROOT = Path(__file__).parents[3]
@@ -24,8 +26,14 @@ def operator() -> Iterator[FakeOperator]:
 
 
 @pytest.fixture
-def hatchet(operator: FakeOperator) -> Hatchet:
-    return Hatchet(config=ClientConfig(host_port=operator.address, token="secret", tls_strategy="none"))
+def pace() -> Pace:
+    """How long the SDK waits for what; a test may have it parametrized."""
+    return Pace()
+
+
+@pytest.fixture
+def hatchet(operator: FakeOperator, pace: Pace) -> Hatchet:
+    return paced(pace, ClientConfig(host_port=operator.address, token="secret", tls_strategy="none"))
 
 
 @pytest.fixture

@@ -45,13 +45,13 @@ from hatchet_sdk import (
     sync_gather_runs,
     testing,
 )
-from hatchet_sdk._client import client as client_module
-from hatchet_sdk._client import run_calls
 from hatchet_sdk._client.admin import Admin, AdminAio
 from hatchet_sdk._client.config import endpoint_of
 from hatchet_sdk._client.events import EventClient
 from hatchet_sdk._client.listener import Listener
+from hatchet_sdk._client.pace import Pace
 from hatchet_sdk._client.runs import Runs, RunsAio
+from hatchet_sdk._hatchet import paced
 from hatchet_sdk._runner.context_aio import ContextAio
 from hatchet_sdk._runner.definition import definition_of
 from hatchet_sdk.testing import FakeContext, LocalServer, Spawned
@@ -59,7 +59,8 @@ from hatchet_sdk.testing import FakeContext, LocalServer, Spawned
 HUGE = 2**31
 DEEP: Any = []
 DEEP.append(DEEP)
-hatchet = Hatchet(config=ClientConfig(host_port="127.0.0.1:9", token="t", tls_strategy="none"))
+hatchet = paced(Pace(patience=0.0), ClientConfig(host_port="127.0.0.1:9", token="t", tls_strategy="none"))
+"""What is sent to the operator that is not there fails soon, with an error that no test here takes."""
 
 
 def step(self: object, context: Context) -> None:
@@ -432,13 +433,6 @@ CASES = [
     for call, name, how, values in TABLE
     for value in values
 ]
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is sent to the operator that is not there fails soon, with an error that no test here takes."""
-    monkeypatch.setattr(client_module, "RUN_PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(run_calls, "_PATIENCE_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize(("call", "name", "how", "value"), CASES)

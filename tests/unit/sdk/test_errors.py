@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hatchet_sdk import HatchetError, NonRetryableError, RetryAfterError, WorkflowRunFailed, errors
-from hatchet_sdk._runner.execution import _asked_delay
+from hatchet_sdk._runner.failures import asked_delay
 
 KINDS = [getattr(errors, name) for name in errors.__all__]
 
@@ -99,4 +99,4 @@ class WithoutDelay(RetryAfterError):
     ],
 )
 def test_what_the_operator_is_told_of_the_next_attempt(error: BaseException, want: int | None) -> None:
-    assert _asked_delay(error) == want
+    assert asked_delay(error) == want

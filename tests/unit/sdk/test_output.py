@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from hatchet_sdk._runner import output, unfinished_line
+from hatchet_sdk._runner import output
 from hatchet_sdk._runner.output import StepOutput
 from hatchet_sdk.contracts.step_lines import StepLine, mark_of, read_line
 from tests.unit.sdk.conftest import worker_process
@@ -55,9 +55,9 @@ def said(tmp_path: Path) -> Iterator[Said]:
 
 
 @contextmanager
-def one(step: str = "s", attempt: int = 1, *, run: str = "run") -> Iterator[StepOutput]:
+def one(step: str = "s", attempt: int = 1, *, run: str = "run", **paced: float) -> Iterator[StepOutput]:
     """Be a step. `Execution` does it in a copy of the context, which is left behind; here it is as if it had ended."""
-    said = StepOutput(run, step, attempt)
+    said = StepOutput(run, step, attempt, **paced)
     said.begin()
     try:
         yield said
@@ -182,10 +182,9 @@ def test_a_line_without_an_end_is_not_kept_for_ever(said: Said) -> None:
         assert len(said()) == 1, "it waits for no end of the step"
 
 
-def test_a_progress_bar_is_seen_now_and_then(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_progress_bar_is_seen_now_and_then(said: Said) -> None:
     said.begin()
-    monkeypatch.setattr(unfinished_line, "REDRAWN_SECONDS", 0.0)
-    with one():
+    with one(redrawn_seconds=0.0):
         sys.stderr.write("\r 1%")
         sys.stderr.write("\r 2%")
         assert said()[-1] == "[run/s#1]  2%"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hatchet_sdk import AttemptCancelled, Context, Hatchet, StepsOverran
-from hatchet_sdk._runner import session
+from hatchet_sdk._client.pace import Pace
 from tests.unit.sdk.conftest import worker_process
 from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
 from tests.unit.sdk.test_worker import make_workflow
@@ -51,10 +51,8 @@ def test_the_operator_is_told_of_steps_that_go_on_and_of_their_end(
     eventually(lambda: told(operator)[-1:] == [0])
 
 
-def test_a_step_that_ends_when_told_is_none_of_them(
-    working: Working, operator: FakeOperator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "HEARTBEAT_SECONDS", 0.05)
+@pytest.mark.parametrize("pace", [Pace(heartbeat=0.05)], ids=["many heartbeats"])
+def test_a_step_that_ends_when_told_is_none_of_them(working: Working, operator: FakeOperator) -> None:
     waiting: list[bool] = []
 
     def wait(context: Context) -> None:
@@ -95,10 +93,10 @@ def test_a_sync_step_that_waits_for_a_child_ends_with_its_grace(working: Working
     go.set()
 
 
+@pytest.mark.parametrize("pace", [Pace(overrun=1.2)], ids=["soon"])
 def test_at_the_bound_the_worker_finishes_what_it_has_and_says_why_it_ends(
-    hatchet: Hatchet, operator: FakeOperator, monkeypatch: pytest.MonkeyPatch
+    hatchet: Hatchet, operator: FakeOperator
 ) -> None:
-    monkeypatch.setattr(session, "OVERRUN_PATIENCE_SECONDS", 1.2)
     gates = {name: threading.Event() for name in ("stuck", "good")}
     started: list[str] = []
     ended: list[BaseException] = []
@@ -136,10 +134,8 @@ def test_at_the_bound_the_worker_finishes_what_it_has_and_says_why_it_ends(
     assert all(f"s of {run}" in str(error) for run in stuck)
 
 
-def test_without_a_bound_it_is_the_slots_that_the_operator_gave(
-    hatchet: Hatchet, operator: FakeOperator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "OVERRUN_PATIENCE_SECONDS", 1.2)
+@pytest.mark.parametrize("pace", [Pace(overrun=1.2)], ids=["soon"])
+def test_without_a_bound_it_is_the_slots_that_the_operator_gave(hatchet: Hatchet, operator: FakeOperator) -> None:
     operator.slots = 1
     go, started = threading.Event(), threading.Event()
 
@@ -167,12 +163,11 @@ def test_without_a_bound_it_is_the_slots_that_the_operator_gave(
 
 PROGRAM = """
 import concurrent.futures, pathlib, time
-from hatchet_sdk import Context, Hatchet
-from hatchet_sdk._runner import session, worker as worker_module
-session.OVERRUN_PATIENCE_SECONDS = 1.2
-worker_module._CLOSE_SECONDS = 0.5
+from hatchet_sdk import Context
+from hatchet_sdk._client.pace import Pace
+from hatchet_sdk._hatchet import paced
 
-hatchet = Hatchet()
+hatchet = paced(Pace(overrun=1.2, close=0.5))
 pool = concurrent.futures.ThreadPoolExecutor()
 
 @hatchet.workflow()

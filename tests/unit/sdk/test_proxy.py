@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hatchet_sdk import Hatchet
+from hatchet_sdk._client.pace import Pace
 from hatchet_sdk.errors import OperatorUnavailable, WorkflowNotFound
 from tests.unit.sdk.fake_operator import FakeOperator
 
@@ -26,8 +27,9 @@ def test_a_proxy_for_the_web_is_not_asked(
         hatchet.admin.run_workflow("Any", {})
 
 
-def test_a_proxy_for_grpc_is(hatchet: Hatchet, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pace", [Pace(patience=0.5)], ids=["impatient"])
+def test_a_proxy_for_grpc_is(hatchet: Hatchet, operator: FakeOperator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("grpc_proxy", NOBODY)
-    monkeypatch.setattr("hatchet_sdk._client.client.RUN_PATIENCE_SECONDS", 0.5)
     with pytest.raises(OperatorUnavailable):
         hatchet.admin.run_workflow("Any", {})
+    assert operator.calls == []

@@ -9,15 +9,15 @@ import pytest
 import trustme
 
 from hatchet_sdk import ClientConfig, Hatchet, NotConfigured, OperatorUnavailable, WorkflowNotFound
-from hatchet_sdk._client import client, connection
-from hatchet_sdk._client.config import endpoint_of
-from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
+from hatchet_sdk._client.config import Endpoint, endpoint_of
+from hatchet_sdk._client.connection import Connection, open_channel_to
+from hatchet_sdk._client.pace import Pace
+from hatchet_sdk._hatchet import paced
+from hatchet_sdk.contracts.workflows_pb2 import TriggerWorkflowRequest
+from hatchet_sdk.errors import RequestRefused
+from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator
 
-
-@pytest.fixture(autouse=True)
-def read_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_READ_AGAIN_SECONDS", 0)
-    monkeypatch.setattr(client, "RUN_PATIENCE_SECONDS", PATIENCE_SECONDS)
+READS_EVERY_TIME = Pace(read_again=0, patience=PATIENCE_SECONDS)
 
 
 def ask(hatchet: Hatchet) -> None:
@@ -29,7 +29,8 @@ def ask(hatchet: Hatchet) -> None:
 def test_a_call_has_the_token_that_the_file_has_now(operator: FakeOperator, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
-    hatchet = Hatchet(config=ClientConfig(host_port=operator.address, token_file=str(file), tls_strategy="none"))
+    config = ClientConfig(host_port=operator.address, token_file=str(file), tls_strategy="none")
+    hatchet = paced(READS_EVERY_TIME, config)
     ask(hatchet)
     file.write_text("second")
     ask(hatchet)
@@ -38,16 +39,13 @@ def test_a_call_has_the_token_that_the_file_has_now(operator: FakeOperator, tmp_
     assert [call["authorization"] for call in operator.metadata] == ["bearer first", "bearer second", "bearer second"]
 
 
-def test_calls_follow_the_operator_to_the_address_that_the_file_has_now(
-    operator: FakeOperator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calls_follow_the_operator_to_the_address_that_the_file_has_now(operator: FakeOperator, tmp_path: Path) -> None:
     file = tmp_path / "address"
     nowhere = "127.0.0.1:1"
-    hatchet = Hatchet(config=ClientConfig(host_port=nowhere, host_port_file=str(file), tls_strategy="none"))
-    with monkeypatch.context() as impatient:
-        impatient.setattr(client, "RUN_PATIENCE_SECONDS", 0.5)
-        with pytest.raises(OperatorUnavailable, match=nowhere):  # where the file is missing, the address counts
-            hatchet.admin.run_workflow("W", {})
+    config = ClientConfig(host_port=nowhere, host_port_file=str(file), tls_strategy="none")
+    hatchet = paced(Pace(read_again=0, patience=3), config)
+    with pytest.raises(OperatorUnavailable, match=nowhere):  # where the file is missing, the address counts
+        hatchet.admin.run_workflow("W", {})
     file.write_text(f"{operator.address}\n")
     ask(hatchet)
     file.unlink()  # for a moment
@@ -68,13 +66,11 @@ def test_which_address_counts(config: dict[str, str], want: str | None) -> None:
     assert endpoint_of(ClientConfig(**config), environ).address_file == want  # type: ignore[arg-type]
 
 
-def test_a_file_is_not_read_for_each_call(
-    operator: FakeOperator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "_READ_AGAIN_SECONDS", 60)
+def test_a_file_is_not_read_for_each_call(operator: FakeOperator, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first")
-    hatchet = Hatchet(config=ClientConfig(host_port=operator.address, token_file=str(file), tls_strategy="none"))
+    config = ClientConfig(host_port=operator.address, token_file=str(file), tls_strategy="none")
+    hatchet = paced(Pace(read_again=60), config)
     ask(hatchet)
     file.write_text("second")
     ask(hatchet)
@@ -124,49 +120,50 @@ def secure_operator() -> Iterator[Callable[[trustme.CA], FakeOperator]]:
         fake.stop()
 
 
-def trusting(file: Path, operator: FakeOperator) -> Hatchet:
-    """Make a client that trusts the authorities of a file."""
-    return Hatchet(
-        config=ClientConfig(
-            host_port=operator.address, tls_root_ca_file=str(file), tls_server_name="operator.test", token="t"
-        )
+def trusting(file: Path, operator: FakeOperator) -> ClientConfig:
+    """Return the configuration of a client that trusts the authorities of a file."""
+    return ClientConfig(
+        host_port=operator.address, tls_root_ca_file=str(file), tls_server_name="operator.test", token="t"
     )
 
 
-def test_the_way_by_an_old_authority_is_tried_no_more(
-    secure_operator: Callable[[trustme.CA], FakeOperator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_the_way_by_an_old_authority_is_tried_no_more(
+    secure_operator: Callable[[trustme.CA], FakeOperator], tmp_path: Path
 ) -> None:
-    sooner = {"grpc.client_idle_timeout_ms": 1000}
-    options = tuple((name, sooner.get(name, value)) for name, value in connection._CHANNEL_OPTIONS)  # noqa: SLF001  # see below
-    monkeypatch.setattr(connection, "_CHANNEL_OPTIONS", options)
+    channels: list[grpc.aio.Channel] = []
+
+    def open_channel(endpoint: Endpoint, root_ca: bytes | None) -> grpc.aio.Channel:
+        channels.append(open_channel_to(endpoint, root_ca, idle_seconds=1))
+        return channels[-1]
+
+    async def call(*, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        method = connection.workflows.TriggerWorkflow
+        await connection.call(method, TriggerWorkflowRequest(name="W"), patience_seconds=patience_seconds)
+
+    async def until(state: grpc.ChannelConnectivity) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (now := channels[0].get_state()) is not state:
+                await channels[0].wait_for_state_change(now)
+
     old, new = trustme.CA(), trustme.CA()
     operator = secure_operator(old)
     file = tmp_path / "ca.crt"
     file.write_bytes(old.cert_pem.bytes())
-    hatchet = trusting(file, operator)
-    ask(hatchet)
+    connection = Connection(endpoint_of(trusting(file, operator), {}), READS_EVERY_TIME, open_channel=open_channel)
+    with pytest.raises(RequestRefused):
+        await call()
     secure_operator(new)
     operator.stop()  # its connections with it
     operator.start()
-    client_of_it = hatchet._client()  # noqa: SLF001  # nothing else shows what a channel does that nobody uses
-    old_channel = client_of_it.connection._channels[0]._channel  # noqa: SLF001
-    states: list[grpc.ChannelConnectivity] = []
-
-    async def watch() -> None:
-        while True:
-            states.append(old_channel.get_state())
-            await asyncio.sleep(0.01)
-
-    watching = client_of_it.io.submit(watch())
-    with monkeypatch.context() as impatient:
-        impatient.setattr(client, "RUN_PATIENCE_SECONDS", 0.5)
-        with pytest.raises(OperatorUnavailable):
-            hatchet.admin.run_workflow("W", {})
-    assert grpc.ChannelConnectivity.TRANSIENT_FAILURE in states
+    with pytest.raises(OperatorUnavailable):
+        await call(patience_seconds=0.5)
+    await until(grpc.ChannelConnectivity.TRANSIENT_FAILURE)
     file.write_bytes(new.cert_pem.bytes())
-    ask(hatchet)
-    eventually(lambda: states[-1] is grpc.ChannelConnectivity.IDLE)
-    watching.cancel()
+    with pytest.raises(RequestRefused):
+        await call()
+    await until(grpc.ChannelConnectivity.IDLE)
+    for channel in channels:
+        await channel.close()
 
 
 def test_new_calls_trust_the_authorities_that_the_file_has_now(
@@ -176,7 +173,7 @@ def test_new_calls_trust_the_authorities_that_the_file_has_now(
     operator = secure_operator(old)
     file = tmp_path / "ca.crt"
     file.write_bytes(old.cert_pem.bytes())
-    hatchet = trusting(file, operator)
+    hatchet = paced(READS_EVERY_TIME, trusting(file, operator))
     ask(hatchet)
     file.write_bytes(old.cert_pem.bytes() + new.cert_pem.bytes())
     ask(hatchet)

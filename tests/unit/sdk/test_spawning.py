@@ -22,10 +22,11 @@ from hatchet_sdk import (
     SpawnConflict,
     WorkflowNotFound,
 )
-from hatchet_sdk._client import client as client_module
 from hatchet_sdk._client import triggers
 from hatchet_sdk._client.client import Client
 from hatchet_sdk._client.connection import Connection
+from hatchet_sdk._client.pace import Pace
+from hatchet_sdk._hatchet import paced
 from hatchet_sdk._runner.assignment import Assignment
 from hatchet_sdk._runner.worker_labels import WorkerContext
 from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, eventually
@@ -58,7 +59,7 @@ def make_context(operator: FakeOperator, **assigned: Any) -> Context:
         "child_key": "",
         "parent_workflow_run_id": "",
     }
-    client = Client(ClientConfig(host_port=operator.address, token="secret", tls_strategy="none"))
+    client = Client(ClientConfig(host_port=operator.address, token="secret", tls_strategy="none"), Pace())
     return Context(Assignment(**given | assigned), client, WorkerContext(client, worker_id="w", labels={}))
 
 
@@ -151,19 +152,17 @@ async def test_batches_stay_under_the_size_limit(context: Context, operator: Fak
     assert max(sizes) <= triggers.MAX_BATCH_BYTES + 1000
 
 
-def test_a_few_batches_are_under_way_and_the_rest_wait_and_join(context: Context, operator: FakeOperator) -> None:
+async def test_a_few_batches_are_under_way_and_the_rest_wait_and_join(context: Context, operator: FakeOperator) -> None:
     gate = asyncio.Event()
     operator.open = gate
-    threads = [threading.Thread(target=context.spawn_workflow, args=("Child", {})) for _ in range(30)]
-    for number, thread in enumerate(threads, start=1):
-        thread.start()
+    spawns = []
+    for number in range(1, 31):
+        spawns.append(asyncio.create_task(context.aio.spawn_workflow("Child", {})))
         want = min(number, triggers.MAX_BATCHES_UNDER_WAY)
-        eventually(lambda want=want: len(operator.calls) == want)  # type: ignore[misc]
-    queued = context._client._triggers._waiting  # noqa: SLF001  # nothing else shows that all of them wait
-    eventually(lambda: len(queued) == len(threads) - triggers.MAX_BATCHES_UNDER_WAY)
+        await asyncio.to_thread(eventually, lambda want=want: len(operator.calls) == want)  # type: ignore[misc]
     operator.do(gate.set)
-    for thread in threads:
-        thread.join(PATIENCE_SECONDS)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await asyncio.gather(*spawns)
     assert len(operator.runs) == 30
     assert len(operator.calls) <= triggers.MAX_BATCHES_UNDER_WAY + 4
 
@@ -402,9 +401,8 @@ async def test_a_root_run_carries_a_request_id_that_repeating_keeps(
     assert len(operator.requests("BulkTriggerWorkflow")) == 2
 
 
-def test_outside_a_step_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "RUN_PATIENCE_SECONDS", 0.3)
-    hatchet = Hatchet(config=ClientConfig(host_port="127.0.0.1:9", tls_strategy="none"))
+def test_outside_a_step_patience_ends() -> None:
+    hatchet = paced(Pace(patience=0.3), ClientConfig(host_port="127.0.0.1:9", tls_strategy="none"))
     with pytest.raises(OperatorUnavailable, match=r"hatchet-operator at 127\.0\.0\.1:9 does not answer: .*refused"):
         hatchet.admin.run_workflow("Child", {})
 

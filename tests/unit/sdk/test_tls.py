@@ -7,8 +7,9 @@ import grpc
 import pytest
 import trustme
 
-from hatchet_sdk import Hatchet, OperatorUnavailable, WorkflowNotFound
-from hatchet_sdk._client import client
+from hatchet_sdk import OperatorUnavailable, WorkflowNotFound
+from hatchet_sdk._client.pace import Pace
+from hatchet_sdk._hatchet import paced
 from tests.unit.sdk.fake_operator import FakeOperator
 
 
@@ -50,11 +51,10 @@ def test_the_environment_says_how_to_trust(
     monkeypatch.setenv("HATCHET_CLIENT_HOST_PORT", secure_operator.address)
     monkeypatch.setenv("HATCHET_CLIENT_TLS_SERVER_NAME", "operator.test")
     monkeypatch.setenv("HATCHET_CLIENT_TLS_STRATEGY", strategy)
-    monkeypatch.setattr(client, "RUN_PATIENCE_SECONDS", 0.5)
     wanted = request.node.callspec.params["secure_operator"]
     is_trusted = wanted == "tls" or strategy == "mtls"
     with pytest.raises(WorkflowNotFound if is_trusted else OperatorUnavailable):
-        Hatchet().admin.run_workflow("W", {})
+        paced(Pace(patience=0.5)).admin.run_workflow("W", {})
 
 
 @pytest.mark.parametrize("secure_operator", ["tls"], indirect=True)
@@ -62,7 +62,6 @@ def test_an_operator_of_an_unknown_authority_is_not_trusted(
     secure_operator: FakeOperator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HATCHET_CLIENT_HOST_PORT", secure_operator.address)
-    monkeypatch.setattr(client, "RUN_PATIENCE_SECONDS", 0.5)
     with pytest.raises(OperatorUnavailable, match="does not answer"):
-        Hatchet().admin.run_workflow("W", {})
+        paced(Pace(patience=0.5)).admin.run_workflow("W", {})
     assert secure_operator.calls == []

@@ -17,7 +17,8 @@ from google.protobuf.json_format import ParseDict
 from pydantic import BaseModel
 
 from hatchet_sdk import AccessDenied, ClientConfig, Context, Hatchet, NonRetryableError, NotConfigured
-from hatchet_sdk._runner import execution, session
+from hatchet_sdk._client.pace import Pace
+from hatchet_sdk._runner import session
 from hatchet_sdk.contracts import dispatcher_pb2 as dispatcher
 from hatchet_sdk.contracts import workflows_pb2 as workflows
 from tests.unit.sdk.fake_operator import PATIENCE_SECONDS, FakeOperator, Run, eventually
@@ -466,10 +467,8 @@ def test_a_forgotten_worker_registers_again_under_its_id(working: Working, opera
     assert finish(operator).phase == "Succeeded"
 
 
-def test_a_heartbeat_tells_that_the_worker_was_forgotten(
-    working: Working, operator: FakeOperator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "HEARTBEAT_SECONDS", 0.02)
+@pytest.mark.parametrize("pace", [Pace(heartbeat=0.02)], ids=["many heartbeats"])
+def test_a_heartbeat_tells_that_the_worker_was_forgotten(working: Working, operator: FakeOperator) -> None:
     working(make_workflow(lambda context: None))
     eventually(lambda: operator.requests("Heartbeat"))
     operator.do(operator.workers.clear)
@@ -510,11 +509,8 @@ def test_an_assignment_that_comes_twice_runs_once(working: Working, operator: Fa
 # Cancelling
 
 
-def test_a_cancelled_async_step_may_finish_within_its_grace(
-    working: Working, operator: FakeOperator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(execution, "CANCEL_GRACE_SECONDS", PATIENCE_SECONDS)
-
+@pytest.mark.parametrize("pace", [Pace(cancel_grace=PATIENCE_SECONDS)], ids=["long"])
+def test_a_cancelled_async_step_may_finish_within_its_grace(working: Working, operator: FakeOperator) -> None:
     async def watch(context: Context) -> dict[str, bool]:
         while not context.exit_flag:  # noqa: ASYNC110 - what users write
             await asyncio.sleep(0.01)

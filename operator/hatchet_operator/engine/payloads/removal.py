@@ -70,7 +70,8 @@ class Removal:
         self._stored: set[Owner] = set()  # owners that have something in the store, as far as is known
         self._held_by: dict[str, frozenset[Owner]] = {}  # by a run's UID: what it refers to
         self._holders: defaultdict[Owner, set[str]] = defaultdict(set)
-        self._to_remove: asyncio.Queue[Owner] = asyncio.Queue()
+        self.to_remove: asyncio.Queue[Owner] = asyncio.Queue()
+        """Owners that no run refers to."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -121,7 +122,7 @@ class Removal:
         self._hold(record.uid, frozenset())
         for owner in candidates & self._stored:
             if not self._is_held(owner):
-                self._to_remove.put_nowait(owner)
+                self.to_remove.put_nowait(owner)
 
     def _is_held(self, owner: Owner) -> bool:
         """Whether a run refers to it, or may soon: a step reports what it has stored a moment later."""
@@ -132,7 +133,7 @@ class Removal:
 
     async def _remove_all(self) -> None:
         while True:
-            owner = await self._to_remove.get()
+            owner = await self.to_remove.get()
             failures = 0
             while not await self._remove(owner):
                 failures += 1
@@ -173,7 +174,7 @@ class Removal:
             await self._look_through(place, newest)
         self._stored |= newest.keys()
         for owner in removable(newest, is_held=self._is_held, now=self._clock.now(), after=self._after):
-            self._to_remove.put_nowait(owner)
+            self.to_remove.put_nowait(owner)
 
     async def _look_through(self, namespace: str | None, newest: dict[Owner, datetime]) -> None:
         """Add the owners in a namespace's folder, or in all of the store."""

@@ -19,7 +19,6 @@ from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_operator.run_acts.acts import Done, act_on
 
-_LOOKED_AT_IN_ONE_CALL = 2_000
 _ACTS_AT_A_TIME = 16
 _READ_AT_A_TIME = 16
 _PASSED_IN_ONE_TURN = 2_000
@@ -43,13 +42,15 @@ class AskedRuns:
         store: Knows names by UIDs, and what is remembered of all runs.
         observer: Observes what the API server answers, so that who asks after an act is told what it changed.
         reader: Reads objects of finished runs.
+        looks_at: Of how many runs the objects are read for one call.
     """
 
-    def __init__(self, api: Api, store: RunStore, *, observer: RunObserver, reader: RunReader) -> None:
+    def __init__(self, api: Api, store: RunStore, *, observer: RunObserver, reader: RunReader, looks_at: int) -> None:
         self._api = api
         self._store = store
         self._observer = observer
         self._reader = reader
+        self._looks_at = looks_at
         self._turns = asyncio.Semaphore(_ACTS_AT_A_TIME)
 
     async def page(self, namespace: str, wanted: RunFilter, *, limit: int, token: str) -> RunPage:
@@ -68,7 +69,7 @@ class AskedRuns:
             items, token = await self._read(namespace, wanted, limit=limit - len(found), token=token)
             looked_at += len(items)
             found += [run for run in map(WorkflowRun.model_validate, items) if wanted.takes(run)]
-            if not token or len(found) >= limit or looked_at >= _LOOKED_AT_IN_ONE_CALL:
+            if not token or len(found) >= limit or looked_at >= self._looks_at:
                 return RunPage(runs=found, next_token=token)
 
     async def _read(
@@ -153,10 +154,10 @@ class AskedRuns:
 
     async def _read_all(self, records: list[RunRecord], show: Callable[[WorkflowRun], T | None]) -> list[T]:
         """Return what is shown of runs, in their order, without those that are gone or of which nothing is."""
-        if len(records) > _LOOKED_AT_IN_ONE_CALL:
+        if len(records) > self._looks_at:
             raise InvalidRequest(
                 f"{len(records)} runs would have to be read to find those that are asked for, and one call reads at "
-                f"most {_LOOKED_AT_IN_ONE_CALL}: narrow it by time, workflow or status"
+                f"most {self._looks_at}: narrow it by time, workflow or status"
             )
         shown: list[T] = []
         for start in range(0, len(records), _READ_AT_A_TIME):  # an object is let go of once it is shown

@@ -16,6 +16,7 @@ from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.engine.work_queue import WorkQueue
 from hatchet_operator.errors import Conflict, NotFound, Refused
+from hatchet_operator.pace import TURN_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +34,27 @@ class Expiry:
         store: All runs.
         clock: Tells the time.
         expired: Called with a run that has expired; it requests its deletion, or another time.
+        turn_seconds: How long it occupies the event loop at once.
     """
 
-    def __init__(self, api: Api, store: RunStore, *, clock: Clock, expired: Callable[[RunRecord], None]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        store: RunStore,
+        *,
+        clock: Clock,
+        expired: Callable[[RunRecord], None],
+        turn_seconds: float = TURN_SECONDS,
+    ) -> None:
         self._api = api
         self._store = store
         self._clock = clock
         self._expired = expired
+        self._turn_seconds = turn_seconds
         self._times: list[tuple[float, str]] = []  # with the run's UID; stale if its record has another time
-        self._looks: WorkQueue[str] = WorkQueue(self._look, failed=_not_looked_at)
+        self._looks: WorkQueue[str] = WorkQueue(self._look, failed=_not_looked_at, turn_seconds=turn_seconds)
         self._deletions: WorkQueue[RunRecord] = WorkQueue(
-            self._delete, failed=_not_deleted, at_a_time=_DELETED_AT_A_TIME
+            self._delete, failed=_not_deleted, at_a_time=_DELETED_AT_A_TIME, turn_seconds=turn_seconds
         )
 
     def look_at(self, record: RunRecord, at: float) -> None:
@@ -79,7 +90,7 @@ class Expiry:
             self._looks.add_after(_TIMES, min(left, _LONGEST_SLEEP_SECONDS))
 
     def _look(self, _: str) -> None:
-        turns = Turns()
+        turns = Turns(self._turn_seconds)
         now = self._clock.now().timestamp()
         while self._times and self._times[0][0] <= now:
             if (record := self._is_current(heapq.heappop(self._times))) is not None:

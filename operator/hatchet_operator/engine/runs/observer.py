@@ -9,6 +9,7 @@ from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.runs.changes import RunFeed
 from hatchet_operator.engine.runs.records import Light, RunRecord
 from hatchet_operator.engine.runs.store import RunStore
+from hatchet_operator.pace import TURN_SECONDS
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef, spawn_identity
 from hatchet_operator.resources.run import ParentRef, WorkflowRun
@@ -27,9 +28,10 @@ class RunObserver:
         clock: Tells the time.
     """
 
-    def __init__(self, store: RunStore, feed: RunFeed, *, clock: Clock) -> None:
+    def __init__(self, store: RunStore, feed: RunFeed, *, clock: Clock, turn_seconds: float = TURN_SECONDS) -> None:
         self._store = store
         self._clock = clock
+        self._turn_seconds = turn_seconds
         self._feed = feed
         self._others: set[str] = set()  # UIDs of runs that other controllers run
         self._ahead: set[int] = set()  # versions that were observed and that the watch is still to tell
@@ -116,7 +118,7 @@ class RunObserver:
         """
         if namespace is not None and self.loading:
             return  # there were no requests yet; with many namespaces, looking each time would take long
-        turns = Turns()
+        turns = Turns(self._turn_seconds)
         for record in self._store:
             if namespace not in (None, record.ref.namespace):
                 continue

@@ -19,7 +19,6 @@ _READS_AT_A_TIME = 16
 
 _WHOLE_SECONDS = 1.0  # by then, most clients that wait for the end of a run have asked
 _WHOLE_FOR_PARENT_SECONDS = 30.0  # a parent may spawn a thousand in one call before it asks for the first
-_WHOLE_AT_MOST = 2_000  # about 15 MiB
 
 
 class RunReader:
@@ -30,13 +29,15 @@ class RunReader:
         store: What is known of them.
         observer: Observes what was read, as it may be newer than what is known.
         clock: Tells the time.
+        keeps: No more objects than this are kept.
     """
 
-    def __init__(self, api: Api, store: RunStore, observer: RunObserver, *, clock: Clock) -> None:
+    def __init__(self, api: Api, store: RunStore, observer: RunObserver, *, clock: Clock, keeps: int) -> None:
         self._api = api
         self._store = store
         self._observer = observer
         self._clock = clock
+        self._keeps = keeps
         self._reading = asyncio.Semaphore(_READS_AT_A_TIME)
         self._reads: dict[RunRecord, asyncio.Task[WorkflowRun | None]] = {}
         self._whole: dict[RunRecord, float] = {}  # finished runs whose object is kept, and since when, oldest first
@@ -86,7 +87,7 @@ class RunReader:
     def forget_later(self, record: RunRecord) -> None:
         """Keep a finished run's object for clients that ask how it ended, for a moment, and only for a few runs."""
         self._whole.setdefault(record, self._clock.loop_time())
-        if len(self._whole) > _WHOLE_AT_MOST:
+        if len(self._whole) > self._keeps:
             oldest = next(iter(self._whole))
             del self._whole[oldest]
             oldest.forget_object()

@@ -68,6 +68,7 @@ class Runs:
         metrics: Counts what happens to runs.
         settings: What is configured.
         clock: Tells the time.
+        turn_seconds: How long it occupies the event loop at once.
         starting: Says which workers are starting that a waiting attempt could go to.
         trouble_of: Says why no worker takes a waiting attempt, as far as that is known.
         ending_of: Says that an attempt's pod is being deleted, if it is a pod that serves only its run.
@@ -87,6 +88,7 @@ class Runs:
         metrics: Metrics,
         settings: Settings,
         clock: Clock,
+        turn_seconds: float,
         trouble_of: Callable[[Attempt], str | None],
         starting: Callable[[Attempt], str | None],
         ending_of: Callable[[Attempt], str | None],
@@ -111,7 +113,7 @@ class Runs:
             requeue_all=self.requeue_all,
         )
         self._policy = _policy_of(settings)
-        self._expiry = Expiry(api, store, clock=clock, expired=self.requeue)
+        self._expiry = Expiry(api, store, clock=clock, expired=self.requeue, turn_seconds=turn_seconds)
         self._lifetimes = Lifetimes(
             store,
             observer=observer,
@@ -121,7 +123,7 @@ class Runs:
             failed_run_ttl=settings.failed_run_ttl,
         )
         self._early: list[RunRecord] = []  # those that can't be decided about before all runs were read once
-        self._work: WorkQueue[RunRecord] = WorkQueue(self._reconcile, failed=self._poisoned)
+        self._work: WorkQueue[RunRecord] = WorkQueue(self._reconcile, failed=self._poisoned, turn_seconds=turn_seconds)
         self.attempts = Attempts(
             metrics=metrics,
             clock=clock,
@@ -355,6 +357,11 @@ class Runs:
             self._work.add(parent)
         else:
             self._requeue_at(parent, parent.children_written_at + self._policy.children_every, self._clock.now())
+
+    @property
+    def are_decided(self) -> bool:
+        """Whether all that changed was decided about; what follows from it may be on its way."""
+        return not self._work.has_next
 
     @property
     def are_at_rest(self) -> bool:

@@ -82,6 +82,7 @@ class Registry:
         on_death: Callable[[Worker], None],
         reach_of: Callable[[Pod], Reach],
         end_pod: Callable[[ObjectRef, Pod, str], None],
+        not_begun_seconds: float,
     ) -> None:
         self._api = api
         self._store = store
@@ -123,6 +124,7 @@ class Registry:
             runs=runs,
             clock=clock,
             on_change=on_change,
+            not_begun_seconds=not_begun_seconds,
         )
 
     def workers_of_pool(self, pool: ObjectRef) -> list[Worker]:

@@ -19,8 +19,6 @@ from hatchet_operator.engine.workers.workers import Workers
 from hatchet_operator.errors import UnknownObject
 from hatchet_operator.resources.names import ObjectRef
 
-_NOT_BEGUN_SECONDS = 2.0  # how long to wait to hear from a worker whose stream ended
-
 
 class Streams:
     """Handles what workers say.
@@ -34,6 +32,7 @@ class Streams:
         runs: The runs that they work for.
         clock: Tells the time.
         on_change: Called with the pool of a worker that came or went.
+        not_begun_seconds: How long to wait to hear from a worker whose stream ended.
     """
 
     def __init__(
@@ -47,6 +46,7 @@ class Streams:
         runs: Runs,
         clock: Clock,
         on_change: Callable[[ObjectRef], None],
+        not_begun_seconds: float,
     ) -> None:
         self._workers = workers
         self._connections = connections
@@ -56,6 +56,7 @@ class Streams:
         self._runs = runs
         self._clock = clock
         self._on_change = on_change
+        self._not_begun_seconds = not_begun_seconds
 
     def get(self, caller: Caller, worker_id: str) -> Worker:
         """Return a worker that the caller may act for.
@@ -146,7 +147,7 @@ class Streams:
 
     def _give_away_soon(self, worker: Worker) -> None:
         loop, since = asyncio.get_running_loop(), self._clock.loop_time()
-        loop.call_later(_NOT_BEGUN_SECONDS, self._give_away_unless_heard_of, worker, since)
+        loop.call_later(self._not_begun_seconds, self._give_away_unless_heard_of, worker, since)
 
     def _give_away_unless_heard_of(self, worker: Worker, since: float) -> None:
         """Take from a disconnected worker what it never reported begun; one that is alive is heard from at once."""

@@ -10,17 +10,17 @@ from hatchet_operator.decisions.run_filter import RunFilter
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.payloads.texts import references_of
 from hatchet_operator.errors import InvalidRequest, UnknownObject
+from hatchet_operator.receiver.bounds import Bounds
 from hatchet_operator.receiver.rest import v1
 from hatchet_operator.receiver.rest.calls import Call, metadata_of, phases_of, time_of
 from hatchet_operator.receiver.rest.models import ActRequest, TaskFilter
 from hatchet_operator.receiver.rest.sight import NO_TEXTS, SeenRun, step_names, task_id_of
-from hatchet_operator.resources.limits import MAX_BULK_ITEMS, MAX_MESSAGE_BYTES
+from hatchet_operator.resources.limits import MAX_BULK_ITEMS
 from hatchet_operator.resources.names import event_label, runs_of_task
 from hatchet_operator.resources.run import WorkflowRun
 from hatchet_sdk.payloads.reference import BadReference, reference_in
 from hatchet_sdk.payloads.store import PayloadError
 
-ROOM = 4 * MAX_MESSAGE_BYTES
 _UUID = 36
 
 
@@ -29,10 +29,12 @@ class KnownRuns:
 
     Args:
         engine: Knows them.
+        bounds: Of what is answered.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, bounds: Bounds) -> None:
         self._engine = engine
+        self._answer_bytes = bounds.answer_bytes
 
     def v1_filter(self, call: Call) -> RunFilter:
         """Read which runs a list of v1 asks for."""
@@ -169,11 +171,11 @@ class KnownRuns:
             return NO_TEXTS
         try:
             sizes = [reference.size for text in references if (reference := reference_in(text)) is not None]
-            if sum(sizes) > ROOM:
+            if sum(sizes) > self._answer_bytes:
                 raise InvalidRequest(
-                    f"what run {run.ref} was given and returned has {sum(sizes)} bytes, more than the {ROOM} that are "
-                    "answered: use hatchet-operator's SDK with its extra [payloads], which reads the store itself "
-                    "(docs/payloads.md)"
+                    f"what run {run.ref} was given and returned has {sum(sizes)} bytes, more than the "
+                    f"{self._answer_bytes} that are answered: use hatchet-operator's SDK with its extra [payloads], "
+                    "which reads the store itself (docs/payloads.md)"
                 )
             return await self._engine.payloads.texts(call.namespace, references)
         except (PayloadError, BadReference) as error:

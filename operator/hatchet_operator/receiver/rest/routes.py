@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from hatchet_operator.engine.engine import Engine
+from hatchet_operator.receiver.bounds import Bounds
 from hatchet_operator.receiver.requests import token_of
 from hatchet_operator.receiver.rest.calls import Call, Unserved, error_answer
 from hatchet_operator.receiver.rest.crons import Crons
@@ -52,11 +53,12 @@ class RestApi:
 
     Args:
         engine: Answers.
+        bounds: Of what it answers.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, bounds: Bounds) -> None:
         self._callers = engine.callers
-        runs, workflows = Runs(engine), Workflows(engine)
+        runs, workflows = Runs(engine, bounds), Workflows(engine)
         workers, schedules, crons = Workers(engine), Schedules(engine), Crons(engine)
         self._routes = [
             _Route(method, re.compile(_VARIABLE.sub(r"(?P<\1>[^/]+)", path)), handler)

@@ -14,6 +14,7 @@ from hatchet_operator.decisions.run_filter import RunFilter
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.spawning.trigger import Trigger, check_dedupe
 from hatchet_operator.errors import InvalidRequest, UnknownObject
+from hatchet_operator.receiver.bounds import Bounds
 from hatchet_operator.receiver.rest import v0, v1
 from hatchet_operator.receiver.rest.calls import (
     Call,
@@ -25,7 +26,7 @@ from hatchet_operator.receiver.rest.calls import (
     phases_of,
     time_of,
 )
-from hatchet_operator.receiver.rest.known_runs import ROOM, KnownRuns, event_of, whole_seconds
+from hatchet_operator.receiver.rest.known_runs import KnownRuns, event_of, whole_seconds
 from hatchet_operator.receiver.rest.models import (
     ActedOn,
     ReplayedRuns,
@@ -50,11 +51,13 @@ class Runs:
 
     Args:
         engine: Knows them.
+        bounds: Of what it answers.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, bounds: Bounds) -> None:
         self._engine = engine
-        self._known = KnownRuns(engine)
+        self._answer_bytes = bounds.answer_bytes
+        self._known = KnownRuns(engine, bounds)
 
     # --- Clients before 1.0
 
@@ -125,15 +128,15 @@ class Runs:
         _refuse_unserved(query)
         only_tasks = flag_of(query, "only_tasks", False)
         with_payloads = flag_of(query, "include_payloads", True)
-        left = ROOM
+        left = self._answer_bytes
 
         def show(run: WorkflowRun) -> tuple[TaskSummary, ...]:
             nonlocal left
             left -= _size_of(run) if with_payloads else 0
             if left < 0:
                 raise InvalidRequest(
-                    f"the inputs and outputs of this page have more than {ROOM} bytes: ask for fewer runs at a time, "
-                    "or without these (include_payloads=False)"
+                    f"the inputs and outputs of this page have more than {self._answer_bytes} bytes: ask for fewer "
+                    "runs at a time, or without these (include_payloads=False)"
                 )
             seen = self._known.seen(call.caller, run, with_payloads=with_payloads)
             return v1.tasks(seen) if only_tasks else (v1.row(seen),)

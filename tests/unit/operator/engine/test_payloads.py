@@ -121,7 +121,7 @@ def _taken(removal: Removal) -> set[str]:
     taken = set()
     while True:
         try:
-            taken.add(removal._to_remove.get_nowait().name)  # noqa: SLF001  # nobody takes it: see `_taken`
+            taken.add(removal.to_remove.get_nowait().name)
         except asyncio.QueueEmpty:
             return taken
 
