@@ -18,6 +18,7 @@ class Pace:
         kopf_watch: How long a watch of kopf's goes on; kopf itself ends one that is silent for 70 s.
         certificate: Between two looks at the files of a certificate.
         not_begun: How long to wait to hear from a worker whose stream ended.
+        just_over: How long a run is heard of by who starts it and then listens by metadata, though it was quicker.
         turn: How long one piece of work keeps others waiting for the event loop.
         runs_in_one_call: No seconds: of how many runs the objects are read for one call.
         whole_runs: No seconds: how many finished runs' objects are kept for a moment; so many have about 15 MiB.
@@ -31,6 +32,7 @@ class Pace:
     kopf_watch: int = 55
     certificate: float = 10.0
     not_begun: float = 2.0
+    just_over: float = 5.0
     turn: float = TURN_SECONDS
     runs_in_one_call: int = 2_000
     whole_runs: int = 2_000

@@ -22,7 +22,6 @@ from tests.integration.test_dashboard_viewers import (
     SEES,
     TEAM,
     World,
-    _impatient,
     admin,
     put,
     server,
@@ -32,7 +31,7 @@ from tests.integration.test_dashboard_viewers import (
 from tests.kube.chromium import browsing, needs_chromium, page_of
 from tests.kube.eventually import eventually
 
-__all__ = ["_impatient", "admin", "server", "world"]  # its fixtures
+__all__ = ["admin", "server", "world"]  # its fixtures
 pytestmark = needs_chromium
 
 SCHEDULE = "30 6 * * MON-FRI"

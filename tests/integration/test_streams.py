@@ -13,8 +13,8 @@ import pytest
 
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.engine.dispatch.attempt import Attempt
-from hatchet_operator.engine.streams import streams
 from hatchet_operator.errors import NotReady
+from hatchet_operator.pace import Pace
 from hatchet_sdk import (
     ClientConfig,
     Context,
@@ -156,28 +156,26 @@ async def test_a_listener_by_metadata_is_not_told_what_an_earlier_run_said(world
     assert chunks(told) == [f"0:{number}" for number in range(10)]
 
 
-async def test_a_listener_by_metadata_that_comes_back_hears_the_rest_of_a_run_that_ended_meanwhile(
-    world: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streams, "JUST_OVER_SECONDS", 0)
-    speaker = Speaker()
-    hatchet = await world.work(speaker.workflow)
-    ref = await hatchet.admin.aio.run_workflow("Speak", {}, {"additional_metadata": {"chat": "7"}})
-    told: list[StepRunEvent] = []
+async def test_a_listener_by_metadata_that_comes_back_hears_the_rest_of_a_run_that_ended_meanwhile() -> None:
+    async with running_operator(pace=Pace(grace=0.0, just_over=0.0)) as world:
+        speaker = Speaker()
+        hatchet = await world.work(speaker.workflow)
+        ref = await hatchet.admin.aio.run_workflow("Speak", {}, {"additional_metadata": {"chat": "7"}})
+        told: list[StepRunEvent] = []
 
-    async def read() -> None:
-        async for event in hatchet.listener.stream_by_additional_metadata("chat", "7"):
-            told.append(event)
+        async def read() -> None:
+            async for event in hatchet.listener.stream_by_additional_metadata("chat", "7"):
+                told.append(event)
 
-    reading = asyncio.create_task(read())
-    await world.until(lambda: len(chunks(told)) == 5)
-    with mock.patch.object(world.engine.streams, "read_by_metadata", side_effect=NotReady("not yet")):
-        world.engine.streams.stop()
-        speaker.gate.set()
-        await ref.result()
-    await asyncio.wait_for(reading, SECONDS)
-    assert chunks(told) == [f"0:{number}" for number in range(10)]
-    assert told[-1].workflow_run_id == str(ref)
+        reading = asyncio.create_task(read())
+        await world.until(lambda: len(chunks(told)) == 5)
+        with mock.patch.object(world.engine.streams, "read_by_metadata", side_effect=NotReady("not yet")):
+            world.engine.streams.stop()
+            speaker.gate.set()
+            await ref.result()
+        await asyncio.wait_for(reading, SECONDS)
+        assert chunks(told) == [f"0:{number}" for number in range(10)]
+        assert told[-1].workflow_run_id == str(ref)
 
 
 async def test_a_run_that_fails_is_cancelled_or_deleted_ends_its_stream(world: Instance) -> None:

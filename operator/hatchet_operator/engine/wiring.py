@@ -87,7 +87,7 @@ def wire_running(given: Given, memory: Memory) -> Running:
             reader=memory.reader,
             looks_at=given.pace.runs_in_one_call,
         ),
-        streams=Streams(memory.store, clock=clock),
+        streams=Streams(memory.store, clock=clock, just_over_seconds=given.pace.just_over),
     )
 
 

@@ -22,15 +22,21 @@ from hatchet_operator.engine.streams.readers import Metadata, Reader
 from hatchet_operator.resources.run import StepStatus
 
 KEPT_SECONDS = 60.0  # after a run's end, so that a late reader still finds its stream
-JUST_OVER_SECONDS = 5.0  # who starts a run and then listens by metadata hears it, even if it was quicker
 
 
 class Streams:
-    """All streams of one operator's term: the next one begins with none."""
+    """All streams of one operator's term: the next one begins with none.
 
-    def __init__(self, store: RunStore, *, clock: Clock) -> None:
+    Args:
+        store: All runs.
+        clock: Tells the time.
+        just_over_seconds: How long who listens by metadata hears of a run that has ended.
+    """
+
+    def __init__(self, store: RunStore, *, clock: Clock, just_over_seconds: float) -> None:
         self._store = store
         self._clock = clock
+        self._just_over_seconds = just_over_seconds
         self._buffer = Buffer()
         self._readers: dict[str, set[Reader]] = {}  # by run
         self._by_metadata: set[Reader] = set()
@@ -95,7 +101,7 @@ class Streams:
             self._expire_later(record.uid)
             if record.whole is not None and (entries := record.whole.spec.additional_metadata):
                 self._just_over[record.uid] = entries
-                asyncio.get_running_loop().call_later(JUST_OVER_SECONDS, self._just_over.pop, record.uid, None)
+                asyncio.get_running_loop().call_later(self._just_over_seconds, self._just_over.pop, record.uid, None)
 
     def _rename(self, was: str, uid: str) -> None:
         """Go on under the UID that a light run has got."""
