@@ -176,14 +176,10 @@ class Hatchet:
         _refuse_without_parentheses(name, "step")
         if lacking:
             raise TypeError(words_on_arguments("@hatchet.step()", dict(lacking)))
-        if parents is not None and not isinstance(parents, Sequence):
-            raise InvalidDefinition(f"a step has parents={parents!r} (expected a list of names)")
-        if isinstance(parents, str):
-            raise InvalidDefinition(f'a step has parents="{parents}" (expected a list: parents=["{parents}"])')
         options = StepOptions(
             name=name,
             timeout=timeout or "60s",
-            parents=tuple(parents or ()),
+            parents=() if parents is None else parents,
             retries=retries,
             backoff_factor=backoff_factor,
             backoff_max_seconds=backoff_max_seconds,

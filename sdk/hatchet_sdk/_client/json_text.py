@@ -5,15 +5,18 @@ One rule applies in mappings, dataclasses and pydantic models: a value becomes w
     datetime, date, time    ISO 8601, UTC as "Z"            Enum              its value
     timedelta               ISO 8601, as in "PT1M30S"       set, frozenset    a list, in an order of its own
     Decimal, UUID, Path     text                            bytes             their text, if they are UTF-8
+    IPv4Address and its kin, URLs of pydantic: text
 
 Keys of mappings may be any of these that become a text or number; two that become the same key are refused.
 """
 
+import builtins
 import dataclasses
 import json
 import math
+import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -21,7 +24,7 @@ from pathlib import PurePath
 from typing import Any, ClassVar, Protocol, TypeAlias, cast, runtime_checkable
 from uuid import UUID
 
-from hatchet_sdk._client.models import is_model, plain_model
+from hatchet_sdk._client.models import is_model, plain_model, secret_refusal
 from hatchet_sdk.payloads.reference import MAX_PAYLOAD_BYTES
 
 MAX_BYTES = 256 * 1024  # of one input or output, without a payload store; the operator's limit
@@ -62,13 +65,16 @@ def encode_object(value: object, *, what: str, expected: str = "a mapping", max_
         raise TypeError(f"{what} is {_described(value)} (expected {expected})")
     try:
         plain = _plain(value, what, ())
-        text = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        size = len(text.encode())
     except RecursionError:
         raise ValueError(f"{what} is nested too deeply for JSON") from None
     except _Refused as refused:
         raise refused.error from None
-    except ValueError as error:  # NaN, or half of a surrogate pair
+    try:
+        text = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(text.encode())
+    except RecursionError:
+        raise ValueError(f"{what} is nested too deeply for JSON") from None
+    except ValueError as error:  # NaN, half of a surrogate pair, a number of too many digits
         raise _refusal(plain, what) or ValueError(f"{what} has no JSON form: {error}") from None
     if not isinstance(plain, dict):
         raise TypeError(f"{what} is {_described(value)} (expected {expected})")
@@ -145,6 +151,8 @@ def _plain(value: object, path: _Path, inside: tuple[int, ...]) -> object:
 
 def _plain_object(value: object, path: _Path, inside: tuple[int, ...]) -> object:
     """Convert what describes its fields by itself: a model, a dataclass."""
+    if hasattr(type(value), "get_secret_value"):
+        raise _Refused(secret_refusal(value, _at(path)))
     if isinstance(value, type):
         raise _Refused(TypeError(f"{_at(path)} is {_described(value)}, which has no JSON form"))
     if is_model(value):
@@ -157,9 +165,19 @@ def _plain_object(value: object, path: _Path, inside: tuple[int, ...]) -> object
     if dataclasses.is_dataclass(value):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return _plain_mapping(fields, path, inside)
-    is_array = callable(getattr(value, "tolist", None))  # of numpy, pandas, torch
-    hint = " (write its .tolist() instead)" if is_array else ""
-    raise _Refused(TypeError(f"{_at(path)} is {_described(value)}, which has no JSON form{hint}"))
+    raise _Refused(TypeError(f"{_at(path)} is {_described(value)}, which has no JSON form{_hint(value)}"))
+
+
+def _hint(value: object) -> str:
+    if isinstance(value, Awaitable):
+        return " (await it first)"
+    if callable(getattr(value, "tolist", None)):  # of numpy, pandas, torch
+        return " (write its .tolist() instead)"
+    if hasattr(type(value), "__attrs_attrs__"):
+        return " (write attrs.asdict(…) of it instead)"
+    if isinstance(value, Iterable):
+        return " (write list(…) of it instead)"
+    return ""
 
 
 def _plain_mapping(value: Mapping[Any, object], path: _Path, inside: tuple[int, ...]) -> dict[str, object]:
@@ -182,6 +200,8 @@ def key_text(key: object, path: _Path) -> str:
         if not math.isfinite(key):
             raise _Refused(ValueError(f"a key of {_at(path)} is {key}, which has no JSON form"))
         return float.__repr__(key)
+    if isinstance(key, int) and _has_too_many_digits(key):
+        raise _Refused(_too_many_digits(f"a key of {_at(path)}"))
     if isinstance(key, int | None):
         return json.dumps(key)
     if not isinstance(key, bytes | bytearray) and (text := _text_of(key, path)) is not None:
@@ -209,7 +229,9 @@ def _text_of(value: object, path: _Path) -> str | None:
         return value.isoformat()
     if isinstance(value, timedelta):
         return _iso_duration(value)
-    if isinstance(value, Decimal | UUID | PurePath):
+    if isinstance(value, Decimal | UUID | PurePath) or type(value).__module__ == "ipaddress":
+        return str(value)
+    if hasattr(type(value), "unicode_string"):  # a URL of pydantic
         return str(value)
     if isinstance(value, bytes | bytearray):
         try:
@@ -241,6 +263,8 @@ def _refusal(value: object, path: _Path) -> Exception | None:
         return ValueError(f"{_at(path)} contains half of a surrogate pair, which is no text")
     if isinstance(value, float) and not math.isfinite(value):
         return ValueError(f"{_at(path)} is {value}, which has no JSON form")
+    if isinstance(value, int) and _has_too_many_digits(value):
+        return _too_many_digits(_at(path))
     if isinstance(value, list):
         found = (_refusal(item, (path, index)) for index, item in enumerate(value))
         return next((error for error in found if error), None)
@@ -251,8 +275,26 @@ def _refusal(value: object, path: _Path) -> Exception | None:
     return None
 
 
+def _has_too_many_digits(value: int) -> bool:
+    try:
+        int.__repr__(value)
+    except ValueError:  # Python's, against texts that take it long to read
+        return True
+    return False
+
+
+def _too_many_digits(what: str) -> ValueError:
+    return ValueError(
+        f"{what} is a number of more than {sys.get_int_max_str_digits()} digits, which readers of JSON refuse (write "
+        "hex(…) instead, which is text)"
+    )
+
+
 def _described(value: object) -> str:
     if value is None:
         return "None"
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    kind = type(value)
+    name = kind.__name__
+    if hasattr(builtins, name) and getattr(builtins, name) is not kind:  # numpy has a bool, and a program may have too
+        name = f"{kind.__module__}.{name}"
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

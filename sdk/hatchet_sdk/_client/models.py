@@ -35,7 +35,7 @@ def plain_model(value: Any, what: str, *, key_text: Callable[[object], str]) -> 
         everything = write(mode="json", by_alias=True)
         readable = write(mode="json", by_alias=True, round_trip=True)  # without computed fields, Json fields as text
     except ValueError as error:  # pydantic's, and that of bytes that are not text
-        raise TypeError(f"{what}, a {type(value).__name__}, has no JSON form: {error}") from None
+        raise TypeError(f"{_place_of_fault(value, what)} has no JSON form: {error}") from None
     return _Reading(key_text).back(value, readable, everything, what)
 
 
@@ -44,6 +44,38 @@ def _writer_of(value: Any) -> Callable[..., object]:
         return type(value).__pydantic_serializer__.to_python(value, **options)
 
     return write
+
+
+def _place_of_fault(value: Any, path: str) -> str:
+    """Find what in a model has no JSON form: pydantic's error says what it is, and not where."""
+    for name in () if getattr(type(value), "__pydantic_root_model__", False) else _fields_of(value) or ():
+        if _is_written(value, {name}):
+            continue
+        item = getattr(value, name)
+        parts = [(item, "")]
+        if isinstance(item, Mapping):
+            parts = [(each, f"[{json.dumps(str(key))}]") for key, each in item.items()]
+        elif isinstance(item, list | tuple):
+            parts = [(each, f"[{index}]") for index, each in enumerate(item)]
+        of_models = ((each, step) for each, step in parts if is_model(each) and not _is_written(each))
+        return next((_place_of_fault(each, f"{path}.{name}{step}") for each, step in of_models), f"{path}.{name}")
+    return f"{path}, a {type(value).__name__},"
+
+
+def _is_written(value: Any, fields: set[str] | None = None) -> bool:
+    try:
+        type(value).__pydantic_serializer__.to_python(value, mode="json", include=fields)
+    except ValueError:
+        return False
+    return True
+
+
+def secret_refusal(value: object, path: str) -> TypeError:
+    """Return the error about a secret, in a model or outside of one."""
+    return TypeError(
+        f"{path} is a {type(value).__name__}, of which only asterisks would be sent, and whoever may see runs sees "
+        "what is: pass the name under which the step finds the secret"
+    )
 
 
 class _Reading:
@@ -62,10 +94,7 @@ class _Reading:
                 raise ValueError(f"{path} is {value}, which has no JSON form")
         elif hasattr(value, "get_secret_value"):
             if isinstance(readable, str) and readable and not readable.strip("*"):
-                raise TypeError(
-                    f"{path} is a {type(value).__name__}, of which only asterisks would be sent, and whoever may see "
-                    "runs sees what is: pass the name under which the step finds the secret"
-                )
+                raise secret_refusal(value, path)
         elif getattr(type(value), "__pydantic_root_model__", False):
             return self.back(value.root, readable, whole, path)
         elif isinstance(readable, dict):

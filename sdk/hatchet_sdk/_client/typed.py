@@ -3,11 +3,12 @@
 Only the wire's names are known here: a decorated class carries its definition, which `hatchet_sdk._runner` reads.
 """
 
-from typing import Any, Generic, get_args, get_origin
+from typing import Any, ForwardRef, Generic, get_args, get_origin
 
 from typing_extensions import TypeVar  # with defaults, which typing's has from Python 3.13 on
 
 from hatchet_sdk._client.validation import is_validator
+from hatchet_sdk.errors import InvalidDefinition
 
 RunResult = dict[str, dict[str, Any]]
 """What a run returns: the output of each step that has one, by the step's name."""
@@ -48,8 +49,23 @@ def result_model(workflow: object) -> type[Any] | None:
 
 
 def _model(workflow: type, position: int) -> type[Any] | None:
-    for base in getattr(workflow, "__orig_bases__", ()):
-        if get_origin(base) is Workflow:
-            said = get_args(base)[position : position + 1]
-            return said[0] if said and is_validator(said[0]) else None
-    return None
+    said = _said(workflow)[position : position + 1]
+    if said and isinstance(said[0], str | ForwardRef):
+        named = said[0] if isinstance(said[0], str) else said[0].__forward_arg__
+        raise InvalidDefinition(
+            f'class {workflow.__name__}: its base Workflow has the text "{named}" (expected the class itself, '
+            "which has to be defined before)"
+        )
+    return said[0] if said and is_validator(said[0]) else None
+
+
+def _said(workflow: type) -> tuple[Any, ...]:
+    """Return what the base `Workflow` of a class, or of one of its bases, was given."""
+    for base in vars(workflow).get("__orig_bases__", workflow.__bases__):
+        origin = get_origin(base) or base
+        if origin is Workflow:
+            return get_args(base)
+        if isinstance(origin, type) and (said := _said(origin)):
+            given = dict(zip(getattr(origin, "__parameters__", ()), get_args(base), strict=False))
+            return tuple(given.get(each, each) for each in said)
+    return ()

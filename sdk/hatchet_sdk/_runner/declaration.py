@@ -3,13 +3,15 @@
 import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial, partialmethod
 from graphlib import CycleError, TopologicalSorter
+from types import CellType
 from typing import Any
 
 from hatchet_sdk._client.durations import duration_problem
 from hatchet_sdk._client.json_text import JsonObject, encode_object
 from hatchet_sdk._client.rate_limits import rate_limits_problem
-from hatchet_sdk._client.typed import input_model
+from hatchet_sdk._client.typed import input_model, result_model
 from hatchet_sdk._client.validation import is_validator
 from hatchet_sdk._runner.concurrency import ConcurrencyExpression, concurrency_problem, naming_step
 from hatchet_sdk._runner.definition import OPTIONS, Step, StepFunction, StepOptions, WorkflowDefinition
@@ -23,6 +25,7 @@ _MOST_LIMITS = 8
 _MOST_DELAYS = 32
 _MOST_TRIGGERS = 100
 _LARGEST = 2**31 - 1  # the protocol's limit
+_NO_METHODS = (staticmethod, classmethod, property)
 _RUN_ON = ("failure", "cancel", "failure_or_cancel", "always")
 
 
@@ -56,6 +59,7 @@ def define_workflow(
     if default_priority is not None:
         _check_whole(default_priority, f"{where}: default_priority", expected="1 to 3")
     input_validator = input_model(cls) if input_validator is None else input_validator
+    result_model(cls)  # refused here if it is none, not by whoever starts the first run
     if input_validator is not None and not is_validator(input_validator):
         raise InvalidDefinition(f"{where}: input_validator is {input_validator!r} (expected a pydantic model: a class)")
     _check_policies(where, sticky=sticky, record=record, concurrency=concurrency)
@@ -85,7 +89,7 @@ def define_workflow(
 
 
 def _check_version(version: object, where: str) -> None:
-    if not isinstance(version, str) or len(version) > _LONGEST_NAME:
+    if not isinstance(version, str) or len(version) > _LONGEST_NAME or not _is_sendable(version):
         raise InvalidDefinition(
             f"{where}: version is {version!r} (expected a text of at most {_LONGEST_NAME} characters)"
         )
@@ -130,7 +134,7 @@ def _texts(values: Sequence[str] | None, what: str, *, longest: int) -> tuple[st
         raise InvalidDefinition(f"{what} is {values!r} (expected a list of texts)")
     found = tuple(dict.fromkeys(values))
     for value in found:
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or not value.strip() or not _is_sendable(value):
             raise InvalidDefinition(f"{what} has {value!r} (expected texts)")
         if len(value) > longest:
             raise InvalidDefinition(f"{what} has one of {len(value)} characters (expected at most {longest})")
@@ -144,15 +148,51 @@ def _marked_functions(cls: type) -> dict[str, tuple[StepFunction, StepOptions]]:
     found: dict[str, tuple[StepFunction, StepOptions]] = {}
     for base in reversed(cls.__mro__):
         for attribute, value in vars(base).items():
-            if isinstance(getattr(getattr(value, "__func__", None), OPTIONS, None), StepOptions):
-                raise InvalidDefinition(
-                    f"step {cls.__name__}.{attribute} is a {type(value).__name__} (expected a method: self, context)"
-                )
+            where = f"step {cls.__name__}.{attribute}"
             if isinstance(options := getattr(value, OPTIONS, None), StepOptions):
                 found[attribute] = (value, options)
-            else:
-                found.pop(attribute, None)
+            elif _hides_step(value, None if isinstance(value, _NO_METHODS) else attribute):
+                raise InvalidDefinition(f"{where} {_how_hidden(value)}")
+            elif found.pop(attribute, None) is not None and value is not None:
+                raise InvalidDefinition(
+                    f"{where} is overridden by what is no step (expected @hatchet.step() on it as well; or "
+                    f"{attribute} = None, to leave the step out)"
+                )
     return found
+
+
+def _hides_step(value: object, name: str | None, depth: int = 3) -> bool:
+    """Return whether a step, of this name if any, is somewhere inside of a value that is not marked as one itself."""
+    return any(
+        name in (None, each.__name__)
+        if inspect.isfunction(each) and OPTIONS in vars(each)
+        else depth > 1 and _hides_step(each, name, depth - 1)
+        for each in _inside(value)
+    )
+
+
+def _inside(value: object) -> Iterable[object]:
+    """Return what a wrapper wraps, without asking it: it may be anybody's object, which does something when asked."""
+    if inspect.isfunction(value):
+        return [cell.cell_contents for cell in value.__closure__ or () if cell != CellType()]
+    if isinstance(value, staticmethod | classmethod):
+        return [value.__func__]
+    if isinstance(value, property):
+        return [value.fget]
+    if isinstance(value, partial | partialmethod):
+        return [value.func]
+    if isinstance(value, type):
+        return []
+    try:
+        return list(object.__getattribute__(value, "__dict__").values())
+    except AttributeError:
+        return []
+
+
+def _how_hidden(value: object) -> str:
+    if inspect.isfunction(value):
+        return "is hidden by its decorator (expected functools.wraps() in that one, or @hatchet.step() above it)"
+    return f"is a {type(value).__name__} (expected a method: self, context)"
 
 
 def _read_step(attribute: str, function: StepFunction, options: StepOptions, where: str) -> Step:
@@ -160,7 +200,7 @@ def _read_step(attribute: str, function: StepFunction, options: StepOptions, whe
         if (problem := concurrency_problem(options.group)) is not None:
             raise InvalidDefinition(f'{where}, method "{attribute}": {problem}')
         function = naming_step(function)
-    name = options.name or getattr(function, "__name__", attribute)  # partials and callable objects have none
+    name = options.name or _name_of(function, attribute)
     where = f'{where}, step "{name}"'
     _check_text(name, where)
     _check_duration(options.timeout, f"{where}: timeout")
@@ -179,9 +219,14 @@ def _read_step(attribute: str, function: StepFunction, options: StepOptions, whe
     if (problem := rate_limits_problem(options.rate_limits, where)) is not None:
         raise InvalidDefinition(problem)
     _check_parameters(function, where)
-    _check_parents(options, where)
-    parents = tuple(parent.lower() for parent in options.parents)
+    _check_parents(options.parents, where)
+    parents = tuple(dict.fromkeys(parent.lower() for parent in options.parents))
     return Step(name=name.lower(), function=function, parents=parents, options=options)
+
+
+def _name_of(function: StepFunction, attribute: str) -> str:
+    name: str = getattr(function, "__name__", attribute)  # partials and callable objects have none
+    return name if name.isidentifier() else attribute  # a lambda
 
 
 def _check_parameters(function: StepFunction, where: str) -> None:
@@ -191,10 +236,19 @@ def _check_parameters(function: StepFunction, where: str) -> None:
         raise InvalidDefinition(
             f"{where} takes {inspect.signature(function)} (expected self and one argument, the context)"
         ) from None
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidDefinition(
+            f"{where} has a yield, so none of it would run (expected a function that returns a mapping; "
+            "context.put_stream() sends what there is before)"
+        )
 
 
-def _check_parents(options: StepOptions, where: str) -> None:
-    for parent in options.parents:
+def _check_parents(parents: object, where: str) -> None:
+    if isinstance(parents, str):
+        raise InvalidDefinition(f'{where}: parents is "{parents}" (expected a list: ["{parents}"])')
+    if not isinstance(parents, Sequence):
+        raise InvalidDefinition(f"{where}: parents is {parents!r} (expected a list of names)")
+    for parent in parents:
         if not isinstance(parent, str):
             given = getattr(parent, "__name__", None)
             raise InvalidDefinition(
@@ -234,6 +288,12 @@ def _check_text(name: str, where: str) -> None:
         raise InvalidDefinition(
             f"{where[:80]}…: the name has {len(name)} characters (expected at most {_LONGEST_NAME})"
         )
+    if not _is_sendable(name):
+        raise InvalidDefinition(f"{name!r}: the name has half of a surrogate pair, which is no text (expected UTF-8)")
+
+
+def _is_sendable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)  # half of a surrogate pair
 
 
 def _check_whole(value: object, what: str, *, expected: str) -> None:

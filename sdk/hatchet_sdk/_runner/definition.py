@@ -22,7 +22,7 @@ class StepOptions:
 
     name: str
     timeout: str
-    parents: tuple[str, ...] = ()
+    parents: Sequence[str] = ()
     retries: int
     backoff_factor: float | None
     backoff_max_seconds: int | None
@@ -93,6 +93,8 @@ def check_distinct(workflows: Iterable[tuple[str, WorkflowDefinition]]) -> None:
     actions: dict[str, str] = {}
     for registered, definition in workflows:
         if (other := names.get(registered.lower())) is not None:
+            if other == definition.name:
+                raise InvalidDefinition(f'workflow "{other}" is registered twice (do so once, or rename one of two)')
             raise InvalidDefinition(
                 f'workflows "{other}" and "{definition.name}" are both registered as "{registered}" '
                 "(names are compared in lower case, and get the namespace before them once); rename one of them"
@@ -109,6 +111,8 @@ def check_distinct(workflows: Iterable[tuple[str, WorkflowDefinition]]) -> None:
 
 def mark_step(function: StepFunction, options: StepOptions) -> None:
     """Remember the decorator's options; they are read when the class is complete."""
+    if not callable(function) or isinstance(function, staticmethod):
+        raise InvalidDefinition(f"@hatchet.step() is on a {type(function).__name__} (expected a method: self, context)")
     try:
         setattr(function, OPTIONS, options)
     except AttributeError:

@@ -301,6 +301,10 @@ def _run(loop: asyncio.AbstractEventLoop, served: "asyncio.Future[None]") -> Non
             # asyncio lets these two out of the loop when a task or callback raises them, here one that a step made.
             # Code that awaits that task gets the error as well.
             log.warning("code of a step raised %s in a task of its own; the worker goes on", class_name(error))
+        except RuntimeError:
+            if served.done() or loop.is_closed():
+                raise
+            log.warning("code of a step stopped the event loop of all steps; the worker goes on")
 
 
 def _end_after_main(after_seconds: float) -> None:

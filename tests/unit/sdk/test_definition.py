@@ -1,6 +1,8 @@
 import contextlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cached_property, partialmethod
 from typing import Any
 
 import pytest
@@ -80,9 +82,125 @@ def test_steps_are_inherited_and_overridden() -> None:
     assert [(step.name, step.options.timeout) for step in steps] == [("first", "60s"), ("second", "5m")]
 
 
+def test_a_step_that_is_overridden_by_none_is_left_out() -> None:
+    class Base:
+        @hatchet.step()
+        def first(self, context: Context) -> None: ...
+
+        @hatchet.step()
+        def second(self, context: Context) -> None: ...
+
+    @hatchet.workflow()
+    class Derived(Base):
+        second = None  # type: ignore[assignment]
+
+    assert [step.name for step in definition_of(Derived()).steps] == ["first"]
+
+
+def test_a_lambda_has_its_attribute_s_name_and_parents_count_once() -> None:
+    @hatchet.workflow()
+    class Made:
+        load = hatchet.step()(lambda self, context: None)
+        store = hatchet.step(parents=["load", "Load"])(lambda self, context: None)
+
+    assert [(step.name, step.parents) for step in definition_of(Made()).steps] == [("load", ()), ("store", ("load",))]
+
+
+class Around:
+    """A decorator that is a class, and no descriptor."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, *words: Any) -> Any:
+        return self.function(*words)
+
+
+def forgetful(function: Any) -> Any:
+    return lambda *words: function(*words)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "want"),
+    [
+        pytest.param(
+            forgetful, "is hidden by its decorator (expected functools.wraps() in that one, or", id="function"
+        ),
+        pytest.param(lambda step: forgetful(forgetful(step)), "is hidden by its decorator", id="two of them"),
+        pytest.param(Around, "is a Around (expected a method: self, context)", id="an object"),
+        pytest.param(property, "is a property (expected a method: self, context)", id="a property"),
+        pytest.param(cached_property, "is a cached_property (expected a method", id="a cached property"),
+        pytest.param(classmethod, "is a classmethod (expected a method: self, context)", id="a class method"),
+        pytest.param(partialmethod, "is a partialmethod (expected a method: self, context)", id="a partial method"),
+        pytest.param(
+            lambda step: noop, "is overridden by what is no step (expected @hatchet.step() on it", id="override"
+        ),
+    ],
+)
+def test_a_step_that_something_around_it_hides_is_not_left_out(wrap: Callable[[Any], object], want: str) -> None:
+    class Base:
+        if wrap(noop) is noop:
+            go = make_step("go")
+
+    go = make_step("go")
+    go.__name__ = "go"
+    made = type("Made", (Base,), {"go": wrap(go), "other": make_step("other")})
+    with pytest.raises(InvalidDefinition, match=r"^step Made\.go " + re.escape(want)):
+        hatchet.workflow()(made)
+
+
+def test_an_attribute_that_does_something_when_it_is_asked_is_not_asked() -> None:
+    class Proxy:
+        def __getattr__(self, name: str) -> object:
+            if name == "_hatchet_step":  # asked of each attribute
+                raise AttributeError
+            raise RuntimeError(f"{name}: not connected yet")
+
+    made = type("Made", (), {"database": Proxy(), "go": make_step("go")})
+    assert [step.name for step in definition_of(hatchet.workflow()(made)()).steps] == ["go"]
+
+
+def _yields(self: object, context: Context) -> Iterator[int]:
+    yield 1
+
+
+async def _yields_async(self: object, context: Context) -> AsyncIterator[int]:
+    yield 1
+
+
 @pytest.mark.parametrize(
     ("make", "want"),
     [
+        pytest.param(
+            lambda: make_workflow(hatchet.step("a")(_yields)),  # type: ignore[type-var]
+            'workflow "Made", step "a" has a yield, so none of it would run (expected a function that returns',
+            id="a generator",
+        ),
+        pytest.param(
+            lambda: make_workflow(hatchet.step("a")(_yields_async)),  # type: ignore[type-var]
+            'step "a" has a yield',
+            id="an async generator",
+        ),
+        pytest.param(
+            lambda: hatchet.step()(partialmethod(noop)),  # type: ignore[type-var]
+            "@hatchet.step() is on a partialmethod (expected a method: self, context)",
+            id="the decorator on what can't be called",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step("a"), make_step("b", parents={"a"})),
+            "step \"b\": parents is {'a'} (expected a list of names)",
+            id="parents without an order",
+        ),
+        pytest.param(
+            lambda: make_workflow(make_step(), name="a\ud800"),
+            "'a\\ud800': the name has half of a surrogate pair, which is no text (expected UTF-8)",
+            id="a workflow's name that is no text",
+        ),
+        pytest.param(lambda: make_workflow(make_step("\ud800")), "half of a surrogate pair", id="nor a step's"),
+        pytest.param(lambda: make_workflow(make_step(), version="\ud800"), "version is '\\ud800'", id="nor a version"),
+        pytest.param(
+            lambda: make_workflow(make_step(), on_events=["\ud800"]), "on_events has '\\ud800'", id="nor an event"
+        ),
         pytest.param(lambda: make_workflow(), 'workflow "Made" has no steps (expected at least one', id="no steps"),
         pytest.param(
             lambda: make_workflow(make_step("Load"), make_step("load")),
@@ -152,8 +270,8 @@ def test_steps_are_inherited_and_overridden() -> None:
             id="a function for a parent",
         ),
         pytest.param(
-            lambda: make_step("a", parents="extract"),
-            'parents="extract" (expected a list: parents=["extract"])',
+            lambda: make_workflow(make_step("a", parents="extract")),
+            'workflow "Made", step "a": parents is "extract" (expected a list: ["extract"])',
             id="a parent that is not in a list",
         ),
         pytest.param(
@@ -260,6 +378,10 @@ def test_only_workflow_instances_are_registered_and_each_name_once() -> None:
     with pytest.raises(TypeError, match="object is not a workflow"):
         worker.register_workflow(object())
     worker.register_workflow(made())
+    again = hatchet.worker("again")
+    again.register_workflow(make_workflow(make_step())())
+    with pytest.raises(InvalidDefinition, match='workflow "Made" is registered twice'):
+        again.register_workflow(make_workflow(make_step())())
     with pytest.raises(InvalidDefinition, match='workflows "Made" and "MADE" are both registered as "MADE"'):
         worker.register_workflow(make_workflow(make_step(), name="MADE")())
     with pytest.raises(InvalidDefinition, match="no workflows"):

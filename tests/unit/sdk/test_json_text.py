@@ -7,16 +7,27 @@ from collections.abc import Hashable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
+from ipaddress import IPv6Address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AliasChoices, BaseModel, Field, Json, RootModel, SecretStr, computed_field, model_serializer
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    HttpUrl,
+    Json,
+    RootModel,
+    SecretStr,
+    computed_field,
+    model_serializer,
+)
 
 from hatchet_sdk._client.json_text import MAX_BYTES, encode_object
 
@@ -44,6 +55,36 @@ class Color(Enum):
     PAIR = (1, 2)
 
 
+class Raw(BaseModel):
+    b: bytes
+
+
+class Lines(BaseModel):
+    lines: list[Raw] = []
+    by: dict[str, Raw] = {}
+
+
+class Attrs:
+    __attrs_attrs__ = ()
+
+
+def bool_of_another() -> object:
+    return type("bool", (), {"__module__": "numpy"})()
+
+
+async def sleep(seconds: float) -> None: ...
+
+
+class Broken(dict[str, int]):
+    def items(self) -> NoReturn:
+        raise ValueError("not now")
+
+
+def test_an_error_of_the_users_own_code_is_theirs() -> None:
+    with pytest.raises(ValueError, match=r"^not now$"):
+        encode_object(Broken(), what="input")
+
+
 def make_loop() -> dict[str, Any]:
     loop: dict[str, Any] = {}
     loop["again"] = [loop]
@@ -58,6 +99,8 @@ def make_loop() -> dict[str, Any]:
         pytest.param({"n": 2**70}, '{"n":1180591620717411303424}', id="integers of any size"),
         pytest.param({"t": "zoë 🎉"}, '{"t":"zoë 🎉"}', id="text stays readable"),
         pytest.param(MappingProxyType({"a": MappingProxyType({})}), '{"a":{}}', id="mappings that are no dicts"),
+        pytest.param({"a": IPv6Address("::1")}, '{"a":"::1"}', id="an address is text, as in a model"),
+        pytest.param({"a": HttpUrl("http://a.b/c")}, '{"a":"http://a.b/c"}', id="so is a URL"),
         pytest.param(Point(1, Model(size=2)), '{"x":1,"model":{"size":2}}', id="a dataclass holding a model"),
     ],
 )
@@ -97,6 +140,21 @@ def test_what_has_a_json_form(value: object, want: str) -> None:
         ),
         pytest.param(AnyModel(v=[float("inf")]), ValueError, "input.v[0] is inf", id="infinity within a model"),
         pytest.param({"m": AnyModel(v=3 + 4j, w=object())}, TypeError, 'input["m"], a AnyModel, has no', id="a model"),
+        pytest.param({"a": [10**5000]}, ValueError, 'input["a"][0] is a number of more than 4300 digits', id="digits"),
+        pytest.param({"a": {10**5000: 1}}, ValueError, 'a key of input["a"] is a number of more', id="digits of a key"),
+        pytest.param(
+            {"p": sleep(0)}, TypeError, "is a coroutine, which has no JSON form (await it first)", id="awaits"
+        ),
+        pytest.param({"p": range(3)}, TypeError, "which has no JSON form (write list(…) of it instead)", id="a range"),
+        pytest.param({"p": Attrs()}, TypeError, "is an Attrs, which has no JSON form (write attrs.asdict(", id="attrs"),
+        pytest.param({"p": bool_of_another()}, TypeError, '"p"] is a numpy.bool, which has', id="a name of two types"),
+        pytest.param(
+            {"p": Lines(lines=[Raw(b=b"a"), Raw(b=b"\xff")])}, TypeError, '["p"].lines[1].b has no', id="deep"
+        ),
+        pytest.param(
+            {"p": Lines(by={"k": Raw(b=b"\xff")})}, TypeError, 'input["p"].by["k"].b has no JSON', id="by a key"
+        ),
+        pytest.param({"a": SecretStr("x")}, TypeError, 'input["a"] is a SecretStr, of which only', id="a bare secret"),
         pytest.param(Secret(word=SecretStr("x")), TypeError, "input.word is a SecretStr", id="a secret"),
         pytest.param({"p": Point(1, Model)}, TypeError, 'input["p"]["model"] is a ModelMeta', id="in a dataclass"),  # type: ignore[arg-type]
         pytest.param({"a": float("nan")}, ValueError, 'input["a"] is nan, which has no JSON form', id="not a number"),

@@ -254,6 +254,17 @@ def test_a_step_that_cancels_every_task_it_finds_ends_no_worker(working: Working
     assert finish(operator, calm=True).outputs == {"s": '{"calm":true}'}
 
 
+def test_a_step_that_stops_the_loop_ends_no_worker(working: Working, operator: FakeOperator) -> None:
+    async def stop(context: Context) -> dict[str, bool]:
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0)
+        return {"calm": True}
+
+    working(make_workflow(stop))
+    for _ in range(2):
+        assert finish(operator).outputs == {"s": '{"calm":true}'}
+
+
 # Context variables
 
 

@@ -1,17 +1,18 @@
 """Workflows named by their class, with what they take and return; what type checkers see is in tests/typing."""
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from pydantic import BaseModel
 
-from hatchet_sdk import Context, Hatchet, InvalidInput, Workflow, WorkflowNotFound, gather_runs
-from hatchet_sdk._client.typed import input_model
+from hatchet_sdk import Context, Hatchet, InvalidDefinition, InvalidInput, Workflow, WorkflowNotFound, gather_runs
+from hatchet_sdk._client.typed import input_model, result_model
 from hatchet_sdk._runner.definition import definition_of
 from hatchet_sdk.testing import FakeContext
 
 hatchet = Hatchet()
+T = TypeVar("T")
 
 
 class PageInput(BaseModel):
@@ -97,7 +98,26 @@ def test_what_validates_nothing_is_for_type_checkers_alone() -> None:
 
     class Derived(Page): ...
 
+    class Common(Workflow[T, PageResult]): ...
+
+    class OfCommon(Common[PageInput]): ...
+
+    class Mixin: ...
+
+    class OfBoth(Mixin, OfCommon): ...
+
+    assert (input_model(OfCommon), result_model(OfCommon)) == (PageInput, PageResult)
+    assert (input_model(OfBoth), result_model(OfBoth)) == (PageInput, PageResult)
     assert input_model(OfDicts) is None
     assert input_model(OfInput) is PageInput
     with pytest.raises(TypeError, match="is the class Derived"):  # it has no definition of its own
         spawn(FakeContext(), Derived, {})
+
+
+def test_a_model_that_is_only_named_is_refused_as_nothing_would_be_validated() -> None:
+    class ByName(Workflow[PageInput, "PageResult"]):
+        @hatchet.step()
+        def words(self, context: Context) -> None: ...
+
+    with pytest.raises(InvalidDefinition, match='class ByName: its base Workflow has the text "PageResult"'):
+        hatchet.workflow()(ByName)
