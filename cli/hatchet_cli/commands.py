@@ -22,6 +22,7 @@ from hatchet_cli.watching import watch_tree
 from hatchet_cli.why import explain, names_of, where_time_went
 from hatchet_operator import terminal
 from hatchet_operator.decisions.acts import Act, is_paused
+from hatchet_operator.given_json import object_problem
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase
@@ -46,7 +47,8 @@ class NewRun:
 
 async def start(place: Place, given: NewRun, *, wait: bool) -> int:
     """Start a run; print its name, or, after waiting for its end, its result."""
-    _check_input(given.input_text)
+    if (problem := object_problem(given.input_text, "--input")) is not None:
+        raise CliError(problem, exit_code=USAGE)
     async with reach(place) as cluster:
         workflow = await acts.find_workflow(cluster, given.workflow)
         body = acts.make_run(
@@ -65,15 +67,6 @@ async def start(place: Place, given: NewRun, *, wait: bool) -> int:
             return 0
         sys.stderr.write(f"{name}\n")
         return await _wait(cluster, name)
-
-
-def _check_input(text: str) -> None:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CliError(f"--input is not JSON: {error}", exit_code=USAGE) from error
-    if not isinstance(value, dict):
-        raise CliError(f"--input is a JSON {type(value).__name__}; expected an object, as in '{{}}'", exit_code=USAGE)
 
 
 async def _wait(cluster: Cluster, name: str, *, reruns: int = 0) -> int:

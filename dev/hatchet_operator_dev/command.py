@@ -24,6 +24,7 @@ from rich.text import Text
 from hatchet_cli.screen import Screen
 from hatchet_operator import garbage
 from hatchet_operator.command_line import file_problem
+from hatchet_operator.given_json import UnreadableError, object_problem, read_given
 from hatchet_operator.logs import TextFormatter
 from hatchet_operator.terminal import lines
 from hatchet_operator_dev.errors import DevError
@@ -140,18 +141,13 @@ def _read_input(options: DevOptions) -> str:
         raise DevError(
             "--input is for --run, which is not given; runs that you start otherwise bring theirs", exit_code=2
         )
-    where = "--input"
-    if text == "-":
-        text, where = sys.stdin.read(), "--input - (stdin)"
-    elif text.startswith("@"):
-        where = f"--input {text}"
-        try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        except OSError as error:
-            raise DevError(f"{where}: cannot be read: {error.strerror}", exit_code=2) from error
-        except UnicodeDecodeError as error:
-            raise DevError(f"{where}: cannot be read: it is not UTF-8 ({error})", exit_code=2) from error
-    check_input(text, where=where)
+    where = {"-": "--input - (stdin)"}.get(text, f"--input {text}" if text.startswith("@") else "--input")
+    try:
+        text = read_given(text)
+    except UnreadableError as error:
+        raise DevError(f"{where}: cannot be read: {error}", exit_code=2) from error
+    if (problem := object_problem(text, where)) is not None:
+        raise DevError(problem, exit_code=2)
     return text
 
 
@@ -201,31 +197,6 @@ def _print_error(error: DevError) -> None:
         details = "\n".join(map(with_colours, error.details.rstrip("\n").split("\n")))
         console.print(Text.from_ansi(details), "")
     console.print(Text.assemble(("error: ", "bold red"), lines(error.message)))
-
-
-def check_input(text: str, *, where: str = "--input") -> None:
-    """Raise unless the text is a JSON object.
-
-    Args:
-        text: What was given.
-        where: How it was given.
-
-    Raises:
-        DevError: It is not; the message shows where.
-    """
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        line = text.splitlines()[error.lineno - 1] if text.splitlines()[error.lineno - 1 :] else ""
-        place = f"line {error.lineno}, column {error.colno}"
-        pointer = f"  {line}\n  {' ' * (error.colno - 1)}^"
-        raise DevError(f"{where} is not JSON: {error.msg} at {place}\n{pointer}", exit_code=2) from error
-    if not isinstance(value, dict):
-        raise DevError(f"{where} must be a JSON object, as in --input '{{\"k\": 1}}'", exit_code=2)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise DevError(f"--input is not JSON: {name} is not a JSON number", exit_code=2)
 
 
 def _kubeconfig_path(chosen: Path | None, directory: Path) -> Path:

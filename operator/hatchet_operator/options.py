@@ -3,15 +3,14 @@
 Nothing of the operator is imported here, so that ``--help`` stays quick.
 """
 
-import sys
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hatchet_operator.durations import parse_duration
+from hatchet_operator.given_json import UnreadableError, read_given
 
 
 def run_name(text: str) -> str:
@@ -122,13 +121,7 @@ def text_of(said: str | None, option: str, *, default: str = "{}") -> str:
     """
     if said is None:
         return default
-    if said == "-":
-        return sys.stdin.read()
-    if not said.startswith("@"):
-        return said
     try:
-        return Path(said[1:]).read_text(encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(f"{said[1:]} can't be read: {error.strerror}", param_hint=option) from error
-    except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{said[1:]} can't be read: it is not UTF-8 ({error})", param_hint=option) from error
+        return read_given(said)
+    except UnreadableError as error:
+        raise typer.BadParameter(f"{said.removeprefix('@')} can't be read: {error}", param_hint=option) from error

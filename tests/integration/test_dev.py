@@ -17,8 +17,6 @@ import psutil
 import pytest
 import yaml
 
-from hatchet_operator_dev.command import check_input
-from hatchet_operator_dev.errors import DevError
 from hatchet_operator_dev.one_run import format_json
 from tests.integration.commands import running
 from tests.integration.otlp_receiver import receiving
@@ -524,22 +522,6 @@ class TestStayingUp:
 
 
 @pytest.mark.parametrize(
-    ("text", "want"),
-    [
-        pytest.param('{"a": 1 "b"}', 'line 1, column 9\n  {"a": 1 "b"}\n          ^', id="the place is pointed at"),
-        pytest.param("", "Expecting value at line 1, column 1", id="nothing at all"),
-        pytest.param("[1]", "must be a JSON object", id="no object"),
-        pytest.param('{"a": NaN}', "NaN", id="what is not JSON though Python reads it"),
-    ],
-)
-def test_bad_input_is_refused(text: str, want: str) -> None:
-    with pytest.raises(DevError) as caught:
-        check_input(text)
-    assert want in caught.value.message
-    assert caught.value.exit_code == 2
-
-
-@pytest.mark.parametrize(
     ("arguments", "want"),
     [
         pytest.param((FANOUT, "--input", "{}"), "--input is for --run, which is not given", id="input of no run"),
@@ -548,6 +530,7 @@ def test_bad_input_is_refused(text: str, want: str) -> None:
         pytest.param(("-m", "pkg/worker.py"), "cannot be the name of a module", id="a path for a module"),
         pytest.param(("pkg.worker",), "a module is run with -m pkg.worker", id="a module for a path"),
         pytest.param((FANOUT, "--run", "X", "--input", "@no.json"), "--input @no.json: cannot be read", id="no input"),
+        pytest.param((FANOUT, "--run", "X", "--input", "[]"), "it is a list", id="an input that is no object"),
         pytest.param(("--debug", "5678"), "--debug waits in the one worker", id="a debugger without a worker"),
     ],
 )
