@@ -164,7 +164,8 @@ def respect_group(seen: ObservedRun, now: datetime) -> RunPlan | None:
         return None
     old = seen.run.status
     tell_at = (seen.run.metadata.creation_timestamp or now) + seen.policy.waiting_told_after
-    if not group.may_tell or old.reason == Reason.CONCURRENCY_LIMIT:
+    is_told = old.reason == Reason.CONCURRENCY_LIMIT
+    if old.message == group.waits if is_told else not group.may_tell:  # other words: its limits were changed
         return RunPlan()
     if now < tell_at:
         return RunPlan(recheck_at=tell_at)

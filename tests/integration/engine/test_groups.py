@@ -139,20 +139,27 @@ async def test_a_persons_limits_replace_those_of_the_code_and_a_bad_one_is_told_
 async def test_runs_of_a_workflow_at_a_time_beside_what_its_code_says(server: ApiServer, api: Api) -> None:
     async with started(server, waiting_told_after=timedelta(seconds=0.1)) as engine:
         worker, _ = await connect_limited(engine, LimitStrategy.QUEUE_NEWEST)
-        await api.patch(WORKFLOWS, NAMESPACE, "etl", {"spec": {"maxParallel": 2}})
-        engine.workflows.observe("MODIFIED", await api.get(WORKFLOWS, NAMESPACE, "etl"))
-        await engine.workflows.reconcile(ObjectRef(NAMESPACE, "etl"))
+
+        async def limit(runs: int) -> None:
+            await api.patch(WORKFLOWS, NAMESPACE, "etl", {"spec": {"maxParallel": runs}})
+            engine.workflows.observe("MODIFIED", await api.get(WORKFLOWS, NAMESPACE, "etl"))
+            await engine.workflows.reconcile(ObjectRef(NAMESPACE, "etl"))
+
+        await limit(2)
         for name in ("ada", "ada2", "bob", "cy"):
             await api.create(RUNS, NAMESPACE, run_of(name, name.rstrip("2")))
             await observed(engine, name)
         await until(lambda: out_of(worker) == ["ada", "bob"])
         await until_phase(api, "cy", "Pending")
 
-        async def is_told() -> bool:
-            status = (await api.get(RUNS, NAMESPACE, "cy"))["status"]
-            return "2 runs of its workflow may go on at a time (spec.maxParallel" in status.get("message", "")
+        for runs, words in ((2, "2 runs"), (1, "1 run"), (2, "2 runs")):
+            await limit(runs)
 
-        await eventually(is_told, within_seconds=SECONDS)
+            async def is_told(words: str = words) -> bool:
+                message = (await api.get(RUNS, NAMESPACE, "cy"))["status"].get("message", "")
+                return f"{words} of its workflow may go on at a time (spec.maxParallel" in message
+
+            await eventually(is_told, within_seconds=SECONDS)
         status = (await api.get(RUNS, NAMESPACE, "cy"))["status"]
         assert (status["reason"], status["concurrencyGroups"]) == ("ConcurrencyLimit", ["maxParallel", "cy"])
         (attempt, _) = worker.out

@@ -87,6 +87,11 @@ def test_a_run_that_waits_for_its_group_wants_nothing_and_says_so_after_a_while(
 
 
 def test_deep_in_a_long_line_nothing_is_written() -> None:
+    other = GroupState(keys=("ada",), waits="3 may go on by now", may_tell=False)
+    told = in_group(other, reason=Reason.CONCURRENCY_LIMIT, message="1 may go on")
+    changed = plan_run(told, later(60)).status
+    assert changed is not None
+    assert changed.message == "3 may go on by now", "a person has changed the limit"
     quiet = GroupState(keys=("ada",), waits="it waits", may_tell=False)
     assert plan_run(in_group(quiet), later(60)).status is None
 
