@@ -89,6 +89,21 @@ async def test_what_nobody_asked_for_is_forgotten_when_its_parent_ends(world: In
     await world.until(lambda: record_of(world, name).whole is None and record_of(world, "p").whole is None)
 
 
+async def test_a_root_is_there_until_the_client_that_started_it_is_told(
+    world: Instance, worker: ScriptedWorker
+) -> None:
+    started = await worker.trigger("child")
+    await worker.complete(await worker.next(), {"n": 1})
+    await world.until(lambda: record_of(world, started).is_final)
+    await world.create_run("of-a-person", "child")
+    await worker.complete(await worker.next())
+    await world.until(lambda: record_of(world, "of-a-person").is_final)
+    await world.until(lambda: record_of(world, "of-a-person").whole is None)
+    assert outputs_of(await worker.result(started)) == {"work": {"n": 1}}
+    assert reads(world) == 0
+    await world.until(lambda: record_of(world, started).whole is None)
+
+
 async def test_when_a_parent_ends_only_its_unfinished_children_are_looked_at(
     world: Instance, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

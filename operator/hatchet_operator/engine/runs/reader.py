@@ -13,12 +13,13 @@ from hatchet_operator.engine.runs.observer import RunObserver
 from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.errors import NotFound, Refused
+from hatchet_operator.resources import labels
 from hatchet_operator.resources.run import WorkflowRun
 
 _READS_AT_A_TIME = 16
 
 _WHOLE_SECONDS = 1.0  # by then, most clients that wait for the end of a run have asked
-_WHOLE_FOR_PARENT_SECONDS = 30.0  # a parent may spawn a thousand in one call before it asks for the first
+_WHOLE_IF_AWAITED_SECONDS = 30.0  # a parent, or a client, may start a thousand before it asks for the first
 
 
 class RunReader:
@@ -108,9 +109,12 @@ class RunReader:
 
     def _kept_for(self, record: RunRecord) -> float:
         """Return for how many seconds the object of a run that just finished, or was just read, is likely requested."""
+        may_ask = not record.is_told and (_is_of_a_client(record) or self._has_parent_at_work(record))
+        return _WHOLE_IF_AWAITED_SECONDS if may_ask else _WHOLE_SECONDS
+
+    def _has_parent_at_work(self, record: RunRecord) -> bool:
         parent = self._store.parent_of(record)
-        may_ask = parent is not None and not parent.is_final and not record.is_told
-        return _WHOLE_FOR_PARENT_SECONDS if may_ask else _WHOLE_SECONDS
+        return parent is not None and not parent.is_final
 
     async def stop(self) -> None:
         if self._forgetting is not None:
@@ -119,3 +123,9 @@ class RunReader:
         for read in reads:
             read.cancel()
         await asyncio.gather(*reads, return_exceptions=True)
+
+
+def _is_of_a_client(record: RunRecord) -> bool:
+    """Whether a client started this root through us, as the label tells: one made by others gets it when it spawns."""
+    run = record.whole
+    return run is not None and run.spec.parent is None and labels.ROOT in run.metadata.labels
