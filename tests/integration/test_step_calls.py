@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hatchet_sdk import Context, Hatchet
+from hatchet_sdk import Context, DesiredWorkerLabel, Hatchet
 from tests.integration.inprocess import SECONDS, Instance, running_operator, step_of
 
 hatchet = Hatchet()  # for its decorators
@@ -74,6 +74,30 @@ async def test_a_slot_that_a_step_gives_back_is_for_another_run(world: Instance)
     await world.create_run("other", "other")
     output = step_of(await world.finished("holder"), "hold")["output"]
     assert json.loads(output) == {"before": False, "after": True}
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_label_that_a_step_sets_counts_for_steps_that_wait_for_it(world: Instance, is_async: bool) -> None:
+    @hatchet.workflow()
+    class Needs:
+        @hatchet.step(desired_worker_labels={"model": DesiredWorkerLabel(value="large", required=True)})
+        def work(self, context: Context) -> dict[str, Any]:
+            return {"labels": dict(context.worker.labels())}
+
+    @hatchet.workflow()
+    class Loads:
+        @hatchet.step()
+        async def work(self, context: Context) -> None:
+            if is_async:
+                await context.worker.async_upsert_labels({"model": "large"})
+            else:
+                await asyncio.to_thread(context.worker.upsert_labels, {"model": "large"})
+
+    await world.work(Needs(), Loads())
+    await world.create_run("waits", "needs")
+    await world.create_run("loads", "loads")
+    status = await world.finished("waits")
+    assert json.loads(step_of(status)["output"]) == {"labels": {"model": "large"}}
 
 
 async def test_metadata_of_a_run_come_to_its_children_below_their_own(world: Instance) -> None:

@@ -1,7 +1,8 @@
 """Labels of workers: what a step desires, and what a step may read and change on the worker that runs it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypedDict
 
@@ -124,15 +125,25 @@ class WorkerContext:
         Raises:
             ValueError: A label is invalid.
         """
-        self._upsert(labels).result()
-        self._labels.update(labels)
+        with self._setting(labels) as confirmed:
+            confirmed.result()
 
     async def async_upsert_labels(self, labels: Mapping[str, str | int]) -> None:
         """Set some labels of the worker, for async steps; see `upsert_labels`."""
-        await asyncio.wrap_future(self._upsert(labels))
-        self._labels.update(labels)
+        with self._setting(labels) as confirmed:
+            await asyncio.wrap_future(confirmed)
 
-    def _upsert(self, labels: Mapping[str, str | int]) -> "Future[object]":
+    @contextmanager
+    def _setting(self, labels: Mapping[str, str | int]) -> "Iterator[Future[object]]":
+        """Set them here at once, since a step that waits for them may begin before the answer; undo what is refused."""
         if (problem := labels_problem(labels, "upsert_labels")) is not None:
             raise ValueError(problem)
-        return self._client.upsert_worker_labels(self._worker_id, labels)
+        before, is_set = dict(self._labels), False
+        self._labels.update(labels)
+        try:
+            yield self._client.upsert_worker_labels(self._worker_id, labels)
+            is_set = True
+        finally:
+            for key in () if is_set else labels:
+                self._labels.pop(key, None)
+                self._labels.update({key: before[key]} if key in before else {})
