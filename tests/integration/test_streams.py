@@ -13,6 +13,7 @@ import pytest
 
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.engine.dispatch.attempt import Attempt
+from hatchet_operator.engine.streams.readers import Metadata
 from hatchet_operator.errors import NotReady
 from hatchet_operator.pace import Pace
 from hatchet_sdk import (
@@ -139,6 +140,9 @@ async def test_runs_are_listened_to_by_their_metadata(world: Instance) -> None:
     assert chunks([event for event in told if event.workflow_run_id == first]) == [f"0:{n}" for n in range(10)]
     again = [event async for event in hatchet.listener.stream_by_additional_metadata("chat", "8")]
     assert len(chunks(again)) == 10, "one that was quicker than its listener is told as well"
+    stranger = world.engine.streams.read_by_metadata("elsewhere", Metadata("chat", "8"), seen={})
+    stranger.close()
+    assert [event async for event in stranger.events()] == [], "runs of another namespace are nobody's business"
 
 
 async def test_a_listener_by_metadata_is_not_told_what_an_earlier_run_said(world: Instance) -> None:
@@ -274,11 +278,26 @@ async def test_only_who_has_an_attempt_speaks_for_it(world: Instance) -> None:
     assert await put(worker, action.task_run_external_id, b"x" * (MAX_CHUNK_BYTES + 1)) == "INVALID_ARGUMENT"
 
 
-async def put(worker: ScriptedWorker, attempt: str, data: bytes) -> str | None:
-    """Put a chunk as published clients do, without an index; return the status of a refusal."""
+async def test_what_a_worker_says_again_is_told_once(world: Instance) -> None:
+    worker = await world.scripted()
+    await worker.put_workflow("etl")
+    await worker.start()
+    await world.create_run("r", "etl")
+    action = await worker.next()
+    for index, data in ((0, b"a"), (1, b"b"), (0, b"a"), (1, b"b"), (2, b"c"), (2, b"c")):
+        assert await put(worker, action.task_run_external_id, data, index=index) is None
+    reading = asyncio.create_task(all_of(world.hatchet().admin.get_workflow_run("r")))
+    await world.until(lambda: world.engine.streams.readers == 1)
+    await worker.complete(action)
+    assert chunks(await asyncio.wait_for(reading, SECONDS)) == ["a", "b", "c"]
+
+
+async def put(worker: ScriptedWorker, attempt: str, data: bytes, *, index: int | None = None) -> str | None:
+    """Put a chunk, as published clients do without an index; return the status of a refusal."""
     stub = EventsServiceStub(worker.channel)
+    request = events.PutStreamEventRequest(task_run_external_id=attempt, message=data, event_index=index)
     try:
-        await worker.call(stub.PutStreamEvent, events.PutStreamEventRequest(task_run_external_id=attempt, message=data))
+        await worker.call(stub.PutStreamEvent, request)
     except grpc.aio.AioRpcError as error:
         return error.code().name
     return None
