@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -47,6 +48,7 @@ class PublishedSdk:
         return int(self.version.split(".")[0]) < 1
 
 
+@functools.cache  # it is asked for each test that is collected
 def find_published_sdks() -> list[PublishedSdk]:
     """Ask each interpreter that the environment names for its version of the SDK."""
     interpreters = [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from hatchet_operator.cluster.kinds import WORKFLOWS
 from tests.compat.published import FAN_OUT, PROGRAMS, PublishedCluster, PublishedSdk
-from tests.integration.harness import Process, fan_out_results, output_of
+from tests.integration.harness import NAMESPACE, Process, fan_out_results, output_of
 from tests.kube.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -49,6 +50,9 @@ async def test_a_worker_outside_of_pods_goes_on_with_a_new_operator(cluster: Pub
     assert output_of(await cluster.finished("before-restart")) == fan_out_results(10)
     await cluster.crash_operator()
     operator = await cluster.start_operator()
+    # 0.36.24 repeats no spawn, and for up to 20 s after an outage its channel may not try to connect.
+    patient = {"retries": 10, "backoffDelays": ["3s"]}
+    await cluster.api.patch(WORKFLOWS, NAMESPACE, "parent", {"spec": {"steps": {"spawn": patient}}})
     await cluster.create_run("after-restart")
     assert output_of(await cluster.finished("after-restart")) == fan_out_results(10)
     assert worker.is_alive
