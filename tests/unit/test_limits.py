@@ -63,7 +63,7 @@ def kib(size: int) -> str:
         ("a finished run's stream", format_duration(timedelta(seconds=KEPT_SECONDS))),
         ("children in one", str(MAX_BATCH_ITEMS)),
         ("waiting while no worker", format_duration(DEFAULT_SCHEDULE_TIMEOUT)),
-        ("what a timed-out attempt", format_duration(DEFAULTS.cancel_grace)),
+        ("time that a timed-out attempt", format_duration(DEFAULTS.cancel_grace)),
         ("a worker without heartbeat", format_duration(DEFAULTS.worker_silent)),
         ("a standby takes over", format_duration(DEFAULTS.lease_duration)),
         ("a backoff", format_duration(LONGEST_BACKOFF)),
@@ -73,7 +73,7 @@ def kib(size: int) -> str:
         ("labels of a worker", str(MAX_LABEL_LENGTH)),
         ("slots that a worker fills", str(BOUND)),
         ("workers that may die", str(DEFAULTS.max_losses)),
-        ("writes to the API server", str(DEFAULTS.max_writes)),
+        ("concurrent writes to the API server", str(DEFAULTS.max_writes)),
     ],
 )
 def test_a_limit_is_what_it_is_said_to_be(what: str, want: str) -> None:
@@ -83,7 +83,7 @@ def test_a_limit_is_what_it_is_said_to_be(what: str, want: str) -> None:
 
 def test_the_times_that_finished_runs_are_kept() -> None:
     assert row("a finished root run") in (format_duration(DEFAULTS.run_ttl), "24h")
-    assert row("the same of one that failed") == f"{DEFAULTS.failed_run_ttl.days}d"
+    assert row("a failed root run") == f"{DEFAULTS.failed_run_ttl.days}d"
 
 
 def test_a_steps_own_timeout() -> None:
