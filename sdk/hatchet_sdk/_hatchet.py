@@ -94,19 +94,19 @@ class Hatchet:
         """Declare a class to be a workflow; its steps are the methods decorated with `step`.
 
         Args:
-            name: Default: the class's name.
+            name: The workflow's name; default: the class's.
             version: Free text for people.
             timeout: As in Hatchet, checked but not sent; steps have timeouts.
             schedule_timeout: How long a step may wait for a worker, e.g. "5m".
             default_priority: 1 to 3; other values become the nearest of these.
             sticky: Whether the steps of a run go to the worker that took its first one.
-            concurrency: How many runs may run at a time, by groups; with several limits, all have to allow it.
-            on_events: Keys of events that start a run, with the event's payload as input; "*" stands for any text.
+            concurrency: How many runs may be active at a time, by group; with several limits, all have to allow it.
+            on_events: Keys of events that start a run, with the event's payload as input; "*" matches any text.
             on_crons: Schedules in UTC that start a run, e.g. "30 6 * * MON-FRI".
-            cron_input: Input of the runs that a schedule starts; default: {}.
+            cron_input: Input of the runs that ``on_crons`` start; default: {}.
             input_validator: A pydantic model as which `Context.workflow_input` returns the input; a run whose input it
                 does not accept fails at once, with its message.
-            record: What is recorded of children that ask for nothing else; see `ChildTriggerWorkflowOptions`.
+            record: What is recorded of children by default; see `ChildTriggerWorkflowOptions`.
             lacking: None: other arguments of Hatchet's decorator are refused with an explanation.
 
         Raises:
@@ -158,7 +158,7 @@ class Hatchet:
         """Declare a method ``(self, context)``, async or not, to be a step. It returns a mapping or None.
 
         Args:
-            name: Default: the method's name. Compared in lower case.
+            name: The step's name, compared in lower case; default: the method's.
             timeout: How long an attempt may take, e.g. "90s", "1h30m", "7d".
             parents: Names of the steps that must succeed first.
             retries: Attempts after the first one.
@@ -167,7 +167,7 @@ class Hatchet:
             backoff_delays: How long the first, second, … retry waits instead, e.g. ["1s", "10s", "5m"]; later ones
                 wait as long as the last.
             backoff_jitter: Which share of a wait is random, 0 to 1: with 0.5, 10 seconds become 5 to 10.
-            max_reassignments: How often an attempt is given to another worker after one died with it; None: twice.
+            max_reassignments: How often an attempt is assigned again after its worker died; None: twice.
                 0: it is never executed twice, whatever ended its worker; then the step fails.
             desired_worker_labels: Labels that its worker should, or must, have, by their keys.
             rate_limits: Units of rate limits that each attempt uses; it starts when all of them allow it.
@@ -239,7 +239,7 @@ class Hatchet:
         rate_limits: Sequence[RateLimit] | None = None,
         **lacking: Never,
     ) -> Callable[[StepMethod], StepMethod]:
-        """Declare the step that runs once after a run failed; `Context.step_run_errors` tells it why.
+        """Declare the step that runs once after a run failed; `Context.step_run_errors` says why.
 
         ``run_on`` says after which outcomes of the other steps it runs. "cancel": the run was cancelled after a step
         had begun. "failure_or_cancel": either. "always": after success, too. It does not change how the run ended.

@@ -13,7 +13,7 @@ HatchetError
 │   └── InvalidInput         a run's input, or a step's output, is not what its model accepts (also a ValueError)
 ├── RetryAfterError          raised by your step: retry, but only after this time
 ├── TooManyFailures          more of the awaited runs failed than allowed
-├── RequestRefused           the operator answered, and said no
+├── RequestRefused           the operator refused the request
 │   ├── AccessDenied         the token is missing, wrong, or not allowed to do this
 │   ├── InvalidRequest       the request makes no sense (also a ValueError)
 │   ├── RunNotFound          there is no run with that id
@@ -140,7 +140,7 @@ def _seconds(wait: float | timedelta) -> float:
 
 
 class RequestRefused(HatchetError):
-    """The operator answered, and said no."""
+    """The operator refused the request."""
 
 
 class AccessDenied(RequestRefused):

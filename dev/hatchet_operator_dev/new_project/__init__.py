@@ -37,7 +37,7 @@ def write_project(folder: Path) -> str:
     _copy(files(__name__) / "template", folder, name)
     write_schemas(folder / "schemas")
     return (
-        f"{folder} has a worker with two workflows, its tests, its image and what to apply. Go on with\n\n"
+        f"{folder} has a worker with two workflows, tests, a Dockerfile, manifests and CI. Next:\n\n"
         f"    cd {shlex.quote(str(folder))}\n"
         """    hatchet-operator dev worker.py --run Report --input '{"pages": ["to be", "or not to be"]}'\n"""
     )

@@ -58,7 +58,7 @@ class Admin:
 
         Raises:
             TypeError, ValueError: The input has no JSON form or is too large.
-            RequestRefused: The operator said no.
+            RequestRefused: The operator refused.
             OperatorUnavailable: It did not answer for a minute.
         """
         client = self._client()
@@ -100,7 +100,7 @@ class Admin:
 
         Raises:
             ValueError: An argument is invalid.
-            RequestRefused: The operator said no.
+            RequestRefused: The operator refused.
             OperatorUnavailable: It did not answer for a minute.
         """
         self._client().put_rate_limit(put_rate_limit_request(key, limit, duration)).result()

@@ -45,10 +45,10 @@ class ClientConfig:
         tls_server_name: Name expected in the operator's certificate, if it is not the host's.
         tls_cert_file: PEM file of the client's certificate, for ``mtls``.
         tls_key_file: PEM file of the client's key, for ``mtls``.
-        payloads: URL of the folder of this namespace in the store of large inputs and outputs, as in a worker pod; it
-            is read and written by this process itself, which needs this package's extra ``payloads``. ``operator``:
-            the operator does so for it, with up to 3 MiB each.
-        payloads_above: Inputs and outputs of more bytes go there; default: 262144.
+        payloads: URL of this namespace's folder in the payload store, as in a worker pod; this process reads and writes
+            it itself, for which it needs this package's extra ``payloads``. ``operator``: the operator does it
+            instead, with up to 3 MiB each.
+        payloads_above: Inputs and outputs larger than this, in bytes, go there; default: 262144.
         payloads_key: Key that they are encrypted with.
     """
 

@@ -235,7 +235,7 @@ class Connection:
             refusals: What a definite answer means here.
 
         Raises:
-            RequestRefused: The operator said no.
+            RequestRefused: The operator refused.
             OperatorUnavailable: Patience ran out.
         """
         loop = asyncio.get_running_loop()

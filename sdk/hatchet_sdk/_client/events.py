@@ -64,7 +64,7 @@ class EventClient:
 
         Raises:
             TypeError, ValueError: The payload has no JSON form or is too large.
-            RequestRefused: The operator said no.
+            RequestRefused: The operator refused.
             OperatorUnavailable: It did not answer for a minute.
         """
         return self._push([self._request(event_key, payload, options)]).result()[0]

@@ -23,13 +23,13 @@ class TriggerWorkflowOptions(TypedDict, total=False):
 class ChildTriggerWorkflowOptions(TypedDict, total=False):
     """Options of a child run.
 
-    ``additional_metadata``: put over the parent's.
-    ``on_conflict="fail"``: raise SpawnConflict if the child that this parent already has differs in workflow or input.
-    ``on_failed="retry"``: run the child that this parent already has again if it failed.
+    ``additional_metadata``: merged over the parent's.
+    ``on_conflict="fail"``: raise SpawnConflict if the parent's existing child differs in workflow or input.
+    ``on_failed="retry"``: if the parent's existing child failed, run it again.
     ``on_parent_close="Cancel"``: cancel the child when its parent succeeds or fails.
-    ``sticky=True``: have the child go to this worker; its workflow must be sticky, and decides what if it is busy.
-    ``record="result"``: have the child's object made when it has finished, failed or run for a second, and not before:
-    it costs one write, and runs again if the operator ends earlier; "full": at once. By default its workflow decides.
+    ``sticky=True``: send the child to this worker; its workflow must be sticky, and decides what happens if it is busy.
+    ``record="result"``: create the child's object only when it has finished, failed or run for a second: it costs one
+    write, and runs again if the operator ends before that; "full": at once. By default its workflow decides.
     """
 
     additional_metadata: Mapping[str, object]

@@ -31,7 +31,7 @@ class RateLimitDuration(StrEnum):
 class RateLimit:
     """Units of a rate limit that each attempt of a step uses; it starts when that many are available.
 
-    Give one key: a text (`key` or `static_key`, which are the same) whose limit is set by a RateLimit object or
+    Give one key: a string (`key` or `static_key`, which are the same) whose limit is set by a RateLimit object or
     `hatchet.admin.put_rate_limit`, or an expression. Expressions are CEL over ``input``,
     ``additional_metadata`` and ``parents`` (what the step's parents returned, by name), as in "input.user".
 

@@ -25,7 +25,7 @@ class Run:
         uid: The UID of its object.
         workflow: Name of the Workflow object.
         phase: Pending, Running, Succeeded, Failed or Cancelled.
-        reason: Why, as one word, such as Paused, Suspended or StepFailed; "": there is nothing to say.
+        reason: Why, as one word, such as Paused, Suspended or StepFailed; may be "".
         message: Why, as a sentence.
         created_at: When it was created.
         started_at: When its first step was assigned to a worker.
@@ -182,7 +182,7 @@ class Runs:
             page: `RunPage.next_page` of the previous page.
 
         Raises:
-            RequestRefused: The operator said no, for example to a page that is too old.
+            RequestRefused: The operator refused, for example since the page's token has expired.
             OperatorUnavailable: It did not answer for a minute.
         """
         return self._client().runs.list(_or_all(which), limit=limit, page=page).result()
@@ -200,7 +200,7 @@ class Runs:
 
         Raises:
             RunNotFound: There is none.
-            RequestRefused: It is over.
+            RequestRefused: It has ended.
         """
         _only(self._client().runs.act("CANCEL", [run_id]).result())
 

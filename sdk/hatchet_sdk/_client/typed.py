@@ -24,7 +24,7 @@ class Workflow(Generic[InputT, ResultT]):
     """What a workflow takes and returns, as its base class: ``class Page(Workflow[PageInput, PageResult])``.
 
     Then ``spawn_workflow(Page, PageInput(…))`` is checked by type checkers, and ``await ref.result()`` is a PageResult.
-    Nobody has to: names go on working.
+    This is optional: names still work.
 
     Both may be pydantic models, and are then validated: the input when a step begins (as by ``input_validator``), the
     result when it is read. The result has a field for each step that returns something, by the step's name.

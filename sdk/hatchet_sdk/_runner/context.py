@@ -130,11 +130,11 @@ class Context:
 
     @property
     def stopping(self) -> bool:
-        """Whether the worker is about to stop: save what you have.
+        """Whether the worker is about to stop, so that the step should save its work.
 
-        It was told to (its pod is drained, replaced or scaled in; Ctrl-C), takes nothing new and waits for this step as
-        long as its pod's grace period lasts. What has not ended by then is executed again by another worker, without
-        using up a retry.
+        The worker was told to stop (its pod is drained, replaced or scaled in; Ctrl-C), takes nothing new, and waits
+        for this step as long as its pod's grace period lasts. If the step has not ended by then, another worker
+        executes it again, without using up a retry.
         """
         return self._stopping
 
@@ -145,8 +145,8 @@ class Context:
             timeout: Seconds; None waits forever.
 
         Returns:
-            False if nothing happened within the timeout, so that ``while not context.wait_until_stopping(60):`` is a
-            loop that saves in time.
+            False after the timeout, so that ``while not context.wait_until_stopping(60):`` is a loop that ends in time
+            to save.
         """
         check_seconds(timeout, what="wait_until_stopping(): timeout")
         return self._interrupted.wait(timeout)
@@ -264,7 +264,7 @@ class Context:
         ]
 
     def playground(self, name: str, default: Any = None) -> Any:
-        """Return the default: nothing here overrides what a program of Hatchet's lets its dashboard override."""
+        """Return the default, for programs written for Hatchet, whose dashboard can override it."""
         if not isinstance(name, str) or not name:
             raise ValueError(f"playground: name is {name!r} (expected a text)")
         return default
@@ -294,9 +294,9 @@ class Context:
         return self._assignment.parent_workflow_run_id
 
     def log(self, message: object) -> None:
-        """Write to this process's standard output, each line with run, step and attempt before it.
+        """Write to this process's standard output, each line prefixed with run, step and attempt.
 
-        It is output, not ``logging``: however a program configures that, or ``sys.stdout``, the output is not hidden.
+        It does not depend on how a program configures ``logging`` or ``sys.stdout``.
         """
         text = str(message)
         self._output.log(text)
@@ -307,10 +307,10 @@ class Context:
     def put_stream(self, data: str | bytes) -> None:
         """Publish a chunk to listeners of this run (``ref.stream()``), in the order of the calls.
 
-        It is sent in the background and kept in the operator's memory for a while: return what has to last.
+        It is sent in the background and kept in the operator's memory for a while: return what must last.
 
         Args:
-            data: A text, or its bytes in UTF-8; at most 64 KiB.
+            data: Text, or its bytes in UTF-8; at most 64 KiB.
 
         Raises:
             TypeError, ValueError: It can't be sent; nothing was.

@@ -36,7 +36,7 @@ _MOST_RUNS = 10_000  # the operator's limit
 
 
 class Worker:
-    """Takes attempts of the steps of its workflows. Made by ``hatchet.worker(name)``."""
+    """Runs steps of its workflows. Create it with ``hatchet.worker(name)``."""
 
     def __init__(
         self,
@@ -87,17 +87,17 @@ class Worker:
     def start(self) -> None:
         """Register, then run attempts until SIGTERM or SIGINT; what is running then is finished first.
 
-        Waits for the operator as long as it is down. A second signal ends the process at once. Outside the main
-        thread signals are not handled; use `stop`. If an event loop is already running, use `async_start`.
+        Waits as long as the operator is down. A second signal ends the process at once. Outside the main thread,
+        signals are not handled; use `stop`. If an event loop is already running, use `async_start`.
 
-        If the variable HATCHET_DESCRIPTIONS_FILE names a file, it only appends to it what would be registered, as a
-        line of JSON: this is how ``hatchet-operator manifests`` queries programs.
+        If the variable HATCHET_DESCRIPTIONS_FILE names a file, it only appends to it, as a line of JSON, what would be
+        registered: this is how ``hatchet-operator manifests`` queries programs.
 
         Raises:
             NotConfigured: No operator's address is known.
             RequestRefused: The operator refused the registration.
             StepsOverran: The limit of steps that keep running after cancellation was reached; the process ends soon.
-            RuntimeError: An event loop runs in this thread, or this worker runs already.
+            RuntimeError: An event loop is running in this thread, or this worker is already running.
         """
         if _is_in_a_loop():
             raise RuntimeError(
@@ -128,15 +128,15 @@ class Worker:
     async def async_start(self) -> None:
         """Register, then run attempts beside whatever else this event loop does, until `exit_gracefully` or `stop`.
 
-        Async steps run in this very loop, sync steps in threads. Signals are the host's: none is handled here.
-        Cancelled, it ends without waiting for steps: async ones are cancelled, sync ones have `Context.exit_flag` set,
-        and the operator gives their runs to another worker.
+        Async steps run in this event loop, sync steps in threads. No signals are handled. If it is cancelled, it ends
+        without waiting for steps: async ones are cancelled, sync ones have `Context.exit_flag` set, and the operator
+        assigns them to another worker.
 
         Raises:
             NotConfigured: No operator's address is known.
             RequestRefused: The operator refused the registration.
             StepsOverran: The limit of steps that keep running after cancellation was reached; end the process.
-            RuntimeError: This worker runs already.
+            RuntimeError: This worker is already running.
         """
         if self._only_describes():
             return
@@ -152,8 +152,8 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Run the worker during the block, in this event loop: ``async with worker.running():``, as in a lifespan.
 
-        The block begins when the worker is registered, so that it may start runs of its workflows at once; while the
-        operator is down that is waited for. At the block's end `exit_gracefully` is awaited.
+        The block begins when the worker is registered, so that it may start runs of its workflows at once; this waits
+        as long as the operator is down. At the block's end, `exit_gracefully` is awaited.
 
         Raises:
             NotConfigured, RequestRefused, StepsOverran, RuntimeError: See `async_start`.
