@@ -104,8 +104,11 @@ class Screen:
     async def live(self) -> AsyncIterator[None]:
         """Show the live drawing while the block runs, and remove it at its end."""
         # Not rich's own thread: it would read objects that the event loop is changing.
-        live = Live(console=self.console, auto_refresh=False, transient=True) if self._is_live else None
-        if live is not None:
+        live = None
+        if self._is_live:
+            # A result that goes to a file or a pipe is no part of the drawing: rich would print it to the terminal.
+            shares = sys.stdout.isatty()
+            live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=shares)
             live.start()
             self._live = live
         keeping = asyncio.create_task(self._keep_drawing() if live is not None else self._keep_saying())

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # importing them takes half a second, in which the screen wou
 Output = Literal["text", "json"]
 
 _NAMED_RUNS = 3
+_FEW_FILES, _MANY_FILES = 128, 4096
 _DEBUGGED_WORKER_SILENT = timedelta(days=1)  # a debugger stops all its threads
 _NO_COMMAND = ("false",)  # of the pool that workers from outside belong to; it has no pods
 
@@ -90,6 +92,7 @@ def run_dev(options: DevOptions) -> int:
 def _run_in(directory: Path, options: DevOptions) -> int:
     screen = Screen(quiet=options.output == "json")
     try:
+        _allow_open_files()
         input_text = _read_input(options)
         with _named_files():
             program = find_program(options.worker, options.module)
@@ -163,6 +166,24 @@ def _check_debugger(options: DevOptions, program: Program | None) -> None:
             exit_code=2,
         )
     _check_port(options.debug_port, "--debug")
+
+
+def _allow_open_files() -> None:
+    """Raise this process's limit of open files as far as it may: API server, operator and their clients are all here.
+
+    Raises:
+        DevError: It is so low that gRPC would abort the process, without a word that helps.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < _FEW_FILES:
+        raise DevError(
+            f"a process of this shell may open {most} files, and dev needs {_FEW_FILES}; "
+            f'run "ulimit -n {_MANY_FILES}", in a new shell if this one refuses it',
+            exit_code=2,
+        )
 
 
 @contextmanager

@@ -33,6 +33,8 @@ def file_problem(error: OSError) -> str | None:
     """Say which file can't be used, and why; None: it is another kind of error."""
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if error.errno == errno.ENOENT:  # of getcwd(), which names none
+        return "the working directory is gone; change to one that is there"
     return f"the output can't be written: {error.strerror}" if error.errno in _OUTPUT else None
 
 

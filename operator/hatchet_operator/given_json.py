@@ -22,14 +22,15 @@ def read_given(said: str) -> str:
     Raises:
         UnreadableError: It can't be read; the message says why.
     """
-    if said != "-" and not said.startswith("@"):
-        return said
     try:
+        if said != "-" and not said.startswith("@"):
+            # In a locale without these letters they are bytes in disguise.
+            return said.encode("utf-8", "surrogateescape").decode()
         data = sys.stdin.buffer.read() if said == "-" else Path(said[1:]).read_bytes()
         return data.decode("utf-8-sig")
     except OSError as error:
         raise UnreadableError(error.strerror or type(error).__name__) from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise UnreadableError(f"it is not UTF-8 ({error})") from error
 
 

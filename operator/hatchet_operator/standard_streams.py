@@ -1,7 +1,10 @@
-"""The standard streams, before anything else: a shell may have closed them (``>&-``)."""
+"""The standard streams, before anything else: a shell may have closed them (``>&-``), a locale narrowed them."""
 
+import codecs
 import os
 import sys
+
+_ESCAPES = "hatchet-escapes"
 
 
 def open_closed_streams() -> None:
@@ -20,3 +23,18 @@ def open_closed_streams() -> None:
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
+def escape_what_streams_cannot_write() -> None:
+    """Write characters that the encoding of a stream lacks (``LANG=C``, ``PYTHONIOENCODING``) as JSON writes them."""
+    codecs.register_error(_ESCAPES, _escaped)
+    for name in ("stdout", "stderr"):
+        if callable(change := getattr(getattr(sys, name), "reconfigure", None)):  # not of what a test put there
+            change(errors=_ESCAPES)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2)), error.end

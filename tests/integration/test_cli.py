@@ -220,7 +220,7 @@ async def test_what_is_typed_wrong_is_said_in_one_line(world: Instance, terminal
     )
     assert "--input is not JSON" in (await terminal.types("run", "Parent", "--input", "{", code=2)).stderr
     listed = await terminal.types("run", "Parent", "--input", "[1]", code=2)
-    assert listed.stderr == "error: --input is a JSON list; expected an object, as in '{}'\n"
+    assert listed.stderr == "error: --input must be a JSON object, as in '{\"k\": 1}'; it is a list\n"
     assert "nofile can't be read" in (await terminal.types("run", "Parent", "--input", "@nofile", code=2)).stderr
     assert "expected KEY=VALUE" in (await terminal.types("list", "--metadata", "team", code=2)).stderr
     for command in ("get", "tree", "why"):

@@ -125,6 +125,21 @@ def test_a_file_that_cannot_be_used_is_one_line(command: str, said: str, tmp_pat
     assert done.stderr.count("\n") == 1
 
 
+def test_a_working_directory_that_is_gone_is_said(tmp_path: Path) -> None:
+    done = shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && hatchet-operator new it")
+    assert done.stderr == "error: the working directory is gone; change to one that is there\n"
+    assert done.returncode == 1
+
+
+def test_a_limit_of_files_under_which_dev_would_be_aborted_is_said() -> None:
+    done = shell("ulimit -n 64; hatchet-operator dev")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: a process of this shell may open 64 files, and dev needs 128; "
+        'run "ulimit -n 4096", in a new shell if this one refuses it\n',
+    )
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_a_command_works_with_closed_streams(closed: str, tmp_path: Path) -> None:
     done = shell(f"hatchet-operator crds --schemas {tmp_path} {closed} && hatchet-operator crds {closed}")

@@ -25,6 +25,12 @@ def test_a_file_and_stdin_are_read_alike(
     assert [read_given(f"@{tmp_path}/input.json"), read_given("-")] == [want, want]
 
 
+def test_a_text_is_utf_8_in_whatever_locale_it_was_typed() -> None:
+    assert read_given('{"a": "ä"}'.encode().decode("ascii", "surrogateescape")) == '{"a": "ä"}'
+    with pytest.raises(UnreadableError, match="it is not UTF-8"):
+        read_given("\udcff")
+
+
 def test_what_is_no_text_is_said(tmp_path: Path) -> None:
     (tmp_path / "utf16.json").write_bytes('{"a": 1}'.encode("utf-16"))
     with pytest.raises(UnreadableError, match="it is not UTF-8"):
