@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+from pydantic import ValidationError
+
 from hatchet_operator.dispatcher.v0.translation.rate_limits import step_rate_limit
 from hatchet_operator.dispatcher.v0.translation.workers import desired_labels
 from hatchet_operator.durations import parse_duration
@@ -20,6 +22,7 @@ from hatchet_operator.resources.workflow import (
 )
 from hatchet_sdk.contracts import workflows_pb2 as workflows_wire
 
+_LONGEST_SHOWN = 80
 _DEFAULT_TIMEOUT = "60s"
 _DEFAULT_SCHEDULE_TIMEOUT = "5m"
 _STICKY = {workflows_wire.SOFT: Stickiness.SOFT, workflows_wire.HARD: Stickiness.HARD}
@@ -73,8 +76,21 @@ def workflow_definition(opts: workflows_wire.CreateWorkflowVersionOpts) -> Workf
             input_schema=_input_schema(opts),
             **_triggers(opts),
         )
-    except ValueError as error:  # pydantic's: a name that is too long, a priority of 7
+    except ValidationError as error:  # a name that is too long, a priority of 7
+        raise InvalidRequest(f"{where} can't be registered: {_in_one_line(error)}") from error
+    except ValueError as error:
         raise InvalidRequest(f"{where} can't be registered: {error}") from error
+
+
+def _in_one_line(error: ValidationError) -> str:
+    """Say what is wrong with which field: pydantic says it in lines that begin with the names of our classes."""
+    problems = []
+    for found in error.errors():
+        field = ".".join(map(str, found["loc"])) or error.title
+        given = repr(found["input"])
+        shown = given if len(given) <= _LONGEST_SHOWN else f"{given[:_LONGEST_SHOWN]}…"
+        problems.append(f"{field} is {shown} ({found['msg'].removeprefix('Value error, ')})")
+    return "; ".join(problems)
 
 
 def _concurrency(where: str, opts: workflows_wire.CreateWorkflowVersionOpts) -> tuple[ConcurrencyLimit, ...] | None:
