@@ -599,7 +599,7 @@ async def test_a_long_healthy_queue_is_not_an_error(world: Instance, worker: Scr
     await world.create_run("first", "etl")
     busy = await worker.next()
     await world.create_run("second", "etl")
-    await asyncio.sleep(0.5)  # longer than the timeout; what is tested is that nothing happens
+    await world.time_passes(1, "second")  # longer than the timeout
     assert await world.phase("second") == "Pending"
     await worker.complete(busy)
     await worker.complete(await worker.next())
@@ -760,7 +760,7 @@ async def test_finished_runs_are_deleted_after_their_ttl_when_the_whole_tree_is_
     await worker.complete(in_child)
     await worker.complete(root)
     await world.finished("r")
-    await asyncio.sleep(0.6)  # longer than the ttl; what is tested is that nothing happens
+    await world.time_passes(1, "r")  # longer than the ttl
     assert await world.exists("r")
     await worker.complete(in_grandchild)
     for name in ("r", child, grandchild):
@@ -779,7 +779,7 @@ async def test_a_deleted_grandchild_does_not_keep_a_tree_for_ever(world: Instanc
     await worker.complete(in_child)
     await worker.complete(root)
     await world.finished("r")
-    await asyncio.sleep(0.3)  # the ttl is over, the grandchild still runs
+    await world.time_passes(1, "r")  # the ttl is over, the grandchild still runs
     await world.delete_run(grandchild)
     await world.until_gone("r")
 
@@ -795,7 +795,8 @@ async def test_a_suspended_workflow_starts_nothing(world: Instance, worker: Scri
     await world.patch_workflow("etl", suspended=True)
     await world.create_run("waiting", "etl")
     await worker.complete(a)
-    await asyncio.sleep(0.3)  # what is tested is that nothing happens
+    for name in ("running", "waiting"):
+        await world.time_passes(1, name)
     assert worker.has_nothing_new
     assert (await world.phase("running"), await world.phase("waiting")) == ("Running", "Pending")
     await world.patch_workflow("etl", suspended=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -60,7 +59,7 @@ async def test_a_running_step_ends_and_the_next_one_waits(world: Instance, worke
     await world.patch_run("r", suspended=True)
     assert (await until_reason(world, "r", "Suspended"))["phase"] == "Running"
     await worker.complete(a)
-    await asyncio.sleep(0.3)  # what is tested is that nothing happens
+    await world.time_passes(1, "r")
     assert worker.has_nothing_new
     await world.patch_run("r", suspended=False)
     await worker.complete(await worker.next())
