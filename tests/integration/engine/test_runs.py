@@ -243,6 +243,7 @@ async def test_parallel_steps_whose_outputs_are_too_large_together_fail_one_by_o
 async def test_a_run_that_only_its_creator_saw_is_forgotten_after_a_relist(
     server: ApiServer, engine: Engine, api: Api
 ) -> None:
+    hold_up_writes(engine)  # one of its status would find out, too
     run = await api.create(RUNS, NAMESPACE, make_run("run"))
     await api.delete(RUNS, NAMESPACE, "run")
     await until(lambda: engine.store.was_deleted(run["metadata"]["uid"]))
