@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import sys
 import threading
@@ -328,23 +327,3 @@ async def test_others_are_kept_out(headers: dict[str, str], code: int) -> None:
         ):
             assert answer.status == code, await answer.text()
             assert "script-src 'self'" in answer.headers["Content-Security-Policy"]
-
-
-@pytest.mark.skipif("HATCHET_TEST_PICTURES" not in os.environ, reason="HATCHET_TEST_PICTURES names no folder for them")
-async def test_pictures_of_the_docs(world: World) -> None:
-    """HATCHET_TEST_PICTURES=docs/pictures makes the pictures of the docs anew."""
-    keys = [f"customer-{number}" for number in range(8)]
-    for number in range(12):
-        fails = {"fails": keys[3]} if number % 5 == 4 else {}
-        await world.instance.create_run(f"invoices-{number}", "parent", {"keys": keys, **fails})
-        await world.instance.finished(f"invoices-{number}")
-    await world.instance.create_run("invoices-12", "parent", {"keys": keys, "waits": True})
-    folder = Path(os.environ["HATCHET_TEST_PICTURES"])
-    views = {"overview": "/", "runs": "/runs", "run": "/runs/invoices-4"}
-    for name, path in views.items():
-        page = await world.show(path)
-        await expect(page.get_by_role("heading", level=1)).to_be_visible()
-        await page.wait_for_load_state("load")
-        await expect(page.get_by_text("…", exact=True)).to_be_hidden()
-        picture = await page.screenshot(path=folder / f"dashboard-{name}.png")
-        assert len(picture) > 20_000, f"the picture of {path} is empty"
