@@ -76,6 +76,11 @@ checkov: | $(VENV)/bin/python ## Install the linter of the chart's manifests, on
 	  $(VENV)/checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30 || \
 	  echo 'no linter of manifests could be installed: its test is skipped' >&2; }
 
+# A second one, of another opinion. Not a part of CI: to build it takes a minute of two cores.
+.PHONY: kube-score
+kube-score: ## Build another linter of the chart's manifests, for tests/chart/test_linters.py (1 minute, needs Go)
+	GOBIN=$(CURDIR)/$(VENV)/kube-score go install github.com/zegl/kube-score/cmd/kube-score@v1.20.0
+
 test-chart: $(DEV_STAMP) checkov ## The chart, with Helm (HATCHET_TEST_HELM says where that is) and a real API server
 	$(BIN)/python -m pytest tests/chart tests/integration/test_rights.py
 
