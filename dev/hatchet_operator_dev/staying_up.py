@@ -14,7 +14,7 @@ from hatchet_cli.screen import Screen
 from hatchet_cli.tree import find_failure
 from hatchet_operator.cluster.kinds import PODS
 from hatchet_operator.errors import NotFound
-from hatchet_operator.resources.reasons import Phase
+from hatchet_operator.resources.reasons import ConditionType, Phase
 from hatchet_operator.terminal import one_line
 from hatchet_operator_dev.local import Local
 from hatchet_operator_dev.local_cluster import LocalCluster
@@ -79,6 +79,7 @@ class _Reporter:
 
     def report_now(self) -> None:
         self._report_workers()
+        self._report_workflows()
         self._report_runs()
 
     def _report_workers(self) -> None:
@@ -103,6 +104,18 @@ class _Reporter:
 
         if not self._local.workers and names and self._is_news("registered", names):
             self._screen.print(Text("✔ ", "green").append(one_line(f"registered: {names}"), "default"))
+
+    def _report_workflows(self) -> None:
+        """Say what in code or in an object makes no sense, and yet keeps nothing from registering."""
+        for workflow in self._view.registered_workflows():
+            status = workflow.status
+            invalid = [
+                one.message for one in status.conditions if (one.type, one.status) == (ConditionType.VALID, "False")
+            ]
+            for problem in (*invalid, *filter(None, (cron.message for cron in status.crons))):
+                if self._is_news("problem", workflow.metadata.uid, problem):
+                    words = one_line(f'workflow "{workflow.exact_name}": {problem}')
+                    self._screen.print(Text("! ", "yellow").append(words, "default"))
 
     def _report_runs(self) -> None:
         for run in self._view.runs.values():

@@ -439,6 +439,11 @@ class TestStayingUp:
                 "and no Parent, which the new worker does not have"
             )
 
+    async def test_a_cron_that_makes_no_sense_is_told_to_its_author(self, tmp_path: Path) -> None:
+        bad = FAILING.replace("@hatchet.workflow()", '@hatchet.workflow(on_crons=["61 6 * * *"])', 1)
+        async with running_dev(write(tmp_path / "worker.py", bad)) as process:
+            await read_until(process, '": "61 6 * * *" is not a schedule: Bad minute')
+
     async def test_what_it_says_about_starting_a_run_with_python_works(self) -> None:
         async with running_dev(FANOUT) as process:
             usage = await read_until(process, "Ctrl-C ends everything")
