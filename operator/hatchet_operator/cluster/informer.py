@@ -187,6 +187,25 @@ class Informer:
         return self._known.get(namespace, {}).get(name)
 
 
+async def until_synced(running: asyncio.Task[None], synced: asyncio.Event) -> None:
+    """Wait until an informer has passed on its first list.
+
+    Args:
+        running: The task that runs it.
+        synced: Its event.
+
+    Raises:
+        Exception: What ended the task, if it ends before that.
+    """
+    waiting = asyncio.create_task(synced.wait())
+    try:
+        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+    finally:
+        waiting.cancel()
+
+
 def _gone(namespace: str, name: str, uid: str) -> Json:
     """Return what is known of an object whose deletion was missed."""
     return {"metadata": {"name": name, "namespace": namespace, "uid": uid}}

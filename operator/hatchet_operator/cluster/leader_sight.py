@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = 2.0
 _REFUSALS = 2
+_HIGHEST_PORT = 65_535
 
 
 class Presence:
@@ -65,6 +66,7 @@ class LeaderSight:
         self.changed = changed or asyncio.Event()
         self._watched: tuple[str, str] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._is_gone = False
 
     def look_at(self, leader: str, address: str | None) -> bool:
         """Watch the current leader; return whether it is known to be gone.
@@ -80,18 +82,22 @@ class LeaderSight:
             self.forget()
             self._watched = leader, address
             self._watching = asyncio.create_task(self._watch(address))
-        return self._watching is not None and self._watching.done()
+        return self._is_gone
 
     def forget(self) -> None:
         """Discard what was seen so far."""
         if self._watching is not None:
             self._watching.cancel()
         self._watched = self._watching = None
+        self._is_gone = False
         self.changed.clear()
 
     async def _watch(self, address: str) -> None:
-        """Return when the leader is gone."""
+        """Return when the leader is gone, or at once if there is no such address: anybody may edit a Lease."""
         host, _, port = address.rpartition(":")
+        if not _can_be_met(host, port):
+            log.warning("leader's address makes no sense, waiting for its Lease to expire", extra={"address": address})
+            return
         met, refusals = False, 0
         while not met or refusals < _REFUSALS:
             try:
@@ -113,4 +119,14 @@ class LeaderSight:
                     writer.close()
                 await asyncio.sleep(self._refused_again_seconds)  # it may end connections that say nothing
         log.warning("leader is gone: its address refuses connections", extra={"address": address})
+        self._is_gone = True
         self.changed.set()
+
+
+def _can_be_met(host: str, port: str) -> bool:
+    """Whether a connection can be tried: other hosts and ports are errors of the caller, not of the network."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return bool(host) and port.isdecimal() and int(port) <= _HIGHEST_PORT

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from hatchet_operator.cluster.api import Api
-from hatchet_operator.cluster.informer import Informer
+from hatchet_operator.cluster.informer import Informer, until_synced
 from hatchet_operator.cluster.kinds import NAMESPACES
 from hatchet_operator.errors import ApiError
 from hatchet_operator.resources.base import Json
@@ -122,7 +122,7 @@ class NamespacedInformer:
         async with self._turn:
             running = asyncio.create_task(informer.run())
             try:
-                await _first(running, informer.synced)
+                await until_synced(running, informer.synced)
             except BaseException:
                 await _cancelled(running)
                 raise
@@ -156,17 +156,6 @@ class NamespacedInformer:
     def _note_synced(self) -> None:
         if self._failed is not None and not self._left_to_sync:
             self.synced.set()
-
-
-async def _first(running: asyncio.Task[None], event: asyncio.Event) -> None:
-    """Wait for an event that a task will set; raise the task's error if it ends first."""
-    waiting = asyncio.create_task(event.wait())
-    try:
-        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-    finally:
-        waiting.cancel()
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -76,17 +76,17 @@ class Transport:
         """Send a request, and return the whole answer.
 
         Raises:
-            Transient: There was none.
+            Transient: There was none, or the file with our token can't be read.
             ApiError: It is not a success.
         """
         if self._http is None:
             raise RuntimeError("Api is used before start()")
-        headers = self._authorization() if data is None else {**self._authorization(), "Content-Type": content_type}
+        headers = {} if data is None else {"Content-Type": content_type}
         target = f"{quote(path)}?{urlencode(params)}" if params else quote(path)
         clock, status = asyncio.get_running_loop().time, 0
         began = clock()
         try:
-            answer = await self._http.request(method, target, headers=headers, body=data)
+            answer = await self._http.request(method, target, headers=headers | self._authorization(), body=data)
             status = answer.status
         except (TimeoutError, OSError) as error:
             raise Transient(f"{method} {self._endpoint.server}{path}: {error!r}") from error

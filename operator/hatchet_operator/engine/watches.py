@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from hatchet_operator.cluster.api import Api
-from hatchet_operator.cluster.informer import Informer
+from hatchet_operator.cluster.informer import Informer, until_synced
 from hatchet_operator.cluster.kinds import PODS, RATE_LIMITS, RUNS
 from hatchet_operator.cluster.namespaces import NamedNamespaces, NamespacedInformer, Namespaces
 from hatchet_operator.decisions.shards import Scope
@@ -71,7 +71,7 @@ class Watches:
         for informer in self._all().values():
             informing = asyncio.create_task(informer.run())
             self._informing.append(informing)
-            await _unless_ended(informing, informer.synced)
+            await until_synced(informing, informer.synced)
 
     async def run(self) -> None:
         """Run until a watch ends, which is an error of ours."""
@@ -140,14 +140,3 @@ def _namespaces(api: Api, scope: Scope, silence_seconds: float) -> Namespaces | 
     if scope.namespaces:
         return NamedNamespaces(scope.named)
     return Namespaces(api, covers=scope.covers, silence_seconds=silence_seconds) if scope.is_shard else None
-
-
-async def _unless_ended(task: asyncio.Task[None], event: asyncio.Event) -> None:
-    """Wait for an event that a task will set; raise the task's error if it ends first."""
-    waiting = asyncio.create_task(event.wait())
-    try:
-        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-    finally:
-        waiting.cancel()

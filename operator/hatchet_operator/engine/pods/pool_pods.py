@@ -6,7 +6,6 @@ They are counted in memory, where a new pod is put at once, so that a late watch
 import asyncio
 import logging
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -133,7 +132,7 @@ class PoolPods:
         task.add_done_callback(self._tasks.discard)
 
     async def _end(self, pod: Pod) -> None:
-        with suppress(NotFound, Conflict):  # it is gone already, or another pod has its name
+        try:
             await self._api.until_answered(
                 self._api.delete,
                 PODS,
@@ -142,6 +141,10 @@ class PoolPods:
                 uid=pod.uid,
                 grace_seconds=_LAST_SECONDS,
             )
+        except (NotFound, Conflict):
+            return  # it is gone already, or another pod has its name
+        except ApiError as error:  # its worker is given up all the same, a minute later
+            log.error("pod not ended", extra={"pod": pod.name, "error": str(error)})
 
     async def stop(self) -> None:
         for task in list(self._tasks):

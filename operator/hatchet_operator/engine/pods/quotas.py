@@ -37,7 +37,14 @@ class Quotas:
     def watch(self, namespace: str) -> None:
         """Watch a namespace's quotas from now on: one of them has no room."""
         if namespace not in self._watching:
-            self._watching[namespace] = asyncio.create_task(self._watch(namespace))
+            task = self._watching[namespace] = asyncio.create_task(self._watch(namespace))
+            task.add_done_callback(lambda task: self._ended(namespace, task))
+
+    def _ended(self, namespace: str, task: asyncio.Task[None]) -> None:
+        """Say why a watch ended: only a fault of ours ends one that was granted. The next refusal begins another."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            del self._watching[namespace]
+            log.error("quotas are not watched any more", extra={"namespace": namespace}, exc_info=error)
 
     async def _watch(self, namespace: str) -> None:
         informer = Informer(

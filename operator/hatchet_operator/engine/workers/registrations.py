@@ -13,7 +13,7 @@ from hatchet_operator.cluster.kinds import LEASES, PODS
 from hatchet_operator.cluster.upkeep import create_unless_there
 from hatchet_operator.decisions.shards import Scope
 from hatchet_operator.engine.dispatch.worker import Registration
-from hatchet_operator.errors import NotFound, NotReady, Refused
+from hatchet_operator.errors import ApiError, NotFound, NotReady, Refused
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import worker_lease_name
@@ -74,10 +74,14 @@ async def read_leases(api: Api, scope: Scope) -> list[tuple[str, Registration]]:
 
 
 async def delete_lease(api: Api, namespace: str, worker_id: str) -> None:
+    """Delete the Lease of a worker that is dead; if that is refused, the next leader waits for the worker in vain."""
+    name = worker_lease_name(worker_id)
     try:
-        await api.until_answered(lambda: api.delete(LEASES, namespace, worker_lease_name(worker_id)))
+        await api.until_answered(lambda: api.delete(LEASES, namespace, name))
     except NotFound:
         return
+    except ApiError as error:
+        log.warning("lease of a dead worker not deleted", extra={"lease": f"{namespace}/{name}", "error": str(error)})
 
 
 def read_registration(name: str, annotations: Mapping[str, str]) -> Registration | None:

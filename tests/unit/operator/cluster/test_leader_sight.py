@@ -74,6 +74,18 @@ async def test_a_leader_that_ends_connections_only_is_there(sight: LeaderSight) 
         sight.forget()
 
 
+@pytest.mark.parametrize(
+    "address", ["", "somewhere", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000", ":7070", "a..b:1"]
+)
+async def test_an_address_that_makes_no_sense_says_nothing(sight: LeaderSight, address: str) -> None:
+    """Whoever may edit a Lease could otherwise have a second operator lead before the first one stops."""
+    for _ in range(3):
+        assert not sight.look_at("a", address)
+        await asyncio.sleep(0)
+    assert not sight.changed.is_set()
+    sight.forget()
+
+
 async def test_who_was_never_met_is_not_gone(sight: LeaderSight) -> None:
     """It may not listen yet, or this machine may be kept from it."""
     async with listening() as (_, address):
