@@ -80,7 +80,7 @@ def _check_stripe(secret: bytes, delivery: Delivery, *, now: datetime, tolerance
     header = "Stripe-Signature"
     parts = [part.strip().partition("=") for part in _header(delivery, header).split(",")]
     at = next((value for name, _, value in parts if name == "t"), "")
-    want = hmac.new(secret, at.encode() + b"." + delivery.body, hashlib.sha256).hexdigest()
+    want = hmac.new(secret, _as_sent(at) + b"." + delivery.body, hashlib.sha256).hexdigest()
     _check_one_of((value for name, _, value in parts if name == "v1"), want, header)
     _check_time(at, header, now=now, tolerance=tolerance)
 
@@ -93,7 +93,7 @@ def _check_standard(secret: bytes, delivery: Delivery, *, now: datetime, toleran
         key = base64.b64decode(secret.removeprefix(_STANDARD_SECRET), validate=True)
     except binascii.Error as error:
         raise BadDeliveryError("the secret of the source is not one of Standard Webhooks: it is not base64") from error
-    made = hmac.new(key, f"{name}.{at}.".encode() + delivery.body, hashlib.sha256).digest()
+    made = hmac.new(key, _as_sent(f"{name}.{at}.") + delivery.body, hashlib.sha256).digest()
     said = (one.removeprefix("v1,") for one in _header(delivery, header).split() if one.startswith("v1,"))
     _check_one_of(said, base64.b64encode(made).decode(), header)
     _check_time(at, time_header, now=now, tolerance=tolerance)
@@ -101,9 +101,14 @@ def _check_standard(secret: bytes, delivery: Delivery, *, now: datetime, toleran
 
 def _check_one_of(said: Iterable[str], want: str, header: str) -> None:
     # As bytes: compare_digest only accepts ASCII text, and a header may contain any.
-    found = [hmac.compare_digest(one.encode("utf-8", "surrogateescape"), want.encode()) for one in said]
+    found = [hmac.compare_digest(_as_sent(one), want.encode()) for one in said]
     if not any(found):
         raise WrongSignatureError(f"{header} is not the signature of this body with the secret of the source")
+
+
+def _as_sent(value: str) -> bytes:
+    """Return the bytes of a header's value: those that are not UTF-8 are surrogates in the text."""
+    return value.encode("utf-8", "surrogateescape")
 
 
 def _check_time(text: str, header: str, *, now: datetime, tolerance: timedelta) -> None:

@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 import grpc
 import orjson
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.decisions.acts import Act, Verdict
@@ -14,6 +12,7 @@ from hatchet_operator.decisions.inputs import input_text
 from hatchet_operator.decisions.run_filter import RunFilter
 from hatchet_operator.dispatcher.calls import unary
 from hatchet_operator.dispatcher.payloads import message_problem, texts_of
+from hatchet_operator.dispatcher.stamps import stamp_of, valid_time_of
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.errors import InvalidRequest, UnknownObject
 from hatchet_operator.resources.limits import MAX_BULK_ITEMS
@@ -102,8 +101,8 @@ def _filter(request: wire.ListRunsRequest) -> RunFilter:
     return RunFilter(
         workflow=workflow,
         phases=phases,
-        since=request.since.ToDatetime(UTC) if request.HasField("since") else None,
-        until=request.until.ToDatetime(UTC) if request.HasField("until") else None,
+        since=valid_time_of(request.since, "since") if request.HasField("since") else None,
+        until=valid_time_of(request.until, "until") if request.HasField("until") else None,
         metadata=dict(request.metadata),
         tree=request.tree or None,
     )
@@ -118,9 +117,9 @@ def _run(run: WorkflowRun) -> wire.Run:
         phase=status.phase.value,
         reason=status.reason or "",
         message=status.message or "",
-        created_at=_stamp(run.metadata.creation_timestamp),
-        started_at=_stamp(status.started_at),
-        finished_at=_stamp(status.finished_at),
+        created_at=stamp_of(run.metadata.creation_timestamp),
+        started_at=stamp_of(status.started_at),
+        finished_at=stamp_of(status.finished_at),
         reruns=status.reruns,
         suspended=spec.suspended,
         cancelled=spec.cancelled,
@@ -145,17 +144,9 @@ def _step(name: str, state: StepStatus, texts: Mapping[str, str]) -> wire.Step:
         worker=state.worker or "",
         error=state.error,
         output=None if state.output is None else texts.get(state.output, state.output),
-        started_at=_stamp(state.started_at),
-        finished_at=_stamp(state.finished_at),
+        started_at=stamp_of(state.started_at),
+        finished_at=stamp_of(state.finished_at),
     )
-
-
-def _stamp(at: datetime | None) -> Timestamp | None:
-    if at is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(at)
-    return stamp
 
 
 def add_service(engine: Engine, server: grpc.aio.Server) -> None:

@@ -94,6 +94,21 @@ async def test_a_pod_speaks_of_attempts_from_before_a_restart_once_it_listens(se
         assert await phase_of(api, "run") == "Succeeded"
 
 
+async def test_an_attempt_whose_worker_does_not_know_since_when_has_all_of_its_time(
+    server: ApiServer, api: Api
+) -> None:
+    async with started(server) as engine:
+        worker, stream = await connect(engine, "etl")
+        await api.create(RUNS, NAMESPACE, make_run("run"))
+        attempt = await next_attempt(stream)
+    async with started(server) as engine:
+        held = Held(run="run", attempt_id=attempt, step="work", started_at=None)
+        again, _ = engine.registry.listen(MAIN, worker.id, [held])
+        (adopted,) = again.out.values()
+        assert adopted.started_at == running_loop().now()
+        assert adopted.deadline == running_loop().now() + timedelta(minutes=1)
+
+
 def caller_of(pod: Json) -> Caller:
     return Caller(namespace=NAMESPACE, pool=POOL, pod_name=pod["metadata"]["name"], pod_uid=pod["metadata"]["uid"])
 

@@ -22,7 +22,7 @@ from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.engine.spawning.cause import Cause, Origin
 from hatchet_operator.engine.spawning.spawning import Spawning
-from hatchet_operator.engine.spawning.trigger import Trigger
+from hatchet_operator.engine.spawning.trigger import Trigger, check_dedupe
 from hatchet_operator.engine.work_queue import WorkQueue
 from hatchet_operator.engine.workflows.workflows import Workflows
 from hatchet_operator.errors import IdempotencyCollision, InvalidRequest, NotFound, SpawnConflict, UnknownObject
@@ -153,11 +153,18 @@ class Crons:
 
 
 def _trigger_of(ref: ObjectRef, workflow: Workflow, cron: CronTrigger, tick: datetime) -> Trigger:
+    """Return the request for the run of a tick.
+
+    Raises:
+        InvalidRequest: A person gave the cron a deduplication value that makes no sense.
+    """
+    metadata = cron.additional_metadata or {}
+    check_dedupe(metadata, what="additionalMetadata of the cron")
     return Trigger(
         caller=Caller(namespace=ref.namespace, pool=workflow.spec.pool or workflow.status.pool or ""),
         workflow=workflow.exact_name,
         input_json=cron_input(cron, workflow.status.definition),
-        metadata=cron.additional_metadata or {},
+        metadata=metadata,
         priority=cron.priority,
         origin=Origin(
             cause=Cause.CRON,

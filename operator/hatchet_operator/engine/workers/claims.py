@@ -23,7 +23,7 @@ class Held:
     run: str
     attempt_id: str
     step: str
-    started_at: datetime
+    started_at: datetime | None  # by its own clock; None: it did not say
 
 
 class Claims:
@@ -52,7 +52,7 @@ class Claims:
                 run=record.ref.name,
                 attempt_id=current_attempt_id(record.run, step),
                 step=step,
-                started_at=state.started_at or self._clock.now(),
+                started_at=state.started_at,
             )
             for record in self._store.unfinished()
             if record.may_be_out and record.ref.namespace == worker.namespace
@@ -109,4 +109,4 @@ def _started_at(record: RunRecord, step: str, item: Held, now: datetime) -> date
     state = record.run.status.steps.get(step)
     if state is not None and state.phase == "Running" and state.started_at is not None:
         return state.started_at
-    return min(max(item.started_at, now - timedelta(days=1)), now)
+    return min(max(item.started_at, now - timedelta(days=1)), now) if item.started_at is not None else now

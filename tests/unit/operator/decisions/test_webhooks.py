@@ -131,6 +131,26 @@ def test_a_bad_signature(spec: WebhookSourceSpec, headers: dict[str, str], words
         check(spec, **headers)
 
 
+@pytest.mark.parametrize(
+    ("kind", "headers"),
+    [
+        ("GitHub", {"x_hub_signature_256": "sha256=\udcff"}),
+        ("Stripe", {"stripe_signature": "t=\udcff,v1=a"}),
+        ("StandardWebhooks", {"webhook_id": "\udcff", "webhook_timestamp": "\udcfe", "webhook_signature": "v1,a"}),
+    ],
+)
+def test_bytes_that_are_no_text_are_a_wrong_signature(kind: str, headers: dict[str, str]) -> None:
+    """Anybody may send them: the server gives such bytes of headers as surrogates."""
+    with pytest.raises(WrongSignatureError):
+        check(make_spec(kind), b"aaaa", **headers)
+
+
+def test_what_was_signed_may_be_bytes_that_are_no_text() -> None:
+    signature = base64.b64encode(hmac.new(b"i\xa6\x9a", b"\xff.1614265330." + BODY, "sha256").digest()).decode()
+    headers = {"webhook_id": "\udcff", "webhook_timestamp": "1614265330", "webhook_signature": f"v1,{signature}"}
+    check(make_spec("StandardWebhooks"), b"aaaa", **headers)
+
+
 def test_a_secret_that_standard_webhooks_can_not_have_is_told() -> None:
     headers = {"webhook_id": "1", "webhook_timestamp": "1614265330", "webhook_signature": "v1,a"}
     with pytest.raises(BadDeliveryError, match="it is not base64"):

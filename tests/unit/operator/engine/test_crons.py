@@ -286,6 +286,19 @@ def test_a_cron_that_is_none_is_told_and_stops_no_other() -> None:
     assert any('"nonsense" has 1 field;' in event for event in server.events)
 
 
+@pytest.mark.parametrize("value", [[1], {"a": 1}, ""])
+def test_a_deduplication_value_that_makes_no_sense_is_told_and_keeps_no_other_cron_waiting(value: object) -> None:
+    crons = [
+        {"schedule": "*/15 * * * *", "additionalMetadata": {"dedupe": value}},
+        {"schedule": "*/20 * * * *"},
+    ]
+    server = for_minutes(Server(crons=crons), 30)
+    assert server.ticks == ["15:20"]
+    bad, _ = server.workflow["status"]["crons"]
+    assert 'additionalMetadata of the cron: metadata entry "dedupe"' in bad["message"]
+    assert bad["nextTick"][11:16] == "15:45"
+
+
 def test_a_tick_that_the_api_server_refuses_is_told_and_the_next_one_tried() -> None:
     server = Server()
 

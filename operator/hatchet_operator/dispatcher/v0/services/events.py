@@ -5,6 +5,7 @@ import logging
 
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.dispatcher.calls import unary, unserved
+from hatchet_operator.dispatcher.stamps import milliseconds_of
 from hatchet_operator.dispatcher.v0.translation import streams, triggers
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.errors import InvalidRequest
@@ -53,5 +54,5 @@ class Events(EventsServiceServicer):
         attempt = self._engine.may_log(caller, request.task_run_external_id)
         first_index = request.event_index if request.HasField("event_index") else None
         chunks = streams.stream_chunks(request, step=attempt.step.name)
-        self._engine.streams.put(attempt, chunks, first_index=first_index, at=request.created_at.ToMilliseconds())
+        self._engine.streams.put(attempt, chunks, first_index=first_index, at=milliseconds_of(request.created_at))
         return events_wire.PutStreamEventResponse()

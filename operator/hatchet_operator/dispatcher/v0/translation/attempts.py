@@ -1,7 +1,6 @@
 """Attempts: what a worker gets to execute or to stop, and what it reports."""
 
 from collections.abc import Mapping
-from datetime import UTC
 
 import orjson
 
@@ -9,6 +8,7 @@ from hatchet_operator.decisions.inputs import input_text
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.decisions.results import error_told
 from hatchet_operator.decisions.tracing import TRACEPARENT
+from hatchet_operator.dispatcher.stamps import time_of
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.engine.dispatch.worker import CancelCommand
 from hatchet_operator.engine.runs.records import RunRecord
@@ -141,7 +141,7 @@ def held_attempts(request: wire.WorkerListenRequest) -> list[Held] | None:
             run=item.workflow_run_id,
             attempt_id=item.task_run_external_id,
             step=item.task_name,
-            started_at=item.started_at.ToDatetime(UTC),
+            started_at=time_of(item.started_at),
         )
         for item in request.held
     ]
