@@ -88,9 +88,10 @@ class RunFilter:
             and (self.parent_uid is None or (parent is not None and parent.uid == self.parent_uid))
             and (self.parent_step is None or (parent is not None and parent.step == self.parent_step))
             and (self.event is None or run.metadata.labels.get(labels.EVENT) == self.event)
-            and all(key in given and _text(given[key]) == value for key, value in self.metadata.items())
+            and all(key in given and metadata_text(given[key]) == value for key, value in self.metadata.items())
         )
 
 
-def _text(value: Any) -> str:
+def metadata_text(value: Any) -> str:
+    """Return the text by which clients ask for a value of additional metadata: a text itself, anything else as JSON."""
     return value if isinstance(value, str) else orjson.dumps(value).decode()

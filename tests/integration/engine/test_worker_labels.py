@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from hatchet_operator.cluster.api import Api
-from hatchet_operator.cluster.kinds import LEASES, RUNS, WORKFLOWS
+from hatchet_operator.cluster.kinds import LEASES, RUNS, WORKFLOWS, Resource
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.engine.dispatch.worker import Worker, WorkerStream
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.workers.registry import RegistrationRequest
-from hatchet_operator.errors import InvalidRequest, UnknownObject
+from hatchet_operator.errors import InvalidRequest, NotReady, UnknownObject
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.worker_labels import DesiredLabel, LabelValue
 from hatchet_operator_dev.apiserver import ApiServer
@@ -27,11 +28,13 @@ from tests.integration.engine.world import (
     make_run,
     observed,
     requests_to,
+    session_of,
     started,
     until,
     until_phase,
 )
 from tests.kube.eventually import eventually
+from tests.kube.session import Call
 
 QUICKLY: dict[str, Any] = {"waiting_told_after": timedelta(seconds=0.1)}
 
@@ -149,6 +152,29 @@ async def test_a_person_puts_other_labels_over_those_of_the_code(engine: Engine,
     worker, _ = await connect(engine, "w", zone="a")
     await api.create(RUNS, NAMESPACE, make_run("run", "train"))
     await until(lambda: len(worker.out) == 1)
+
+
+async def test_labels_that_are_set_while_a_worker_registers_again_are_set_on_that(engine: Engine) -> None:
+    await register(engine)
+    worker, _ = await connect(engine, "w", zone="a")
+    may_write = asyncio.Event()
+
+    async def held_up(create: Call, resource: Resource, *args: Any, **options: Any) -> Any:
+        if not may_write.is_set():
+            await may_write.wait()
+        return await create(resource, *args, **options)
+
+    session_of(engine).detours["create"] = held_up
+    setting = asyncio.create_task(engine.registry.upsert_labels(MAIN, worker.id, {"zone": "b"}))
+    await asyncio.sleep(0)
+    del session_of(engine).detours["create"]
+    request = RegistrationRequest(name="w", actions=("train:work",), labels={"zone": "a"}, worker_id=worker.id)
+    again = await engine.registry.register(MAIN, request)
+    may_write.set()
+    with pytest.raises(NotReady, match="repeat the call"):
+        await setting
+    await engine.registry.upsert_labels(MAIN, worker.id, {"zone": "b"})
+    assert again.labels == {"zone": "b"}
 
 
 async def test_whose_labels_may_be_set(engine: Engine) -> None:

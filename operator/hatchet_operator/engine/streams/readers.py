@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
+from hatchet_operator.decisions.run_filter import metadata_text
 from hatchet_operator.engine.streams.buffer import MAX_RUN_BYTES, StreamEvent
 from hatchet_operator.errors import NotReady
 
@@ -17,8 +18,9 @@ class Metadata:
     value: str
 
     def matches(self, entries: Mapping[str, object] | None) -> bool:
+        """Whether a run's additional metadata has the entry."""
         value = (entries or {}).get(self.key)
-        return value is not None and (value if isinstance(value, str) else str(value)) == self.value
+        return value is not None and metadata_text(value) == self.value
 
 
 class Reader:

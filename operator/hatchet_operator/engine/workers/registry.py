@@ -34,7 +34,7 @@ from hatchet_operator.engine.workers.registrations import keep_in_lease, keep_on
 from hatchet_operator.engine.workers.rejoin import Rejoin
 from hatchet_operator.engine.workers.streams import Streams
 from hatchet_operator.engine.workers.workers import Workers, run_of
-from hatchet_operator.errors import InvalidRequest, NotFound, NotPermitted, Refused
+from hatchet_operator.errors import InvalidRequest, NotFound, NotPermitted, NotReady, Refused
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.pod import Pod, read_pod
@@ -188,7 +188,7 @@ class Registry:
         Raises:
             UnknownObject: There is no such worker; it should register again.
             InvalidRequest: It would have too many.
-            NotReady: They can't be kept.
+            NotReady: They can't be kept, or the worker registered again meanwhile.
         """
         worker = self._streams.get(caller, worker_id)
         async with worker.keeping:  # of two changes the later includes both
@@ -200,9 +200,10 @@ class Registry:
             pod = self._workers.pod_of(worker)
             if pod is None or await keep_on_pod(self._api, pod, registration) is None:
                 await keep_in_lease(self._api, worker.namespace, registration)
+            if worker.dead:  # what was just written may be older than what it registered meanwhile
+                raise NotReady(f'worker "{worker.registration.name}" registered again meanwhile; repeat the call')
             worker.registration = registration
-        if not worker.dead:
-            self._connections.labels_changed(worker)
+        self._connections.labels_changed(worker)
 
     async def pod_of(self, caller: Caller) -> Pod | None:
         """Return the Pod that a caller claims to be; None: it is not a Pod, or its Pod is gone."""

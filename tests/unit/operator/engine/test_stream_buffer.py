@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hatchet_operator.decisions.run_filter import RunFilter
 from hatchet_operator.decisions.step_events import EventKind
 from hatchet_operator.engine.streams.buffer import MAX_RUN_BYTES, Buffer, StreamEvent
 from hatchet_operator.engine.streams.readers import Metadata, Reader
+from tests.unit.operator.decisions.builders import make_run
 
 
 def chunk(run: str, index: int, payload: str = "", attempt: str = "a") -> StreamEvent:
@@ -67,6 +70,15 @@ def test_who_is_slow_loses_the_oldest_and_who_comes_back_gets_what_is_new() -> N
         back.offer(chunk("r", index))
     assert asyncio.run(read(slow)) == [7, 8, 9]
     assert asyncio.run(read(back)) == [8, 9]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(True, "true"), (1.5, "1.5"), (["a", 1], '["a",1]'), ({"a": None}, '{"a":null}')]
+)
+def test_an_entry_of_metadata_that_is_no_text_is_compared_as_json(value: object, text: str) -> None:
+    """As lists of runs compare it: a client asks for both in the same words."""
+    assert Metadata("chat", text).matches({"chat": value})
+    assert RunFilter(metadata={"chat": text}).takes(make_run(additional_metadata={"chat": value}))
 
 
 def test_an_entry_of_metadata_is_compared_as_text() -> None:
