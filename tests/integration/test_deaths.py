@@ -324,10 +324,10 @@ async def test_what_ran_before_the_operator_began_counts_as_begun() -> None:
             await instance.create_run("long", "etl")
             await begins(before, action := await before.next())
 
-            async def is_written_down() -> bool:
+            async def is_persisted() -> bool:
                 return bool((await instance.run("long")).get("status", {}).get("phase") == "Running")
 
-            await eventually(is_written_down)
+            await eventually(is_persisted)
         async with operator_of(server, url, pace=Pace(grace=0.0, not_begun=0.1)) as instance:
             worker = await instance.scripted(pod=pod)
             worker.id = before.id

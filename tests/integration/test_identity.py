@@ -66,7 +66,14 @@ class Victim:
         record = engine.store.get(attempt.ref)
         assert record is not None
         workflow = engine.workflows.get(ObjectRef(NAMESPACE, "etl"))
-        stream = (worker.stream, worker.is_connected, worker.last_seen, worker.pod_uid, list(worker.out), worker.slots)
+        stream = (
+            worker.stream,
+            worker.is_connected,
+            worker.last_seen,
+            worker.pod_uid,
+            list(worker.assigned),
+            worker.slots,
+        )
         run = (attempt.deadline, attempt.occupies_slot, attempt.worker is worker, dict(record.reports))
         return (*stream, *run, engine.store.children_of(record.uid), workflow and workflow.status.pool)
 

@@ -56,10 +56,10 @@ async def test_pods_that_can_not_follow_are_ended_before_others_get_their_steps(
     await cluster.create_run("run", children=CHILDREN, in_child="child")
     await cluster.until_executing("process", CHILDREN)
 
-    async def is_written_down() -> bool:
+    async def is_persisted() -> bool:
         return [phase_of(child) for child in await cluster.children_of("run")] == ["Running"] * CHILDREN
 
-    await eventually(is_written_down)
+    await eventually(is_persisted)
     await move(cluster)
     await cluster.create_run("new", children=0)  # nobody from before can have it
     await cluster.finished("new")

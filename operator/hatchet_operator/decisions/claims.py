@@ -1,10 +1,10 @@
-"""What a worker may keep of the attempts that it claims when it connects; and what is considered lost without a claim.
+"""Claims: the attempts that a worker says it has when it reconnects, which of them it keeps, and what is lost.
 
-a worker claims to have an attempt ───── CLAIM_RULES ─► stop: it has it in vain
-                                                    ├─► keep: it is known to have it
-                                                    └─► adopt: it continues with it
-a step is persisted as with a worker ─── LOSS_RULES ──► lost: no worker will finish it
-                                                    └─► not lost: its worker has answered
+a worker claims an attempt ───────────────── CLAIM_RULES ─► stop: cancelled, its result would be discarded
+                                                        ├─► keep: this operator assigned it to that worker
+                                                        └─► adopt: assigned by an earlier leader, it continues
+a status says that a worker has a step ───── LOSS_RULES ──► lost: that worker will never report it
+                                                        └─► not lost: its worker has claimed it, or still may
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,39 +16,39 @@ from hatchet_operator.resources.reasons import Phase
 from hatchet_operator.resources.run import WorkflowRun
 
 WorkerName = tuple[str, str]
-"""Namespace and name of a worker, as in the statuses of runs."""
+"""Namespace and name of a worker, as statuses of runs refer to it."""
 
 
-class Word(StrEnum):
-    """Whether a worker said which attempts it has from before the start."""
+class ClaimState(StrEnum):
+    """Whether a worker has claimed its attempts from before the start."""
 
-    AWAITED = "awaited"  # it was registered before, and has not come back yet
-    SAID = "said"  # it said so, or it has nothing from before
-    NEVER = "never"  # it came back, and is of a kind that does not say so
+    AWAITED = "awaited"  # it was registered before the start, and has not reconnected yet
+    MADE = "made"  # it listed them, or it registered after the start and has none
+    NEVER = "never"  # it reconnected, but its SDK (a published one) lists nothing
 
 
-def word_of(before: Word, *, says: bool) -> Word:
-    """Return a worker's word when it listens.
+def claim_state_after(before: ClaimState, *, says: bool) -> ClaimState:
+    """Return a worker's claim state after it opened a stream.
 
     Args:
-        before: What it was until now.
-        says: Whether it has now said what it has, or that is known anyway.
+        before: Its state until now.
+        says: Whether it listed its attempts, or they are known from statuses.
     """
-    return Word.NEVER if before is Word.AWAITED and not says else Word.SAID
+    return ClaimState.NEVER if before is ClaimState.AWAITED and not says else ClaimState.MADE
 
 
 # --- Claims
 
 
-class Holder(StrEnum):
-    """Which worker has an attempt, as far as this operator knows."""
+class AssignedTo(StrEnum):
+    """The worker to which this operator has assigned a claimed attempt."""
 
-    NOBODY = "nobody"  # it is in the queue, or not wanted yet
+    NOBODY = "nobody"  # it is queued, or not wanted yet
     CLAIMANT = "claimant"
     ANOTHER = "another"
 
 
-class Verdict(StrEnum):
+class ClaimVerdict(StrEnum):
     """The outcome of a claim."""
 
     STOP = "stop"
@@ -62,56 +62,56 @@ class Claim:
 
     Attributes:
         is_current: It is the current attempt of an unfinished step of a known run.
-        holder: Which worker has it.
-        is_for_other_run: The worker's Pod was made for another run.
-        goes_out_anew: It was considered lost and will be reassigned, and that is being written.
-        is_written_down: The run's status says that the worker has it.
-        is_of_its_pool: Attempts of the run are for the worker's pool.
+        assigned_to: The worker that has it, as far as this operator knows.
+        is_for_other_run: The worker's Pod was created for another run.
+        is_being_reassigned: It counts as lost, and a status that gives it a new id is being written.
+        is_persisted: The run's status says that the claiming worker has it.
+        is_of_its_pool: The run's attempts go to the worker's pool.
     """
 
     is_current: bool
-    holder: Holder = Holder.NOBODY
+    assigned_to: AssignedTo = AssignedTo.NOBODY
     is_for_other_run: bool = False
-    goes_out_anew: bool = False
-    is_written_down: bool = False
+    is_being_reassigned: bool = False
+    is_persisted: bool = False
     is_of_its_pool: bool = False
 
 
 NO_CLAIM = Claim(is_current=False)
-"""A claim to something that is unknown, or over."""
+"""The claim of an attempt that is unknown, or over."""
 
 
-ClaimRule = Callable[[Claim], Verdict | None]
+ClaimRule = Callable[[Claim], ClaimVerdict | None]
 
 
-def stop_what_is_over(claim: Claim) -> Verdict | None:
-    return None if claim.is_current else Verdict.STOP
+def stop_what_is_over(claim: Claim) -> ClaimVerdict | None:
+    return None if claim.is_current else ClaimVerdict.STOP
 
 
-def keep_what_it_was_given(claim: Claim) -> Verdict | None:
-    return Verdict.KEEP if claim.holder is Holder.CLAIMANT else None
+def keep_what_it_was_given(claim: Claim) -> ClaimVerdict | None:
+    return ClaimVerdict.KEEP if claim.assigned_to is AssignedTo.CLAIMANT else None
 
 
-def stop_what_another_has(claim: Claim) -> Verdict | None:
-    return Verdict.STOP if claim.holder is Holder.ANOTHER else None
+def stop_what_another_has(claim: Claim) -> ClaimVerdict | None:
+    return ClaimVerdict.STOP if claim.assigned_to is AssignedTo.ANOTHER else None
 
 
-def stop_what_its_pod_is_not_for(claim: Claim) -> Verdict | None:
-    return Verdict.STOP if claim.is_for_other_run else None
+def stop_what_its_pod_is_not_for(claim: Claim) -> ClaimVerdict | None:
+    return ClaimVerdict.STOP if claim.is_for_other_run else None
 
 
-def stop_what_goes_out_anew(claim: Claim) -> Verdict | None:
-    return Verdict.STOP if claim.goes_out_anew else None
+def stop_what_is_being_reassigned(claim: Claim) -> ClaimVerdict | None:
+    return ClaimVerdict.STOP if claim.is_being_reassigned else None
 
 
-def adopt_what_is_written_down(claim: Claim) -> Verdict | None:
-    """Adopt what the status says; its workflow may belong to another pool by now."""
-    return Verdict.ADOPT if claim.is_written_down else None
+def adopt_what_is_persisted(claim: Claim) -> ClaimVerdict | None:
+    """Adopt what the status confirms, even if the workflow belongs to another pool by now."""
+    return ClaimVerdict.ADOPT if claim.is_persisted else None
 
 
-def adopt_what_is_of_its_pool(claim: Claim) -> Verdict | None:
-    """Adopt what is its pool's; what was assigned a moment before the last operator ended is not persisted."""
-    return Verdict.ADOPT if claim.is_of_its_pool else None
+def adopt_what_is_of_its_pool(claim: Claim) -> ClaimVerdict | None:
+    """Adopt what no status confirms: the last leader may have ended before it wrote one."""
+    return ClaimVerdict.ADOPT if claim.is_of_its_pool else None
 
 
 CLAIM_RULES: tuple[ClaimRule, ...] = (
@@ -119,24 +119,24 @@ CLAIM_RULES: tuple[ClaimRule, ...] = (
     keep_what_it_was_given,
     stop_what_another_has,
     stop_what_its_pod_is_not_for,
-    stop_what_goes_out_anew,
-    adopt_what_is_written_down,
+    stop_what_is_being_reassigned,
+    adopt_what_is_persisted,
     adopt_what_is_of_its_pool,
 )
 
 
-def judge(claim: Claim, rules: tuple[ClaimRule, ...] = CLAIM_RULES) -> Verdict:
-    """Decide about a claim: the first rule that has an opinion applies; what none allows is stopped."""
-    return next((verdict for rule in rules if (verdict := rule(claim)) is not None), Verdict.STOP)
+def judge(claim: Claim, rules: tuple[ClaimRule, ...] = CLAIM_RULES) -> ClaimVerdict:
+    """Decide about a claim by the first rule that has an opinion; without one the attempt is stopped."""
+    return next((verdict for rule in rules if (verdict := rule(claim)) is not None), ClaimVerdict.STOP)
 
 
 def is_sent_again(*, is_claimed: bool | None, was_sent: bool, has_begun: bool) -> bool:
-    """Whether a listening worker is sent an attempt again: on a broken stream it may not have arrived.
+    """Whether an assigned attempt is sent again on a worker's new stream: it may have been lost with the old one.
 
     Args:
-        is_claimed: Whether it claims to have it; None: it does not say what it has.
-        was_sent: It was put on a stream.
-        has_begun: The worker said that it started.
+        is_claimed: Whether the worker claims it; None: it lists nothing.
+        was_sent: It was put on an earlier stream.
+        has_begun: The worker reported that it started.
     """
     if not was_sent:
         return True
@@ -144,7 +144,7 @@ def is_sent_again(*, is_claimed: bool | None, was_sent: bool, has_begun: bool) -
 
 
 def gives_way(report: Report | None, *, is_being_written: bool) -> bool:
-    """Whether a worker's claim overrides a report: only one that was assumed, unless it is being written."""
+    """Whether a worker's own report replaces the one that is kept: only an inferred one that is not being written."""
     return report is None or (report.is_assumed and not is_being_written)
 
 
@@ -153,11 +153,11 @@ def gives_way(report: Report | None, *, is_being_written: bool) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loss:
-    """How an attempt ended whose worker will not report it.
+    """The end of an attempt that its worker will not report.
 
     Attributes:
-        outcome: How.
-        why: Shown to people; None: nothing is shown.
+        outcome: LOST, which counts as a loss, or UNKNOWN, which does not.
+        why: Reason that the run's status shows; None: it shows none.
     """
 
     outcome: Outcome
@@ -165,11 +165,11 @@ class Loss:
 
 
 def loss_by_death(why: str, *, is_nobodys_fault: bool) -> Loss:
-    """Return the loss of the attempts of a worker that died before it said which they are.
+    """Return the loss of whatever a worker had that died before it claimed anything.
 
     Args:
         why: Why it died.
-        is_nobodys_fault: Kubernetes, a person or this operator ended it.
+        is_nobodys_fault: Kubernetes, a person or this operator ended it, and none of its steps did.
     """
     return Loss(outcome=Outcome.UNKNOWN if is_nobodys_fault else Outcome.LOST, why=why)
 
@@ -179,9 +179,9 @@ class Answers:
     """What is known of the workers from before the start.
 
     Attributes:
-        lost: Those that will never answer, each with the loss of what it had.
-        mute: Those that are back, and do not say what they have.
-        known: All that are known, except for those that were given up.
+        lost: Those that will never claim anything, each with the loss of what it had.
+        mute: Those that are back, but whose SDK claims nothing.
+        known: All that are registered, without those that were given up.
     """
 
     lost: Mapping[WorkerName, Loss]
@@ -197,7 +197,7 @@ def lose_with_its_worker(worker: WorkerName, answers: Answers) -> Loss | None:
 
 
 def lose_what_a_mute_worker_may_have(worker: WorkerName, answers: Answers) -> Loss | None:
-    """Reassign it under another id, so that both may run, and only the new one counts."""
+    """Reassign it under a new id: the old attempt may still run, but only the new one counts."""
     return Loss(outcome=Outcome.UNKNOWN) if worker in answers.mute else None
 
 
@@ -215,27 +215,27 @@ LOSS_RULES: tuple[LossRule, ...] = (
 
 
 def loss_with(worker: WorkerName, answers: Answers, rules: tuple[LossRule, ...] = LOSS_RULES) -> Loss | None:
-    """Return how a step ended that is persisted as with a worker; None: it is not lost."""
+    """Return how a step ended that, according to its status, a worker has; None: it is not lost."""
     return next((loss for rule in rules if (loss := rule(worker, answers)) is not None), None)
 
 
-def losses_of(run: WorkflowRun, answers: Answers, unwritten: Mapping[str, Loss]) -> dict[str, Loss]:
-    """Return the losses of those steps of a run from before the start that no worker will finish.
+def losses_of(run: WorkflowRun, answers: Answers, unpersisted: Mapping[str, Loss]) -> dict[str, Loss]:
+    """Return, by step, the losses of a run from before the start: of steps that no worker will report.
 
     Args:
         run: As it was persisted.
         answers: What is known of the workers.
-        unwritten: By step, losses of attempts that the run's status does not mention.
+        unpersisted: Losses of attempts that only the last leader's handover mentions, by step.
     """
-    losses = dict(unwritten)
-    for step, worker in written_with(run).items():
+    losses = dict(unpersisted)
+    for step, worker in persisted_assignments(run).items():
         if (loss := loss_with((run.ref.namespace, worker), answers)) is not None:
             losses[step] = loss
     return losses
 
 
-def written_with(run: WorkflowRun) -> dict[str, str]:
-    """Return which steps are assigned to which workers, according to the status."""
+def persisted_assignments(run: WorkflowRun) -> dict[str, str]:
+    """Return the worker of each step that is assigned, according to the status."""
     return {
         step: state.worker
         for step, state in run.status.steps.items()

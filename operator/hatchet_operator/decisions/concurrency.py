@@ -99,7 +99,7 @@ def why_it_waits(limit: ConcurrencyLimit, key: str) -> str:
     )
 
 
-def why_it_goes(limit: ConcurrencyLimit, key: str) -> str:
+def why_cancelled(limit: ConcurrencyLimit, key: str) -> str:
     """Say why a run is cancelled if its group is full."""
     whose = {
         LimitStrategy.CANCEL_IN_PROGRESS: "newer runs have come",

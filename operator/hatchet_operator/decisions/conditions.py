@@ -24,7 +24,7 @@ class Aspect:
     """What a condition should say."""
 
     kind: ConditionType
-    holds: bool
+    is_true: bool
     reason: Reason | str
     message: str = ""
 
@@ -39,7 +39,7 @@ def with_readiness(
         stalled: Which of them will not become true by itself; None: all will.
         reconciling: Which of them is on its way to a changed spec.
     """
-    first = next((aspect for aspect in aspects if not aspect.holds), None)
+    first = next((aspect for aspect in aspects if not aspect.is_true), None)
     told = first or aspects[0]
     ready = Aspect(ConditionType.READY, first is None, told.reason, told.message)
     kinds = ((ConditionType.STALLED, stalled), (ConditionType.RECONCILING, reconciling))
@@ -60,7 +60,7 @@ def make_conditions(
     old = {condition.type: condition for condition in before}
     conditions = []
     for aspect in aspects:
-        status, known = ("True" if aspect.holds else "False"), old.get(aspect.kind)
+        status, known = ("True" if aspect.is_true else "False"), old.get(aspect.kind)
         stays = known is not None and known.status == status
         conditions.append(
             Condition(

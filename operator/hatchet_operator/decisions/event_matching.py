@@ -72,7 +72,7 @@ def match_event(spec: WorkflowSpec, definition: WorkflowDefinition | None, event
 def _fits(trigger: EventTrigger, event: EventFacts, problems: list[str]) -> bool:
     if not key_matches(trigger.key, event.key) or trigger.scope not in (None, event.scope):
         return False
-    return trigger.filter is None or _holds(trigger.filter, event, {}, problems)
+    return trigger.filter is None or _is_true_for(trigger.filter, event, {}, problems)
 
 
 def _let_in(filters: tuple[EventFilter, ...], event: EventFacts, problems: list[str]) -> Iterator[EventFilter]:
@@ -83,11 +83,11 @@ def _let_in(filters: tuple[EventFilter, ...], event: EventFacts, problems: list[
             except ValueError:  # registration refuses it, so somebody wrote it into the status
                 problems.append(f"the payload of the filter {each.expression!r} is not JSON")
                 continue
-            if not each.expression or _holds(each.expression, event, payload, problems):
+            if not each.expression or _is_true_for(each.expression, event, payload, problems):
                 yield each
 
 
-def _holds(text: str, event: EventFacts, payload: dict[str, Any], problems: list[str]) -> bool:
+def _is_true_for(text: str, event: EventFacts, payload: dict[str, Any], problems: list[str]) -> bool:
     variables = {
         "input": event.payload,
         "additional_metadata": event.metadata,

@@ -42,7 +42,7 @@ _Token = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Costs:
     """What a text shows of its cost.
 
     Attributes:
@@ -102,7 +102,7 @@ def pattern_problem(text: str) -> str | None:
     return None
 
 
-def sight_of(text: str, names: tuple[str, ...]) -> Sight:
+def costs_of(text: str, names: tuple[str, ...]) -> Costs:
     """Read a text that `loop_in` and `pattern_problem` have nothing against.
 
     Args:
@@ -118,7 +118,7 @@ def sight_of(text: str, names: tuple[str, ...]) -> Sight:
         elif (kind, value) == ("name", "matches") and _is(tokens, at + 1, "("):
             patterns.append(_pattern(tokens[at + 2][1]) or "")
     # in the whole text, so that nothing that is read wrongly is missed
-    return Sight(tuple(paths), len(re.findall(r"[^\w\s]", text)), tuple(patterns))
+    return Costs(tuple(paths), len(re.findall(r"[^\w\s]", text)), tuple(patterns))
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -172,9 +172,9 @@ def _keep(kept: dict[str, Any], given: Mapping[str, Any], path: Path) -> None:
     if not rest or not isinstance(given[first], dict):
         kept[first] = given[first]
         return
-    held = kept.setdefault(first, {})
-    if held is not given[first]:  # otherwise all of it is kept already
-        _keep(held, given[first], tuple(rest))
+    inner = kept.setdefault(first, {})
+    if inner is not given[first]:  # otherwise all of it is kept already
+        _keep(inner, given[first], tuple(rest))
 
 
 def _at(kept: Mapping[str, Any], path: Path) -> Any:

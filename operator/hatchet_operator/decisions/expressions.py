@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from hatchet_operator.decisions.expression_costs import (
     LONGEST_EXPRESSION,
     MOST_MICROSECONDS,
-    Sight,
+    Costs,
+    costs_of,
     loop_in,
     pattern_problem,
-    sight_of,
 )
 from hatchet_sdk.payloads.reference import MARK
 
@@ -149,11 +149,11 @@ def is_true(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> bool:
 
 def _evaluate(text: str, purpose: Purpose, variables: Mapping[str, Any]) -> Any:
     try:
-        program, sight = _program(text, purpose)
+        program, costs = _program(text, purpose)
     except BadExpressionError as error:
         raise UnusableKeyError(str(error)) from error
-    given = sight.narrow(variables)
-    if (took := sight.microseconds(given)) > MOST_MICROSECONDS:
+    given = costs.narrow(variables)
+    if (took := costs.microseconds(given)) > MOST_MICROSECONDS:
         raise UnusableKeyError(
             f"the {purpose.name} {text!r} would look at too much of this {purpose.given}'s input "
             f"({_shown_milliseconds(took)}; at most {MOST_MICROSECONDS / 1000:.0f} ms are allowed); "
@@ -187,7 +187,7 @@ def _shown_milliseconds(microseconds: float) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _program(text: str, purpose: Purpose) -> "tuple[cel.Program, Sight]":
+def _program(text: str, purpose: Purpose) -> "tuple[cel.Program, Costs]":
     """Compile an accepted expression: no other is ever evaluated, wherever it was written."""
     import cel
 
@@ -214,4 +214,4 @@ def _program(text: str, purpose: Purpose) -> "tuple[cel.Program, Sight]":
             f"{purpose.name} {text!r} names {', '.join(unknown)}, which is not there; "
             f"expected {' and '.join(filter(None, (', '.join(purpose.variables[:-1]), purpose.variables[-1])))}"
         )
-    return program, sight_of(text, purpose.variables)
+    return program, costs_of(text, purpose.variables)

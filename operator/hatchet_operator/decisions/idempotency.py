@@ -17,7 +17,7 @@ def idempotency_key(rule: Idempotency, *, input: dict[str, Any], metadata: Mappi
     return key_made(rule.expression, IDEMPOTENCY, {"input": input, "additional_metadata": dict(metadata)})
 
 
-def is_held(rule: Idempotency, *, created_at: datetime, is_final: bool, now: datetime) -> bool:
+def keeps_key(rule: Idempotency, *, created_at: datetime, is_final: bool, now: datetime) -> bool:
     """Whether a run still has its key.
 
     Args:

@@ -33,15 +33,15 @@ def runs_after(run_on: RunOn, others: Iterable[StepStatus]) -> bool:
     return run_on in _AFTER_FAILURE if failed else True
 
 
-def runs_after_cancel(run_on: RunOn, steps: Iterable[StepStatus], *, is_out: bool) -> bool:
+def runs_after_cancel(run_on: RunOn, steps: Iterable[StepStatus], *, is_assigned: bool) -> bool:
     """Whether it runs when the run is cancelled from outside: if nothing has begun, there is nothing to clean up.
 
     Args:
         run_on: When it should run.
         steps: The run's steps so far.
-        is_out: Whether a worker has one of them.
+        is_assigned: Whether a worker has one of them.
     """
-    return run_on in _AFTER_CANCEL and (is_out or any(state.started_at is not None for state in steps))
+    return run_on in _AFTER_CANCEL and (is_assigned or any(state.started_at is not None for state in steps))
 
 
 def _was_stopped(state: StepStatus) -> bool:

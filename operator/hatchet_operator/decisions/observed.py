@@ -72,7 +72,7 @@ class Wait:
         may_tell: Whether its run may say so: each report is a write, so in a long queue only the first ones do.
         busy: Why workers that could take it have no slot, once that has lasted a while.
         limited: Which rate limit blocks it; None: none does.
-        hopeless_since: Since when it has needed more than that limit can ever have; None: it waits for its turn.
+        impossible_since: Since when it has needed more than that limit can ever have; None: it waits for its turn.
     """
 
     queued_at: datetime
@@ -82,7 +82,7 @@ class Wait:
     may_tell: bool = True
     busy: str | None = None
     limited: str | None = None
-    hopeless_since: datetime | None = None
+    impossible_since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,14 +92,14 @@ class GroupState:
     Attributes:
         keys: The groups.
         waits: What it waits for; None: it may go on.
-        goes: Why it must be cancelled; None: it need not be.
+        cancelled_for: Why it must be cancelled; None: it need not be.
         problem: Why it belongs to no group, though its workflow has some.
         may_tell: Whether it may say what it waits for: in a long line only the first ones do.
     """
 
     keys: tuple[str, ...] = ()
     waits: str | None = None
-    goes: str | None = None
+    cancelled_for: str | None = None
     problem: str | None = None
     may_tell: bool = True
 

@@ -40,7 +40,7 @@ def owner_of_path(path: str, *, namespace: str | None = None) -> Owner | None:
     return Owner(parts[0], parts[1])
 
 
-def owners_held(run: WorkflowRun) -> frozenset[Owner]:
+def owners_referenced(run: WorkflowRun) -> frozenset[Owner]:
     """Return what a run refers to."""
     texts = [input_reference(run.spec), *(state.output for state in run.status.steps.values())]
     return frozenset(_owners(run.metadata.namespace, texts))
@@ -57,14 +57,14 @@ def _owners(namespace: str, texts: Iterable[str | None]) -> Iterable[Owner]:
 
 
 def removable(
-    newest: Mapping[Owner, datetime], *, is_held: Callable[[Owner], bool], now: datetime, after: timedelta
+    newest: Mapping[Owner, datetime], *, is_referenced: Callable[[Owner], bool], now: datetime, after: timedelta
 ) -> list[Owner]:
     """Return what may be removed of what a scan of the store found.
 
     Args:
         newest: What is there: when the newest object of each owner was stored.
-        is_held: Whether a run refers to it, or may soon.
+        is_referenced: Whether a run refers to it, or may soon.
         now: The time of day.
         after: How long an unreferenced payload is left: it may be on its way into a run.
     """
-    return [owner for owner, stored_at in newest.items() if now - stored_at > after and not is_held(owner)]
+    return [owner for owner, stored_at in newest.items() if now - stored_at > after and not is_referenced(owner)]

@@ -43,7 +43,7 @@ class Needs(NamedTuple):  # not a dataclass: one is created for each attempt
     worker: str | None = None
 
 
-class Room(Protocol):
+class WorkerLoad(Protocol):
     """A worker: its identity and its attempts."""
 
     @property
@@ -81,7 +81,7 @@ def required_labels(desired: Mapping[str, DesiredLabel] | None) -> tuple[Require
     )
 
 
-def fits(worker: Room, needs: Needs) -> bool:
+def fits(worker: WorkerLoad, needs: Needs) -> bool:
     """Whether a worker may take an attempt at all."""
     if needs.worker is not None and needs.worker != worker.id:
         return False
@@ -115,7 +115,7 @@ def weight_of(labels: Mapping[str, LabelValue], desired: Mapping[str, DesiredLab
     return sum(label.weight for key, label in desired.items() if satisfies(labels, key, label.comparator, label.value))
 
 
-def has_room(worker: Room, needs: Needs) -> bool:
+def has_room(worker: WorkerLoad, needs: Needs) -> bool:
     """Whether a worker that fits may take an attempt now.
 
     One whose steps mostly wait for children takes no more runs without a parent, since these would spawn even more, but
@@ -128,7 +128,7 @@ def has_room(worker: Room, needs: Needs) -> bool:
     return not needs.is_root or worker.waiting < worker.slots * WAITING_PER_SLOT
 
 
-def _may_join(worker: Room, needs: Needs) -> bool:
+def _may_join(worker: WorkerLoad, needs: Needs) -> bool:
     """Whether an attempt may run beside suspects, or as a suspect beside what runs here already; see `losses`."""
     if needs.suspicion is None:
         return not worker.tried_suspects

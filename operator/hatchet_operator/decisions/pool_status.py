@@ -54,8 +54,8 @@ def pool_status(pool: WorkerPool, plan: PoolPlan, refusal: Refusal | None, load:
         valid = Aspect(ConditionType.VALID, True, Reason.VALID)
     aspects = with_readiness(
         (available, rolled_out, valid),
-        stalled=None if valid.holds else valid,
-        reconciling=rolled_out if valid.holds and rolled_out.reason == Reason.ROLLING_OUT else None,
+        stalled=None if valid.is_true else valid,
+        reconciling=rolled_out if valid.is_true and rolled_out.reason == Reason.ROLLING_OUT else None,
     )
     if (capped := _capped(pool)) is not None:
         aspects = (*aspects, capped)

@@ -42,7 +42,7 @@ from hatchet_operator.resources.reasons import ConditionType, OnParentClose, Pha
 from hatchet_operator.resources.run import NOT_BEGUN, RunStatus, StepStatus, WorkflowRun
 
 _LOOK_AT_THE_CLOCK = timedelta(hours=1)  # it may be adjusted
-_HELD = frozenset({Reason.WORKFLOW_SUSPENDED, Reason.CONCURRENCY_LIMIT, Reason.PAUSED})
+_CLEARED_WHEN_OVER = frozenset({Reason.WORKFLOW_SUSPENDED, Reason.CONCURRENCY_LIMIT, Reason.PAUSED})
 RunRule = Callable[[ObservedRun, datetime], RunPlan | None]
 
 
@@ -158,8 +158,8 @@ def respect_group(seen: ObservedRun, now: datetime) -> RunPlan | None:
     if group.problem is not None:
         status = final(seen, now, Phase.FAILED, Reason.INVALID_INPUT, group.problem, steps={}, graph=seen.graph)
         return RunPlan(status=status)
-    if group.goes is not None:
-        return _cancelled(seen, now, Reason.CONCURRENCY_LIMIT, group.goes)
+    if group.cancelled_for is not None:
+        return _cancelled(seen, now, Reason.CONCURRENCY_LIMIT, group.cancelled_for)
     if group.waits is None:
         return None
     old = seen.run.status
@@ -198,7 +198,7 @@ def _going_on(seen: ObservedRun, graph: Graph, steps: StepsPlan, now: datetime) 
     reason, message, tell_at = why_it_waits(seen, steps, now)
     recheck_at = min([*steps.recheck, *(at for at in (due, tell_at) if at is not None)], default=None)
     changed = any(_differs(state, old.steps.get(name) or NOT_BEGUN) for name, state in steps.states.items())
-    goes_on = message is None and old.reason in _HELD
+    goes_on = message is None and old.reason in _CLEARED_WHEN_OVER
     told = (message is None and not goes_on) or (reason, message) == (old.reason, old.message)
     missing = _is_missing(seen.run)  # its workflow was missing, and exists by now
     if not changed and told and status is old and not missing:
@@ -267,7 +267,7 @@ def _cancelled(seen: ObservedRun, now: datetime, reason: Reason, message: str) -
     """End the run as cancelled, after its last step if that runs in this case."""
     graph = seen.graph
     old, last = seen.run.status.steps, graph.on_failure if graph else None
-    if graph and last and runs_after_cancel(graph.run_on, old.values(), is_out=bool(seen.live)):
+    if graph and last and runs_after_cancel(graph.run_on, old.values(), is_assigned=bool(seen.live)):
         stopped = stopped_steps(seen, now, reason, spare=last.name)
         if any(stopped[step.name] != old.get(step.name) for step in graph.steps):
             return RunPlan(status=stopping(seen, graph, stopped, now, reason, message))

@@ -98,38 +98,38 @@ class Deal:
     give_up: tuple[int, ...] = ()
 
 
-def quotas(holders: Sequence[str | None], alive: Collection[str]) -> dict[str, int]:
+def quotas(leaders: Sequence[str | None], alive: Collection[str]) -> dict[str, int]:
     """Return how many shards each replica should lead: shares that differ by one at most.
 
     The larger shares go to those that lead most already, so that as few shards as possible move.
 
     Args:
-        holders: Who leads each shard; None, or a replica that is not alive: nobody.
+        leaders: Who leads each shard; None, or a replica that is not alive: nobody.
         alive: The replicas.
     """
-    held = Counter(holder for holder in holders if holder in alive)
-    share, larger = divmod(len(holders), max(len(alive), 1))
-    line = sorted(alive, key=lambda replica: (-held[replica], replica))
+    led = Counter(leader for leader in leaders if leader in alive)
+    share, larger = divmod(len(leaders), max(len(alive), 1))
+    line = sorted(alive, key=lambda replica: (-led[replica], replica))
     return {replica: share + (place < larger) for place, replica in enumerate(line)}
 
 
-def deal(holders: Sequence[str | None], alive: Collection[str], me: str) -> Deal:
+def deal(leaders: Sequence[str | None], alive: Collection[str], me: str) -> Deal:
     """Decide what a replica takes and gives up.
 
     A shard that another leads is never taken: that one gives it up first.
 
     Args:
-        holders: Who leads each shard; None, or a replica that is not alive: nobody.
+        leaders: Who leads each shard; None, or a replica that is not alive: nobody.
         alive: The replicas; this one is among them.
         me: This one.
     """
-    wanted = quotas(holders, alive)
-    mine = [shard for shard, holder in enumerate(holders) if holder == me]
+    wanted = quotas(leaders, alive)
+    mine = [shard for shard, leader in enumerate(leaders) if leader == me]
     if len(mine) > wanted[me]:
         return Deal(give_up=tuple(mine[wanted[me] :]))
-    held = Counter(holder for holder in holders if holder in alive)
-    missing = {replica: wanted[replica] - held[replica] for replica in alive if wanted[replica] > held[replica]}
-    free = [shard for shard, holder in enumerate(holders) if holder not in alive]
+    led = Counter(leader for leader in leaders if leader in alive)
+    missing = {replica: wanted[replica] - led[replica] for replica in alive if wanted[replica] > led[replica]}
+    free = [shard for shard, leader in enumerate(leaders) if leader not in alive]
     start = 0
     for replica in sorted(missing, key=lambda replica: (-missing[replica], replica)):
         if replica == me:

@@ -217,7 +217,7 @@ def cancel_after_schedule_timeout(step: Step, plan: StepsPlan) -> StepStatus | N
 
 def _why_not_assigned(step: Step) -> str | None:
     wait, graph = step.seen.waits[step.definition.name], step.graph
-    if wait.hopeless_since is not None:
+    if wait.impossible_since is not None:
         return wait.limited
     waited = format_duration(graph.schedule_timeout)
     pool = f'pool "{graph.pool}"' if graph.pool else "any pool"
@@ -267,7 +267,7 @@ def _give_up_waiting_at(step: Step) -> datetime | None:
     wait = step.seen.waits.get(step.definition.name)
     if wait is None:
         return None
-    unserved_since = wait.hopeless_since or wait.unserved_since
+    unserved_since = wait.impossible_since or wait.unserved_since
     since = wait.queued_at if step.graph.counts is ScheduleTimeoutCounts.QUEUE else unserved_since
     return max(since, wait.queued_at) + step.graph.schedule_timeout if since is not None else None
 

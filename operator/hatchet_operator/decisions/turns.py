@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 BOUND = 10
 _LOWER = 2  # priorities below the highest
-_PATIENCE = BOUND - _LOWER  # all of them may run out of it at the same time
+_MOST_PASSED_OVER = BOUND - _LOWER  # all lower ones may reach it at once, and are then served one after the other
 
 
 def whose_turn(waiting: Collection[int], passed_over: Mapping[int, int]) -> int:
@@ -19,7 +19,7 @@ def whose_turn(waiting: Collection[int], passed_over: Mapping[int, int]) -> int:
         waiting: The priorities that have something waiting for the slot; at least one.
         passed_over: How often each of them waited since its last turn, while another one got a slot.
     """
-    aged = [priority for priority in waiting if passed_over.get(priority, 0) >= _PATIENCE]
+    aged = [priority for priority in waiting if passed_over.get(priority, 0) >= _MOST_PASSED_OVER]
     return max(aged, key=lambda priority: (passed_over[priority], priority)) if aged else max(waiting)
 
 

@@ -40,7 +40,7 @@ def webhook_status(
     if not listens:
         message = "the operator has no port for events; give it one: events.port of the chart, or --events-port"
         listening = Aspect(ConditionType.LISTENING, False, Reason.NO_PORT, message)
-    stalled = next((one for one in (valid, listening) if not one.holds), None)
+    stalled = next((one for one in (valid, listening) if not one.is_true), None)
     aspects = with_readiness((listening, valid, secret), stalled=stalled)
     return WebhookSourceStatus(
         path=webhook_path(source),

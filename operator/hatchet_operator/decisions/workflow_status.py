@@ -81,7 +81,7 @@ def workflow_conditions(
     offered = _offered(workflow, offer)
     # Without any worker all is well: a run causes one to start. If all lack its code, none would ever take a run.
     needed = (offered,) if offered is not None and offered.reason == Reason.NOT_OFFERED else ()
-    aspects = with_readiness((registered, valid, *needed), stalled=None if valid.holds else valid)
+    aspects = with_readiness((registered, valid, *needed), stalled=None if valid.is_true else valid)
     if offered is not None and not needed:
         aspects = (*aspects, offered)
     return make_conditions(aspects, before=status.conditions, generation=workflow.metadata.generation, now=now)

@@ -23,7 +23,7 @@ from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.settings import Settings, Tls
 
 
-class _Keeper(Protocol):
+class _Observer(Protocol):
     """Knows the objects of a kind."""
 
     def observe(self, kind: str, obj: Json) -> None: ...
@@ -179,11 +179,11 @@ class Engine:
 
         kopf misses deletions that happen while it can't watch; after each of its relists this finds them.
         """
-        for resource, keeper in ((WORKFLOWS, self.workflows), (POOLS, self.pools), (WEBHOOK_SOURCES, self.webhooks)):
+        for resource, observer in ((WORKFLOWS, self.workflows), (POOLS, self.pools), (WEBHOOK_SOURCES, self.webhooks)):
             for place in self.scope.places:
-                await self._compare(resource, keeper, place)
+                await self._compare(resource, observer, place)
 
-    async def _compare(self, resource: Resource, keeper: _Keeper, place: str | None) -> None:
+    async def _compare(self, resource: Resource, observer: _Observer, place: str | None) -> None:
         """Compare what one of them knows with what exists in a namespace, or in the cluster."""
         try:
             items, version = await self._api.until_answered(self._api.list_all, resource, place)
@@ -193,12 +193,12 @@ class Engine:
         items = [item for item in items if self.scope.covers(item["metadata"]["namespace"])]
         present = {ObjectRef(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
         for item in items:
-            keeper.observe("MODIFIED", item)
-        for ref in keeper.known():
+            observer.observe("MODIFIED", item)
+        for ref in observer.known():
             was_listed = place in (None, ref.namespace)
             # one that was written after the list is newer than it
-            if was_listed and ref not in present and keeper.version_of(ref) <= int(version):
-                keeper.forget(ref)
+            if was_listed and ref not in present and observer.version_of(ref) <= int(version):
+                observer.forget(ref)
 
     async def stop(self) -> None:
         """Leave no task and no timer behind: the next leader must not be disturbed by what this engine knew."""

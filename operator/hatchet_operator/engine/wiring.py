@@ -264,7 +264,7 @@ def wire_working(given: Given, memory: Memory, running: Running, podding: Poddin
         workers_of=memory.workers.shared_of,
         pool_of=memory.pools.get,
         tell=runs.requeue_waiting,
-        load_changed=pools.loaded,
+        load_changed=pools.show_load,
         told_after=given.settings.waiting_told_after,
         clock=given.clock,
     )

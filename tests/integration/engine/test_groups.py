@@ -14,7 +14,7 @@ from hatchet_operator.decisions.observed import ObservedRun, Outcome, RunPlan
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.engine.dispatch.worker import CancelCommand, StartCommand, Worker, WorkerStream
 from hatchet_operator.engine.engine import Engine
-from hatchet_operator.engine.workers.registry import Held, RegistrationRequest
+from hatchet_operator.engine.workers.registry import ClaimedAttempt, RegistrationRequest
 from hatchet_operator.errors import InvalidRequest
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import LimitStrategy
@@ -53,7 +53,7 @@ def run_of(name: str, user: str = "ada") -> dict[str, Any]:
 
 
 def out_of(worker: Worker) -> list[str]:
-    return [attempt.ref.name for attempt in worker.out.values()]
+    return [attempt.ref.name for attempt in worker.assigned.values()]
 
 
 async def next_command(stream: WorkerStream) -> StartCommand | CancelCommand:
@@ -72,7 +72,7 @@ async def test_runs_of_a_group_go_one_after_the_other_without_a_write_more(serve
         for first, others in (("a1", ["b1"]), ("a2", ["b1"])):
             await until(lambda: first in out_of(worker))  # noqa: B023  # awaited within the loop
             assert [name for name in out_of(worker) if name != first] == others
-            done = next(attempt for attempt in worker.out.values() if attempt.ref.name == first)
+            done = next(attempt for attempt in worker.assigned.values() if attempt.ref.name == first)
             await engine.report(MAIN, done.id, Outcome.COMPLETED, payload="{}")
         await until_phase(api, "a2", "Succeeded")
         assert requests_to(server, "update", "workflowruns/status") == before + 2
@@ -100,7 +100,9 @@ async def test_a_limit_holds_through_a_restart(server: ApiServer, api: Api) -> N
         await api.create(RUNS, NAMESPACE, run_of("a-second"))
         await observed(engine, "a-second")
     async with started(server) as engine:
-        held = Held(run="z-first", attempt_id=attempt, step="work", started_at=worker.registration.registered_at)
+        held = ClaimedAttempt(
+            run="z-first", attempt_id=attempt, step="work", started_at=worker.registration.registered_at
+        )
         again, stream = engine.registry.listen(MAIN, worker.id, [held])
         await until(lambda: not engine.runs.holding)
         assert out_of(again) == ["z-first"]
@@ -162,7 +164,7 @@ async def test_runs_of_a_workflow_at_a_time_beside_what_its_code_says(server: Ap
             await eventually(is_told, within_seconds=SECONDS)
         status = (await api.get(RUNS, NAMESPACE, "cy"))["status"]
         assert (status["reason"], status["concurrencyGroups"]) == ("ConcurrencyLimit", ["maxParallel", "cy"])
-        (attempt, _) = worker.out
+        (attempt, _) = worker.assigned
         await engine.report(MAIN, attempt, Outcome.COMPLETED, payload="{}")
         await until(lambda: out_of(worker) == ["bob", "ada2"])
 
@@ -179,7 +181,9 @@ async def test_max_parallel_holds_through_a_restart(server: ApiServer, api: Api)
         await api.create(RUNS, NAMESPACE, make_run("a-second"))
         await observed(engine, "a-second")
     async with started(server) as engine:
-        held = Held(run="z-first", attempt_id=attempt, step="work", started_at=worker.registration.registered_at)
+        held = ClaimedAttempt(
+            run="z-first", attempt_id=attempt, step="work", started_at=worker.registration.registered_at
+        )
         again, _ = engine.registry.listen(MAIN, worker.id, [held])
         await until(lambda: not engine.runs.holding)
         assert out_of(again) == ["z-first"]
@@ -239,8 +243,8 @@ async def test_what_a_workflow_shows_is_written_once_in_ten_seconds(server: ApiS
         for number in range(30):
             await api.create(RUNS, NAMESPACE, run_of(f"run-{number:02}"))
         for _ in range(25):  # one run a second ends, and another goes on
-            await until(lambda: bool(worker.out))
-            (attempt,) = worker.out
+            await until(lambda: bool(worker.assigned))
+            (attempt,) = worker.assigned
             await engine.report(MAIN, attempt, Outcome.COMPLETED, payload="{}")
             await asyncio.sleep(1)
         passed = asyncio.get_running_loop().time() - begun
@@ -258,7 +262,7 @@ async def test_runs_that_are_over_within_seconds_leave_no_trace_on_their_workflo
         await until_phase(api, "a1", "Succeeded")
         await asyncio.sleep(15)
         assert requests_to(server, "update", "workflows/status") == before
-        assert not worker.out
+        assert not worker.assigned
 
 
 async def test_what_a_workflow_shows_of_runs_that_went_while_no_operator_was_there_is_removed(

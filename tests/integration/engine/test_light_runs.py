@@ -15,7 +15,7 @@ from hatchet_operator.cluster.kinds import RUNS
 from hatchet_operator.decisions.observed import Outcome, current_attempt_id
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.spawning.trigger import Trigger
-from hatchet_operator.engine.workers.claims import Held
+from hatchet_operator.engine.workers.claims import ClaimedAttempt
 from hatchet_operator.engine.workers.registry import RegistrationRequest
 from hatchet_operator.errors import NotFound
 from hatchet_operator.resources import labels
@@ -160,7 +160,7 @@ async def test_a_light_child_goes_on_with_its_worker_after_a_restart_if_it_was_r
     async with started(server, **LIGHT) as engine:
         request = RegistrationRequest(name="worker", actions=("etl:work",))
         worker = await engine.registry.register(MAIN, request)
-        held = [Held(run=child, attempt_id=attempt, step="work", started_at=at)]
+        held = [ClaimedAttempt(run=child, attempt_id=attempt, step="work", started_at=at)]
         engine.registry.listen(MAIN, worker.id, held)
         await engine.report(MAIN, attempt, Outcome.COMPLETED, payload="{}")
         assert (await read(api, child)).status.phase == "Succeeded"
@@ -178,8 +178,8 @@ async def test_a_light_child_that_was_not_recorded_is_unknown_after_a_restart_an
     async with started(server, running_after=NEVER, **LIGHT) as engine:
         worker = await engine.registry.register(MAIN, RegistrationRequest(name="worker", actions=("etl:work",)))
         held = [
-            Held(run="parent", attempt_id=parent, step="work", started_at=parent_began),
-            Held(run=child, attempt_id=lost, step="work", started_at=parent_began),
+            ClaimedAttempt(run="parent", attempt_id=parent, step="work", started_at=parent_began),
+            ClaimedAttempt(run=child, attempt_id=lost, step="work", started_at=parent_began),
         ]
         _, stream = engine.registry.listen(MAIN, worker.id, held)
         awaiting = engine.results.open(MAIN)

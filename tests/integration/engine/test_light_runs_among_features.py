@@ -54,7 +54,7 @@ async def is_recorded(api: Api, name: str) -> bool:
 
 
 def attempt_of(worker: Worker, run: str) -> str:
-    (attempt,) = (each for each in worker.out.values() if each.ref.name == run)
+    (attempt,) = (each for each in worker.assigned.values() if each.ref.name == run)
     return attempt.id
 
 

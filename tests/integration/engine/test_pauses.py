@@ -139,7 +139,7 @@ def change_root(**spec: Any) -> Act:
 def end_the_hold(engine: Engine) -> None:
     """Have no run wait any more for what workers may still have."""
     for record in engine.store.unfinished():
-        record.may_be_out = True
+        record.may_be_assigned = True
     engine.runs.hold.release({record: {} for record in engine.runs.hold.waiting()})
 
 

@@ -54,11 +54,11 @@ async def create_runs(engine: Engine, api: Api, *names: str, **spec: Any) -> Non
 
 
 def out_of(worker: Worker) -> list[str]:
-    return sorted(attempt.ref.name for attempt in worker.out.values())
+    return sorted(attempt.ref.name for attempt in worker.assigned.values())
 
 
 async def complete_all(engine: Engine, worker: Worker) -> None:
-    for attempt in list(worker.out.values()):
+    for attempt in list(worker.assigned.values()):
         await engine.report(MAIN, attempt.id, Outcome.COMPLETED, payload="{}")
 
 
@@ -120,7 +120,7 @@ async def test_a_short_window_comes_back_by_itself_and_writes_nothing(server: Ap
         began = loop_time()
         await create_runs(engine, api, *"abcdef")
         await until(lambda: out_of(worker) == list("abcdef"))
-        starts = sorted(attempt.started_at for attempt in worker.out.values() if attempt.started_at)
+        starts = sorted(attempt.started_at for attempt in worker.assigned.values() if attempt.started_at)
         assert (starts[2] - starts[0]).total_seconds() >= 0.45
         assert (starts[4] - starts[2]).total_seconds() >= 0.45
         assert loop_time() - began < 5

@@ -15,7 +15,7 @@ from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.engine.dispatch.worker import CancelCommand, StartCommand, Worker, WorkerStream
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.workers.handover import read_handed_over, write_handed_over
-from hatchet_operator.engine.workers.registry import Held, RegistrationRequest
+from hatchet_operator.engine.workers.registry import ClaimedAttempt, RegistrationRequest
 from hatchet_operator.errors import NotPermitted, NotReady
 from hatchet_operator.resources import labels
 from hatchet_operator.resources.base import Json
@@ -83,7 +83,7 @@ async def test_a_pod_speaks_of_attempts_from_before_a_restart_once_it_listens(se
                 await engine.report(caller, attempt, Outcome.COMPLETED, run_uid=uid)
             with pytest.raises(NotReady):
                 await engine.spawning.trigger(child_trigger(attempt, "run", caller=caller))
-        held = Held(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
+        held = ClaimedAttempt(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
         engine.registry.listen(of_a, worker.id, [held])
         with pytest.raises(NotPermitted):
             await engine.report(of_b, attempt, Outcome.COMPLETED, run_uid=uid)
@@ -102,9 +102,9 @@ async def test_an_attempt_whose_worker_does_not_know_since_when_has_all_of_its_t
         await api.create(RUNS, NAMESPACE, make_run("run"))
         attempt = await next_attempt(stream)
     async with started(server) as engine:
-        held = Held(run="run", attempt_id=attempt, step="work", started_at=None)
+        held = ClaimedAttempt(run="run", attempt_id=attempt, step="work", started_at=None)
         again, _ = engine.registry.listen(MAIN, worker.id, [held])
-        (adopted,) = again.out.values()
+        (adopted,) = again.assigned.values()
         assert adopted.started_at == running_loop().now()
         assert adopted.deadline == running_loop().now() + timedelta(minutes=1)
 
@@ -174,15 +174,15 @@ async def test_what_a_pod_has_that_runs_on_is_held_longer(server: ApiServer, api
         await engine.report(MAIN, await next_attempt(stream), Outcome.COMPLETED)
         await asyncio.sleep(1)  # in which it would be taken for dead, if its pod did not run on
         assert engine.registry.rejoin.is_waiting
-        assert not other.out
+        assert not other.assigned
         caller = Caller(namespace=NAMESPACE, pool=POOL, pod_name="hidden", pod_uid=hidden.pod_uid)
-        held = Held(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
+        held = ClaimedAttempt(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
         engine.registry.listen(caller, hidden.id, [held])
         await until(lambda: not engine.runs.holding)
         await engine.report(caller, attempt, Outcome.COMPLETED)
         run = await api.get(RUNS, NAMESPACE, "run")
         assert (run["status"]["phase"], run["status"]["steps"]["work"].get("losses", 0)) == ("Succeeded", 0)
-        assert not other.out
+        assert not other.assigned
         assert not other.dead
 
 
@@ -232,7 +232,7 @@ async def test_a_pod_that_can_not_come_is_ended_before_its_step_goes_to_another(
             return "deletionTimestamp" in (await api.get(PODS, NAMESPACE, "stranded"))["metadata"]
 
         await eventually(is_ending, within_seconds=SECONDS)
-        assert not other.out, "its step runs twice"
+        assert not other.assigned, "its step runs twice"
         message = (await api.get(RUNS, NAMESPACE, "run"))["status"]["message"]
         assert message.startswith('waits up to 500ms for worker "stranded"')
         await api.patch(PODS, NAMESPACE, "stranded", {"metadata": {"finalizers": None}})
@@ -269,7 +269,7 @@ async def test_what_the_last_leader_gave_to_nobody_goes_out_at_once(server: ApiS
         attempt = await next_attempt(stream)
         assert engine.runs.attempts[attempt].ref.name == "waits"
         await engine.report(caller_of(pods[1]), attempt, Outcome.COMPLETED)
-        assert not here.out, "what the other one has runs twice"
+        assert not here.assigned, "what the other one has runs twice"
         await api.delete(PODS, NAMESPACE, "away", grace_seconds=0)
         assert engine.runs.attempts[await next_attempt(stream)].ref.name == "out"
         step = (await api.get(RUNS, NAMESPACE, "out"))["status"]["steps"]["work"]
@@ -288,7 +288,7 @@ async def test_a_worker_that_registers_again_before_it_says_what_it_has_is_waite
         assert (await engine.registry.register(MAIN, again)).id == worker.id
         _, other = await connect(engine, "etl")  # which makes the operator look who is missing
         await asyncio.sleep(SECONDS / 4)
-        held = Held(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
+        held = ClaimedAttempt(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
         engine.registry.listen(MAIN, worker.id, [held])
         await engine.report(MAIN, attempt, Outcome.COMPLETED)
         assert await phase_of(api, "run") == "Succeeded"
@@ -308,7 +308,7 @@ async def test_what_was_handed_over_stays_complete_until_the_last_call_is_answer
 
         engine.registry.stop()
 
-        held = Held(run="has", attempt_id=attempt, step="work", started_at=running_loop().now())
+        held = ClaimedAttempt(run="has", attempt_id=attempt, step="work", started_at=running_loop().now())
         with pytest.raises(NotReady):
             engine.registry.listen(MAIN, worker.id, [held])
         await engine.report(MAIN, attempt, Outcome.COMPLETED)
@@ -365,18 +365,18 @@ async def test_a_step_of_a_worker_that_does_not_say_what_it_holds_is_waited_for(
         assert engine.runs.holding
         await engine.report(MAIN, attempt, Outcome.COMPLETED, run_uid=run["metadata"]["uid"])
         assert await phase_of(api, "run") == "Succeeded"
-        assert not worker.out
+        assert not worker.assigned
         await until(lambda: not engine.runs.holding)
 
 
-async def leave_a_step_with_a_worker(server: ApiServer, api: Api) -> tuple[Worker, Held]:
+async def leave_a_step_with_a_worker(server: ApiServer, api: Api) -> tuple[Worker, ClaimedAttempt]:
     """Have a step of a run that runs on when its operator ends, outside of pods."""
     async with started(server, running_after=timedelta()) as engine:
         worker, stream = await connect(engine, "etl")
         await api.create(RUNS, NAMESPACE, make_run("run"))
         attempt = await next_attempt(stream)
         await until_phase(api, "run", "Running")
-    return worker, Held(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
+    return worker, ClaimedAttempt(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
 
 
 async def test_no_worker_is_taken_for_dead_while_it_can_not_be_heard(server: ApiServer, api: Api) -> None:
@@ -385,7 +385,7 @@ async def test_no_worker_is_taken_for_dead_while_it_can_not_be_heard(server: Api
     server.faults.install([{"match": match, "action": "delay", "seconds": 1.0}])
     async with started(server, worker_silent=timedelta(seconds=0.4)) as engine:
         worker, _ = engine.registry.listen(MAIN, before.id, [held])
-        assert list(worker.out) == [held.attempt_id]
+        assert list(worker.assigned) == [held.attempt_id]
         await until(lambda: worker.dead)  # it is silent indeed
 
 
@@ -418,7 +418,7 @@ async def test_a_worker_that_comes_while_its_step_is_taken_from_it_stops_it(serv
         assert isinstance(stop, CancelCommand)
         assert isinstance(start, StartCommand)
         assert stop.attempt_id == held.attempt_id != start.attempt.id
-        assert list(worker.out) == [start.attempt.id]
+        assert list(worker.assigned) == [start.attempt.id]
 
 
 async def test_a_step_whose_result_is_being_written_leaves_the_worker_that_says_to_hold_it(
@@ -434,4 +434,4 @@ async def test_a_step_whose_result_is_being_written_leaves_the_worker_that_says_
         may_write.set()
         async with asyncio.timeout(SECONDS):
             await reporting
-        assert (list(worker.out), worker.free_slots) == ([], worker.slots)
+        assert (list(worker.assigned), worker.free_slots) == ([], worker.slots)

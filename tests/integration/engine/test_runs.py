@@ -95,9 +95,9 @@ async def test_no_descendant_that_waits_is_given_out_while_its_tree_is_collected
             await engine.spawning.trigger(child_trigger(attempt, name, workflow="etl", key=str(number)))
     await until(lambda: engine.runs.attempts.queue.waiting_for(NAMESPACE, POOL) == 6)
     engine.observer.observe("DELETED", root)
-    assert list(worker.out) == [in_middle]
+    assert list(worker.assigned) == [in_middle]
     engine.observer.observe("DELETED", await api.get(RUNS, NAMESPACE, middle))
-    assert not worker.out
+    assert not worker.assigned
     assert not engine.runs.attempts.queue.depth()
 
 
@@ -111,10 +111,10 @@ async def test_a_child_that_is_seen_after_its_parents_deletion_is_not_given_out(
         engine.observer.observe(kind, obj)
     assert engine.store.by_uid("late") is not None
     await asyncio.sleep(0)  # the queue takes its turn
-    assert not worker.out
+    assert not worker.assigned
     late["metadata"] |= {"ownerReferences": [], "resourceVersion": "1001"}  # somebody keeps it
     engine.observer.observe("MODIFIED", late)
-    await until(lambda: len(worker.out) == 1)
+    await until(lambda: len(worker.assigned) == 1)
 
 
 async def test_a_run_that_is_to_be_executed_again_outlives_the_end_of_its_ttl(engine: Engine, api: Api) -> None:

@@ -14,7 +14,7 @@ from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.engine.dispatch.worker import Worker, WorkerStream
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.spawning.trigger import ParentAttempt, Trigger
-from hatchet_operator.engine.workers.registry import Held, RegistrationRequest
+from hatchet_operator.engine.workers.registry import ClaimedAttempt, RegistrationRequest
 from hatchet_operator.errors import Unsupported
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Stickiness
@@ -54,12 +54,12 @@ async def connect(engine: Engine, name: str, *actions: str, slots: int = 2) -> t
 
 
 async def finish(engine: Engine, worker: Worker, step: str) -> None:
-    (attempt,) = [attempt for attempt in worker.out.values() if attempt.step.name == step]
+    (attempt,) = [attempt for attempt in worker.assigned.values() if attempt.step.name == step]
     await engine.report(MAIN, attempt.id, Outcome.COMPLETED, payload="{}")
 
 
 def steps_of(worker: Worker) -> list[str]:
-    return sorted(attempt.step.name for attempt in worker.out.values())
+    return sorted(attempt.step.name for attempt in worker.assigned.values())
 
 
 async def until_told(api: Api, name: str, text: str, reason: str = "WaitingForWorker") -> None:
@@ -90,7 +90,7 @@ async def test_the_steps_of_a_run_go_to_the_worker_of_the_first(
         writes = requests_to(server, "update", "workflowruns/status")
         await finish(engine, first, "a")
         await until(lambda: steps_of(first) == ["b"])
-        assert not second.out
+        assert not second.assigned
         assert requests_to(server, "update", "workflowruns/status") == writes + 1, "the one that every step costs"
         kept = (await api.get(RUNS, NAMESPACE, "run"))["status"]["stickyWorker"]
         assert kept == {"id": first.id, "name": "first"}
@@ -104,9 +104,9 @@ async def test_parallel_steps_of_a_hard_run_stay_together_however_they_waited(se
         await until(lambda: len(record.attempts) == 2)
         first, _ = await connect(engine, "first", *AB, slots=1)
         second, _ = await connect(engine, "second", *AB, slots=9)
-        assert (len(first.out), len(second.out)) == (1, 0)
+        assert (len(first.assigned), len(second.assigned)) == (1, 0)
         await finish(engine, first, *steps_of(first))
-        await until(lambda: len(first.out) == 1 and not second.out)
+        await until(lambda: len(first.assigned) == 1 and not second.assigned)
         await finish(engine, first, *steps_of(first))
         await until_phase(api, "run", "Succeeded")
         assert "stickyWorker" not in (await api.get(RUNS, NAMESPACE, "run"))["status"]
@@ -155,7 +155,7 @@ async def test_a_hard_run_waits_for_its_busy_worker_and_then_for_one_that_is_gon
         run = await api.get(RUNS, NAMESPACE, "run")
         assert run["status"]["reason"] == "SchedulingTimedOut"
         assert f"{only}and that is gone for good" in run["status"]["steps"]["b"]["error"]
-        assert not [attempt for attempt in second.out.values() if attempt.ref.name == "run"]
+        assert not [attempt for attempt in second.assigned.values() if attempt.ref.name == "run"]
 
 
 async def test_a_new_operator_knows_where_a_run_sticks(server: ApiServer, api: Api) -> None:
@@ -167,17 +167,17 @@ async def test_a_new_operator_knows_where_a_run_sticks(server: ApiServer, api: A
         await finish(engine, first, "a")
         await until(lambda: steps_of(first) == ["b", "other"])
         await finish(engine, first, "other")
-        (b,) = first.out
+        (b,) = first.assigned
     async with started(server) as engine:
         second, _ = await connect(engine, "second", *AB, slots=9)
-        held = Held(run="run", attempt_id=b, step="b", started_at=first.registration.registered_at)
+        held = ClaimedAttempt(run="run", attempt_id=b, step="b", started_at=first.registration.registered_at)
         again, _ = engine.registry.listen(MAIN, first.id, [held])
         await until(lambda: not engine.runs.holding)
         attempt = engine.runs.attempts[b]
         await engine.report(MAIN, attempt.id, Outcome.FAILED, payload="again", may_retry=False)
         await until_phase(api, "run", "Failed")
-        assert not second.out
-        assert not again.out
+        assert not second.assigned
+        assert not again.assigned
 
 
 async def test_a_run_that_waits_when_the_operator_ends_waits_for_its_worker_still(server: ApiServer, api: Api) -> None:
@@ -186,7 +186,7 @@ async def test_a_run_that_waits_when_the_operator_ends_waits_for_its_worker_stil
         first, stream = await connect(engine, "first", *AB)
         await api.create(RUNS, NAMESPACE, make_run("run"))
         await until(lambda: steps_of(first) == ["a"])
-        (attempt,) = first.out
+        (attempt,) = first.assigned
         engine.registry.left(first, stream)
         await engine.report(MAIN, attempt, Outcome.COMPLETED, payload="{}")
     async with started(server, **QUICKLY) as engine:
@@ -194,7 +194,7 @@ async def test_a_run_that_waits_when_the_operator_ends_waits_for_its_worker_stil
         await until(lambda: not engine.runs.holding)
         record = await observed(engine, "run")
         await until(lambda: bool(record.attempts))
-        assert not second.out
+        assert not second.assigned
         again, _ = engine.registry.listen(MAIN, first.id, [])
         await until(lambda: steps_of(again) == ["b"])
 
@@ -209,11 +209,11 @@ async def test_a_sticky_child_goes_to_the_worker_of_its_parent(engine: Engine, a
     await register(engine, "child", Stickiness.HARD)
     first, _ = await connect(engine, "first", "etl:work", "child:work", slots=5)
     await api.create(RUNS, NAMESPACE, make_run("run"))
-    await until(lambda: bool(first.out))
-    (attempt,) = first.out
+    await until(lambda: bool(first.assigned))
+    (attempt,) = first.assigned
     await connect(engine, "second", "etl:work", "child:work", slots=9)
     name = await engine.spawning.trigger(child_of(attempt, first.id))
-    await until(lambda: [each.ref.name for each in first.out.values()] == ["run", name])
+    await until(lambda: [each.ref.name for each in first.assigned.values()] == ["run", name])
     assert (await api.get(RUNS, NAMESPACE, name))["spec"]["stickyWorker"] == {"id": first.id, "name": "first"}
 
 
@@ -221,8 +221,8 @@ async def test_a_sticky_child_of_a_workflow_that_is_not_is_refused(engine: Engin
     await register(engine, "etl", None)
     first, _ = await connect(engine, "first", "etl:work")
     await api.create(RUNS, NAMESPACE, make_run("run"))
-    await until(lambda: bool(first.out))
-    (attempt,) = first.out
+    await until(lambda: bool(first.assigned))
+    (attempt,) = first.assigned
     with pytest.raises(
         Unsupported, match=r'run of workflow "etl" asks for one worker .* but the workflow is not sticky'
     ):
@@ -240,9 +240,9 @@ async def test_a_person_decides_whether_a_workflow_is_sticky_and_frees_a_run_tha
     await api.create(RUNS, NAMESPACE, make_run("waits", "child", stickyWorker={"id": "gone"}))
     record = await observed(engine, "waits")
     await until(lambda: bool(record.attempts))
-    assert not worker.out
+    assert not worker.assigned
     await api.patch(RUNS, NAMESPACE, "waits", {"spec": {"stickyWorker": None}})
-    await until(lambda: len(worker.out) == 1)
+    await until(lambda: len(worker.assigned) == 1)
 
 
 async def test_a_run_that_waits_follows_its_priority(engine: Engine, api: Api) -> None:
@@ -254,4 +254,4 @@ async def test_a_run_that_waits_follows_its_priority(engine: Engine, api: Api) -
     await api.patch(RUNS, NAMESPACE, "second", {"spec": {"priority": 3}})
     await until(lambda: [attempt.priority for attempt in record.attempts.values()] == [3])
     worker, _ = await connect(engine, "w", "etl:work", slots=1)
-    assert [attempt.ref.name for attempt in worker.out.values()] == ["second"]
+    assert [attempt.ref.name for attempt in worker.assigned.values()] == ["second"]

@@ -57,7 +57,7 @@ async def connect(engine: Engine, name: str, *workflows: str, **labels: LabelVal
 
 
 async def finish_all(engine: Engine, worker: Worker) -> None:
-    for attempt in list(worker.out.values()):
+    for attempt in list(worker.assigned.values()):
         await engine.report(MAIN, attempt.id, Outcome.COMPLETED, payload="{}")
 
 
@@ -87,9 +87,9 @@ async def test_a_required_label_is_waited_for_aside_and_its_run_names_it(server:
             'that it requires: "model" Equal "large" (there is: "model" is "small"); it gives up at ',
         )
         await api.create(RUNS, NAMESPACE, make_run("other", "tidy"))
-        await until(lambda: [attempt.ref.name for attempt in worker.out.values()] == ["other"])
+        await until(lambda: [attempt.ref.name for attempt in worker.assigned.values()] == ["other"])
         fitting, _ = await connect(engine, "large", model="large")
-        await until(lambda: [attempt.ref.name for attempt in fitting.out.values()] == ["large"])
+        await until(lambda: [attempt.ref.name for attempt in fitting.assigned.values()] == ["large"])
 
 
 async def test_a_wish_is_granted_if_there_is_a_slot_and_costs_nothing_else(server: ApiServer, api: Api) -> None:
@@ -99,7 +99,7 @@ async def test_a_wish_is_granted_if_there_is_a_slot_and_costs_nothing_else(serve
         large, _ = await connect(engine, "large", model="large")
         for number, worker in enumerate((large, small)):
             await api.create(RUNS, NAMESPACE, make_run(f"run{number}", "train"))
-            await until(lambda: len(worker.out) == 1)  # noqa: B023  # awaited within the loop
+            await until(lambda: len(worker.assigned) == 1)  # noqa: B023  # awaited within the loop
         assert requests_to(server, "update", "workflowruns/status") == 0
 
 
@@ -110,22 +110,22 @@ async def test_labels_that_change_count_at_once_and_for_the_next_operator(server
         await api.create(RUNS, NAMESPACE, make_run("first", "train"))
         await observed(engine, "first")
         await engine.registry.upsert_labels(MAIN, worker.id, {"memory": 512})
-        await until(lambda: len(worker.out) == 1)
+        await until(lambda: len(worker.assigned) == 1)
         await finish_all(engine, worker)
         await until_phase(api, "first", "Succeeded")
     async with started(server) as engine:  # to which the worker says no labels: it listens, and does not register
         again, _ = engine.registry.listen(MAIN, worker.id, [])
         assert again.labels == {"memory": 512, "zone": "a"}
         await api.create(RUNS, NAMESPACE, make_run("second", "train"))
-        await until(lambda: len(again.out) == 1)
+        await until(lambda: len(again.assigned) == 1)
         await engine.registry.upsert_labels(MAIN, worker.id, {"memory": 1})
-        assert len(again.out) == 1, "what runs goes on"
+        assert len(again.assigned) == 1, "what runs goes on"
         await finish_all(engine, again)
         await until_phase(api, "second", "Succeeded")
         await api.create(RUNS, NAMESPACE, make_run("third", "train"))
         record = await observed(engine, "third")
         await until(lambda: bool(record.attempts))
-        assert not again.out
+        assert not again.assigned
     (lease,) = (await api.list_all(LEASES, NAMESPACE))[0]
     assert '"labels":{"memory":1,"zone":"a"}' in lease["metadata"]["annotations"]["hatchet-operator.dev/registration"]
 
@@ -151,7 +151,7 @@ async def test_a_person_puts_other_labels_over_those_of_the_code(engine: Engine,
     await engine.workflows.reconcile(ObjectRef(NAMESPACE, "train"))
     worker, _ = await connect(engine, "w", zone="a")
     await api.create(RUNS, NAMESPACE, make_run("run", "train"))
-    await until(lambda: len(worker.out) == 1)
+    await until(lambda: len(worker.assigned) == 1)
 
 
 async def test_labels_that_are_set_while_a_worker_registers_again_are_set_on_that(engine: Engine) -> None:

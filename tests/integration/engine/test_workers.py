@@ -13,7 +13,7 @@ from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.dispatcher.v0.translation.workers import registration_request
 from hatchet_operator.engine.dispatch.worker import CancelCommand, Worker, WorkerStream
 from hatchet_operator.engine.engine import Engine
-from hatchet_operator.engine.workers.registry import Held, RegistrationRequest
+from hatchet_operator.engine.workers.registry import ClaimedAttempt, RegistrationRequest
 from hatchet_operator.errors import InvalidRequest, NotPermitted, NotReady, UnknownObject
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator_dev.apiserver import ApiServer
@@ -57,7 +57,7 @@ async def test_a_worker_id_is_kept_when_its_worker_registers_again(engine: Engin
     await api.create(RUNS, NAMESPACE, make_run("run"))
     attempt = await next_attempt(stream)
     again, _ = await connect(engine, "etl", worker_id=worker.id)
-    assert (again.id, list(again.out), again.occupied) == (worker.id, [attempt], 1)
+    assert (again.id, list(again.assigned), again.occupied) == (worker.id, [attempt], 1)
 
 
 async def test_only_the_pool_that_has_an_attempt_may_speak_of_it(engine: Engine, api: Api) -> None:
@@ -92,9 +92,9 @@ async def test_a_worker_gets_no_attempt_of_another_pool_by_claiming_to_hold_it(s
     async with started(server) as engine:  # the new operator does not know yet who has it
         request = RegistrationRequest(name="thief", actions=("etl:work",))
         worker = await engine.registry.register(STRANGER, request)
-        held = Held(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
+        held = ClaimedAttempt(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
         _, stream = engine.registry.listen(STRANGER, worker.id, [held])
-        assert not worker.out
+        assert not worker.assigned
         (command,) = await anext(stream.commands())
         assert isinstance(command, CancelCommand)
         assert not engine.may_report(STRANGER, attempt, uid)
@@ -129,7 +129,7 @@ async def test_a_draining_worker_that_registers_again_still_gets_nothing_new(eng
     again, _ = await connect(engine, "etl", worker_id=worker.id)
     await api.create(RUNS, NAMESPACE, make_run("run"))
     await until(lambda: bool(engine.runs.attempts))
-    assert not again.out
+    assert not again.assigned
 
 
 async def listen_silently(engine: Engine, worker: Worker) -> WorkerStream:

@@ -55,7 +55,7 @@ class Attempt:
     siding: "Siding | None" = field(default=None, repr=False)  # where it waits while limits block it, if it takes any
     stands_at: tuple[float, int] | None = None  # its place there
     is_aside: bool = False  # it waits there, and not in a lane
-    unkept_at: datetime | None = None  # since when no limit has blocked it
+    unblocked_at: datetime | None = None  # since when no limit has blocked it
     sent: bool = False  # handed to the worker's stream
     starts: int = 0  # how often its worker said STARTED; see Worker.has_begun
     awaits: set[ObjectRef] = field(default_factory=set)  # its own unfinished children that it awaits
@@ -104,7 +104,7 @@ class Attempt:
         """Apply a change that may free or take the slot, and keep the worker's count correct."""
         before = self.occupies_slot
         change()
-        if self.worker is not None and self.id in self.worker.out:
+        if self.worker is not None and self.id in self.worker.assigned:
             self.worker.occupied += self.occupies_slot - before
 
     def live(self) -> LiveAttempt | None:

@@ -84,8 +84,8 @@ class Attempts(Mapping[str, Attempt]):
         now = self._clock.now()
         self.give(attempt, worker, started_at=now)
         self._metrics.start_delay.observe((now - attempt.queued_at).total_seconds())
-        if attempt.units and attempt.unkept_at is not None:
-            self._metrics.limited_seconds.observe(max((attempt.unkept_at - attempt.queued_at).total_seconds(), 0.0))
+        if attempt.units and attempt.unblocked_at is not None:
+            self._metrics.limited_seconds.observe(max((attempt.unblocked_at - attempt.queued_at).total_seconds(), 0.0))
         worker.send(StartCommand(attempt))
 
     def give(self, attempt: Attempt, worker: Worker, *, started_at: datetime) -> None:
@@ -126,7 +126,7 @@ class Attempts(Mapping[str, Attempt]):
         """Withdraw an attempt that is no longer wanted: remove it from the queue, or tell its worker to stop it."""
         self.forget(attempt)
         worker = attempt.worker
-        if worker is not None and attempt.id in worker.out:
+        if worker is not None and attempt.id in worker.assigned:
             self.tell_cancel(attempt)
             self.told_to_stop(worker, attempt.id, attempt.cancel_sent_at or self._clock.now())
         self.left(attempt)
@@ -153,7 +153,7 @@ class Attempts(Mapping[str, Attempt]):
         """Note that an attempt is no longer queued, and that no worker has it."""
         if attempt.worker is None:
             self.queue.withdraw(attempt)
-        elif attempt.id in attempt.worker.out:
+        elif attempt.id in attempt.worker.assigned:
             attempt.worker.leave(attempt, at=self._clock.loop_time())
             self.queue.fill(attempt.worker)
 

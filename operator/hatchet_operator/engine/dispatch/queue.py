@@ -130,8 +130,8 @@ class AttemptQueue:
         if attempt.is_aside and attempt.siding is not None:
             return self._sidings.wait_of(attempt, attempt.siding)
         unserved_since = attempt.lane.unserved_since if attempt.lane else None
-        if unserved_since is not None and attempt.unkept_at is not None:
-            unserved_since = max(unserved_since, attempt.unkept_at)
+        if unserved_since is not None and attempt.unblocked_at is not None:
+            unserved_since = max(unserved_since, attempt.unblocked_at)
         return Wait(
             queued_at=attempt.queued_at,
             unserved_since=unserved_since,
@@ -208,7 +208,7 @@ class AttemptQueue:
             self._queue(_key(attempt)).remove(attempt)
             if attempt.siding is None or self._sidings.let_go(attempt, attempt.siding):
                 self._give(attempt, worker)
-        if not worker.out:
+        if not worker.assigned:
             self.on_demand(worker.namespace, worker.registration.pool, worker.run_uid)  # the demand is lower now
 
     def _next_lane(self, worker: Worker) -> Lane | None:
@@ -241,10 +241,10 @@ class AttemptQueue:
             for queue in self._queues_of(namespace, pool)
         )
 
-    def kept_in(self, namespace: str, pool: str, count: int) -> list[Attempt]:
+    def blocked_in(self, namespace: str, pool: str, count: int) -> list[Attempt]:
         """Return some of the attempts of a pool that rate limits block, or that wait behind such attempts."""
         queues = [queue for queue in self._queues_of(namespace, pool) if queue.sidings]
-        return list(itertools.islice((kept for queue in queues for kept in self._sidings.kept(queue, count)), count))
+        return list(itertools.islice((kept for queue in queues for kept in self._sidings.blocked(queue, count)), count))
 
     # --- What rate limits admit
 

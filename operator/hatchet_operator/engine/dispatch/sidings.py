@@ -37,10 +37,10 @@ class Siding:
         units: What each of them takes.
         entries: The attempts that wait here, including stale entries.
         standing: How many of these entries are not stale.
-        fed: How many of its attempts are in the queue.
+        in_queue: How many of its attempts are in the queue.
         head: The last one that entered the queue.
-        unkept_since: Since when no limit has blocked it, if none does.
-        keeper: The limit that it is parked at; None: it is not parked.
+        unblocked_since: Since when no limit has blocked it, if none does.
+        blocker: The limit that it is parked at; None: it is not parked.
         ticket: The number of its place there; 0: it has none.
     """
 
@@ -49,10 +49,10 @@ class Siding:
     units: BucketNeeds
     entries: list[Entry] = field(default_factory=list)
     standing: int = 0
-    fed: int = 0
+    in_queue: int = 0
     head: Attempt | None = None
-    unkept_since: datetime | None = None
-    keeper: Bucket | None = None
+    unblocked_since: datetime | None = None
+    blocker: Bucket | None = None
     ticket: int = 0
 
     def units_of(self, bucket: Bucket) -> int:
@@ -71,10 +71,10 @@ class Siding:
     @property
     def unserved_since(self) -> datetime | None:
         """Since when only workers have been lacking; None: there are some, or a limit blocks it."""
-        lane = self.head.lane if self.head is not None and self.keeper is None else None
-        if lane is None or lane.unserved_since is None or self.unkept_since is None:
+        lane = self.head.lane if self.head is not None and self.blocker is None else None
+        if lane is None or lane.unserved_since is None or self.unblocked_since is None:
             return None
-        return max(lane.unserved_since, self.unkept_since)
+        return max(lane.unserved_since, self.unblocked_since)
 
     def next_runs(self, most: int) -> list[str]:
         """Name the runs of the attempts that go first."""
@@ -140,23 +140,23 @@ class Sidings:
         due = attempt.due if attempt.trial is None else attempt.trial.total_seconds()
         attempt.stands_at = due, next(self._numbers)
         self._push(siding, attempt)
-        if siding.keeper is not None:
-            siding.keeper.waiting += 1
+        if siding.blocker is not None:
+            siding.blocker.waiting += 1
             if siding.entries[0][2] is attempt:
-                self._park(siding, siding.keeper)
-        elif not siding.fed or _is_before(attempt, siding.head):
+                self._park(siding, siding.blocker)
+        elif not siding.in_queue or _is_before(attempt, siding.head):
             self._feed(siding)
 
     def let_go(self, attempt: Attempt, siding: Siding) -> bool:
         """Take the units of an attempt that has left the queue, or put it aside again; return whether it goes."""
-        siding.fed -= 1
-        keeper = self._buckets.take(siding.units)
-        if keeper is not None:
+        siding.in_queue -= 1
+        blocker = self._buckets.take(siding.units)
+        if blocker is not None:
             self._push(siding, attempt)
-            if siding.keeper is None:
-                self._park(siding, keeper)
+            if siding.blocker is None:
+                self._park(siding, blocker)
             else:
-                siding.keeper.waiting += 1
+                siding.blocker.waiting += 1
             self._let_others(siding)
             return False
         attempt.siding = None
@@ -167,15 +167,15 @@ class Sidings:
         """Withdraw an attempt; one that is in the queue is removed from it by the caller."""
         attempt.siding = None
         if not attempt.is_aside:
-            siding.fed -= 1
+            siding.in_queue -= 1
             self._follow(siding)
             return
         attempt.is_aside = False
         siding.standing -= 1
-        if siding.keeper is not None:
-            siding.keeper.waiting -= 1
-            self._buckets.tell_use(siding.keeper)
-        if not siding.standing and not siding.fed:
+        if siding.blocker is not None:
+            siding.blocker.waiting -= 1
+            self._buckets.tell_use(siding.blocker)
+        if not siding.standing and not siding.in_queue:
             self._discard(siding)
         siding.sweep()
 
@@ -183,13 +183,16 @@ class Sidings:
         """How many of the attempts beside a queue could go, in addition to those that are in it."""
         now = self._buckets.now()
         return sum(
-            min(siding.standing, max(min(bucket.room(now) // units for bucket, units in siding.units) - siding.fed, 0))
+            min(
+                siding.standing,
+                max(min(bucket.room(now) // units for bucket, units in siding.units) - siding.in_queue, 0),
+            )
             for siding in queue.sidings.values()
-            if siding.standing and siding.keeper is None
+            if siding.standing and siding.blocker is None
         )
 
     @staticmethod
-    def kept(queue: Queue, count: int) -> Iterator[Attempt]:
+    def blocked(queue: Queue, count: int) -> Iterator[Attempt]:
         """Yield some of the attempts beside a queue, from each siding those that go soon."""
         for siding in queue.sidings.values():
             yield from (entry[2] for entry in siding.entries[:count] if _stands(entry))
@@ -197,18 +200,18 @@ class Sidings:
     def wait_of(self, attempt: Attempt, siding: Siding) -> Wait:
         """Say what an attempt in a siding waits for."""
         may_tell = attempt.may_tell or attempt.run_uid is not None or attempt.graph.pool is None
-        bucket = siding.keeper
+        bucket = siding.blocker
         if bucket is None:
             return Wait(queued_at=attempt.queued_at, unserved_since=siding.unserved_since, may_tell=may_tell)
         units = siding.units_of(bucket)
         text = why_it_waits(bucket.key[1], units, bucket.limit, bucket.window, self._buckets.now())
-        hopeless = max(bucket.since, attempt.queued_at) if bucket.is_hopeless_for(units) else None
+        impossible_since = max(bucket.since, attempt.queued_at) if bucket.can_never_grant(units) else None
         return Wait(
             queued_at=attempt.queued_at,
             unserved_since=None,
             may_tell=may_tell,
-            limited=text + (f"; {bucket.trouble}" if bucket.trouble and hopeless is None else ""),
-            hopeless_since=hopeless,
+            limited=text + (f"; {bucket.trouble}" if bucket.trouble and impossible_since is None else ""),
+            impossible_since=impossible_since,
         )
 
     # --- Into the queue and out of it
@@ -223,28 +226,28 @@ class Sidings:
         """Put the first attempt of a siding into the queue, if it could go; otherwise park the siding."""
         first = siding.first()
         if first is None:
-            if not siding.fed:
+            if not siding.in_queue:
                 self._discard(siding)
             return False
-        if (keeper := self._buckets.keeps(siding.units)) is not None:
-            self._park(siding, keeper)
+        if (blocker := self._buckets.first_blocking(siding.units)) is not None:
+            self._park(siding, blocker)
             return False
         attempt = heapq.heappop(siding.entries)[2]
         siding.head = attempt
         siding.standing -= 1
-        siding.fed += 1
+        siding.in_queue += 1
         attempt.is_aside = False
         now = self._buckets.time()
-        siding.unkept_since = siding.unkept_since or now
-        attempt.unkept_at = siding.unkept_since
+        siding.unblocked_since = siding.unblocked_since or now
+        attempt.unblocked_at = siding.unblocked_since
         self._enter(attempt, siding.queue, now)
         return True
 
     def _follow(self, siding: Siding) -> None:
         """Replace an attempt that left the queue: with the next of its siding, or one of another siding."""
-        if siding.fed:
+        if siding.in_queue:
             return
-        if siding.keeper is not None or not self._feed(siding):
+        if siding.blocker is not None or not self._feed(siding):
             self._let_others(siding)
 
     def _let_others(self, siding: Siding) -> None:
@@ -257,7 +260,7 @@ class Sidings:
 
     def _discard(self, siding: Siding) -> None:
         siding.ticket = 0
-        siding.keeper = None
+        siding.blocker = None
         if siding.queue.sidings.get(siding.key) is siding:
             del siding.queue.sidings[siding.key]
             for bucket, _ in siding.units:
@@ -266,8 +269,8 @@ class Sidings:
     # --- At limits
 
     def _park(self, siding: Siding, bucket: Bucket) -> None:
-        if siding.keeper is not bucket:
-            siding.keeper, siding.unkept_since = bucket, None
+        if siding.blocker is not bucket:
+            siding.blocker, siding.unblocked_since = bucket, None
             bucket.waiting += siding.standing
         first = siding.first()
         assert first is not None, "somebody stands in a siding that is parked"
@@ -295,7 +298,7 @@ class Sidings:
         """Report attempts that a changed limit blocks forever."""
         parked = [place for groups in bucket.parked.values() for places in groups.values() for place in places]
         for siding in (place.siding for place in parked if not place.is_stale):
-            if bucket.is_hopeless_for(siding.units_of(bucket)):
+            if bucket.can_never_grant(siding.units_of(bucket)):
                 self._unserved(list(siding))
 
     def _unpark(self, bucket: Bucket, queue: Queue, now: float, *, most: int | None = None) -> int:
@@ -315,7 +318,7 @@ class Sidings:
                 break
             place, units, priority = min(able)
             heapq.heappop(bucket.parked[queue][priority, units])
-            place.siding.keeper, place.siding.ticket = None, 0
+            place.siding.blocker, place.siding.ticket = None, 0
             bucket.waiting -= place.siding.standing
             if self._feed(place.siding):
                 if place.siding.unserved_since is not None:

@@ -23,7 +23,7 @@ from hatchet_operator.resources.workerpool import WorkerPool
 log = logging.getLogger(__name__)
 
 _TOLD_AT_ONCE = 20
-_PATIENCE = timedelta(seconds=10)
+_TOLD_WHILE_MOVING_AFTER = timedelta(seconds=10)
 """The reason is reported for an attempt that has waited this long, even though the queue ahead of it moves."""
 
 _BUSY_SECONDS = 5.0
@@ -82,9 +82,9 @@ class Waiting:
         given = self._queue.given[ref.namespace, ref.name]
         stands_still = given == self._given[ref]
         self._given[ref] = given
-        patience = self._told_after if stands_still else max(_PATIENCE, self._told_after)
-        self._say_why(ref, first, load, patience)
-        kept = self._queue.kept_in(ref.namespace, ref.name, _TOLD_AT_ONCE)
+        told_after = self._told_after if stands_still else max(_TOLD_WHILE_MOVING_AFTER, self._told_after)
+        self._say_why(ref, first, load, told_after)
+        kept = self._queue.blocked_in(ref.namespace, ref.name, _TOLD_AT_ONCE)
         self._let_say_why([*unserved, *kept])
         self._load_changed(ref, load)
         if load.queued or load.running or kept:
@@ -102,18 +102,18 @@ class Waiting:
         connected = [worker for worker in workers if worker.is_connected]
         return PoolLoad(
             queued=self._queue.waiting_for(ref.namespace, ref.name),
-            running=sum(len(worker.out) for worker in workers),
+            running=sum(len(worker.assigned) for worker in workers),
             slots=sum(worker.slots for worker in connected),
             workers=len(connected),
             oldest=min((attempt.queued_at for attempt in first), default=None),
             trials=sum(any(suspect.is_tried for suspect in worker.suspects) for worker in connected),
         )
 
-    def _say_why(self, ref: ObjectRef, first: list[Attempt], load: PoolLoad, patience: timedelta) -> None:
+    def _say_why(self, ref: ObjectRef, first: list[Attempt], load: PoolLoad, told_after: timedelta) -> None:
         now, pool = self._clock.now(), self._pool_of(ref)
         told = []
         for before, attempt in enumerate(first):
-            if attempt.busy is None and now - attempt.queued_at >= patience:
+            if attempt.busy is None and now - attempt.queued_at >= told_after:
                 attempt.busy = why_no_slot(
                     ref.name,
                     load,

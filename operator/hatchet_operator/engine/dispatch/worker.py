@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from hatchet_operator.access.identity import Caller
-from hatchet_operator.decisions.claims import Word
+from hatchet_operator.decisions.claims import ClaimState
 from hatchet_operator.decisions.deaths import Life
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.resources.base import ResourceModel, Time
@@ -98,15 +98,15 @@ class Worker:
     stream: WorkerStream | None = None
     draining_since: float | None = None  # loop time: since then it gets nothing new
     idle_since: float = 0.0  # loop time, while it has no attempts
-    word: Word = Word.SAID  # whether it said which attempts it has from before this operator
-    out: dict[str, Attempt] = field(default_factory=dict)
-    occupied: int = 0  # how many of `out` occupy a slot
+    claim_state: ClaimState = ClaimState.MADE  # whether it said which attempts it has from before this operator
+    assigned: dict[str, Attempt] = field(default_factory=dict)
+    occupied: int = 0  # how many of `assigned` occupy a slot
     overrunning: int = 0  # attempts that still run in it although cancelled, as it reports
-    suspects: set[Attempt] = field(default_factory=set)  # those of `out` that may have killed their last worker
+    suspects: set[Attempt] = field(default_factory=set)  # those of `assigned` that may have killed their last worker
     passed_over: dict[int, int] = field(default_factory=dict)  # by priority, see decisions/turns.py
     given_away: list[Attempt] = field(default_factory=list)  # never begun, so reassigned; it is told when it reconnects
     left_at: float | None = None  # loop time: when its last stream ended
-    says_what_it_holds: bool = True
+    makes_claims: bool = True
     acknowledges: bool = (
         False  # it says STARTED when a step arrives and again when it begins, judging by the last attempt that ended
     )
@@ -157,7 +157,7 @@ class Worker:
     @property
     def waiting(self) -> int:
         """How many attempts occupy no slot: they await children, or gave their slot back."""
-        return len(self.out) - self.occupied
+        return len(self.assigned) - self.occupied
 
     @property
     def free_slots(self) -> int:
@@ -177,7 +177,7 @@ class Worker:
 
     def take(self, attempt: Attempt) -> None:
         attempt.worker = self
-        self.out[attempt.id] = attempt
+        self.assigned[attempt.id] = attempt
         if attempt.trial is not None:
             self.suspects.add(attempt)
         self.occupied += attempt.occupies_slot
@@ -185,9 +185,9 @@ class Worker:
     def leave(self, attempt: Attempt, *, at: float) -> None:
         """Remove an attempt that ended here, one way or another, at this loop time."""
         self.suspects.discard(attempt)
-        if self.out.pop(attempt.id, None) is not None:
+        if self.assigned.pop(attempt.id, None) is not None:
             self.occupied -= attempt.occupies_slot
-            if not self.out:
+            if not self.assigned:
                 self.idle_since = at
 
     def send(self, command: Command) -> None:

@@ -36,7 +36,7 @@ class Bucket:
     Attributes:
         key: Namespace and key.
         limit: As it is now; None: nobody set one.
-        said: The limit as the last run stated it.
+        stated: The limit as the last run stated it.
         seconds: How long its windows are, or were while it had a limit.
         since: When the limit was last changed.
         window: The latest one.
@@ -54,7 +54,7 @@ class Bucket:
     key: BucketKey
     since: datetime
     limit: Limit | None = None
-    said: Limit | None = None
+    stated: Limit | None = None
     seconds: float = 0.0
     window: Window | None = None
     has_object: bool = False
@@ -71,7 +71,7 @@ class Bucket:
         """How many units may be granted now."""
         return available(self.window, self.limit, now) if self.limit is not None else 0
 
-    def is_hopeless_for(self, units: int) -> bool:
+    def can_never_grant(self, units: int) -> bool:
         """Whether no window will ever have that many units."""
         return self.limit is None or units > self.limit.units
 
@@ -137,7 +137,7 @@ class Buckets:
         found = []
         for need in needs:
             bucket = self.bucket((namespace, need.key))
-            bucket.said = need.limit or bucket.said
+            bucket.stated = need.limit or bucket.stated
             if need.limit is not None and not bucket.has_object and need.limit != bucket.limit:
                 self.set_limit(bucket, need.limit, has_object=False)
             found.append((bucket, need.units))
@@ -166,14 +166,14 @@ class Buckets:
 
     # --- Units
 
-    def keeps(self, needs: BucketNeeds) -> Bucket | None:
+    def first_blocking(self, needs: BucketNeeds) -> Bucket | None:
         """Return the bucket that blocks an attempt at this moment; None: it may go."""
         now = self.now()
         return next((bucket for bucket, units in needs if bucket.room(now) < units), None)
 
     def take(self, needs: BucketNeeds) -> Bucket | None:
         """Take all units of an attempt; or none of them, and return the bucket that blocks it."""
-        if (bucket := self.keeps(needs)) is not None:
+        if (bucket := self.first_blocking(needs)) is not None:
             return bucket
         now = self.now()
         for bucket, units in needs:

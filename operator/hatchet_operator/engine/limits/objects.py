@@ -105,7 +105,7 @@ class RateLimits:
     def _apply(self, key: BucketKey) -> None:
         bucket, ref = self._buckets.bucket(key), self._that_counts(key)
         spec = self._objects[ref].spec if ref is not None else None
-        limit = Limit(units=spec.limit, seconds=spec.window.total_seconds()) if spec is not None else bucket.said
+        limit = Limit(units=spec.limit, seconds=spec.window.total_seconds()) if spec is not None else bucket.stated
         if (bucket.limit, bucket.has_object) != (limit, spec is not None):
             self._buckets.set_limit(bucket, limit, has_object=spec is not None)
         if self.active:

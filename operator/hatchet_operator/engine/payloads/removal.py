@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from hatchet_operator.backoff import NOT_REMOVED
-from hatchet_operator.decisions.payloads import Owner, owner_of_path, owners_held, removable
+from hatchet_operator.decisions.payloads import Owner, owner_of_path, owners_referenced, removable
 from hatchet_operator.decisions.shards import Scope
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.metrics import Metrics
@@ -68,8 +68,8 @@ class Removal:
         self._is_leading = is_leading
         self._clock = clock
         self._stored: set[Owner] = set()  # owners that have something in the store, as far as is known
-        self._held_by: dict[str, frozenset[Owner]] = {}  # by a run's UID: what it refers to
-        self._holders: defaultdict[Owner, set[str]] = defaultdict(set)
+        self._references: dict[str, frozenset[Owner]] = {}  # by a run's UID: what it refers to
+        self._referrers: defaultdict[Owner, set[str]] = defaultdict(set)
         self.to_remove: asyncio.Queue[Owner] = asyncio.Queue()
         """Owners that no run refers to."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -92,42 +92,42 @@ class Removal:
         """React to a change: note what a run refers to; if it is gone, drop its references."""
         if self._payloads.root is None:
             return
-        if change.was is not None:  # what it held under its provisional UID, it holds under its own
-            self._hold(change.was, frozenset())
+        if change.was is not None:  # a light run that has its object now: it is known by that object's UID
+            self._refer(change.was, frozenset())
         if change.run is not None:
-            held = owners_held(change.run)
-            if held or change.record.uid in self._held_by:
-                self._hold(change.record.uid, held)
+            referenced = owners_referenced(change.run)
+            if referenced or change.record.uid in self._references:
+                self._refer(change.record.uid, referenced)
         elif change.gone:
             self._gone(change.record)
 
-    def _hold(self, uid: str, held: frozenset[Owner]) -> None:
-        for owner in self._held_by.pop(uid, frozenset()) - held:
+    def _refer(self, uid: str, referenced: frozenset[Owner]) -> None:
+        for owner in self._references.pop(uid, frozenset()) - referenced:
             self._let_go(owner, uid)
-        if held:
-            self._held_by[uid] = held
-            self._stored |= held
-            for owner in held:
-                self._holders[owner].add(uid)
+        if referenced:
+            self._references[uid] = referenced
+            self._stored |= referenced
+            for owner in referenced:
+                self._referrers[owner].add(uid)
 
     def _let_go(self, owner: Owner, uid: str) -> None:
-        holders = self._holders[owner]
-        holders.discard(uid)
-        if not holders:
-            del self._holders[owner]
+        referrers = self._referrers[owner]
+        referrers.discard(uid)
+        if not referrers:
+            del self._referrers[owner]
 
     def _gone(self, record: RunRecord) -> None:
         own = Owner(record.ref.namespace, record.uid)
-        candidates = self._held_by.get(record.uid, frozenset()) | {own}
-        self._hold(record.uid, frozenset())
+        candidates = self._references.get(record.uid, frozenset()) | {own}
+        self._refer(record.uid, frozenset())
         for owner in candidates & self._stored:
-            if not self._is_held(owner):
+            if not self._is_referenced(owner):
                 self.to_remove.put_nowait(owner)
 
-    def _is_held(self, owner: Owner) -> bool:
+    def _is_referenced(self, owner: Owner) -> bool:
         """Whether a run refers to it, or may soon: a step reports what it has stored a moment later."""
         record = self._runs.by_uid(owner.name)
-        return owner in self._holders or (record is not None and record.ref.namespace == owner.namespace)
+        return owner in self._referrers or (record is not None and record.ref.namespace == owner.namespace)
 
     # --- Removal
 
@@ -141,7 +141,7 @@ class Removal:
 
     async def _remove(self, owner: Owner) -> bool:
         """Remove an owner's payloads; false: the store does not respond."""
-        if self._is_held(owner) or not self._is_leading():
+        if self._is_referenced(owner) or not self._is_leading():
             return True
         try:
             removed = await self._payloads.of(owner.namespace).remove(owner.name)
@@ -173,7 +173,7 @@ class Removal:
         for place in self._scope.places:
             await self._look_through(place, newest)
         self._stored |= newest.keys()
-        for owner in removable(newest, is_held=self._is_held, now=self._clock.now(), after=self._after):
+        for owner in removable(newest, is_referenced=self._is_referenced, now=self._clock.now(), after=self._after):
             self.to_remove.put_nowait(owner)
 
     async def _look_through(self, namespace: str | None, newest: dict[Owner, datetime]) -> None:

@@ -165,9 +165,9 @@ def _view(pod: Pod, worker: Worker | None, *, wanted_template: str, ended_at: fl
         # a pod from an operator version that did not set the label counts as current
         current=pod.labels.get(labels.TEMPLATE, wanted_template) == wanted_template,
         connected=worker is not None and worker.is_connected,
-        attempts=len(worker.out) if worker else 0,
+        attempts=len(worker.assigned) if worker else 0,
         occupied=worker.occupied if worker else 0,
-        idle_for=timedelta(seconds=now - worker.idle_since) if worker and not worker.out else None,
+        idle_for=timedelta(seconds=now - worker.idle_since) if worker and not worker.assigned else None,
         draining_for=timedelta(seconds=now - draining_since) if draining_since is not None else None,
         trouble=trouble_of(pod),
         number=number_of(pod),
@@ -180,5 +180,5 @@ def _view(pod: Pod, worker: Worker | None, *, wanted_template: str, ended_at: fl
 
 def _busy_for(worker: Worker | None, now: datetime) -> timedelta | None:
     """Return how long the oldest attempt of a worker has gone on: the first of those that it took and still has."""
-    oldest = next(iter(worker.out.values()), None) if worker else None
+    oldest = next(iter(worker.assigned.values()), None) if worker else None
     return now - oldest.started_at if oldest is not None and oldest.started_at is not None else None

@@ -119,7 +119,7 @@ class Pools:
         """Return the authorities that pods trust."""
         return self._secrets.ca_pem
 
-    def loaded(self, ref: ObjectRef, load: PoolLoad) -> None:
+    def show_load(self, ref: ObjectRef, load: PoolLoad) -> None:
         """Show a pool's load."""
         if ref in self._known and load != self._loads.get(ref, NO_LOAD):
             self._loads[ref] = load

@@ -238,7 +238,7 @@ class RunPods:
             current=trouble is None or record is None or self._is_current(pod.seen, record),
             connected=any(worker.stream is not None for worker in workers),
             draining=any(worker.draining for worker in workers) or self._is_of_another_pool(pod.seen, record),
-            attempts=sum(len(worker.out) for worker in workers),
+            attempts=sum(len(worker.assigned) for worker in workers),
             lost=pod.lost and not workers and pod.ended_at is None,
             stopping_for=timedelta(seconds=now - min(pod.stopping.values())) if pod.stopping else None,
             trouble=trouble,
@@ -386,7 +386,7 @@ class RunPods:
             why = trouble_of(newest.seen)
             trouble = f"pod {newest.name}: {why}" if why else trouble
         # Pods that we delete don't count: nothing runs in them now, or they were to be killed.
-        busy = [pod for pod in known.pods.values() if any(w.out for w in self._workers_in(pod.uid))]
+        busy = [pod for pod in known.pods.values() if any(w.assigned for w in self._workers_in(pod.uid))]
         ending = next((why for pod in busy if (why := ending_of(pod.seen)) is not None), None)
         if (trouble, ending) != (known.trouble, known.ending):
             known.trouble, known.ending = trouble, ending

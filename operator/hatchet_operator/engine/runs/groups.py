@@ -14,7 +14,7 @@ from datetime import datetime
 
 import orjson
 
-from hatchet_operator.decisions.concurrency import SeenGroup, plan_group, why_it_goes, why_it_waits
+from hatchet_operator.decisions.concurrency import SeenGroup, plan_group, why_cancelled, why_it_waits
 from hatchet_operator.decisions.expressions import UnusableKeyError, group_key
 from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.decisions.inputs import input_object
@@ -45,7 +45,7 @@ class _Member:
     goes_on: bool = False
     is_assumed: bool = False  # to go on, since it may have been assigned before the start
     may_tell: bool = True
-    why_it_goes: str | None = None
+    cancelled_for: str | None = None
     problem: str | None = None
 
 
@@ -119,7 +119,7 @@ class Groups:
         if member is None:
             if graph.concurrency and not (graph.asks_for_group and _told_key(record) is None):
                 self._join(record, graph)
-        elif member.is_assumed and not record.may_be_out:
+        elif member.is_assumed and not record.may_be_assigned:
             self._know(member)
 
     def run_changed(self, change: RunChange) -> None:
@@ -159,7 +159,7 @@ class Groups:
                 group.limit = limit
                 member.groups.append(group)
         began = _has_begun(record)
-        if began or record.may_be_out:
+        if began or record.may_be_assigned:
             member.is_assumed = not began
             self._admit(member)
         else:
@@ -172,7 +172,7 @@ class Groups:
     def _know(self, member: _Member) -> None:
         """Note that it is known by now whether a run was assigned before the start."""
         member.is_assumed = False
-        if _has_begun(member.record) or member.why_it_goes is not None:
+        if _has_begun(member.record) or member.cancelled_for is not None:
             return
         for group in member.groups:
             group.drop(member)
@@ -225,7 +225,7 @@ class Groups:
             may_go=lambda member: all(other.has_room for other in member.groups if other is not group),
         )
         for member in plan.cancel:
-            member.why_it_goes = why_it_goes(group.limit, group.key)
+            member.cancelled_for = why_cancelled(group.limit, group.key)
             for other in member.groups:
                 other.drop(member)
                 if member.goes_on:
@@ -240,13 +240,13 @@ class Groups:
 
 def _state(member: _Member) -> GroupState:
     waits = None
-    if not member.goes_on and member.problem is None and member.why_it_goes is None:
+    if not member.goes_on and member.problem is None and member.cancelled_for is None:
         full = next((group for group in member.groups if not group.has_room), member.groups[0])
         waits = why_it_waits(full.limit, full.key)
     return GroupState(
         keys=tuple(group.key for group in member.groups),
         waits=waits,
-        goes=member.why_it_goes,
+        cancelled_for=member.cancelled_for,
         problem=member.problem,
         may_tell=member.may_tell,
     )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.decisions.claims import Loss
-from hatchet_operator.decisions.held_runs import Missing, WaitingRun, suspect_of, waiting_run
+from hatchet_operator.decisions.held_runs import Missing, WaitingRun, possible_worker_of, waiting_run
 from hatchet_operator.decisions.observed import Report, current_attempt_id
-from hatchet_operator.decisions.rejoining import KnownWorker, Patience, say_who_is_awaited
+from hatchet_operator.decisions.rejoining import KnownWorker, RejoinTimeouts, say_who_is_awaited
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.runs.definitions import Definitions
 from hatchet_operator.engine.runs.records import RunRecord
@@ -26,12 +26,12 @@ class Awaited:
     Attributes:
         missing: Which steps they may have.
         by_pool: One of each pool that has some.
-        patience: How long each is awaited.
+        timeouts: How long each is awaited.
     """
 
     missing: Missing
     by_pool: Mapping[ObjectRef, KnownWorker]
-    patience: Patience
+    timeouts: RejoinTimeouts
 
 
 class Hold:
@@ -62,7 +62,7 @@ class Hold:
 
     def holds(self, record: RunRecord) -> bool:
         """Whether a worker may have steps of a run from before the start, as far as is known."""
-        return self.is_on and record.may_be_out
+        return self.is_on and record.may_be_assigned
 
     def may_have_unclaimed(self, caller: Caller, record: RunRecord) -> bool:
         """Whether the caller may report on an attempt that was assigned, if at all, before a restart.
@@ -81,7 +81,7 @@ class Hold:
 
     def waiting(self) -> list[RunRecord]:
         """Return the runs of which it is still unknown what workers have."""
-        return [record for record in self._store.unfinished() if record.may_be_out]
+        return [record for record in self._store.unfinished() if record.may_be_assigned]
 
     def told_of(self, record: RunRecord) -> str | None:
         """Say which worker a run waits for, if that takes long enough to be worth a write.
@@ -91,16 +91,16 @@ class Hold:
         if self.awaited is None or not self.holds(record):
             return None
         run = self.waiting_run(record)
-        worker = suspect_of(run, self.awaited.missing)
+        worker = possible_worker_of(run, self.awaited.missing)
         if not isinstance(worker, KnownWorker):
             return None
-        is_looked_at = record.parent_uid is None or worker.name in run.written_with
-        return say_who_is_awaited(worker, self.awaited.patience) if is_looked_at else None
+        is_looked_at = record.parent_uid is None or worker.name in run.persisted_workers
+        return say_who_is_awaited(worker, self.awaited.timeouts) if is_looked_at else None
 
     def told_of_pool(self, pool: ObjectRef) -> str | None:
         """Say which workers are awaited in a pool, if that takes long enough to be worth a write."""
         worker = self.awaited.by_pool.get(pool) if self.awaited is not None else None
-        return say_who_is_awaited(worker, self.awaited.patience) if self.awaited and worker is not None else None
+        return say_who_is_awaited(worker, self.awaited.timeouts) if self.awaited and worker is not None else None
 
     def release(self, free: Mapping[RunRecord, Mapping[str, Loss]]) -> None:
         """Release runs that waited for workers to say what they have.
@@ -110,7 +110,7 @@ class Hold:
         """
         self.is_on = any(record not in free for record in self.waiting())
         for record, losses in free.items():
-            record.may_be_out = False
+            record.may_be_assigned = False
             self._assign_again(record, losses)
         self._requeue_all(list(free))
 

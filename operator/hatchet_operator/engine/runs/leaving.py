@@ -31,7 +31,7 @@ class Leaving:
         if change.gone:
             self._drop(record)
         elif self._goes_with_parent(record) != record.above_is_gone:
-            self._hold_back([record], not record.above_is_gone)
+            self._set_above_is_gone([record], not record.above_is_gone)
         if change.ended:  # told to stop before another starts in its place
             for attempt in list(record.attempts.values()):
                 self._attempts.take_back(attempt)
@@ -45,7 +45,7 @@ class Leaving:
         children = (child for child in self._store.children_of(record.uid) if not child.above_is_gone)
         going = [child for child in children if child.owner_uid == record.uid or self._goes_with_parent(child)]
         if going:
-            self._hold_back(going, True)
+            self._set_above_is_gone(going, True)
         for attempt in list(record.attempts.values()):
             self._attempts.take_back(attempt)
 
@@ -56,7 +56,7 @@ class Leaving:
         parent = self._store.by_uid(record.owner_uid)
         return parent.above_is_gone if parent is not None else self._store.was_deleted(record.owner_uid)
 
-    def _hold_back(self, records: list[RunRecord], above_is_gone: bool) -> None:
+    def _set_above_is_gone(self, records: list[RunRecord], above_is_gone: bool) -> None:
         """Keep runs and those below them from taking the slots that a deleted tree gives back; or let them again."""
         unfinished = []
         for run in chain(records, self._store.below(*[record.uid for record in records])):

@@ -102,7 +102,7 @@ class RunObserver:
         return uid in self._others
 
     def _loaded(self, record: RunRecord, *, came: bool) -> None:
-        record.may_be_out = record.may_be_out or (came and not record.is_final)
+        record.may_be_assigned = record.may_be_assigned or (came and not record.is_final)
         if record.is_final:
             record.forget_object()  # at once: there may be more of these than fit into memory
             if len(self._store) % _FROZEN_EVERY == 0:

@@ -96,7 +96,7 @@ class RunRecord:
         "is_labelled",
         "is_told",
         "light",
-        "may_be_out",
+        "may_be_assigned",
         "owner_uid",
         "parent_uid",
         "phase",
@@ -127,7 +127,7 @@ class RunRecord:
         self.conflicts = 0  # consecutive status writes that met a newer object
         self.being_written: frozenset[str] | None = None  # attempts whose reports are in the write in flight
         self.light: Light | None = None  # of one without an object so far
-        self.may_be_out = False  # known from before a restart: a worker may have its steps
+        self.may_be_assigned = False  # known from before a restart: a worker may have its steps
         self.above_is_gone = False  # a run above it was deleted, and garbage collection deletes this one too
         self.children_written_at: datetime | None = None
         self.waiting_told_at: datetime | None = None
@@ -159,7 +159,7 @@ class RunRecord:
         if self.owner_uid == self.parent_uid:
             self.owner_uid = self.parent_uid  # the same text, once
         if self.is_final:
-            self.may_be_out = False
+            self.may_be_assigned = False
         elif self.attempts is _NOTHING:
             self.attempts, self.reports, self.acks, self.awaited_by = {}, {}, {}, set()
 

@@ -52,7 +52,7 @@ class Reports:
         record = self._store.get(attempt.ref) if attempt else self._store.by_uid(run_uid) if run_uid else None
         step = attempt.step.name if attempt else self._definitions.step_of(record, identity) if record else None
         if record is None or step is None:
-            if self._hold.is_on and (record is None or record.may_be_out):
+            if self._hold.is_on and (record is None or record.may_be_assigned):
                 raise NotReady("this operator has just started, and does not know all attempts yet; repeat the call")
             return None
         acknowledged = asyncio.get_running_loop().create_future()

@@ -64,8 +64,8 @@ class Sight:
         """Return what is known of a run whose object is in memory, and that executes this graph."""
         live, waits = {}, {}
         for name, attempt in record.attempts.items():
-            if (out := attempt.live()) is not None:
-                live[name] = replace(out, ending=self._ending_of(attempt)) if attempt.run_uid is not None else out
+            if (alive := attempt.live()) is not None:
+                live[name] = replace(alive, ending=self._ending_of(attempt)) if attempt.run_uid is not None else alive
             elif attempt.worker is None:
                 waits[name] = self._wait_of(attempt)
         tally = None if self._observer.loading else self._store.tally_of(record.uid)

@@ -64,7 +64,7 @@ class RunStore:
         self._tallies: dict[str, Tally] = {}
         self._by_spawn: dict[Spawn, RunRecord] = {}  # children that are not named after their spawn
         self._spawns: dict[RunRecord, Spawn] = {}  # likewise
-        self._key_holders: dict[Key, tuple[datetime, int, RunRecord]] = {}  # the newest run of each idempotency key
+        self._newest_with_key: dict[Key, tuple[datetime, int, RunRecord]] = {}  # the newest run of each idempotency key
         self._keys: dict[RunRecord, Key] = {}
         self._deleted = Tombstones()
 
@@ -122,9 +122,9 @@ class RunStore:
         """Return the child of a spawn, if it is named after its deduplication value instead of the spawn."""
         return self._by_spawn.get((parent_uid, step, spawn))
 
-    def key_holder(self, workflow: ObjectRef, label: str) -> tuple[RunRecord, datetime] | None:
+    def newest_with_key(self, workflow: ObjectRef, label: str) -> tuple[RunRecord, datetime] | None:
         """Return the newest run of a workflow with this label of an idempotency key, and when it was created."""
-        found = self._key_holders.get((workflow, label))
+        found = self._newest_with_key.get((workflow, label))
         return (found[2], found[0]) if found is not None else None
 
     def tally_of(self, uid: str) -> Tally | None:
@@ -161,7 +161,7 @@ class RunStore:
                     self._spawns[record] = spawn = _spawn_of(run.spec.parent)
                     self._by_spawn[spawn] = record
             if (label := run.metadata.labels.get(labels.IDEMPOTENCY)) is not None:
-                self._hold_key(record, run, label)
+                self._note_key(record, run, label)
         else:
             record.take(run)
         if record.is_final:
@@ -197,8 +197,8 @@ class RunStore:
         self._deleted.add(record.uid)
         if (spawn := self._spawns.pop(record, None)) is not None:
             self._by_spawn.pop(spawn, None)
-        if (key := self._keys.pop(record, None)) is not None and self._key_holders[key][2] is record:
-            del self._key_holders[key]  # older ones have lost it
+        if (key := self._keys.pop(record, None)) is not None and self._newest_with_key[key][2] is record:
+            del self._newest_with_key[key]  # older ones have lost it
         self._finish(record)
         counted = self._count(record, None)
         parent = record.parent_uid
@@ -206,12 +206,12 @@ class RunStore:
             self._tallies.pop(parent, None)
         return RunChange(record=record, gone=True, counted=counted, before=record.whole)
 
-    def _hold_key(self, record: RunRecord, run: WorkflowRun, label: str) -> None:
+    def _note_key(self, record: RunRecord, run: WorkflowRun, label: str) -> None:
         created = run.metadata.creation_timestamp or datetime.min.replace(tzinfo=UTC)
-        held = created, record.version, record
+        found = created, record.version, record
         key = self._keys[record] = record.workflow_ref, label
-        if (other := self._key_holders.get(key)) is None or other[:2] < held[:2]:
-            self._key_holders[key] = held
+        if (other := self._newest_with_key.get(key)) is None or other[:2] < found[:2]:
+            self._newest_with_key[key] = found
 
     def _forget_provisional(self, record: RunRecord) -> None:
         """Forget the id by which workers know a light run, as it is over."""

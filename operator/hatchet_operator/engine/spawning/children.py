@@ -134,10 +134,10 @@ class Children:
     async def _spawn_with_key(self, trigger: Trigger, child: ParentAttempt, identity: ParentRef, key: str) -> str:
         workflow = workflow_ref_of(trigger)
         async with self._keys.lock(workflow, key):
-            holder = self._keys.holder_of(workflow, key)
-            if holder is not None and holder.is_held:
-                raise IdempotencyCollision(holder.ref.name)
-            name = idempotent_run_name(workflow.name, key, after=holder.uid if holder is not None else "")
+            newest = self._keys.newest_with(workflow, key)
+            if newest is not None and newest.has_key:
+                raise IdempotencyCollision(newest.ref.name)
+            name = idempotent_run_name(workflow.name, key, after=newest.uid if newest is not None else "")
             await self._create_or_find(trigger, child, ObjectRef(trigger.namespace, name), identity, key)
             return name
 

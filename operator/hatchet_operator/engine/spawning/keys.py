@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from hatchet_operator.decisions.expressions import UnusableKeyError
-from hatchet_operator.decisions.idempotency import idempotency_key, is_held
+from hatchet_operator.decisions.idempotency import idempotency_key, keeps_key
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.runs.store import RunStore
 from hatchet_operator.engine.spawning.trigger import Trigger
@@ -21,12 +21,12 @@ from hatchet_operator.resources.nesting import parse_object
 
 
 @dataclass(frozen=True, slots=True)
-class KeyHolder:
+class KeyedRun:
     """The newest run with an idempotency key, and whether it still has it."""
 
     ref: ObjectRef
     uid: str
-    is_held: bool
+    has_key: bool
 
 
 class Keys:
@@ -59,12 +59,12 @@ class Keys:
         """Return the lock under which a key changes hands."""
         return self._locks.setdefault((workflow, key), asyncio.Lock())
 
-    def holder_of(self, workflow: ObjectRef, key: str) -> KeyHolder | None:
+    def newest_with(self, workflow: ObjectRef, key: str) -> KeyedRun | None:
         """Return the newest run that has or had a key."""
-        found = self._store.key_holder(workflow, idempotency_label(key))
+        found = self._store.newest_with_key(workflow, idempotency_label(key))
         graph = self._workflows.current_graph(workflow)
         if found is None or graph is None or graph.idempotency is None:
             return None
         record, created_at = found
-        held = is_held(graph.idempotency, created_at=created_at, is_final=record.is_final, now=self._clock.now())
-        return KeyHolder(record.ref, record.uid, held)
+        has_key = keeps_key(graph.idempotency, created_at=created_at, is_final=record.is_final, now=self._clock.now())
+        return KeyedRun(record.ref, record.uid, has_key)

@@ -63,9 +63,9 @@ class Roots:
         if (key := self._keys.key_of(trigger, workflow)) is None:
             return await self._create_as(name, trigger, workflow)
         async with self._keys.lock(workflow, key):
-            holder = self._keys.holder_of(workflow, key)
-            if holder is not None and holder.is_held and holder.ref.name != name:
-                raise IdempotencyCollision(holder.ref.name)
+            newest = self._keys.newest_with(workflow, key)
+            if newest is not None and newest.has_key and newest.ref.name != name:
+                raise IdempotencyCollision(newest.ref.name)
             return await self._create_as(name, trigger, workflow, key)
 
     async def _create_as(self, name: str, trigger: Trigger, workflow: ObjectRef, key: str | None = None) -> bool:
@@ -142,12 +142,12 @@ class Roots:
         """Create the run with an idempotency key; the same request, a second time, finds it."""
         request = trigger.request_id or uuid.uuid4().hex
         while True:
-            holder = self._keys.holder_of(workflow, key)
-            if holder is not None and holder.is_held:
-                if trigger.request_id is not None and await self._is_of(request, holder.ref):
-                    return holder.ref.name
-                raise IdempotencyCollision(holder.ref.name)
-            name = idempotent_run_name(workflow.name, key, after=holder.uid if holder is not None else "")
+            newest = self._keys.newest_with(workflow, key)
+            if newest is not None and newest.has_key:
+                if trigger.request_id is not None and await self._is_of(request, newest.ref):
+                    return newest.ref.name
+                raise IdempotencyCollision(newest.ref.name)
+            name = idempotent_run_name(workflow.name, key, after=newest.uid if newest is not None else "")
             body = run_body(trigger, workflow=workflow.name, name=name, pool=self._creation.pool_of(workflow), key=key)
             body["metadata"].setdefault("annotations", {})[labels.REQUEST] = request
             try:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from hatchet_operator.decisions.claims import NO_CLAIM, Claim, Holder, Verdict, judge
+from hatchet_operator.decisions.claims import NO_CLAIM, AssignedTo, Claim, ClaimVerdict, judge
 from hatchet_operator.decisions.observed import current_attempt_id
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.attempt import Attempt
@@ -17,7 +17,7 @@ BEGAN_BEFORE = 100  # an attempt's `starts`: it ran before this operator did, as
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
+class ClaimedAttempt:
     """An attempt that a worker says it has."""
 
     run: str
@@ -42,36 +42,36 @@ class Claims:
         self._results = results
         self._clock = clock
 
-    def written_down_of(self, worker: Worker) -> list[Held]:
+    def persisted_claims_of(self, worker: Worker) -> list[ClaimedAttempt]:
         """Return what a worker was assigned before this operator's time, if it does not say.
 
         Only the process that registered knows its id, so that process is the one that got them.
         """
         return [
-            Held(
+            ClaimedAttempt(
                 run=record.ref.name,
                 attempt_id=current_attempt_id(record.run, step),
                 step=step,
                 started_at=state.started_at,
             )
             for record in self._store.unfinished()
-            if record.may_be_out and record.ref.namespace == worker.namespace
+            if record.may_be_assigned and record.ref.namespace == worker.namespace
             for step, state in record.run.status.steps.items()
             if state.phase == "Running" and state.worker == worker.shown_name and step not in record.attempts
         ]
 
-    def adopt(self, worker: Worker, held: list[Held]) -> None:
+    def adopt(self, worker: Worker, claimed: list[ClaimedAttempt]) -> None:
         """Let a worker continue with the attempts that it may have, and stop the rest."""
-        for item in held:
+        for item in claimed:
             record = self._store.find(worker.namespace, item.run)
             step = self._runs.definitions.step_of(record, item.attempt_id) if record else None
             if record is None or step is None:
                 verdict = judge(NO_CLAIM)
             else:
                 verdict = judge(self._claim(worker, record, step, self._runs.attempts.get(item.attempt_id)))
-                if verdict is Verdict.ADOPT:
+                if verdict is ClaimVerdict.ADOPT:
                     self._adopt(worker, record, step, item)
-            if verdict is Verdict.STOP:
+            if verdict is ClaimVerdict.STOP:
                 worker.send(CancelCommand(attempt_id=item.attempt_id, run=item.run, step=item.step, retry_count=0))
                 self._runs.attempts.told_to_stop(worker, item.attempt_id, self._clock.now())
 
@@ -80,21 +80,25 @@ class Claims:
         report, state = record.reports.get(step), record.run.status.steps.get(step)
         return Claim(
             is_current=True,
-            holder=Holder.NOBODY if holder is None else Holder.CLAIMANT if holder is worker else Holder.ANOTHER,
+            assigned_to=AssignedTo.NOBODY
+            if holder is None
+            else AssignedTo.CLAIMANT
+            if holder is worker
+            else AssignedTo.ANOTHER,
             is_for_other_run=worker.run_uid not in (None, record.uid),
-            goes_out_anew=report is not None and report.is_assumed and record.is_being_written(report.attempt_id),
-            is_written_down=state is not None and state.worker == worker.shown_name,
+            is_being_reassigned=report is not None and report.is_assumed and record.is_being_written(report.attempt_id),
+            is_persisted=state is not None and state.worker == worker.shown_name,
             is_of_its_pool=self._runs.definitions.may_have(worker.pool, record),
         )
 
-    def _adopt(self, worker: Worker, record: RunRecord, step: str, item: Held) -> None:
+    def _adopt(self, worker: Worker, record: RunRecord, step: str, item: ClaimedAttempt) -> None:
         attempt = self._runs.attempts.get(item.attempt_id)
         if attempt is not None:
             self._runs.attempts.queue.withdraw(attempt)
         else:
             attempt = self._runs.wanted.make(record, step, item.attempt_id, self._clock.now())
         attempt.sent = True
-        if not worker.says_what_it_holds:
+        if not worker.makes_claims:
             attempt.starts = BEGAN_BEFORE
         report = record.reports.get(step)
         if report is not None and report.is_assumed:
@@ -104,7 +108,7 @@ class Claims:
         self._runs.requeue(record)
 
 
-def _started_at(record: RunRecord, step: str, item: Held, now: datetime) -> datetime:
+def _started_at(record: RunRecord, step: str, item: ClaimedAttempt, now: datetime) -> datetime:
     """Return what the status says; otherwise what the worker says, within reason: its clock is not ours."""
     state = record.run.status.steps.get(step)
     if state is not None and state.phase == "Running" and state.started_at is not None:

@@ -79,4 +79,4 @@ class Connections:
         if worker.draining_since is None:
             worker.draining_since = self._clock.loop_time()
             self._queue.disconnect(worker, self._clock.now())
-            log.info("worker draining", extra={"worker": worker.shown_name, "attempts": len(worker.out)})
+            log.info("worker draining", extra={"worker": worker.shown_name, "attempts": len(worker.assigned)})

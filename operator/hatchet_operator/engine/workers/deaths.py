@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from hatchet_operator.cluster.api import Api
-from hatchet_operator.decisions.claims import Word
+from hatchet_operator.decisions.claims import ClaimState
 from hatchet_operator.decisions.deaths import is_disruption, look_at_container, why_silent
 from hatchet_operator.decisions.losses import LostAttempt, kinds_of_loss
 from hatchet_operator.decisions.observed import Outcome, Report
@@ -117,7 +117,7 @@ class Deaths:
             LostAttempt(
                 id=attempt.id,
                 may_have_begun=worker.has_begun(attempt)
-                or (attempt.sent and (worker.says_what_it_holds or not disrupted) and attempt not in worker.given_away),
+                or (attempt.sent and (worker.makes_claims or not disrupted) and attempt not in worker.given_away),
                 is_waiting=attempt.is_waiting(left_at),
                 stood_its_trial=attempt.is_cleared,
             )
@@ -136,14 +136,16 @@ class Deaths:
         self._workers.remove(worker)
         if worker.pod is None:
             self._in_background(delete_lease(self._api, worker.namespace, worker.id))
-        lost = list(worker.out.values())
+        lost = list(worker.assigned.values())
         if lost or not worker.draining:
             self._metrics.losses.inc()
             log.warning("worker lost", extra={"worker": worker.shown_name, "why": why, "attempts": len(lost)})
         pod = self._workers.pod_of(worker)
         disrupted = disrupted or (is_disruption(pod) if pod is not None else worker.pod is None and worker.draining)
         self.lose(worker, lost, why, disrupted=disrupted)
-        self._rejoin.changed(worker, why_dead=why if worker.word is Word.AWAITED else None, disrupted=disrupted)
+        self._rejoin.changed(
+            worker, why_dead=why if worker.claim_state is ClaimState.AWAITED else None, disrupted=disrupted
+        )
         self._on_change(worker.pool)
         self._on_death(worker)
 

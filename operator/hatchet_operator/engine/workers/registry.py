@@ -14,10 +14,10 @@ from datetime import datetime
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.kinds import PODS
-from hatchet_operator.decisions.claims import Word
+from hatchet_operator.decisions.claims import ClaimState
 from hatchet_operator.decisions.deaths import Life
 from hatchet_operator.decisions.pooling import pool_of
-from hatchet_operator.decisions.rejoining import Patience, Reach
+from hatchet_operator.decisions.rejoining import Reach, RejoinTimeouts
 from hatchet_operator.decisions.shards import Scope
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.attempt import Attempt
@@ -26,7 +26,7 @@ from hatchet_operator.engine.metrics import Metrics
 from hatchet_operator.engine.runs.reconciler import Runs
 from hatchet_operator.engine.runs.results import Results
 from hatchet_operator.engine.runs.store import RunStore
-from hatchet_operator.engine.workers.claims import Claims, Held
+from hatchet_operator.engine.workers.claims import ClaimedAttempt, Claims
 from hatchet_operator.engine.workers.connections import Connections
 from hatchet_operator.engine.workers.deaths import Deaths
 from hatchet_operator.engine.workers.handover import HandedOver, assignments
@@ -41,7 +41,7 @@ from hatchet_operator.resources.pod import Pod, read_pod
 from hatchet_operator.resources.worker_labels import MAX_LABELS, LabelValue
 from hatchet_operator.settings import Settings
 
-__all__ = ["Held", "RegistrationRequest", "Registry"]
+__all__ = ["ClaimedAttempt", "RegistrationRequest", "Registry"]
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class RegistrationRequest:
 
 
 class Registry:
-    """Registers workers, and passes on what is said about them and their Pods."""
+    """Registers workers, and hands what they and their Pods report to the other parts of this package."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Registry:
         self._connections = connections
         self.rejoin = Rejoin(
             hold=runs.hold,
-            patience=Patience(usual=settings.rejoin, running=settings.rejoin_running),
+            timeouts=RejoinTimeouts(usual=settings.rejoin, running=settings.rejoin_running),
             tell_after=settings.waiting_told_after,
             clock=clock,
             workers=workers,
@@ -232,7 +232,7 @@ class Registry:
         registration: Registration,
         pod: Pod | None,
         *,
-        word: Word = Word.SAID,
+        claim_state: ClaimState = ClaimState.MADE,
         registered_by: str | None = None,
         run_uid: str | None = None,
     ) -> Worker:
@@ -243,12 +243,13 @@ class Registry:
             namespace=namespace,
             registration=registration,
             slots=registration.slots,
-            word=old.word if old else word,  # to register again says nothing about attempts from before
+            # to register again claims nothing of what the worker had before
+            claim_state=old.claim_state if old else claim_state,
             pod=pod.ref if pod else None,
             pod_uid=pod.uid if pod else None,
             run_uid=run_uid,
             registered_by=registered_by,
-            out=old.out if old else {},
+            assigned=old.assigned if old else {},
             occupied=old.occupied if old else 0,
             suspects=old.suspects if old else set(),
             life=Life(alive_at=registration.alive_at, after=registration.container_after),
@@ -256,7 +257,7 @@ class Registry:
             idle_since=self._clock.loop_time(),
             passed_over=old.passed_over if old else {},
         )
-        for attempt in worker.out.values():
+        for attempt in worker.assigned.values():
             attempt.worker = worker
         if old is not None:
             self._workers.remove(old)
@@ -266,9 +267,11 @@ class Registry:
 
     # --- What workers say
 
-    def listen(self, caller: Caller, worker_id: str, held: list[Held] | None) -> tuple[Worker, WorkerStream]:
+    def listen(
+        self, caller: Caller, worker_id: str, claimed: list[ClaimedAttempt] | None
+    ) -> tuple[Worker, WorkerStream]:
         """See `Streams`."""
-        return self._streams.listen(caller, worker_id, held)
+        return self._streams.listen(caller, worker_id, claimed)
 
     def left(self, worker: Worker, stream: WorkerStream) -> None:
         """See `Streams`."""
@@ -315,12 +318,12 @@ class Registry:
         if not self._runs.holding or self._workers.in_pod(pod.uid):
             return
         if (registration := read_registration(pod.name, pod.annotations)) is not None:
-            self._add(pod.namespace, registration, pod, word=Word.AWAITED, run_uid=run_of(pod))
+            self._add(pod.namespace, registration, pod, claim_state=ClaimState.AWAITED, run_uid=run_of(pod))
 
     async def know_from_leases(self) -> None:
         """Know the workers outside of Pods after a start."""
         for namespace, registration in await read_leases(self._api, self._scope):
-            self._add(namespace, registration, None, word=Word.AWAITED)
+            self._add(namespace, registration, None, claim_state=ClaimState.AWAITED)
 
     def begin_rejoin(self, handed_over: HandedOver | None = None) -> None:
         """Wait until each known worker has said what it has, is dead, or time is up; runs and Pods are known."""

@@ -9,14 +9,14 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 
-from hatchet_operator.decisions.claims import Answers, Loss, Word, WorkerName, loss_by_death, losses_of
-from hatchet_operator.decisions.held_runs import Missing, suspect_of
+from hatchet_operator.decisions.claims import Answers, ClaimState, Loss, WorkerName, loss_by_death, losses_of
+from hatchet_operator.decisions.held_runs import Missing, possible_worker_of
 from hatchet_operator.decisions.observed import Outcome
 from hatchet_operator.decisions.pooling import address_of, is_ours
 from hatchet_operator.decisions.rejoining import (
     KnownWorker,
-    Patience,
     Reach,
+    RejoinTimeouts,
     plan_rejoin,
     why_ended,
 )
@@ -38,7 +38,7 @@ class Rejoin:
 
     Args:
         hold: Holds back the runs that wait for them.
-        patience: How long each worker has.
+        timeouts: How long each worker has.
         tell_after: Waiting that lasts longer is reported.
         clock: Tells the time.
         workers: All that are known.
@@ -52,7 +52,7 @@ class Rejoin:
         self,
         *,
         hold: Hold,
-        patience: Patience,
+        timeouts: RejoinTimeouts,
         tell_after: timedelta,
         clock: Clock,
         workers: Workers,
@@ -62,7 +62,7 @@ class Rejoin:
         on_change: Callable[[ObjectRef], None],
     ) -> None:
         self._hold = hold
-        self._patience = patience
+        self._timeouts = timeouts
         self._tell_after = tell_after
         self._clock = clock
         self._workers = workers
@@ -133,7 +133,7 @@ class Rejoin:
         return [self._view(worker) for worker in self._workers if self._is_awaited(worker)]
 
     def _is_awaited(self, worker: Worker) -> bool:
-        return worker.word is Word.AWAITED and worker.id not in self._given_up
+        return worker.claim_state is ClaimState.AWAITED and worker.id not in self._given_up
 
     def _view(self, worker: Worker) -> KnownWorker:
         pod = self._workers.pod_of(worker)
@@ -157,10 +157,10 @@ class Rejoin:
         assert self._begun_at is not None, "it has begun"
         self.stop()
         waited = timedelta(seconds=self._clock.loop_time() - self._begun_at)
-        plan = plan_rejoin(self._absent(), self._patience, waited=waited)
+        plan = plan_rejoin(self._absent(), self._timeouts, waited=waited)
         for known in plan.give_up:
             log.warning("worker did not come back", extra={"worker": known.name, "pool": str(known.pool)})
-            why, _ = self._ending.get(known.id) or (why_ended(known, self._patience, address=None), 0.0)
+            why, _ = self._ending.get(known.id) or (why_ended(known, self._timeouts, address=None), 0.0)
             self._give_up(known.id, (known.pool.namespace, known.name), Loss(outcome=Outcome.UNKNOWN, why=why))
         for known in plan.end:
             self._end(known)
@@ -172,8 +172,8 @@ class Rejoin:
             self._hold.requeue_held()
         if not plan.waiting and not self._hold.is_on:
             return
-        deadlines = [plan.look_again_after] if plan.look_again_after is not None else []
-        deadlines += [each - waited for each in (self._tell_after, self._patience.usual) if each > waited]
+        deadlines = [plan.recheck_after] if plan.recheck_after is not None else []
+        deadlines += [each - waited for each in (self._tell_after, self._timeouts.usual) if each > waited]
         if deadlines:
             self._look_in(min(deadlines).total_seconds())
 
@@ -189,15 +189,15 @@ class Rejoin:
     def _release(self, waiting: tuple[KnownWorker, ...], waited: timedelta) -> None:
         """Release the runs that no missing worker may have."""
         workers = [worker for worker in self._workers if worker.id not in self._given_up]
-        mute = {name_of(worker) for worker in workers if worker.word is Word.NEVER}
-        self._missing = Missing(waiting, mute if waited < self._patience.usual else ())
+        mute = {name_of(worker) for worker in workers if worker.claim_state is ClaimState.NEVER}
+        self._missing = Missing(waiting, mute if waited < self._timeouts.usual else ())
         if not self._hold.is_on:
             return
         answers = Answers(lost=self._lost, mute=mute, known={name_of(worker) for worker in workers})
         free = {
             record: losses_of(record.run, answers, self._lost_steps.get(record.uid, {}))
             for record in self._hold.waiting()
-            if suspect_of(self._hold.waiting_run(record), self._missing) is None
+            if possible_worker_of(self._hold.waiting_run(record), self._missing) is None
         }
         self._hold.release(free)
 
@@ -212,7 +212,7 @@ class Rejoin:
         pod = self._workers.pod_of(worker) if worker is not None else None
         if pod is None:
             return
-        why = why_ended(known, self._patience, address=address_of(pod))
+        why = why_ended(known, self._timeouts, address=address_of(pod))
         self._ending[known.id] = why, self._clock.loop_time()
         log.warning("worker ended, as it did not come back", extra={"worker": known.name, "why": why})
         self._end_pod(known.pool, pod, why)
@@ -222,7 +222,7 @@ class Rejoin:
         for known in waiting:
             self._awaited.setdefault(known.pool, known)
         if self._told:
-            self._hold.awaited = Awaited(missing=self._missing, by_pool=self._awaited, patience=self._patience)
+            self._hold.awaited = Awaited(missing=self._missing, by_pool=self._awaited, timeouts=self._timeouts)
             for pool in before.keys() | self._awaited.keys():
                 if changed or before.get(pool) != self._awaited.get(pool):
                     self._on_change(pool)

@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from hatchet_operator.access.identity import Caller
-from hatchet_operator.decisions.claims import Word, is_sent_again, word_of
+from hatchet_operator.decisions.claims import ClaimState, claim_state_after, is_sent_again
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.engine.dispatch.worker import CancelCommand, StartCommand, Worker, WorkerStream
 from hatchet_operator.engine.runs.reconciler import Runs
-from hatchet_operator.engine.workers.claims import BEGAN_BEFORE, Claims, Held
+from hatchet_operator.engine.workers.claims import BEGAN_BEFORE, ClaimedAttempt, Claims
 from hatchet_operator.engine.workers.connections import Connections
 from hatchet_operator.engine.workers.deaths import Deaths
 from hatchet_operator.engine.workers.rejoin import Rejoin
@@ -69,13 +69,15 @@ class Streams:
             raise UnknownObject(f'worker "{worker_id}" is not known, or no longer; register again')
         return worker
 
-    def listen(self, caller: Caller, worker_id: str, held: list[Held] | None) -> tuple[Worker, WorkerStream]:
+    def listen(
+        self, caller: Caller, worker_id: str, claimed: list[ClaimedAttempt] | None
+    ) -> tuple[Worker, WorkerStream]:
         """Open a worker's stream, and reconcile its view with ours.
 
         Args:
             caller: Whose worker it is.
             worker_id: The worker that listens.
-            held: The attempts that it has; None: it does not say.
+            claimed: The attempts that it has; None: it does not say.
 
         Raises:
             UnknownObject: It is not known; it should register again.
@@ -83,17 +85,17 @@ class Streams:
         """
         self._connections.check_open()
         worker = self.get(caller, worker_id)
-        worker.says_what_it_holds = held is not None
-        if held is None and worker.word is Word.AWAITED and worker.pod is not None:
-            held = self._claims.written_down_of(worker)
-        worker.word = word_of(worker.word, says=held is not None)
+        worker.makes_claims = claimed is not None
+        if claimed is None and worker.claim_state is ClaimState.AWAITED and worker.pod is not None:
+            claimed = self._claims.persisted_claims_of(worker)
+        worker.claim_state = claim_state_after(worker.claim_state, says=claimed is not None)
         stream = self._connections.open(worker)
         self._deaths.seen(worker)
-        if held is not None:
-            self._claims.adopt(worker, held)
-        claimed = {item.attempt_id for item in held} if held is not None else None
-        for attempt in list(worker.out.values()):
-            is_claimed = attempt.id in claimed if claimed is not None else None
+        if claimed is not None:
+            self._claims.adopt(worker, claimed)
+        claimed_ids = {item.attempt_id for item in claimed} if claimed is not None else None
+        for attempt in list(worker.assigned.values()):
+            is_claimed = attempt.id in claimed_ids if claimed_ids is not None else None
             if is_sent_again(is_claimed=is_claimed, was_sent=attempt.sent, has_begun=attempt.starts > 0):
                 stream.put(StartCommand(attempt))
         for attempt in worker.given_away:
@@ -113,9 +115,9 @@ class Streams:
         if worker.stream is stream:
             self._connections.close(worker)
             self._on_change(worker.pool)
-            if worker.draining and not worker.out and worker.pod is None:
+            if worker.draining and not worker.assigned and worker.pod is None:
                 self._deaths.bury(worker, "it signed off")
-            elif not worker.says_what_it_holds and worker.out:
+            elif not worker.makes_claims and worker.assigned:
                 self._give_away_soon(worker)
 
     def drain(self, caller: Caller, worker_id: str, *, has_ended: bool = False) -> None:
@@ -123,7 +125,7 @@ class Streams:
         worker = self.get(caller, worker_id)
         self._connections.drain(worker)
         if has_ended:  # an attempt that it was told to stop may not react
-            self._give_away(worker, [attempt for attempt in worker.out.values() if attempt.cancel_sent_at is None])
+            self._give_away(worker, [attempt for attempt in worker.assigned.values() if attempt.cancel_sent_at is None])
 
     def heartbeat(self, caller: Caller, worker_id: str, *, at: datetime | None = None, overrunning: int = 0) -> None:
         """Note that a worker is alive: when, by its own clock, and how many cancelled attempts still run in it."""
@@ -156,7 +158,7 @@ class Streams:
         if worker.last_seen > since:
             self._give_away_soon(worker)
         else:
-            self._give_away(worker, [attempt for attempt in worker.out.values() if not worker.has_begun(attempt)])
+            self._give_away(worker, [attempt for attempt in worker.assigned.values() if not worker.has_begun(attempt)])
 
     def _give_away(self, worker: Worker, attempts: list[Attempt]) -> None:
         worker.given_away += attempts

@@ -10,20 +10,20 @@ from hatchet_operator.decisions.claims import (
     CLAIM_RULES,
     LOSS_RULES,
     Answers,
+    AssignedTo,
     Claim,
     ClaimRule,
-    Holder,
+    ClaimState,
+    ClaimVerdict,
     Loss,
     LossRule,
-    Verdict,
-    Word,
+    claim_state_after,
     gives_way,
     is_sent_again,
     judge,
     loss_by_death,
     loss_with,
     losses_of,
-    word_of,
 )
 from hatchet_operator.decisions.observed import Outcome, Report
 from hatchet_operator.resources.reasons import Phase
@@ -32,37 +32,37 @@ from tests.unit.operator.decisions.builders import NOW, make_run
 
 # --- Claims
 
-CLAIMS: dict[str, tuple[Claim, Verdict]] = {
-    "what nobody knows is stopped": (Claim(is_current=False), Verdict.STOP),
+CLAIMS: dict[str, tuple[Claim, ClaimVerdict]] = {
+    "what nobody knows is stopped": (Claim(is_current=False), ClaimVerdict.STOP),
     "so is what is over, whoever had it": (
-        Claim(is_current=False, holder=Holder.CLAIMANT, is_written_down=True, is_of_its_pool=True),
-        Verdict.STOP,
+        Claim(is_current=False, assigned_to=AssignedTo.CLAIMANT, is_persisted=True, is_of_its_pool=True),
+        ClaimVerdict.STOP,
     ),
-    "what it was given it keeps": (Claim(is_current=True, holder=Holder.CLAIMANT), Verdict.KEEP),
+    "what it was given it keeps": (Claim(is_current=True, assigned_to=AssignedTo.CLAIMANT), ClaimVerdict.KEEP),
     "also when its pool has the workflow no more": (
-        Claim(is_current=True, holder=Holder.CLAIMANT, is_for_other_run=True, goes_out_anew=True),
-        Verdict.KEEP,
+        Claim(is_current=True, assigned_to=AssignedTo.CLAIMANT, is_for_other_run=True, is_being_reassigned=True),
+        ClaimVerdict.KEEP,
     ),
     "what another has is that one's": (
-        Claim(is_current=True, holder=Holder.ANOTHER, is_written_down=True, is_of_its_pool=True),
-        Verdict.STOP,
+        Claim(is_current=True, assigned_to=AssignedTo.ANOTHER, is_persisted=True, is_of_its_pool=True),
+        ClaimVerdict.STOP,
     ),
     "a pod for one run has nothing of others": (
-        Claim(is_current=True, is_for_other_run=True, is_written_down=True, is_of_its_pool=True),
-        Verdict.STOP,
+        Claim(is_current=True, is_for_other_run=True, is_persisted=True, is_of_its_pool=True),
+        ClaimVerdict.STOP,
     ),
     "what goes out anew is not its own any more": (
-        Claim(is_current=True, goes_out_anew=True, is_written_down=True, is_of_its_pool=True),
-        Verdict.STOP,
+        Claim(is_current=True, is_being_reassigned=True, is_persisted=True, is_of_its_pool=True),
+        ClaimVerdict.STOP,
     ),
-    "what is written down as with it is its own": (Claim(is_current=True, is_written_down=True), Verdict.ADOPT),
-    "so is what its pool may have": (Claim(is_current=True, is_of_its_pool=True), Verdict.ADOPT),
-    "what its pool may not have is stopped": (Claim(is_current=True), Verdict.STOP),
+    "what is written down as with it is its own": (Claim(is_current=True, is_persisted=True), ClaimVerdict.ADOPT),
+    "so is what its pool may have": (Claim(is_current=True, is_of_its_pool=True), ClaimVerdict.ADOPT),
+    "what its pool may not have is stopped": (Claim(is_current=True), ClaimVerdict.STOP),
 }
 
 
 @pytest.mark.parametrize(("claim", "want"), CLAIMS.values(), ids=CLAIMS.keys())
-def test_a_claim(claim: Claim, want: Verdict) -> None:
+def test_a_claim(claim: Claim, want: ClaimVerdict) -> None:
     assert judge(claim) is want
 
 
@@ -76,31 +76,31 @@ def test_without_a_rule_another_verdict_would_come(rule: ClaimRule) -> None:
     st.builds(
         Claim,
         is_current=st.booleans(),
-        holder=st.sampled_from(Holder),
+        holder=st.sampled_from(AssignedTo),
         is_for_other_run=st.booleans(),
-        goes_out_anew=st.booleans(),
-        is_written_down=st.booleans(),
+        is_being_reassigned=st.booleans(),
+        is_persisted=st.booleans(),
         is_of_its_pool=st.booleans(),
     )
 )
 def test_whatever_else_is_known_no_attempt_is_with_two_workers_and_none_that_is_over_goes_on(claim: Claim) -> None:
     verdict = judge(claim)
-    if claim.holder is Holder.ANOTHER or not claim.is_current:
-        assert verdict is Verdict.STOP
-    assert (verdict is Verdict.KEEP) == (claim.is_current and claim.holder is Holder.CLAIMANT)
+    if claim.assigned_to is AssignedTo.ANOTHER or not claim.is_current:
+        assert verdict is ClaimVerdict.STOP
+    assert (verdict is ClaimVerdict.KEEP) == (claim.is_current and claim.assigned_to is AssignedTo.CLAIMANT)
 
 
 @pytest.mark.parametrize(
     ("before", "says", "want"),
     [
-        pytest.param(Word.AWAITED, True, Word.SAID, id="who was waited for says what it has"),
-        pytest.param(Word.AWAITED, False, Word.NEVER, id="or will never"),
-        pytest.param(Word.SAID, False, Word.SAID, id="of who came later nothing has to be said"),
-        pytest.param(Word.NEVER, True, Word.SAID, id="who speaks after all has spoken"),
+        pytest.param(ClaimState.AWAITED, True, ClaimState.MADE, id="who was waited for says what it has"),
+        pytest.param(ClaimState.AWAITED, False, ClaimState.NEVER, id="or will never"),
+        pytest.param(ClaimState.MADE, False, ClaimState.MADE, id="of who came later nothing has to be said"),
+        pytest.param(ClaimState.NEVER, True, ClaimState.MADE, id="who speaks after all has spoken"),
     ],
 )
-def test_word(before: Word, says: bool, want: Word) -> None:
-    assert word_of(before, says=says) is want
+def test_word(before: ClaimState, says: bool, want: ClaimState) -> None:
+    assert claim_state_after(before, says=says) is want
 
 
 @pytest.mark.parametrize(

@@ -104,10 +104,14 @@ def test_a_run_whose_turn_has_come_stops_saying_that_it_waits() -> None:
 
 
 def test_a_run_that_has_to_go_is_cancelled_in_hatchets_words() -> None:
-    group = GroupState(keys=("ada",), goes="newer runs have come")
+    group = GroupState(keys=("ada",), cancelled_for="newer runs have come")
     status = plan_run(in_group(group), NOW).status
     assert status is not None
-    assert (status.phase, status.reason, status.message) == (Phase.CANCELLED, Reason.CONCURRENCY_LIMIT, group.goes)
+    assert (status.phase, status.reason, status.message) == (
+        Phase.CANCELLED,
+        Reason.CONCURRENCY_LIMIT,
+        group.cancelled_for,
+    )
     assert "CANCELLED_BY_CONCURRENCY_LIMIT" in (status.steps["work"].error or "")
 
 

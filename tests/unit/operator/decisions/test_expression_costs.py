@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from hatchet_operator.decisions.expression_costs import (
     MOST_MICROSECONDS,
+    costs_of,
     loop_in,
     pattern_problem,
-    sight_of,
 )
 from hatchet_operator.decisions.expressions import UnusableKeyError, expression_problem, group_key
 
@@ -133,21 +133,21 @@ def test_loops_are_found_behind_space_and_comments(text: str) -> None:
     ],
 )
 def test_the_fields_that_a_text_names(text: str, paths: list[tuple[str, ...]]) -> None:
-    assert list(sight_of(text, ("input",)).paths) == paths
+    assert list(costs_of(text, ("input",)).paths) == paths
 
 
 def test_a_field_and_what_is_in_it_are_both_kept() -> None:
     given = {"input": {"a": {"b": 1, "c": 2}, "d": 3, "e": [4]}}
-    assert sight_of("input.a.b", ("input",)).narrow(given) == {"input": {"a": {"b": 1}}}
-    assert sight_of("input.a.b == input.a", ("input",)).narrow(given) == {"input": {"a": {"b": 1, "c": 2}}}
-    assert sight_of("input.a == input.a.b", ("input",)).narrow(given) == {"input": {"a": {"b": 1, "c": 2}}}
-    assert sight_of("input.none.b", ("input",)).narrow(given) == {"input": {}}
+    assert costs_of("input.a.b", ("input",)).narrow(given) == {"input": {"a": {"b": 1}}}
+    assert costs_of("input.a.b == input.a", ("input",)).narrow(given) == {"input": {"a": {"b": 1, "c": 2}}}
+    assert costs_of("input.a == input.a.b", ("input",)).narrow(given) == {"input": {"a": {"b": 1, "c": 2}}}
+    assert costs_of("input.none.b", ("input",)).narrow(given) == {"input": {}}
     assert given == {"input": {"a": {"b": 1, "c": 2}, "d": 3, "e": [4]}}
 
 
 @given(st.text(alphabet="input.ab'\"\\/ \n()[]+r{}", max_size=60))
 def test_any_text_is_read(text: str) -> None:
-    assert sight_of(text, ("input",)).operators >= 0
+    assert costs_of(text, ("input",)).operators >= 0
     pattern_problem(text)
 
 
@@ -171,4 +171,4 @@ def test_an_expression_means_the_same_for_what_it_is_given(input: dict[str, Any]
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             return type(error), re.sub(r"\{.*\}|Map.*", "", str(error))
 
-    assert outcome(sight_of(text, ("input",)).narrow({"input": input})) == outcome({"input": input})
+    assert outcome(costs_of(text, ("input",)).narrow({"input": input})) == outcome({"input": input})

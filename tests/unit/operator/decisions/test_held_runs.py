@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from hatchet_operator.decisions.held_runs import (
-    SUSPECT_RULES,
+    POSSIBLE_WORKER_RULES,
     Missing,
     Mute,
-    SuspectRule,
+    PossibleWorkerRule,
     WaitingRun,
-    suspect_of,
+    possible_worker_of,
     waiting_run,
 )
 from hatchet_operator.resources.reasons import Phase
@@ -26,20 +26,20 @@ def make_waiting(**changes: Any) -> WaitingRun:
     return WaitingRun(**fields | changes)
 
 
-UNWRITTEN = {"unwritten": frozenset({ACTION})}
+UNWRITTEN = {"unpersisted": frozenset({ACTION})}
 HANDED = {"handed_over": frozenset({"run-uid"})}
 
 
 ABSENT, NOBODY = "the absent one", "nobody"
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "what is written down as with it": ({}, {"written_with": ("main-abc",)}, ABSENT),
-    "not what is with another": ({}, {"written_with": ("main-xyz",)}, NOBODY),
-    "nor with its namesake elsewhere": ({}, {"written_with": ("main-abc",), "namespace": "b"}, NOBODY),
+    "what is written down as with it": ({}, {"persisted_workers": ("main-abc",)}, ABSENT),
+    "not what is with another": ({}, {"persisted_workers": ("main-xyz",)}, NOBODY),
+    "nor with its namesake elsewhere": ({}, {"persisted_workers": ("main-abc",), "namespace": "b"}, NOBODY),
     "what it could have been given a moment ago": ({}, UNWRITTEN, ABSENT),
-    "anything, while it is not known what the run is": ({}, {"unwritten": None, "pool": None}, ABSENT),
+    "anything, while it is not known what the run is": ({}, {"unpersisted": None, "pool": None}, ABSENT),
     "not a run of which nothing can be out": ({}, {}, NOBODY),
-    "not a step that it does not offer": ({}, {"unwritten": frozenset({"etl:other"})}, NOBODY),
+    "not a step that it does not offer": ({}, {"unpersisted": frozenset({"etl:other"})}, NOBODY),
     "not a run of another pool": ({}, UNWRITTEN | {"pool": "side"}, NOBODY),
     "nor of another namespace": ({}, UNWRITTEN | {"namespace": "b"}, NOBODY),
     "not a run with a pod of its own": ({}, UNWRITTEN | {"has_own_pod": True}, NOBODY),
@@ -47,9 +47,9 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "and no other": ({"run_uid": "other"}, UNWRITTEN, NOBODY),
     "what the last leader said that it gave to it": (HANDED, UNWRITTEN, ABSENT),
     "not what it did not say": ({"handed_over": frozenset()}, UNWRITTEN, NOBODY),
-    "but what is written down counts": ({"handed_over": frozenset()}, {"written_with": ("main-abc",)}, ABSENT),
-    "what is written down as with a mute one": ({}, {"written_with": ("mute",)}, Mute.MUTE),
-    "but whoever will speak comes first": ({}, {"written_with": ("mute", "main-abc")}, ABSENT),
+    "but what is written down counts": ({"handed_over": frozenset()}, {"persisted_workers": ("main-abc",)}, ABSENT),
+    "what is written down as with a mute one": ({}, {"persisted_workers": ("mute",)}, Mute.MUTE),
+    "but whoever will speak comes first": ({}, {"persisted_workers": ("mute", "main-abc")}, ABSENT),
 }
 
 
@@ -59,21 +59,21 @@ def missing_of(worker: dict[str, Any]) -> Missing:
 
 @pytest.mark.parametrize(("worker", "run", "want"), CASES.values(), ids=CASES.keys())
 def test_a_missing_worker_may_have(worker: dict[str, Any], run: dict[str, Any], want: str) -> None:
-    suspect = suspect_of(make_waiting(**run), missing_of(worker))
+    suspect = possible_worker_of(make_waiting(**run), missing_of(worker))
     assert suspect == {ABSENT: make_worker(**worker), NOBODY: None, Mute.MUTE: Mute.MUTE}[want]
 
 
-@pytest.mark.parametrize("rule", SUSPECT_RULES, ids=lambda rule: rule.__name__)
-def test_without_a_rule_another_would_be_suspected(rule: SuspectRule) -> None:
-    others = tuple(other for other in SUSPECT_RULES if other is not rule)
+@pytest.mark.parametrize("rule", POSSIBLE_WORKER_RULES, ids=lambda rule: rule.__name__)
+def test_without_a_rule_another_would_be_suspected(rule: PossibleWorkerRule) -> None:
+    others = tuple(other for other in POSSIBLE_WORKER_RULES if other is not rule)
     seen = [(make_waiting(**run), missing_of(worker)) for worker, run, _ in CASES.values()]
-    assert any(suspect_of(run, missing) != suspect_of(run, missing, others) for run, missing in seen)
+    assert any(possible_worker_of(run, missing) != possible_worker_of(run, missing, others) for run, missing in seen)
 
 
 def test_a_mute_worker_may_have_what_is_written_down_only() -> None:
     missing = Missing(mute=[("default", "main-abc")])
-    assert suspect_of(make_waiting(written_with=("main-abc",)), missing) is Mute.MUTE
-    assert suspect_of(make_waiting(**UNWRITTEN), missing) is None
+    assert possible_worker_of(make_waiting(persisted_workers=("main-abc",)), missing) is Mute.MUTE
+    assert possible_worker_of(make_waiting(**UNWRITTEN), missing) is None
 
 
 PENDING, RUNNING, DONE, FAILED = Phase.PENDING, Phase.RUNNING, Phase.SUCCEEDED, Phase.FAILED
@@ -119,10 +119,10 @@ def test_what_may_be_out_without_a_word(steps: dict[str, StepStatus], claimed: t
         on_failure=make_step("clean", action="clean"),
     )
     run = make_run(status=RunStatus(steps=steps))
-    assert waiting_run(run, graph, claimed=claimed, now=NOW).unwritten == frozenset(want)
+    assert waiting_run(run, graph, claimed=claimed, now=NOW).unpersisted == frozenset(want)
 
 
 def test_of_a_run_without_a_definition_anything_may_be_out() -> None:
     status = RunStatus(steps={"first": StepStatus(phase=RUNNING, worker="w")})
     seen = waiting_run(make_run(status=status), None, claimed=(), now=NOW)
-    assert (seen.pool, seen.unwritten, seen.written_with) == (None, None, ("w",))
+    assert (seen.pool, seen.unpersisted, seen.persisted_workers) == (None, None, ("w",))

@@ -56,15 +56,15 @@ def test_after_the_others_ended_by_themselves(others: list[StepStatus], want: se
 
 
 @pytest.mark.parametrize(
-    ("steps", "is_out", "want"),
+    ("steps", "is_assigned", "want"),
     [
         pytest.param([], False, set(), id="nothing had begun: nothing is to be tidied"),
         pytest.param([], True, {RunOn.CANCEL, RunOn.FAILURE_OR_CANCEL, RunOn.ALWAYS}, id="a worker has a step"),
         pytest.param([succeeded()], False, {RunOn.CANCEL, RunOn.FAILURE_OR_CANCEL, RunOn.ALWAYS}, id="one is over"),
     ],
 )
-def test_after_the_run_was_cancelled(steps: list[StepStatus], is_out: bool, want: set[RunOn]) -> None:
-    assert {run_on for run_on in RunOn if runs_after_cancel(run_on, steps, is_out=is_out)} == want
+def test_after_the_run_was_cancelled(steps: list[StepStatus], is_assigned: bool, want: set[RunOn]) -> None:
+    assert {run_on for run_on in RunOn if runs_after_cancel(run_on, steps, is_assigned=is_assigned)} == want
 
 
 def graph_of(run_on: RunOn | None = RunOn.CANCEL, **changes: Any) -> Graph:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from hatchet_operator.decisions.inputs import is_same_json
-from hatchet_operator.decisions.payloads import Owner, owner_of_path, owners_held, removable
+from hatchet_operator.decisions.payloads import Owner, owner_of_path, owners_referenced, removable
 from hatchet_operator.resources.run import RunStatus, StepStatus
 from hatchet_sdk.payloads.reference import MARK, PayloadReference, digest_of
 from tests.unit.operator.decisions.builders import NOW, make_run
@@ -45,14 +45,14 @@ def test_a_run_holds_what_its_input_and_outputs_refer_to() -> None:
     }
     run = make_run(status=RunStatus(steps=steps))
     run = run.model_copy(update={"spec": run.spec.model_copy(update={"input_json": reference("request-1234")})})
-    assert owners_held(run) == {Owner("default", RUN), Owner("default", "request-1234")}
-    assert owners_held(make_run()) == frozenset()
+    assert owners_referenced(run) == {Owner("default", RUN), Owner("default", "request-1234")}
+    assert owners_referenced(make_run()) == frozenset()
 
 
 def test_what_nobody_holds_goes_when_it_is_old() -> None:
     held, new, old = (Owner("etl", f"owner-{name}") for name in ("held", "new", "old"))
     stored = {held: NOW - timedelta(days=9), new: NOW - timedelta(minutes=59), old: NOW - timedelta(minutes=61)}
-    assert removable(stored, is_held=lambda owner: owner == held, now=NOW, after=timedelta(hours=1)) == [old]
+    assert removable(stored, is_referenced=lambda owner: owner == held, now=NOW, after=timedelta(hours=1)) == [old]
 
 
 @pytest.mark.parametrize(

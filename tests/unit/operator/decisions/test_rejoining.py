@@ -13,8 +13,8 @@ from hatchet_operator.decisions.rejoining import (
     Absence,
     AbsenceRule,
     KnownWorker,
-    Patience,
     Reach,
+    RejoinTimeouts,
     plan_rejoin,
     prospect_of,
     say_who_is_awaited,
@@ -24,7 +24,7 @@ from hatchet_operator.resources.names import ObjectRef
 from tests.unit.operator.decisions.builders import seen_pod
 
 SECOND = timedelta(seconds=1)
-PATIENCE = Patience(usual=30 * SECOND, running=120 * SECOND, lost=10 * SECOND, ending=60 * SECOND)
+PATIENCE = RejoinTimeouts(usual=30 * SECOND, running=120 * SECOND, lost=10 * SECOND, ending=60 * SECOND)
 MAIN = ObjectRef("default", "main")
 ACTION = "etl:work"
 
@@ -63,10 +63,10 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
 def test_waiting(worker: dict[str, Any], waited: int, want: str) -> None:
     plan = plan_rejoin([make_worker(**worker)], PATIENCE, waited=waited * SECOND)
     if plan.give_up:
-        assert (want, plan.waiting, plan.end, plan.look_again_after) == ("given up", (), (), None)
+        assert (want, plan.waiting, plan.end, plan.recheck_after) == ("given up", (), (), None)
         return
-    assert plan.look_again_after is not None
-    until = waited + plan.look_again_after // SECOND
+    assert plan.recheck_after is not None
+    until = waited + plan.recheck_after // SECOND
     assert (f"ended until {until}" if plan.end else f"waits until {until}") == want
     assert len(plan.waiting) == 1
 
@@ -75,7 +75,7 @@ def test_waiting(worker: dict[str, Any], waited: int, want: str) -> None:
 def test_without_a_rule_another_fate_would_come(rule: AbsenceRule) -> None:
     others = tuple(other for other in ABSENCE_RULES if other is not rule)
     absences = [
-        Absence(worker=make_worker(**worker), patience=PATIENCE, waited=waited * SECOND)
+        Absence(worker=make_worker(**worker), timeouts=PATIENCE, waited=waited * SECOND)
         for worker, waited, _ in CASES.values()
     ]
     assert any(prospect_of(absence) != prospect_of(absence, others) for absence in absences)
@@ -83,8 +83,8 @@ def test_without_a_rule_another_fate_would_come(rule: AbsenceRule) -> None:
 
 def test_the_next_look_is_at_the_first_of_all_deadlines() -> None:
     workers = [make_worker(), make_worker(id="w-2", reach=Reach.LOST), make_worker(id="w-3", runs_on=True)]
-    assert plan_rejoin(workers, PATIENCE, waited=4 * SECOND).look_again_after == 6 * SECOND
-    assert plan_rejoin([], PATIENCE, waited=SECOND).look_again_after is None
+    assert plan_rejoin(workers, PATIENCE, waited=4 * SECOND).recheck_after == 6 * SECOND
+    assert plan_rejoin([], PATIENCE, waited=SECOND).recheck_after is None
 
 
 # --- How it finds us

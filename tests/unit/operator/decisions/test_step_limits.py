@@ -21,7 +21,7 @@ from hatchet_operator.resources.workflow import StepOverrides, Workflow, Workflo
 from tests.unit.operator.decisions.builders import NOW, later, make_graph, make_observed_run, make_step
 
 KEPT = Wait(queued_at=NOW, unserved_since=None, limited='rate limit "api" is used up')
-HOPELESS = replace(KEPT, limited='there is no RateLimit "api"', hopeless_since=NOW)
+HOPELESS = replace(KEPT, limited='there is no RateLimit "api"', impossible_since=NOW)
 
 
 def needs(*limits: StepRateLimit, **input: Any) -> tuple[Need, ...]:  # the field

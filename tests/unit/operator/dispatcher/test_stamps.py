@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hatchet_operator.dispatcher.stamps import milliseconds_of, stamp_of, time_of, valid_time_of
-from hatchet_operator.dispatcher.v0.translation.attempts import held_attempts
+from hatchet_operator.dispatcher.v0.translation.attempts import claimed_attempts
 from hatchet_operator.errors import InvalidRequest
 from hatchet_sdk.contracts import dispatcher_pb2 as wire
 
@@ -34,6 +34,6 @@ def test_a_time_that_is_none_is_no_fault_of_ours(stamp: Timestamp) -> None:
 @pytest.mark.parametrize("stamp", [Timestamp(), *INVALID])
 def test_a_worker_may_not_know_when_an_attempt_began(stamp: Timestamp) -> None:
     item = wire.HeldAttempt(workflow_run_id="run", task_run_external_id="a", task_name="work", started_at=stamp)
-    held = held_attempts(wire.WorkerListenRequest(reports_held=True, held=[item]))
+    held = claimed_attempts(wire.WorkerListenRequest(reports_held=True, held=[item]))
     assert held is not None
     assert [each.started_at for each in held] == [None]

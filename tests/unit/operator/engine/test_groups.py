@@ -73,7 +73,7 @@ class World:
         state = self.groups.state_of(record)
         assert state is not None
         name = record.ref.name
-        if state.goes is not None:
+        if state.cancelled_for is not None:
             self.cancelling.add(name)
         elif state.waits is None and state.problem is None:
             self.going.add(name)
@@ -133,11 +133,11 @@ def test_of_two_limits_of_one_expression_the_first_counts() -> None:
 def test_a_run_that_may_be_out_from_before_a_start_counts_until_it_is_known() -> None:
     world = World(limit(LimitStrategy.QUEUE_NEWEST))
     before = world.store.put(world.run("before", Phase.PENDING)).record
-    before.may_be_out = True
+    before.may_be_assigned = True
     world.decide(before)
     world.come("new")
     assert world.going == {"before"}
-    before.may_be_out = False  # nobody has it
+    before.may_be_assigned = False  # nobody has it
     world.going.clear()
     world.decide(before)
     assert world.going == {"before"}, "it is the older one"

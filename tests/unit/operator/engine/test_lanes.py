@@ -111,10 +111,10 @@ class Model:
             worker = self.workers.pop(draw.draw(st.integers(0, len(self.workers) - 1)))
             worker.stream = None
             self.desk.queue.disconnect(worker, NOW)
-            worker.out.clear()
+            worker.assigned.clear()
 
     def _out(self) -> list[Attempt]:
-        return [attempt for worker in self.workers for attempt in worker.out.values()]
+        return [attempt for worker in self.workers for attempt in worker.assigned.values()]
 
     def _waiting(self) -> list[Attempt]:
         return [attempt for attempt in self.attempts if attempt.lane is not None]
@@ -188,7 +188,7 @@ def test_the_first_of_a_tree_waits_for_ten_slots_of_each_tree_at_most(
                 return
             for number, (priority, tree) in enumerate(coming):
                 desk.add(f"new{served}-{number}", priority=priority, tree=tree, action=ACTIONS[1], is_root=False)
-            for attempt in list(worker.out.values()):
+            for attempt in list(worker.assigned.values()):
                 desk.ends(worker, attempt)
         assert last.worker is not None or len(newcomers) <= BOUND * (len(others) + 1)
 
@@ -218,7 +218,7 @@ async def test_a_low_priority_gets_one_slot_of_ten_while_higher_ones_never_end()
     desk.add(*(f"low{number}" for number in range(3)), priority=1)
     desk.add(*(f"high{number}" for number in range(100)), priority=3)
     for _ in range(30):
-        for attempt in list(worker.out.values()):
+        for attempt in list(worker.assigned.values()):
             desk.ends(worker, attempt)
     assert [place for place, name in enumerate(desk.given) if name.startswith("low")] == [9, 18, 27]
 
@@ -276,5 +276,5 @@ async def test_what_no_worker_fits_waits_aside() -> None:
     assert len(desk.queue.first_in("default", "main", 100, served=False)) == 10
     worker.registration = worker.registration.model_copy(update={"labels": {"model": "large"}})
     desk.queue.labels_changed(worker, NOW)
-    desk.ends(worker, next(iter(worker.out.values())))
+    desk.ends(worker, next(iter(worker.assigned.values())))
     assert desk.given[-1] == "large0"

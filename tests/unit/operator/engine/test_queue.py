@@ -211,14 +211,14 @@ async def test_the_emptiest_worker_gets_it(desk: Desk) -> None:
     idle.stream = WorkerStream(may_command=always)
     desk.queue.connect(idle)
     desk.add("b")
-    assert (set(busy.out), set(idle.out)) == ({"a"}, {"b"})
+    assert (set(busy.assigned), set(idle.assigned)) == ({"a"}, {"b"})
 
 
 async def test_a_worker_with_the_same_code_comes_first(desk: Desk) -> None:
     desk.connect(slots=5)
     same = desk.connect(slots=1, revisions=("etl-1",))
     desk.add("a")
-    assert set(same.out) == {"a"}
+    assert set(same.assigned) == {"a"}
 
 
 async def test_parents_that_await_children_occupy_no_slot(desk: Desk) -> None:
@@ -301,7 +301,7 @@ async def test_withdrawing_what_is_out_changes_nothing(desk: Desk) -> None:
     worker = desk.connect()
     (a,) = desk.add("a")
     desk.queue.withdraw(a)
-    assert worker.out == {"a": a}
+    assert worker.assigned == {"a": a}
     assert desk.queue.depth() == {}
 
 

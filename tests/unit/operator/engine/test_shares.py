@@ -38,7 +38,7 @@ class Shop:
         """End what runs, so often; return the trees that were given a slot for it."""
         before = len(self.desk.given)
         for _ in range(count):
-            for attempt in list(self.worker.out.values()):
+            for attempt in list(self.worker.assigned.values()):
                 self.desk.ends(self.worker, attempt)
         return "".join(name[0] for name in self.desk.given[before:])
 

@@ -80,7 +80,7 @@ class Desk:
         return worker
 
     def ends(self, worker: Worker) -> None:
-        for attempt in list(worker.out.values()):
+        for attempt in list(worker.assigned.values()):
             worker.leave(attempt, at=0)
         self.queue.fill(worker)
 
@@ -165,7 +165,7 @@ async def test_what_a_limit_keeps_asks_for_no_pods() -> None:
     await desk.limit("api")
     desk.add(*map(str, range(50)), needs={"api": 1})
     assert desk.queue.waiting_for("default", "main") == 2
-    assert [attempt.id for attempt in desk.queue.kept_in("default", "main", 3)] == ["1", "2", "3"]
+    assert [attempt.id for attempt in desk.queue.blocked_in("default", "main", 3)] == ["1", "2", "3"]
 
 
 @in_virtual_time
@@ -200,7 +200,7 @@ async def test_a_limit_that_is_not_there_keeps_until_somebody_makes_it() -> None
     [attempt] = desk.add("a", needs={"api": 1})
     wait = desk.queue.wait_of(attempt)
     assert 'there is no RateLimit "api"' in (wait.limited or "")
-    assert wait.hopeless_since is not None
+    assert wait.impossible_since is not None
     await desk.limit("api")
     assert desk.given == ["a"]
 
@@ -227,7 +227,7 @@ async def test_what_waits_says_what_is_used_and_when_it_comes_back() -> None:
     desk.connect(slots=10)
     *_, kept = desk.add("a", "b", "c", needs={"api": 1})
     wait = desk.queue.wait_of(kept)
-    assert (wait.unserved_since, wait.hopeless_since) == (None, None)
+    assert (wait.unserved_since, wait.impossible_since) == (None, None)
     want = 'rate limit "api" has 2 units per 1s, of which 2 are used, and it needs 1; they come back at 00:00:02 UTC'
     assert wait.limited == want
 
@@ -258,7 +258,7 @@ async def test_all_behind_the_first_wait_for_a_worker_too_and_at_the_same_time()
     desk.queue.disconnect(worker, desk.clock())
     await asyncio.sleep(1.01)
     assert sorted(set(desk.told)) == ["b", "c", "d"]
-    kept = desk.queue.kept_in("default", "main", 9)
+    kept = desk.queue.blocked_in("default", "main", 9)
     assert [attempt.id for attempt in kept] == ["c", "d"]
     assert {desk.queue.wait_of(attempt).unserved_since is None for attempt in kept} == {False}
 
@@ -273,7 +273,7 @@ async def test_who_is_withdrawn_lets_the_next_go() -> None:
     desk.connect(slots=10)
     assert desk.given == ["c"]
     assert desk.queue.waiting_for("default", "main") == 0
-    assert not list(desk.queue.kept_in("default", "main", 9))
+    assert not list(desk.queue.blocked_in("default", "main", 9))
     assert c.siding is None
 
 
@@ -310,8 +310,8 @@ async def test_ten_thousand_that_are_kept_cost_nothing_when_units_come_back() ->
     desk.connect(slots=10_000)
     desk.add(*map(str, range(10_000)), needs={"api": 1})
     asked = itertools.count()
-    keeps = desk.buckets.keeps
-    desk.buckets.keeps = lambda needs: (next(asked), keeps(needs))[1]  # type: ignore[method-assign]
+    first_blocking = desk.buckets.first_blocking
+    desk.buckets.first_blocking = lambda needs: (next(asked), first_blocking(needs))[1]  # type: ignore[method-assign]
     await asyncio.sleep(1.01)
     assert len(desk.given) == 4
     assert next(asked) < 20, "and not once for each that waits"
@@ -369,10 +369,12 @@ def test_nobody_starves_that_could_go_and_no_limit_is_exceeded(seed: int, slots:
             waiting = {name: one for name, one in waiting.items() if one.worker is None}
             await asyncio.sleep(0)
             for worker in workers:
-                able = [one for one in waiting.values() if desk.buckets.keeps(one.units) is None]
+                able = [one for one in waiting.values() if desk.buckets.first_blocking(one.units) is None]
                 if able and worker.free_slots:
                     await asyncio.sleep(0.011)  # a window has just ended, and is looked at soon
-                    able = [one for one in able if one.worker is None and desk.buckets.keeps(one.units) is None]
+                    able = [
+                        one for one in able if one.worker is None and desk.buckets.first_blocking(one.units) is None
+                    ]
                 assert not (able and worker.free_slots), "who could go goes"
         for _ in range(400):
             await asyncio.sleep(1.0)

@@ -128,7 +128,7 @@ class Pool:
         worker.take(attempt)
 
         def while_it_runs(happens: Callable[[], None]) -> Callable[[], None]:
-            return lambda: happens() if attempt.id in worker.out else None
+            return lambda: happens() if attempt.id in worker.assigned else None
 
         if attempt.trial is not None:
             self.later(attempt.trial.total_seconds(), while_it_runs(lambda: self.clear(attempt, worker)))
@@ -151,7 +151,7 @@ class Pool:
             return
         attempt.change_slot(lambda: attempt.awaits.add(ObjectRef("default", child.name)))
         self.queue.fill(worker)
-        self.later(1, lambda: self.wait(step, attempt, worker) if attempt.id in worker.out else None)
+        self.later(1, lambda: self.wait(step, attempt, worker) if attempt.id in worker.assigned else None)
 
     def end(self, step: Step, attempt: Attempt, worker: Worker) -> None:
         step.state = step.state.model_copy(update={"phase": Phase.SUCCEEDED})
@@ -162,8 +162,8 @@ class Pool:
     def die(self, worker: Worker) -> None:
         self.queue.disconnect(worker, self.clock)
         worker.stream, worker.dead = None, True
-        lost = list(worker.out.values())
-        worker.out.clear()
+        lost = list(worker.assigned.values())
+        worker.assigned.clear()
         kinds = kinds_of_loss(
             [
                 LostAttempt(id=attempt.id, is_waiting=bool(attempt.awaits), stood_its_trial=attempt.is_cleared)

@@ -44,8 +44,8 @@ class Dispatcher(DispatcherServicer):
 
     @streaming
     async def ListenV2(self, request: wire.WorkerListenRequest, caller: Caller) -> AsyncIterator[wire.AssignedAction]:
-        held = attempts.held_attempts(request)
-        worker, stream = self._engine.registry.listen(caller, request.worker_id, held)
+        claimed = attempts.claimed_attempts(request)
+        worker, stream = self._engine.registry.listen(caller, request.worker_id, claimed)
         readings = Readings(self._engine.payloads, caller)
         try:
             # One at a time to others: what is marked as sent is sent, and they don't say what they have got.

@@ -13,7 +13,7 @@ from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.engine.dispatch.worker import CancelCommand
 from hatchet_operator.engine.runs.records import RunRecord
 from hatchet_operator.engine.spawning.cause import cause_of
-from hatchet_operator.engine.workers.registry import Held
+from hatchet_operator.engine.workers.registry import ClaimedAttempt
 from hatchet_operator.resources.names import job_id, tenant_id
 from hatchet_operator.resources.run import RunSpec
 from hatchet_operator.resources.workflow import GROUP_KEY_STEP
@@ -133,11 +133,11 @@ def cancel_action(command: CancelCommand, namespace: str, *, run_id: str) -> wir
     )
 
 
-def held_attempts(request: wire.WorkerListenRequest) -> list[Held] | None:
+def claimed_attempts(request: wire.WorkerListenRequest) -> list[ClaimedAttempt] | None:
     if not request.reports_held:
         return None
     return [
-        Held(
+        ClaimedAttempt(
             run=item.workflow_run_id,
             attempt_id=item.task_run_external_id,
             step=item.task_name,
