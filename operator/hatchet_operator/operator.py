@@ -14,27 +14,23 @@ import logging
 import socket
 import uuid
 from collections.abc import Callable, Collection, Coroutine
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from hatchet_operator import garbage
 from hatchet_operator.cluster.api import Api, always
-from hatchet_operator.cluster.definitions import HOW_TO_MEND, definition_problems, readable_namespaces, until_readable
+from hatchet_operator.cluster.definitions import HOW_TO_MEND, readable_namespaces, until_readable
 from hatchet_operator.cluster.election import Elector
 from hatchet_operator.cluster.endpoint import Endpoint
-from hatchet_operator.cluster.events import warn_on_pod
 from hatchet_operator.cluster.leader_sight import LeaderSight, Presence
 from hatchet_operator.cluster.leases import LeaseTimes
+from hatchet_operator.definition_watch import DefinitionWatch, log_no_answer
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.engine import Engine
 from hatchet_operator.engine.metrics import Metrics
-from hatchet_operator.errors import ApiError
 from hatchet_operator.leadership import Leadership, cancelled, unless
 from hatchet_operator.pace import Pace
 from hatchet_operator.probes import Health, Probes
-from hatchet_operator.resources.base import ObjectMeta
-from hatchet_operator.resources.reasons import Reason
 from hatchet_operator.settings import NOWHERE, Settings
 from hatchet_operator.shard_election import ShardElection
 from hatchet_operator.term import Announce, Term
@@ -74,10 +70,13 @@ class Operator:
         self._settings = settings
         self._endpoint = endpoint
         self._install_signal_handlers = install_signal_handlers
-        self._answered = False
-        self._lacking: tuple[str, ...] = ()  # what is missing in our CRDs
-        self._suspected = asyncio.Event()  # set if something may be missing
-        self._looking = asyncio.Lock()  # one at a time, so that each problem is reported once
+        self._definitions = DefinitionWatch(
+            endpoint,
+            settings,
+            pace=self._pace,
+            tell=self._tell_what_is_missing,
+            is_watching=lambda: self.term is not None,
+        )
         self.metrics = Metrics()
         self.tracer = find_tracer(self.metrics) if settings.tracing else None
         self.ready = asyncio.Event()
@@ -117,7 +116,7 @@ class Operator:
         if self._settings.metrics_port is not None:
             self.probes_port = await probes.start(self._settings.grpc_host, self._settings.metrics_port)
         try:
-            async with Api(self._endpoint, on_no_answer=_say_that_it_does_not_answer, may_write=always) as api:
+            async with Api(self._endpoint, on_no_answer=log_no_answer, may_write=always) as api:
                 named = self._settings.namespaces
                 if not await unless(stop, self._begin(api)):
                     return
@@ -144,45 +143,19 @@ class Operator:
             unread = [name for name in named if name not in readable]
             log.error("namespaces may not be read, serving the others", extra={"namespaces": unread})
             self._settings = replace(self._settings, namespaces=readable)
-        await self._until_defined(api)
+            self._definitions.namespaces = readable
+        await self._definitions.until_complete(api)
 
-    async def _until_defined(self, api: Api) -> None:
-        """Wait until the API server has all that we need of our CRDs; say what is missing, once."""
-        async with self._looking:
-            await self._look_until_defined(api)
-
-    async def _look_until_defined(self, api: Api) -> None:
-        told: tuple[str, ...] = ()
-        while problems := await api.until_answered(definition_problems, api, self._settings.namespaces):
-            self._answered = True
-            self._lacking = problems
-            if problems != told:
-                told = problems
-                await self._tell_what_is_missing(api, problems)
-            await asyncio.sleep(self._pace.look_again)
-        self._answered = True
-        if self._lacking:
-            self._lacking = ()
-            log.info("all CRDs are there, going on")
-            for term in self.terms:
-                term.lack(None)
-
-    async def _tell_what_is_missing(self, api: Api, problems: tuple[str, ...]) -> None:
-        message = f"{'; '.join(problems)}: {HOW_TO_MEND}"
-        log.error("CRDs are missing, waiting for them", extra={"problem": message})
+    def _tell_what_is_missing(self, what: str | None) -> None:
         for term in self.terms:
-            term.lack(message)
-        settings = self._settings
-        if settings.pod_name is not None:
-            pod = ObjectMeta(name=settings.pod_name, namespace=settings.operator_namespace, uid=settings.pod_uid or "")
-            await warn_on_pod(api, pod, Reason.DEFINITION_MISSING, message)
+            term.lack(what)
 
     async def _watch_over(self, api: Api, unread: Collection[str], stop: asyncio.Event) -> None:
         """Watch the CRDs, how late the loop is, and what piles up for the collector, forever."""
         async with asyncio.TaskGroup() as group:
             if unread:
                 group.create_task(self._stop_when_readable(api, unread, stop))
-            group.create_task(self._keep_looking(api))
+            group.create_task(self._definitions.keep_looking(api))
             group.create_task(self._measure_lag())
             group.create_task(garbage.collect_at_rest())
 
@@ -199,29 +172,15 @@ class Operator:
             await asyncio.sleep(_LAG_SECONDS)
             self.metrics.loop_lag.observe(max(clock() - asked_for, 0.0))
 
-    async def _keep_looking(self, api: Api) -> None:
-        """Check the CRDs when something suggests it, and now and then while none of our watches could."""
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._suspected.wait(), self._pace.standby_looks)
-            if self._suspected.is_set() or self.term is None:
-                self._suspected.clear()
-                try:
-                    await self._until_defined(api)
-                except ApiError as error:  # for example, a right was revoked; the suspicion may still be correct
-                    log.warning("CRDs not looked at, trying again", extra={"error": str(error)})
-                    await asyncio.sleep(self._pace.look_again)
-                    self._suspected.set()
-
     def health(self) -> Health:
         stuck = [watch for term in self.terms for watch in term.silent_watches(self._pace.stuck)]
         elector = self.elector or self.shard_election
         if elector is not None and (silent := elector.silent_for()) > self._pace.stuck:
             stuck.append(f"no look at the Lease for {silent:.0f}s")
-        if not self._answered:
+        if not self._definitions.answered:
             return Health(state="waiting for the API server", ready=False)  # alive: a restart would not help
-        if self._lacking:
-            return Health(state=f"{'; '.join(self._lacking)}: {HOW_TO_MEND}", ready=False)  # likewise
+        if self._definitions.missing:
+            return Health(state=f"{'; '.join(self._definitions.missing)}: {HOW_TO_MEND}", ready=False)  # likewise
         if self.shard_election is not None and self.terms and all(each.ready.is_set() for each in self._leaderships):
             led = self.shard_election.led()
             state = f"leads {len(led)} of {self._settings.shards} shards: {', '.join(map(str, led))}"
@@ -288,7 +247,7 @@ class Operator:
                 self._endpoint,
                 metrics=self.metrics,
                 is_leading=is_leading,
-                on_absence=self._suspected.set,
+                on_absence=self._definitions.suspect,
                 ready=ready,
                 install_signal_handlers=self._install_signal_handlers,
                 clock=self._clock,
@@ -303,8 +262,8 @@ class Operator:
         leadership = Leadership(
             make_term,
             ready=ready,
-            is_defined=self._is_defined,
-            until_defined=self._until_really_defined,
+            is_defined=self._definitions.is_complete,
+            until_defined=self._definitions.until_complete,
             others_lead=lambda: len(self._leaderships) > 1,
         )
         self._leaderships.append(leadership)
@@ -313,17 +272,6 @@ class Operator:
         finally:
             self._leaderships.remove(leadership)
         return leadership.hands_over
-
-    async def _is_defined(self) -> bool:
-        async with self._api_for_definitions() as api:
-            return not await api.until_answered(definition_problems, api, self._settings.namespaces)
-
-    async def _until_really_defined(self) -> None:
-        async with self._api_for_definitions() as api:
-            await self._until_defined(api)
-
-    def _api_for_definitions(self) -> Api:
-        return Api(self._endpoint, on_no_answer=_say_that_it_does_not_answer, may_write=always)
 
     # --- Shards
 
@@ -386,10 +334,6 @@ class Operator:
         if self._settings.leader_election:
             return self.elector is not None and self.elector.is_leading()
         return self.term is not None
-
-
-def _say_that_it_does_not_answer(error: ApiError) -> None:
-    log.warning("API server does not answer, trying again", extra={"error": str(error)})
 
 
 async def _while_going_on(endless: Coroutine[Any, Any, None], work: Coroutine[Any, Any, None]) -> None:

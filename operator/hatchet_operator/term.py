@@ -15,7 +15,7 @@ from prometheus_client.core import Metric
 
 from hatchet_operator import garbage
 from hatchet_operator.access.certificates import KeyPair
-from hatchet_operator.access.tls import CertificateSource, find_certificate_source
+from hatchet_operator.access.tls import CertificateSource, ServerCertificate, find_certificate_source
 from hatchet_operator.access.token_key import find_token_key
 from hatchet_operator.cluster.api import Api
 from hatchet_operator.cluster.endpoint import Endpoint
@@ -172,18 +172,7 @@ class Term:
             api, self._settings, address=self._advertised(self._settings.grpc_port), pace=self._pace
         )
         certificate = await source.read() if source else None
-        if certificate is not None:
-            engine.pools.trust(certificate.ca_pem)
-        pair = certificate.pair if certificate else None
-        if self._settings.events_port is not None:  # before workers are let in: pools' tokens say where it is
-            self._receiver = Receiver(engine)
-            self.events_port = await self._receiver.bind(self._settings.grpc_host, self._settings.events_port, pair)
-        server = self._server = GrpcServer(engine)
-        port = await server.start(self._settings.grpc_host, self._settings.grpc_port, pair)
-        self.grpc_address = self._advertised(port)
-        engine.admit_workers(self.grpc_address, read_handed_over(self._handed_over), rest_url=self.rest_url)
-        for receiver in self._receivers():
-            await receiver.listen()
+        server, port = await self._let_in(engine, certificate)
         shown = {"grpc": self.grpc_address, "runs": len(engine.store)}
         log.info("operator ready", extra=shown if engine.scope.shard is None else shown | {"shard": engine.scope.shard})
         if self._settings.grpc_service is not None:
@@ -200,6 +189,22 @@ class Term:
             self._metrics.add_gauges(self._gauges)
             self._ready.set()
             group.create_task(self._announce(self._listens_at(port)))
+
+    async def _let_in(self, engine: Engine, certificate: ServerCertificate | None) -> tuple[GrpcServer, int]:
+        """Open the ports, and admit workers; return the gRPC server and its port."""
+        if certificate is not None:
+            engine.pools.trust(certificate.ca_pem)
+        host, pair = self._settings.grpc_host, certificate.pair if certificate else None
+        if self._settings.events_port is not None:  # before workers are let in: pools' tokens say where it is
+            self._receiver = Receiver(engine)
+            self.events_port = await self._receiver.bind(host, self._settings.events_port, pair)
+        server = self._server = GrpcServer(engine)
+        port = await server.start(host, self._settings.grpc_port, pair)
+        self.grpc_address = self._advertised(port)
+        engine.admit_workers(self.grpc_address, read_handed_over(self._handed_over), rest_url=self.rest_url)
+        for receiver in self._receivers():
+            await receiver.listen()
+        return server, port
 
     @property
     def rest_url(self) -> str | None:

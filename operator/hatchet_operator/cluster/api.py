@@ -231,6 +231,21 @@ class Api:
         grace_seconds: int | None = None,
         propagation: str = "Background",
     ) -> None:
+        """Delete an object.
+
+        Args:
+            resource: Its kind.
+            namespace: Its namespace; None: it has none.
+            name: Its name.
+            uid: Delete it only if this is its UID.
+            resource_version: Delete it only if this is its version.
+            grace_seconds: How long a Pod may take to end; None: as long as it says itself.
+            propagation: What becomes of what it owns: Background, Foreground or Orphan.
+
+        Raises:
+            NotFound: It is gone already.
+            Conflict: Its UID or version is another.
+        """
         body: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         preconditions = {"uid": uid, "resourceVersion": resource_version}
         if given := {name: value for name, value in preconditions.items() if value is not None}:

@@ -31,6 +31,7 @@ class EventRecorder:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def warn(self, subject: Named, reason: str, message: str) -> None:
+        """Record a Warning in the background, unless the same was recorded for the object a short while ago."""
         now = asyncio.get_running_loop().time()
         key = (subject.metadata.uid, reason, message)
         if now - self._said.get(key, float("-inf")) < _QUIET_SECONDS:

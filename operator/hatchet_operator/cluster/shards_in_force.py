@@ -118,6 +118,7 @@ class ShardsInForce:
         self.in_force_until = asked_at + self._times.renew_deadline
 
     async def release(self) -> None:
+        """Give the Lease up if it still has our number, so that another number needn't wait until it expires."""
         lease = await self._leases.read(self._name)
         if lease is not None and holder_of(lease) == self._together:
             released = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": written_now()}

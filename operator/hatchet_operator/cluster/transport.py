@@ -40,6 +40,7 @@ class Transport:
         self._token_read_at = float("-inf")
 
     async def start(self) -> None:
+        """Open the connections: pooled ones for short requests, and a session for watches."""
         ssl_context = self._endpoint.ssl_context
         headers = {"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
         self._http = HttpClient(
@@ -57,6 +58,7 @@ class Transport:
         )
 
     async def close(self) -> None:
+        """Close the connections; requests in flight fail."""
         if self._http is not None:
             await self._http.close()
             self._http = None

@@ -22,7 +22,7 @@ from itertools import takewhile
 from hatchet_operator.resources.reasons import LossKind
 from hatchet_operator.resources.run import StepStatus
 
-PATIENCE = timedelta(seconds=10), timedelta(minutes=2)
+TRIAL_WAITS = timedelta(seconds=10), timedelta(minutes=2)
 """How long a suspect waits for an empty worker, then for one where nothing runs that was lost before."""
 _MARGIN = timedelta(seconds=2)
 _LONGEST_TRIAL = timedelta(minutes=1)

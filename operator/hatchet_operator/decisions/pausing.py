@@ -52,6 +52,7 @@ def retries_used(state: StepStatus) -> int:
 
 
 def why_paused(run: WorkflowRun, step: str, state: StepStatus) -> str:
+    """Say that a step waits for a person, and what that person can do."""
     return (
         f'step "{step}" failed in attempt {state.attempt}, and has no retries left: {headline(state.error)}; it is '
         f"tried again when spec.resumes is above {run.spec.resumes or 0} (or cancel the run)"

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from hatchet_operator.resources.worker_labels import Comparator, DesiredLabel, LabelValue
 
 WAITING_PER_SLOT = 10
-MOST_IMPATIENT = 2
+MOST_RELAXED = 2
 
 
 class Requirement(NamedTuple):
@@ -31,8 +31,8 @@ class Needs(NamedTuple):  # not a dataclass: one is created for each attempt
 
     Attributes:
         is_root: Its run has no parent, and may spawn even more.
-        suspicion: It may have killed its last worker: how often its patience ran out since, at most `MOST_IMPATIENT`;
-            None: it is not a suspect.
+        suspicion: It may have killed its last worker: how many of `losses.TRIAL_WAITS` are over since then, at most
+            `MOST_RELAXED`; None: it is not a suspect.
         labels: What it requires of the worker's labels.
         worker: The id of the only worker that may take it; None: it is not bound to one.
     """
@@ -132,7 +132,7 @@ def _may_join(worker: WorkerLoad, needs: Needs) -> bool:
     """Whether an attempt may run beside suspects, or as a suspect beside what runs here already; see `losses`."""
     if needs.suspicion is None:
         return not worker.tried_suspects
-    if needs.suspicion < MOST_IMPATIENT:
+    if needs.suspicion < MOST_RELAXED:
         return not worker.running_suspects and (not worker.occupied or needs.suspicion == 1)
     return worker.tried_suspects < max(1, worker.running_suspects - worker.tried_suspects)
 

@@ -286,24 +286,6 @@ def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0, prote
         protected: Whether its node is not to be taken away, see `protection`.
     """
     template = pool.spec.template
-    spec = {**template.spec, "containers": [dict(container) for container in template.spec["containers"]]}
-    worker = spec["containers"][0]
-    ours = _variables(pool, access)
-    env = worker.get("env") or []  # in YAML, a field with nothing in it is null
-    given = [entry.get("name") for entry in env if isinstance(entry, dict)]
-    sources = _identity_sources(pool, access)
-    if sources and ADDRESS_VARIABLE not in given:
-        ours[f"{ADDRESS_VARIABLE}_FILE"] = {"value": f"{_MOUNT}/{ADDRESS_KEY}"}
-    worker["env"] = [
-        *env,
-        *({"name": name, **value} for name, value in ours.items() if name not in given),
-    ]
-    if sources:
-        spec["volumes"] = [*(spec.get("volumes") or []), {"name": _VOLUME, "projected": {"sources": sources}}]
-        mount = {"name": _VOLUME, "mountPath": _MOUNT, "readOnly": True}
-        worker["volumeMounts"] = [*(worker.get("volumeMounts") or []), mount]
-    worker.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # so that its last lines say why it crashed
-    spec["automountServiceAccountToken"] = False  # workers have no right to the Kubernetes API at all
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -323,8 +305,33 @@ def make_pod(pool: WorkerPool, access: OperatorAccess, *, number: int = 0, prote
             },
             "ownerReferences": [owner_reference(pool)],
         },
-        "spec": spec,
+        "spec": _pod_spec(pool, access),
     }
+
+
+def _pod_spec(pool: WorkerPool, access: OperatorAccess) -> Json:
+    """Return the template's spec, whose first container is the worker: with our variables, and its token's volume."""
+    template = pool.spec.template.spec
+    spec = {**template, "containers": [dict(container) for container in template["containers"]]}
+    worker = spec["containers"][0]
+    sources = _identity_sources(pool, access)
+    worker["env"] = _environment(worker.get("env") or [], pool, access)  # in YAML, an empty field is null
+    if sources:
+        spec["volumes"] = [*(spec.get("volumes") or []), {"name": _VOLUME, "projected": {"sources": sources}}]
+        mount = {"name": _VOLUME, "mountPath": _MOUNT, "readOnly": True}
+        worker["volumeMounts"] = [*(worker.get("volumeMounts") or []), mount]
+    worker.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # so that its last lines say why it crashed
+    spec["automountServiceAccountToken"] = False  # workers have no right to the Kubernetes API at all
+    return spec
+
+
+def _environment(env: list[Json], pool: WorkerPool, access: OperatorAccess) -> list[Json]:
+    """Return the template's variables and, after them, those of ours that it doesn't set itself."""
+    ours = _variables(pool, access)
+    set_by_template = [entry.get("name") for entry in env if isinstance(entry, dict)]
+    if _identity_sources(pool, access) and ADDRESS_VARIABLE not in set_by_template:
+        ours[f"{ADDRESS_VARIABLE}_FILE"] = {"value": f"{_MOUNT}/{ADDRESS_KEY}"}
+    return [*env, *({"name": name, **value} for name, value in ours.items() if name not in set_by_template)]
 
 
 def _variables(pool: WorkerPool, access: OperatorAccess) -> dict[str, Json]:

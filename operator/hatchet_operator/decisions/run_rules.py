@@ -55,6 +55,7 @@ def plan_run(seen: ObservedRun, now: datetime) -> RunPlan:
 
 
 def keep_finished_run(seen: ObservedRun, now: datetime) -> RunPlan | None:
+    """Change nothing about a run that is over but its children's counts, and which generation was seen."""
     if not seen.run.status.phase.is_final:
         return None
     # Children may outlive their parent; their counts are still updated.
@@ -68,12 +69,14 @@ def keep_finished_run(seen: ObservedRun, now: datetime) -> RunPlan | None:
 
 
 def cancel_when_asked(seen: ObservedRun, now: datetime) -> RunPlan | None:
+    """Cancel a run whose `spec.cancelled` is set."""
     if not seen.run.spec.cancelled:
         return None
     return _cancelled(seen, now, Reason.CANCEL_REQUESTED, "spec.cancelled was set")
 
 
 def cancel_with_parent(seen: ObservedRun, now: datetime) -> RunPlan | None:
+    """Cancel a run whose parent was cancelled, or is over, if `spec.onParentClose` says Cancel."""
     parent, spec = seen.parent, seen.run.spec
     if parent is None or spec.parent is None:
         return None
@@ -85,6 +88,7 @@ def cancel_with_parent(seen: ObservedRun, now: datetime) -> RunPlan | None:
 
 
 def fail_on_bad_input(seen: ObservedRun, now: datetime) -> RunPlan | None:
+    """Fail a run, before anything starts, whose input is no JSON object or too large."""
     has_passed = seen.run.status.steps or seen.live or seen.reports  # a worker was given it: no need to look again
     if has_passed or (problem := input_problem(seen.run)) is None:
         return None
@@ -98,12 +102,17 @@ def is_due(seen: ObservedRun, now: datetime) -> bool:
 
 
 def wait_until_start(seen: ObservedRun, now: datetime) -> RunPlan | None:
+    """Leave a run alone until its scheduled time; look every hour, as the clock may be adjusted."""
     if is_due(seen, now) or (start := seen.run.spec.start_at) is None:
         return None
     return RunPlan(recheck_at=min(start, now + _LOOK_AT_THE_CLOCK))
 
 
 def wait_for_workflow(seen: ObservedRun, now: datetime) -> RunPlan | None:
+    """Wait for a worker to register the run's workflow, and fail the run after the schedule timeout.
+
+    The timeout counts from the latest of the run's creation, its scheduled time, a resume and a rerun.
+    """
     if seen.graph is not None:
         return None
     workflow = seen.run.spec.workflow
@@ -183,6 +192,7 @@ def respect_group(seen: ObservedRun, now: datetime) -> RunPlan | None:
 
 
 def advance_steps(seen: ObservedRun, now: datetime) -> RunPlan:
+    """Advance the steps; end the run when all are final. As the last rule, it always decides."""
     graph = seen.graph
     assert graph is not None, "wait_for_workflow comes first"
     steps = plan_steps(seen, graph, now)

@@ -27,6 +27,17 @@ def final(
     steps: dict[str, StepStatus],
     graph: Graph | None = None,
 ) -> RunStatus:
+    """Return the status of a run that ends now.
+
+    Args:
+        seen: The run so far.
+        now: When.
+        phase: Succeeded, Failed or Cancelled.
+        reason: Why; also of the conditions.
+        message: What people read; None: nothing to add.
+        steps: The final states of its steps.
+        graph: What it executed; None: as far as its status says.
+    """
     old = seen.run.status
     started = old.started_at or first_start(seen.run, steps)
     succeeded = phase is Phase.SUCCEEDED
@@ -59,7 +70,7 @@ def final(
 def stopping(
     seen: ObservedRun, graph: Graph, steps: dict[str, StepStatus], now: datetime, reason: Reason, message: str
 ) -> RunStatus:
-    """Say that all steps but the last are cancelled."""
+    """Return the status of a cancelled run whose last step still runs: all others are cancelled."""
     old = seen.run.status
     message = f"{message}; its last step runs"
     ready = Aspect(ConditionType.READY, False, reason, message)
@@ -118,8 +129,10 @@ def first_start(run: WorkflowRun, steps: dict[str, StepStatus]) -> datetime | No
 
 
 def generation_of(seen: ObservedRun) -> int | None:
+    """Return the `observedGeneration` to write; None: the run has no object yet."""
     return seen.run.metadata.generation or None
 
 
 def conditions_of(seen: ObservedRun, aspects: Iterable[Aspect], now: datetime) -> tuple[Condition, ...]:
+    """Return the conditions, with the times of those that do not change."""
     return make_conditions(aspects, before=seen.run.status.conditions, generation=generation_of(seen), now=now)

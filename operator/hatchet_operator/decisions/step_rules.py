@@ -123,16 +123,19 @@ def _advance(definition: StepDefinition, seen: ObservedRun, graph: Graph, now: d
 
 
 def keep_finished_step(step: Step, plan: StepsPlan) -> StepStatus | None:
+    """Change nothing about a step that is over."""
     return step.old if step.old.phase.is_final else None
 
 
 def wait_for_a_person(step: Step, plan: StepsPlan) -> StepStatus | None:
+    """Leave a step alone that failed and waits for a person, until `spec.resumes` says to try it again."""
     if step.old.paused_at is None:
         return None
     return resumed(step.old) if is_resumed(step.seen.run) else step.old
 
 
 def believe_report(step: Step, plan: StepsPlan) -> StepStatus | None:
+    """Take over what the worker, or its death, reported about the current attempt."""
     report = step.seen.reports.get(step.definition.name)
     if report is None or report.attempt_id != step.current:
         return None
@@ -157,6 +160,11 @@ def believe_report(step: Step, plan: StepsPlan) -> StepStatus | None:
 
 
 def watch_live_attempt(step: Step, plan: StepsPlan) -> StepStatus | None:
+    """Note when a worker has had an attempt for a while, and end it when its time is up.
+
+    A timed-out attempt with retries left is first told to stop: its successor begins after the worker's answer, or
+    after the grace period. Without retries left the step fails at once.
+    """
     old, live, policy = step.old, step.live, step.seen.policy
     if live is None or live.id != step.current:
         return None
@@ -184,6 +192,7 @@ def watch_live_attempt(step: Step, plan: StepsPlan) -> StepStatus | None:
 
 
 def skip_after_failed_parent(step: Step, plan: StepsPlan) -> StepStatus | None:
+    """Cancel a step that can't run any more, as one that it depends on failed or was cancelled."""
     if not any(state.phase in (Phase.FAILED, Phase.CANCELLED) for state in step.parents.values()):
         return None
     text = CANCELLED_TEXT + _why_skipped(step.parents)
@@ -191,10 +200,12 @@ def skip_after_failed_parent(step: Step, plan: StepsPlan) -> StepStatus | None:
 
 
 def wait_for_parents(step: Step, plan: StepsPlan) -> StepStatus | None:
+    """Leave a step alone until all that it depends on succeeded."""
     return step.old if any(state.phase is not Phase.SUCCEEDED for state in step.parents.values()) else None
 
 
 def wait_for_backoff(step: Step, plan: StepsPlan) -> StepStatus | None:
+    """Leave a step alone until the pause before its next attempt is over."""
     if step.old.retry_at is None or step.old.retry_at <= step.now:
         return None
     plan.recheck.append(step.old.retry_at)
@@ -202,12 +213,14 @@ def wait_for_backoff(step: Step, plan: StepsPlan) -> StepStatus | None:
 
 
 def begin_nothing_while_suspended(step: Step, plan: StepsPlan) -> StepStatus | None:
+    """Start no attempt while a person has suspended the run or its workflow, or a run above it is gone."""
     plan.suspended = plan.suspended or step.seen.suspended
     seen = step.seen
     return step.old if seen.suspended or seen.above_is_gone or seen.run.spec.suspended else None
 
 
 def cancel_after_schedule_timeout(step: Step, plan: StepsPlan) -> StepStatus | None:
+    """Cancel a step that no worker took within the schedule timeout."""
     give_up_at = _give_up_waiting_at(step)
     if give_up_at is None or step.now < give_up_at:
         return None
@@ -228,6 +241,7 @@ def _why_not_assigned(step: Step) -> str | None:
 
 
 def wait_for_slot(step: Step, plan: StepsPlan) -> StepStatus:
+    """Have the attempt queued; note why it waits, once that is worth a write. As the last rule, it always decides."""
     _want(step, plan)
     wait = step.seen.waits.get(step.definition.name)
     plan.awaits = plan.awaits or step.seen.awaits

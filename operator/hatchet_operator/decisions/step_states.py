@@ -36,6 +36,7 @@ class Step(NamedTuple):  # not a frozen dataclass, which takes longer to create:
 
 
 def succeeded(old: StepStatus, report: Report) -> StepStatus:
+    """Return the state of a step whose worker reported an output."""
     return old.model_copy(
         update={
             "phase": Phase.SUCCEEDED,
@@ -49,6 +50,15 @@ def succeeded(old: StepStatus, report: Report) -> StepStatus:
 
 
 def ended(step: Step, old: StepStatus, phase: Phase, reason: Reason, error: str) -> StepStatus:
+    """Return the state of a step that has ended otherwise; one that failed may wait for a person instead.
+
+    Args:
+        step: The step.
+        old: Its state so far.
+        phase: Failed or Cancelled.
+        reason: Why.
+        error: What people and clients read.
+    """
     if phase is Phase.FAILED and pauses(step.graph, step.definition):
         return paused(old, reason, error, earlier=with_earlier(old), now=step.now)
     return old.model_copy(
@@ -59,6 +69,15 @@ def ended(step: Step, old: StepStatus, phase: Phase, reason: Reason, error: str)
 def next_attempt(
     step: Step, old: StepStatus, reason: Reason, error: str, *, wait: timedelta | None = None
 ) -> StepStatus:
+    """Return the state of a step that is tried again, which counts as one of its retries.
+
+    Args:
+        step: The step.
+        old: Its state so far.
+        reason: Why the attempt ended.
+        error: What people read until the next one succeeds.
+        wait: The pause before it; None: the step's backoff.
+    """
     pause = wait if wait is not None else backoff(step.definition, retries_used(old), seed=step.current)
     return old.model_copy(
         update={
@@ -74,6 +93,7 @@ def next_attempt(
 
 
 def assigned_again(old: StepStatus, reason: Reason | None, error: str | None) -> StepStatus:
+    """Return the state of a step whose attempt is dispatched again, as its worker is lost: no retry is used."""
     return old.model_copy(
         update={
             "phase": Phase.PENDING,
@@ -86,6 +106,7 @@ def assigned_again(old: StepStatus, reason: Reason | None, error: str | None) ->
 
 
 def after_loss(step: Step, old: StepStatus, report: Report) -> StepStatus:
+    """Return the state of a step whose worker is gone: assigned again, or failed after too many losses of its kind."""
     kind, most = counted_as(report.loss, old), step.definition.max_reassignments
     lost = LostWorker(
         at=report.at,
@@ -132,7 +153,7 @@ def _what_was_lost(kind: LossKind, state: StepStatus) -> str:
 
 
 def after_doubt(step: Step, old: StepStatus, report: Report) -> StepStatus:
-    """Return a step's state if it is unknown whether an assigned attempt still runs; and report it, if necessary."""
+    """Return the state of a step that may still run on a worker that can't be asked: assigned again, if it may be."""
     if step.definition.max_reassignments == 0:
         text = (
             "WORKER_LOST: the worker that had it did not come back after the operator's restart; "
@@ -150,4 +171,5 @@ def with_earlier(old: StepStatus) -> tuple[EarlierTry, ...]:
 
 
 def with_worker(old: StepStatus, live: LiveAttempt) -> StepStatus:
+    """Return the state with the worker that has the live attempt."""
     return old.model_copy(update={"worker": live.worker, "started_at": live.started_at})

@@ -160,6 +160,7 @@ class AttemptCalls:
         return attempt.deadline
 
     def release_slot(self, caller: Caller, attempt_id: str) -> None:
+        """Free the slot of an attempt that goes on without one, at its own request; nothing if it is over."""
         attempt = self.attempt(caller, attempt_id)
         if attempt is not None:
             attempt.change_slot(lambda: setattr(attempt, "released", True))

@@ -1,6 +1,6 @@
-"""What the engine is made with, and what it knows: records, objects and signals, which know no room.
+"""What the engine is made with, and its shared state: records, objects and signals, which depend on no room.
 
-Rooms above write here what rooms below have to know of them; what they have to be told is a signal.
+A room above writes here what rooms below need to know; what has to trigger something in a room above is a signal.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """What rooms tell rooms above them."""
+    """How rooms notify rooms above them, which they don't import; `wiring` connects them."""
 
     workflow_changed: Signal[[ObjectRef]] = field(default_factory=lambda: Signal("a workflow changed"))
     told_to_stop: Signal[[Worker, str, datetime]] = field(default_factory=lambda: Signal("a worker was told to stop"))
@@ -65,7 +65,7 @@ class Signals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What is known; it knows no room."""
+    """The state that all rooms share; it depends on none of them."""
 
     signals: Signals
     changes: RunFeed
@@ -79,7 +79,7 @@ class Memory:
     traces: Traces | None
 
     def pool_exists(self, pool: ObjectRef) -> bool:
-        """Whether a pool has an object, or else a connected worker."""
+        """Whether a pool has an object or, without one, a connected worker."""
         return pool in self.pools or any(worker.is_connected for worker in self.workers.of_pool(pool))
 
 

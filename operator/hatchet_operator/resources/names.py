@@ -1,4 +1,4 @@
-"""Names and ids that follow from what they name. They are an interface once a cluster holds them.
+"""Names and ids that follow from what they name. Changing a rule breaks clusters that have names made by it.
 
 Every function is pure: equal arguments give equal names, which is what makes a repeated create harmless.
 """
@@ -39,7 +39,7 @@ def _readable(text: str) -> str:
 
 
 def spawn_identity(*, key: str | None, index: int) -> str:
-    """Tag what names a child within its parent step, so that key "0" and index 0 differ."""
+    """Return what identifies a child within its parent's step: tagged, so that key "0" and index 0 differ."""
     return f"index:{index}" if key is None else f"key:{key}"
 
 
@@ -134,7 +134,7 @@ def _named(readable: str, digest: str) -> str:
 
 
 def generate_name(owner: str) -> str:
-    """Begin the names of objects that are made for another, to which the API server adds five characters."""
+    """Return `metadata.generateName` of an object that is made for another: the API server appends five characters."""
     return f"{owner[:_GENERATED].rstrip('-.')}-"  # a name may have dots, but none before a hyphen
 
 
@@ -178,9 +178,9 @@ _TENANTS = uuid.UUID("0b9f3b7e-52a4-5d0e-8c0f-3d2f6f1f7a55")
 
 @lru_cache(maxsize=10_000)  # asked for several times in an attempt's life
 def attempt_id(run_uid: str, *, rerun: int, step: str, attempt: int, dispatch: int) -> str:
-    """The fence: results, cancels and spawns of an attempt are accepted by this id alone.
+    """Return the id that fences an attempt: its results, cancellations and spawns are accepted under this id alone.
 
-    It differs for every giving-out, and is derived, so that an operator that restarts knows it again.
+    It differs for each dispatch, and is derived, so that an operator computes the same one after a restart.
     """
     return str(uuid.uuid5(_ATTEMPTS, f"{run_uid}/{rerun}/{step}/{attempt}/{dispatch}"))
 
@@ -191,7 +191,7 @@ def job_id(revision: str, *, on_failure: bool) -> str:
 
 
 def step_uuid(revision: str, step: str) -> str:
-    """A step of a definition as clients of Hatchet's REST API want it: a UUID."""
+    """Return the UUID by which clients of Hatchet's REST API know a step of a definition."""
     return str(uuid.uuid5(_STEPS, f"{revision}/{step}"))
 
 
@@ -201,9 +201,9 @@ _LOW_DIGITS = 3  # of the UID, which hold more than there are tasks
 
 
 def task_run_id(run_uid: str, number: int) -> str:
-    """The id of a task in a run for clients of Hatchet's REST API: its run's UID, with its number mixed into the end.
+    """Return the id of a task for clients of Hatchet's REST API: its run's UID, whose end the number changes.
 
-    From it alone the run is found again, by `runs_of_task`; nobody has to remember it.
+    `runs_of_task` finds the run again from the id alone, so none is stored.
 
     Args:
         run_uid: The run.
@@ -224,5 +224,5 @@ def runs_of_task(task_id: str) -> list[str]:
 
 @lru_cache(maxsize=1_000)  # asked for in each call of a worker
 def tenant_id(namespace: str) -> str:
-    """A namespace as Hatchet's clients want it: a UUID."""
+    """Return the UUID by which Hatchet's clients know a namespace, as their tenant."""
     return str(uuid.uuid5(_TENANTS, namespace))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hatchet_operator.access.identity import Caller
 from hatchet_operator.decisions.graph import Graph
 from hatchet_operator.decisions.observed import LiveAttempt
-from hatchet_operator.decisions.placing import MOST_IMPATIENT, Needs, Requirement
+from hatchet_operator.decisions.placing import MOST_RELAXED, Needs, Requirement
 from hatchet_operator.engine.limits.buckets import BucketNeeds
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.worker_labels import DesiredLabel, StickyWorker
@@ -62,9 +62,9 @@ class Attempt:
     released: bool = False  # the step gave its slot back
     waited_until: float | None = None  # loop time: its worker's stream of results ended while it awaited some
     trial: timedelta | None = None  # it may have killed its last worker, and runs in isolation for this long
-    impatience: int = 0  # how often its patience ran out while it waited for its trial, see decisions/losses.py
+    relaxed: int = 0  # how many of `TRIAL_WAITS` are over: each widens the choice of workers for its trial
     is_cleared: bool = False  # its trial is over
-    timer: asyncio.TimerHandle | None = None  # fires at the end of its patience, and then of its trial
+    timer: asyncio.TimerHandle | None = None  # fires at the end of each of `TRIAL_WAITS`, and then of its trial
 
     def is_of(self, caller: Caller) -> bool:
         """Whether the caller may report on it: only the worker that it was assigned to.
@@ -82,7 +82,7 @@ class Attempt:
     @property
     def needs(self) -> Needs:
         """What it needs from a worker."""
-        suspicion = None if self.trial is None else min(self.impatience, MOST_IMPATIENT)
+        suspicion = None if self.trial is None else min(self.relaxed, MOST_RELAXED)
         return Needs(self.is_root, suspicion, self.required, self.bound_to.id if self.bound_to else None)
 
     @property

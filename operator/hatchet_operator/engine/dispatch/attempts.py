@@ -1,10 +1,10 @@
 """Attempts, from being wanted to the end.
 
-    keep ─► queue ─┬─► give ─┬─► left: its worker reported an end, and its slot is free again
+    keep ─► queue ─┬─► assign ─┬─► left: its worker reported an end, and its slot is free again
                    │         └─► take_back: its worker is told to stop
                    └─► take_back: no worker gets it
 
-Which attempts are wanted, and what their ends mean, is decided in `runs`; here they only move.
+Which attempts are wanted, and what follows from their ends, is decided in `runs`; here they only change places.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 
-from hatchet_operator.decisions.losses import PATIENCE
+from hatchet_operator.decisions.losses import TRIAL_WAITS
 from hatchet_operator.engine.clock import Clock
 from hatchet_operator.engine.dispatch.attempt import Attempt
 from hatchet_operator.engine.dispatch.queue import AttemptQueue, OnActivity, OnDemand
@@ -27,7 +27,7 @@ class Attempts(Mapping[str, Attempt]):
     """All attempts that are wanted, queued or assigned, by their ids.
 
     Args:
-        given: Called with an attempt that was just assigned to a worker, and when it began.
+        assigned: Called with an attempt that was just assigned to a worker, and when it began.
         unserved: Called with the attempts that no connected worker can take now.
         told_to_stop: Called with a worker, an attempt that it was told to stop, and when.
         on_demand, on_activity, buckets: See `AttemptQueue`.
@@ -38,7 +38,7 @@ class Attempts(Mapping[str, Attempt]):
         *,
         metrics: Metrics,
         clock: Clock,
-        given: Callable[[Attempt, datetime], None],
+        assigned: Callable[[Attempt, datetime], None],
         unserved: Callable[[list[Attempt]], None],
         told_to_stop: Callable[[Worker, str, datetime], None],
         on_demand: OnDemand,
@@ -47,10 +47,10 @@ class Attempts(Mapping[str, Attempt]):
     ) -> None:
         self._metrics = metrics
         self._clock = clock
-        self._given = given
+        self._assigned = assigned
         self._by_id: dict[str, Attempt] = {}
         self.queue = AttemptQueue(
-            assign=self._assign, unserved=unserved, on_demand=on_demand, on_activity=on_activity, buckets=buckets
+            assign=self._dispatch, unserved=unserved, on_demand=on_demand, on_activity=on_activity, buckets=buckets
         )
         self._over: deque[Attempt] = deque(maxlen=_REMEMBERED)
         self.told_to_stop = told_to_stop
@@ -73,28 +73,28 @@ class Attempts(Mapping[str, Attempt]):
         """Assign an attempt to a worker at once, or keep it until one may have it."""
         self.queue.add(attempt, now)
         if attempt.trial is not None and attempt.worker is None:
-            self._later(PATIENCE[0], self._grow_impatient, attempt)
+            self._later(TRIAL_WAITS[0], self._relax, attempt)
 
-    def _grow_impatient(self, attempt: Attempt) -> None:
-        if attempt.impatience + 1 < len(PATIENCE):
-            self._later(PATIENCE[attempt.impatience + 1], self._grow_impatient, attempt)
-        self.queue.grow_impatient(attempt, self._clock.now())
+    def _relax(self, attempt: Attempt) -> None:
+        if attempt.relaxed + 1 < len(TRIAL_WAITS):
+            self._later(TRIAL_WAITS[attempt.relaxed + 1], self._relax, attempt)
+        self.queue.relax(attempt, self._clock.now())
 
-    def _assign(self, attempt: Attempt, worker: Worker) -> None:
+    def _dispatch(self, attempt: Attempt, worker: Worker) -> None:
         now = self._clock.now()
-        self.give(attempt, worker, started_at=now)
+        self.assign(attempt, worker, started_at=now)
         self._metrics.start_delay.observe((now - attempt.queued_at).total_seconds())
         if attempt.units and attempt.unblocked_at is not None:
             self._metrics.limited_seconds.observe(max((attempt.unblocked_at - attempt.queued_at).total_seconds(), 0.0))
         worker.send(StartCommand(attempt))
 
-    def give(self, attempt: Attempt, worker: Worker, *, started_at: datetime) -> None:
-        """Note that a worker has an attempt, whether it gets it now or already had it."""
+    def assign(self, attempt: Attempt, worker: Worker, *, started_at: datetime) -> None:
+        """Note that a worker has an attempt, either from now on or, by its claim after a restart, since before."""
         attempt.started_at, attempt.deadline = started_at, started_at + attempt.step.timeout
         worker.take(attempt)
         if attempt.trial is not None:
             self._later(started_at + attempt.trial - self._clock.now(), self._clear, attempt)
-        self._given(attempt, started_at)
+        self._assigned(attempt, started_at)
 
     def let_run_longer(self, by: timedelta) -> None:
         """Extend the deadlines of all assigned attempts: somebody is debugging a step."""
@@ -132,13 +132,13 @@ class Attempts(Mapping[str, Attempt]):
         self.left(attempt)
 
     def leave_queue(self, attempts: Mapping[str, Attempt]) -> None:
-        """Dequeue attempts of a run that is about to end, so that it takes no slot that its tree gives back."""
+        """Dequeue the attempts of a run that is about to end, so that they take no slot that runs of its tree free."""
         for attempt in [attempt for attempt in attempts.values() if attempt.worker is None]:
             self.forget(attempt)
             self.queue.withdraw(attempt)
 
     def forget(self, attempt: Attempt) -> None:
-        """Forget an attempt that is no longer wanted; its worker may still have it."""
+        """Drop an attempt that is no longer wanted from the records; its worker may still execute it."""
         if attempt.timer is not None:
             self._stop_timer(attempt)
         attempt.of_run.pop(attempt.step.name, None)
@@ -164,6 +164,7 @@ class Attempts(Mapping[str, Attempt]):
             self.queue.fill(known.worker)
 
     def tell_cancel(self, attempt: Attempt) -> None:
+        """Tell the worker that has an attempt to stop it; its report still counts."""
         if attempt.worker is not None:
             attempt.worker.send(
                 CancelCommand(

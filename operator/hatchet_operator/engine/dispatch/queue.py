@@ -52,7 +52,7 @@ class AttemptQueue:
     ) -> None:
         self._assign = assign
         self._on_activity = on_activity
-        self.given: Counter[tuple[str, str | None]] = Counter()  # number of attempts, by namespace and pool
+        self.assigned: Counter[tuple[str, str | None]] = Counter()  # number of attempts, by namespace and pool
         self._unserved = unserved
         self.on_demand = on_demand
         self._queues: dict[QueueKey, Queue] = {}
@@ -84,7 +84,7 @@ class AttemptQueue:
         workers = () if self._is_over else queue.workers
         free = [worker for worker in workers if fits(worker, needs) and has_room(worker, needs)]
         if free and not queue.has_lane(needs, attempt.priority) and attempt.siding is None:
-            self._give(attempt, _best_of(free, attempt))
+            self._assign_to(attempt, _best_of(free, attempt))
             return
         queue.lane_of(attempt, now).push(attempt, next(self._numbers))
         for worker in free:
@@ -93,8 +93,8 @@ class AttemptQueue:
             self._active(attempt)
             self.on_demand(attempt.ref.namespace, attempt.graph.pool, attempt.run_uid)
 
-    def _give(self, attempt: Attempt, worker: Worker) -> None:
-        self.given[_pool_of(attempt)] += 1
+    def _assign_to(self, attempt: Attempt, worker: Worker) -> None:
+        self.assigned[_pool_of(attempt)] += 1
         self._shares.served(_pool_of(attempt), attempt.priority, attempt.due)
         self._active(attempt)
         self._assign(attempt, worker)
@@ -103,9 +103,9 @@ class AttemptQueue:
         if attempt.run_uid is None and attempt.graph.pool is not None:
             self._on_activity(attempt.ref.namespace, attempt.graph.pool)
 
-    def grow_impatient(self, attempt: Attempt, now: datetime) -> None:
+    def relax(self, attempt: Attempt, now: datetime) -> None:
         """Note that a suspect has waited long enough for a better place for its trial."""
-        attempt.impatience += 1
+        attempt.relaxed += 1
         self.place_again(attempt, now)
 
     def place_again(self, attempt: Attempt, now: datetime) -> None:
@@ -127,6 +127,7 @@ class AttemptQueue:
                 self._drop_if_unused(key)
 
     def wait_of(self, attempt: Attempt) -> Wait:
+        """Return what an attempt in the queue waits for."""
         if attempt.is_aside and attempt.siding is not None:
             return self._sidings.wait_of(attempt, attempt.siding)
         unserved_since = attempt.lane.unserved_since if attempt.lane else None
@@ -207,7 +208,7 @@ class AttemptQueue:
             attempt = lane.head()[2]
             self._queue(_key(attempt)).remove(attempt)
             if attempt.siding is None or self._sidings.let_go(attempt, attempt.siding):
-                self._give(attempt, worker)
+                self._assign_to(attempt, worker)
         if not worker.assigned:
             self.on_demand(worker.namespace, worker.registration.pool, worker.run_uid)  # the demand is lower now
 

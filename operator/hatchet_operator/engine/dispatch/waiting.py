@@ -62,26 +62,26 @@ class Waiting:
         self._told_after = told_after
         self._clock = clock
         self._work: WorkQueue[ObjectRef] = WorkQueue(self._look, failed=self._failed)
-        self._given: dict[ObjectRef, int] = {}  # for pools being watched: how many attempts had been assigned
+        self._assigned: dict[ObjectRef, int] = {}  # for pools being watched: how many attempts had been assigned
 
     def active(self, namespace: str, pool: str) -> None:
         """Look at a pool soon, unless that is scheduled already."""
         ref = ObjectRef(namespace, pool)
-        if ref not in self._given:
-            self._given[ref] = self._queue.given[namespace, pool]
+        if ref not in self._assigned:
+            self._assigned[ref] = self._queue.assigned[namespace, pool]
             self._work.add_after(ref, self._told_after.total_seconds())
 
     def _failed(self, ref: ObjectRef, error: Exception) -> None:
         log.error("what waits for a pool not looked at", extra={"pool": str(ref)}, exc_info=error)
-        self._given.pop(ref, None)  # until something waits there again
+        self._assigned.pop(ref, None)  # until something waits there again
 
     def _look(self, ref: ObjectRef) -> None:
         first = self._queue.first_in(ref.namespace, ref.name, _TOLD_AT_ONCE, served=True)
         unserved = self._queue.first_in(ref.namespace, ref.name, _TOLD_AT_ONCE, served=False)
         load = self._load(ref, [*first, *unserved])
-        given = self._queue.given[ref.namespace, ref.name]
-        stands_still = given == self._given[ref]
-        self._given[ref] = given
+        assigned = self._queue.assigned[ref.namespace, ref.name]
+        stands_still = assigned == self._assigned[ref]
+        self._assigned[ref] = assigned
         told_after = self._told_after if stands_still else max(_TOLD_WHILE_MOVING_AFTER, self._told_after)
         self._say_why(ref, first, load, told_after)
         kept = self._queue.blocked_in(ref.namespace, ref.name, _TOLD_AT_ONCE)
@@ -90,7 +90,7 @@ class Waiting:
         if load.queued or load.running or kept:
             self._work.add_after(ref, _BUSY_SECONDS if load.queued or kept else _QUIET_SECONDS)
         else:
-            del self._given[ref]
+            del self._assigned[ref]
 
     def load_of(self, ref: ObjectRef) -> PoolLoad:
         """Return a pool's load at this moment."""

@@ -73,7 +73,7 @@ class WorkerStream:
         self._commands.put_nowait(None)
 
     async def commands(self, *, at_once: int = 1) -> AsyncIterator[list[Command]]:
-        """Yield commands as they come, at most so many of those that are there by then together."""
+        """Yield commands as they come, as lists of up to ``at_once`` that are queued at the same time."""
         while (command := await self._commands.get()) is not None and self._may_command():
             found = [command]
             while not self._commands.empty() and len(found) < at_once:
@@ -107,9 +107,8 @@ class Worker:
     given_away: list[Attempt] = field(default_factory=list)  # never begun, so reassigned; it is told when it reconnects
     left_at: float | None = None  # loop time: when its last stream ended
     makes_claims: bool = True
-    acknowledges: bool = (
-        False  # it says STARTED when a step arrives and again when it begins, judging by the last attempt that ended
-    )
+    # Whether it says STARTED when a step arrives and again when it begins, judging by the last attempt that ended.
+    acknowledges: bool = False
     last_seen: float = 0.0  # loop time
     life: Life = field(default_factory=Life)  # what is known of the container that it runs in
     keeping: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while its registration is written
@@ -164,7 +163,7 @@ class Worker:
         return self.slots - self.occupied - self.overrunning
 
     def has_begun(self, attempt: Attempt) -> bool:
-        """Whether it reported the attempt begun, whichever way it reports; unknown if it lists what it has instead."""
+        """Whether the attempt runs: a worker that also acknowledges what it receives reports a start twice, others once."""
         return attempt.starts > self.acknowledges
 
     @property
@@ -183,7 +182,7 @@ class Worker:
         self.occupied += attempt.occupies_slot
 
     def leave(self, attempt: Attempt, *, at: float) -> None:
-        """Remove an attempt that ended here, one way or another, at this loop time."""
+        """Remove an attempt that this worker no longer has; ``at`` is the loop time."""
         self.suspects.discard(attempt)
         if self.assigned.pop(attempt.id, None) is not None:
             self.occupied -= attempt.occupies_slot
@@ -191,6 +190,6 @@ class Worker:
                 self.idle_since = at
 
     def send(self, command: Command) -> None:
-        """Send a command on the open stream; without one, the worker learns of it when it listens again."""
+        """Send a command on the open stream; without one, drop it: the worker hears of it when it listens again."""
         if self.stream is not None:
             self.stream.put(command)

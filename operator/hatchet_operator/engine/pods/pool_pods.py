@@ -96,6 +96,7 @@ class PoolPods:
             self._pods.setdefault(ref, {}).setdefault(pod.uid, pod)
 
     async def delete(self, pool: ObjectRef, name: str) -> None:
+        """Delete a pod of a pool, and count it as being deleted from now on; nothing if it is gone."""
         try:
             await self._api.until_answered(self._api.delete, PODS, pool.namespace, name)
         except NotFound:

@@ -146,6 +146,7 @@ class Pools:
     # --- What is observed
 
     def observe(self, kind: str, obj: Json) -> None:
+        """Observe a WorkerPool: from the watch, or from the answer to a write."""
         ref = ObjectRef(obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
         known = self._known.get(ref)
         if kind == "DELETED":
@@ -164,6 +165,7 @@ class Pools:
             self.changed(ref)
 
     def observe_pod(self, kind: str, pod: Pod) -> None:
+        """Observe a Pod with the label of a pool; only those that a pool owns are scaled by it."""
         if kind == "DELETED":
             for ref in self._pods.forget(pod.uid):
                 self.changed(ref)

@@ -128,6 +128,7 @@ class RunPods:
     # --- What is observed
 
     def observe_pod(self, kind: str, seen: Pod) -> None:
+        """Observe a Pod that was made for one run."""
         if kind == "DELETED":
             self._forget(seen.uid)
             self.there_may_be_room(seen.namespace)

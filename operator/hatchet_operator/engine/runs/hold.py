@@ -1,4 +1,4 @@
-"""Holds back runs from before a start until workers have said which attempts they have.
+"""After a start, keeps runs from before it on hold until workers have said which attempts they have.
 
 Which workers are awaited is up to `workers.rejoin`, and which runs wait for which worker, to `decisions.held_runs`.
 """
@@ -35,7 +35,7 @@ class Awaited:
 
 
 class Hold:
-    """Holds runs back.
+    """Keeps runs on hold: their steps are not assigned while a worker from before the start may have them.
 
     Args:
         store: All runs.
@@ -58,10 +58,10 @@ class Hold:
         self._requeue_all = requeue_all
         self.is_on = True  # after a start, until workers said what they have
         self.awaited: Awaited | None = None
-        """Who is awaited, once that takes long enough to be worth a write."""
+        """The workers that are awaited; None until that takes long enough to be worth a write."""
 
     def holds(self, record: RunRecord) -> bool:
-        """Whether a worker may have steps of a run from before the start, as far as is known."""
+        """Whether a run is on hold: a worker from before the start may have steps of it."""
         return self.is_on and record.may_be_assigned
 
     def may_have_unclaimed(self, caller: Caller, record: RunRecord) -> bool:
@@ -75,12 +75,12 @@ class Hold:
         return caller.pod_uid is None and self._definitions.may_have(caller.pool_ref, record)
 
     def waiting_run(self, record: RunRecord) -> WaitingRun:
-        """Return which steps of a run from before the start may be assigned."""
+        """Return which steps of a run from before the start a worker may have."""
         graph, claimed = self._definitions.graph_of(record), record.attempts.keys()
         return waiting_run(record.run, graph, claimed=claimed, now=self._clock.now())
 
     def waiting(self) -> list[RunRecord]:
-        """Return the runs of which it is still unknown what workers have."""
+        """Return the runs that are on hold."""
         return [record for record in self._store.unfinished() if record.may_be_assigned]
 
     def told_of(self, record: RunRecord) -> str | None:

@@ -75,7 +75,7 @@ class RunObserver:
         self._feed.publish(change)
 
     def is_known(self, version: int) -> bool:
-        """Whether an event of the watch with this version tells nothing new: an answer told it.
+        """Whether an event of the watch is no news: an answer to a request of ours had this version already.
 
         Events come in the order of their versions, each once; so one that the watch has passed will not be asked for.
         """
@@ -129,7 +129,7 @@ class RunObserver:
         self._ahead = {ahead for ahead in self._ahead if ahead > int(version)}
 
     def begin_light(self, body: Json) -> None:
-        """Know a run of which there is no object yet: it goes on as any other, and its first status makes the object.
+        """Add a light run, which has no object yet: it runs like any other, and its first status creates the object.
 
         Args:
             body: What the object will be made of; its name is free, as far as is known.

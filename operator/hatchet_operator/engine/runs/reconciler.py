@@ -127,7 +127,7 @@ class Runs:
         self.attempts = Attempts(
             metrics=metrics,
             clock=clock,
-            given=self._given,
+            assigned=self._note_assigned,
             unserved=self.requeue_waiting,
             told_to_stop=told_to_stop,
             on_demand=on_demand,
@@ -317,7 +317,7 @@ class Runs:
         except Refused as error:
             log.error("run not read", extra={"run": str(record.ref), "error": error.message[:1000]})
 
-    def _given(self, attempt: Attempt, started_at: datetime) -> None:
+    def _note_assigned(self, attempt: Attempt, started_at: datetime) -> None:
         record = self._store.get(attempt.ref)
         if record is not None:
             if attempt.graph.sticky is not Stickiness.NONE:  # now, or its other steps might go elsewhere

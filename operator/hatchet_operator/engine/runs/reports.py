@@ -18,9 +18,9 @@ class Reports:
 
     Args:
         store: What is known of runs.
-        attempts: Leave their workers when they are reported.
+        attempts: What leaves its worker when its end is reported.
         definitions: What runs execute.
-        hold: What is not known yet after a start.
+        hold: Which runs are on hold after a start.
         requeue: Has a run reconciled.
     """
 

@@ -1,4 +1,4 @@
-"""What a decision about a run may look at, put together from what is known at this moment."""
+"""Makes the `ObservedRun` that decisions about a run see, from what is known at this moment."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from hatchet_operator.resources.reasons import Phase, Stickiness
 
 
 class Sight:
-    """Looks at a run and at what is around it.
+    """Observes a run, its parent, its groups, and its attempts.
 
     Args:
         store: All runs.

@@ -109,6 +109,14 @@ class Children:
         """Held while a child of this name is created or found."""
 
     async def trigger(self, trigger: Trigger, child: ParentAttempt) -> str:
+        """Create a child of a running step, or find the one that the step spawned before under that key or index.
+
+        Returns:
+            The child's name.
+
+        Raises:
+            InvalidRequest: The API server refused the run.
+        """
         parent, step = self._admit(trigger, child)
         if parent.light is not None:  # its children's names follow from its UID, and it owns them
             await self._runs.recording.record_now(parent)

@@ -37,6 +37,12 @@ class Creation:
         self._workflows = workflows
 
     def known_workflow(self, trigger: Trigger) -> ObjectRef:
+        """Return the Workflow that is asked for.
+
+        Raises:
+            UnknownObject: No worker registered it; the message lists what is registered, and guesses what was meant.
+            Unsupported: The run is to stay with one worker, but the workflow is not sticky.
+        """
         ref = workflow_ref_of(trigger)
         workflow = self._workflows.get(ref)
         if workflow is None or ref not in self._workflows or workflow.exact_name != trigger.workflow:
@@ -60,20 +66,29 @@ class Creation:
             )
 
     def pool_of(self, ref: ObjectRef) -> str | None:
+        """Return the pool whose workers run a workflow; None: it is unknown, or any."""
         workflow = self._workflows.get(ref)
         return (workflow.spec.pool or workflow.status.pool) if workflow else None
 
     async def create(self, trigger: Trigger, body: Json) -> Json:
+        """Create a run's object, and return it.
+
+        Raises:
+            AlreadyExists: There is a run of this name.
+            InvalidRequest: The API server refused it.
+        """
         try:
             return await self._api.until_answered(self._api.create, RUNS, trigger.namespace, body)
         except Refused as error:
             raise InvalidRequest(f'a run of workflow "{trigger.workflow}" was refused: {error.message}') from error
 
     async def read(self, ref: ObjectRef) -> WorkflowRun | None:
+        """Read a run from the API server; None: there is none of this name."""
         obj = await self.read_object(ref)
         return WorkflowRun.model_validate(obj) if obj is not None else None
 
     async def read_object(self, ref: ObjectRef) -> Json | None:
+        """Read a run as JSON, which is observed as well; None: there is none of this name."""
         try:
             obj = await self._api.until_answered(self._api.get, RUNS, ref.namespace, ref.name)
         except NotFound:

@@ -94,6 +94,16 @@ class Roots:
         )
 
     async def trigger(self, trigger: Trigger) -> str:
+        """Create the run that is asked for, or find the one that the same request created before.
+
+        Returns:
+            The run's name.
+
+        Raises:
+            UnknownObject: No worker registered the workflow.
+            SpawnConflict: A run of that name is another workflow's, or has another purpose.
+            InvalidRequest: The API server refused the run.
+        """
         workflow = self._creation.known_workflow(trigger)
         if (value := dedupe_value(trigger.metadata)) is not None:
             return await self._trigger_once(trigger, workflow, value)

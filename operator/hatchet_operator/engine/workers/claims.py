@@ -103,7 +103,7 @@ class Claims:
         report = record.reports.get(step)
         if report is not None and report.is_assumed:
             del record.reports[step]  # it was not reassigned: the worker was merely late
-        self._runs.attempts.give(attempt, worker, started_at=_started_at(record, step, item, self._clock.now()))
+        self._runs.attempts.assign(attempt, worker, started_at=_started_at(record, step, item, self._clock.now()))
         self._results.resume_waiting(record)
         self._runs.requeue(record)
 

@@ -54,6 +54,7 @@ class Connections:
             self._queue.labels_changed(worker, self._clock.now())
 
     def close(self, worker: Worker) -> None:
+        """Close the worker's stream, if one is open, and give the worker nothing more."""
         if worker.stream is None:
             return
         worker.stream.close()

@@ -95,6 +95,12 @@ class Deaths:
         worker.silence = asyncio.get_running_loop().call_later(seconds, self.check_silence, worker, due)
 
     def check_silence(self, worker: Worker, due: float) -> None:
+        """Bury a worker that has said nothing for `worker_silent`; otherwise look again when it might be so.
+
+        Args:
+            worker: The worker.
+            due: When this look was due, in loop time: if it comes much later, it was the operator that was away.
+        """
         if worker.dead:
             return
         now = self._clock.loop_time()

@@ -270,37 +270,37 @@ class Registry:
     def listen(
         self, caller: Caller, worker_id: str, claimed: list[ClaimedAttempt] | None
     ) -> tuple[Worker, WorkerStream]:
-        """See `Streams`."""
+        """See `Streams.listen`."""
         return self._streams.listen(caller, worker_id, claimed)
 
     def left(self, worker: Worker, stream: WorkerStream) -> None:
-        """See `Streams`."""
+        """See `Streams.left`."""
         self._streams.left(worker, stream)
 
     def drain(self, caller: Caller, worker_id: str, *, has_ended: bool = False) -> None:
-        """See `Streams`."""
+        """See `Streams.drain`."""
         self._streams.drain(caller, worker_id, has_ended=has_ended)
 
     def heartbeat(self, caller: Caller, worker_id: str, *, at: datetime | None = None, overrunning: int = 0) -> None:
-        """See `Streams`."""
+        """See `Streams.heartbeat`."""
         self._streams.heartbeat(caller, worker_id, at=at, overrunning=overrunning)
 
     def ended(self, attempt: Attempt | None) -> None:
-        """See `Streams`."""
+        """See `Streams.ended`."""
         self._streams.ended(attempt)
 
     # --- Pods
 
     def find_pod(self, uid: str) -> Pod | None:
-        """See `Workers`."""
+        """See `Workers.find_pod`."""
         return self._workers.find_pod(uid)
 
     def pods_of(self, pool: ObjectRef) -> list[Pod]:
-        """See `Workers`."""
+        """See `Workers.pods_of`."""
         return self._workers.pods_of(pool)
 
     def addresses_in_use(self) -> set[str]:
-        """See `Workers`."""
+        """See `Workers.addresses_in_use`."""
         return self._workers.addresses_in_use()
 
     def observe_pod(self, kind: str, pod: Pod) -> None:

@@ -57,6 +57,7 @@ class Workers:
     # --- Pods
 
     def saw_pod(self, kind: str, pod: Pod) -> None:
+        """Observe a Pod, as the watch of Pods saw it."""
         if kind == "DELETED":
             self._pods.pop(pod.uid, None)
         else:

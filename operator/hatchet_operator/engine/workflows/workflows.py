@@ -144,7 +144,7 @@ class Workflows:
         return self._revisions.begin_loading(ObjectRef(run.metadata.namespace, pinned), run.spec.workflow)
 
     async def wait_until_loaded(self) -> None:
-        """See `Revisions`."""
+        """See `Revisions.wait_until_loaded`."""
         await self._revisions.wait_until_loaded()
 
     def of(self, run: WorkflowRun) -> Workflow | None:
@@ -222,11 +222,11 @@ class Workflows:
     async def register(
         self, namespace: str, pool: str, definition: WorkflowDefinition, *, template: str | None = None
     ) -> str:
-        """See `Registering`."""
+        """See `Registering.register`."""
         return await self._registering.register(namespace, pool, definition, template=template)
 
     async def reconcile(self, ref: ObjectRef) -> None:
-        """See `Statuses`."""
+        """See `Statuses.reconcile`."""
         await self._statuses.reconcile(ref)
 
     async def change_status(self, ref: ObjectRef, change: Callable[[WorkflowStatus], WorkflowStatus]) -> None:
@@ -234,7 +234,7 @@ class Workflows:
         await self._statuses.change(ref, change)
 
     def offered(self, ref: ObjectRef, offer: Offer) -> None:
-        """See `Statuses`."""
+        """See `Statuses.offered`."""
         self._statuses.offered(ref, offer)
 
     async def stop(self) -> None:

@@ -76,7 +76,7 @@ def test_without_a_rule_another_verdict_would_come(rule: ClaimRule) -> None:
     st.builds(
         Claim,
         is_current=st.booleans(),
-        holder=st.sampled_from(AssignedTo),
+        assigned_to=st.sampled_from(AssignedTo),
         is_for_other_run=st.booleans(),
         is_being_reassigned=st.booleans(),
         is_persisted=st.booleans(),

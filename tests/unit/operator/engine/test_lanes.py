@@ -98,9 +98,9 @@ class Model:
             assert attempt.worker is not None
             self.desk.queue.fill(attempt.worker)
 
-    def grow_impatient(self, draw: st.DataObject) -> None:
+    def relax(self, draw: st.DataObject) -> None:
         if waiting := [attempt for attempt in self._waiting() if attempt.trial is not None]:
-            self.desk.queue.grow_impatient(draw.draw(st.sampled_from(waiting)), NOW)
+            self.desk.queue.relax(draw.draw(st.sampled_from(waiting)), NOW)
 
     def withdraw(self, draw: st.DataObject) -> None:
         if waiting := self._waiting():
@@ -147,7 +147,7 @@ ACTS = (
     Model.wait_for_children,
     Model.go_on,
     Model.clear,
-    Model.grow_impatient,
+    Model.relax,
     Model.withdraw,
     Model.leave,
 )

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hatchet_operator.decisions.losses import PATIENCE, LostAttempt, kinds_of_loss, trial_of
+from hatchet_operator.decisions.losses import TRIAL_WAITS, LostAttempt, kinds_of_loss, trial_of
 from hatchet_operator.decisions.observed import LiveAttempt, Outcome, Report
 from hatchet_operator.decisions.run_rules import plan_run
 from hatchet_operator.engine.clock import Clock
@@ -30,7 +30,7 @@ from tests.unit.operator.decisions.builders import NOW, make_graph, make_observe
 
 _RESTART_SECONDS = 3.0
 _MOST_EVENTS = 20_000
-FOR_EVER = PATIENCE[0], timedelta(days=1)
+FOR_EVER = TRIAL_WAITS[0], timedelta(days=1)
 
 
 @dataclass
@@ -56,10 +56,10 @@ class Pool:
     """Workers that begin anew a while after they died."""
 
     def __init__(
-        self, steps: list[Step], *, workers: int, slots: int, patience: tuple[timedelta, ...] = PATIENCE
+        self, steps: list[Step], *, workers: int, slots: int, trial_waits: tuple[timedelta, ...] = TRIAL_WAITS
     ) -> None:
         self.now = 0.0
-        self.patience = patience
+        self.trial_waits = trial_waits
         self.steps = {step.name: step for step in steps}
         self.queue = AttemptQueue(
             assign=self.assign,
@@ -118,8 +118,8 @@ class Pool:
         )
         self.queue.add(attempt, self.clock)
         if attempt.trial is not None and attempt.worker is None:
-            for patience in itertools.accumulate(self.patience):
-                self.later(patience.total_seconds(), lambda: self.queue.grow_impatient(attempt, self.clock))
+            for trial_waits in itertools.accumulate(self.trial_waits):
+                self.later(trial_waits.total_seconds(), lambda: self.queue.relax(attempt, self.clock))
 
     def assign(self, attempt: Attempt, worker: Worker) -> None:
         step = self.steps[attempt.ref.name]
@@ -228,7 +228,7 @@ def test_the_guilty_are_found_and_the_others_succeed(
     steps += [Step(f"guilty-{number}", kills_after=seconds) for number, seconds in enumerate(guilty)]
     steps += [Step(f"parent-{number}", awaits=steps[-1 - number % len(guilty)]) for number in range(parents)]
     order.shuffle(steps)  # type: ignore[attr-defined]  # hypothesis' own kind of Random
-    pool = Pool(steps, workers=workers, slots=slots, patience=FOR_EVER)
+    pool = Pool(steps, workers=workers, slots=slots, trial_waits=FOR_EVER)
     pool.run()
     assert_just(pool)
 
@@ -245,7 +245,7 @@ def test_one_that_is_guilty_costs_each_of_the_others_one_attempt_at_most(
 ) -> None:
     steps = [Step(f"innocent-{number}", seconds) for number, seconds in enumerate(innocent)]
     steps.insert(len(steps) // 2, Step("guilty", kills_after=guilty))
-    pool = Pool(steps, workers=workers, slots=slots, patience=FOR_EVER)
+    pool = Pool(steps, workers=workers, slots=slots, trial_waits=FOR_EVER)
     pool.run()
     assert_just(pool)
     assert all(step.given_out <= 2 for step in steps if step.kills_after is None)
