@@ -163,7 +163,7 @@ class Worker:
         return self.slots - self.occupied - self.overrunning
 
     def has_begun(self, attempt: Attempt) -> bool:
-        """Whether the attempt runs: a worker that also acknowledges what it receives reports a start twice, others once."""
+        """Whether the attempt runs: a worker that also acknowledges receipt says STARTED twice, others once."""
         return attempt.starts > self.acknowledges
 
     @property

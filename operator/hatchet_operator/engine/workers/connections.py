@@ -1,4 +1,4 @@
-"""Connections of workers: a stream each, opened and closed, and with it the worker's place in the queue."""
+"""The stream of each connected worker: while it is open, the queue assigns attempts to the worker."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ class Connections:
             raise NotReady("this operator is about to end and assigns nothing more; listen to the next one")
 
     def open(self, worker: Worker) -> WorkerStream:
-        """Open a worker's stream, replacing the one that it had; it gets nothing yet."""
+        """Open a worker's stream, replacing the one that it had; until `let_in`, nothing is assigned to it."""
         self.check_open()
         self.close(worker)
         stream = worker.stream = WorkerStream(self._may_command)
@@ -43,18 +43,18 @@ class Connections:
         return stream
 
     def let_in(self, worker: Worker) -> None:
-        """Give the worker what waits for it, unless it wants nothing new."""
+        """Have the queue assign attempts to the worker, unless it is draining."""
         if not worker.draining:
             self._queue.connect(worker)
         log.info("worker listening", extra={"worker": worker.id, "draining": worker.draining})
 
     def labels_changed(self, worker: Worker) -> None:
-        """Give the worker what it may take with its new labels."""
+        """Have the queue assign what the worker may take with its new labels."""
         if worker.is_connected:
             self._queue.labels_changed(worker, self._clock.now())
 
     def close(self, worker: Worker) -> None:
-        """Close the worker's stream, if one is open, and give the worker nothing more."""
+        """Close the worker's stream, if one is open; nothing more is assigned to it."""
         if worker.stream is None:
             return
         worker.stream.close()
@@ -66,8 +66,8 @@ class Connections:
     def end(self, workers: Iterable[Worker]) -> None:
         """Close all streams, for good: from now on no worker gets anything, whoever listens and whatever it reports.
 
-        The next leader is told which worker has what as of this moment. What a worker were given afterwards would be
-        given to another one, too.
+        The handover says which worker has what as of this moment: the next leader would assign to another worker what
+        was assigned after it.
         """
         self._are_over = True
         self._queue.end()

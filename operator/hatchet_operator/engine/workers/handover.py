@@ -1,4 +1,4 @@
-"""What a leader that shuts down cleanly tells the next one: which worker has what. It is a text beside the Lease."""
+"""The handover: a leader that shuts down cleanly tells the next one which worker has what, in the Lease's annotation."""
 
 import json
 import logging
@@ -18,19 +18,19 @@ _LONGEST_TEXT = 200_000  # annotations of an object have 256 KiB together
 
 
 def assignments(store: RunStore) -> HandedOver:
-    """Return which workers have which steps."""
-    given: dict[str, dict[str, tuple[str, ...]]] = {}
+    """Return which worker has which steps of which runs, at this moment."""
+    assigned: dict[str, dict[str, tuple[str, ...]]] = {}
     for record in store.unfinished():
         for step, attempt in record.attempts.items():
             if attempt.worker is not None:
-                of_worker = given.setdefault(attempt.worker.id, {})
+                of_worker = assigned.setdefault(attempt.worker.id, {})
                 of_worker[record.uid] = (*of_worker.get(record.uid, ()), step)
-    return given
+    return assigned
 
 
-def write_handed_over(given: HandedOver | None) -> str | None:
-    """Write it as a text that fits into an annotation; None: it does not fit, or there is nothing to say."""
-    text = json.dumps(given, separators=(",", ":")) if given is not None else None
+def write_handed_over(assigned: HandedOver | None) -> str | None:
+    """Write a handover as a text that fits into an annotation; None: it doesn't fit, or there is none."""
+    text = json.dumps(assigned, separators=(",", ":")) if assigned is not None else None
     return text if text is not None and len(text) <= _LONGEST_TEXT else None
 
 

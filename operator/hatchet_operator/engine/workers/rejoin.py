@@ -37,7 +37,7 @@ class Rejoin:
     """Waits for the workers that were registered before the start.
 
     Args:
-        hold: Holds back the runs that wait for them.
+        hold: Keeps the runs that wait for them on hold.
         timeouts: How long each worker has.
         tell_after: Waiting that lasts longer is reported.
         clock: Tells the time.

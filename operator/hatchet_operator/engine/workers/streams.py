@@ -1,4 +1,4 @@
-"""Streams of workers: what is said on them, and what it means when they end."""
+"""What workers say (they listen, drain, beat, have ended), and what follows when a stream of theirs ends."""
 
 import asyncio
 from collections.abc import Callable
