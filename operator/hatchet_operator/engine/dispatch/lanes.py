@@ -45,7 +45,7 @@ class Lane:
         return self.needs.suspicion is not None
 
     def push(self, attempt: Attempt, number: int) -> None:
-        """Have an attempt wait here; among suspects, those that began last before their worker died go first."""
+        """Add an attempt; among suspects, those that began last before their worker died go first."""
         due = attempt.due if attempt.trial is None else attempt.trial.total_seconds()
         attempt.lane, attempt.place = self, number
         heapq.heappush(self.heap, (due, number, attempt))

@@ -64,7 +64,7 @@ class AttemptQueue:
         self._is_over = False
 
     def end(self) -> None:
-        """Assign nothing from now on: what comes, waits for the next leader."""
+        """Assign nothing from now on: attempts that come wait for the next leader."""
         self._is_over = True
 
     def add(self, attempt: Attempt, now: datetime) -> None:
@@ -177,7 +177,7 @@ class AttemptQueue:
         for key in worker.queue_keys:
             queue = self._queue(key)
             queue.workers.discard(worker)
-            self._look_who_is_left(worker, queue, now)
+            self._report_unserved(worker, queue, now)
             self._drop_if_unused(key)
 
     def labels_changed(self, worker: Worker, now: datetime) -> None:
@@ -187,11 +187,11 @@ class AttemptQueue:
             for lane in queue.lanes_for(worker):
                 if lane.unserved_since is not None and fits(worker, lane.needs):
                     lane.unserved_since = None
-            self._look_who_is_left(worker, queue, now)
+            self._report_unserved(worker, queue, now)
         self.fill(worker)
 
-    def _look_who_is_left(self, worker: Worker, queue: Queue, now: datetime) -> None:
-        """Note which attempts no connected worker can take without this one."""
+    def _report_unserved(self, worker: Worker, queue: Queue, now: datetime) -> None:
+        """Report the attempts that no connected worker can take, now that this one can't any more."""
         served = (lane for lane in queue.lanes_for(worker) if lane.unserved_since is None)
         left = [lane for lane in served if not queue.is_served(lane.needs)]
         for lane in left:
@@ -207,7 +207,7 @@ class AttemptQueue:
         while worker.is_connected and worker.free_slots > 0 and (lane := self._next_lane(worker)) is not None:
             attempt = lane.head()[2]
             self._queue(_key(attempt)).remove(attempt)
-            if attempt.siding is None or self._sidings.let_go(attempt, attempt.siding):
+            if attempt.siding is None or self._sidings.take_units(attempt, attempt.siding):
                 self._assign_to(attempt, worker)
         if not worker.assigned:
             self.on_demand(worker.namespace, worker.registration.pool, worker.run_uid)  # the demand is lower now

@@ -1,8 +1,8 @@
 """Sidings: attempts that need units of rate limits wait beside the queue until their limits have room.
 
-    put ─► siding of those that need the same ─► its first in the queue ─► a slot is free: take the units ─┬─► it goes
-              ▲                                                                                           │
-              └──────────── parked at the limit that keeps it, until that has room ◄──────────────────────┘
+    put ─► siding of those that need the same ─► its first in the queue ─► a slot is free: take the units ─┬─► assigned
+              ▲                                                                                            │
+              └──────────── parked at the limit that blocks it, until that has room ◄──────────────────────┘
 
 Only the first attempt of each siding is in the queue, and for each limit hardly more sidings than it has room for. So
 attempts that wait for units cost nothing while they wait, however many there are, and do not delay those that need
@@ -77,7 +77,7 @@ class Siding:
         return max(lane.unserved_since, self.unblocked_since)
 
     def next_runs(self, most: int) -> list[str]:
-        """Name the runs of the attempts that go first."""
+        """Return the names of the runs whose attempts go first."""
         top = self.entries[: 2**most]  # of a heap, so the first ones are among these
         return [entry[2].ref.name for entry in heapq.nsmallest(most, filter(_stands, top))]
 
@@ -123,7 +123,7 @@ class Sidings:
         self._unserved = unserved
         self._fill = fill
         self._numbers = itertools.count(1)
-        buckets.on_room.append(self._let_go)
+        buckets.on_room.append(self._unpark_admissible)
         buckets.on_limit.append(self._give_up_some)
 
     # --- Attempts
@@ -147,8 +147,12 @@ class Sidings:
         elif not siding.in_queue or _is_before(attempt, siding.head):
             self._feed(siding)
 
-    def let_go(self, attempt: Attempt, siding: Siding) -> bool:
-        """Take the units of an attempt that has left the queue, or put it aside again; return whether it goes."""
+    def take_units(self, attempt: Attempt, siding: Siding) -> bool:
+        """Take the units of an attempt that left the queue for a worker; put it aside again if a limit blocks it now.
+
+        Returns:
+            Whether it may be assigned.
+        """
         siding.in_queue -= 1
         blocker = self._buckets.take(siding.units)
         if blocker is not None:
@@ -283,7 +287,7 @@ class Sidings:
             self._buckets.look_soon(bucket)  # its window has ended within this call
         self._buckets.tell_use(bucket)
 
-    def _let_go(self, bucket: Bucket) -> None:
+    def _unpark_admissible(self, bucket: Bucket) -> None:
         """Unpark as many sidings of each queue as a limit that changed or was refilled has room for, oldest first."""
         now = self._buckets.now()
         found = {queue: _tops(bucket, queue) for queue in list(bucket.parked)}
@@ -342,7 +346,7 @@ class Sidings:
 
 
 def siding_key(lane: LaneKey, units: BucketNeeds) -> object:
-    """Name a siding within its queue."""
+    """Return the key of a siding within its queue."""
     return lane, tuple((bucket.key[1], each) for bucket, each in units)
 
 

@@ -1,9 +1,9 @@
 """Buckets: for each limit, by namespace and key, its window and what waits for its units.
 
-    siding of attempts ─► take ─┬─► units are gone, the attempt goes
-                              └─► the bucket that keeps it ─► wait ─┬─► a timer to the end of the window ──┐
-                                                                    └─► the ledger writes a reservation ──┼─► on_room
-                                             a person makes or changes the RateLimit ──────────────────────┘
+    siding of attempts ─► take ─┬─► units are taken, the attempt is assigned
+                                └─► the bucket that blocks it ─► wait ─┬─► a timer to the end of the window ─┐
+                                                                       └─► the ledger writes a reservation ──┼─► on_room
+                                                   a person makes or changes the RateLimit ──────────────────┘
 
 The decision is `decisions.rate_limits.ask`; this module only keeps the state that it decides on.
 """
@@ -76,7 +76,7 @@ class Bucket:
         return self.limit is None or units > self.limit.units
 
     def next_runs(self, most: int) -> tuple[str, ...]:
-        """Name the runs whose attempts go first, of those that it blocks."""
+        """Return the names of the runs whose attempts go first, of those that it blocks."""
         places = [place for of_queue in self.parked.values() for group in of_queue.values() for place in group]
         first = heapq.nsmallest(most, (place for place in places if not place.is_stale))
         names = dict.fromkeys(name for place in first for name in place.siding.next_runs(most))
@@ -192,7 +192,7 @@ class Buckets:
         Args:
             bucket: What has no room.
             units: How many are wanted.
-            now: When that was seen: as of now its window may be over, and then this would arrange for nothing.
+            now: When it was seen to have no room, in loop time: its window may have ended since, unnoticed.
         """
         if bucket.limit is None:
             return False

@@ -258,7 +258,7 @@ def _names(scope: Scope) -> tuple[str, ...]:
 
 
 def write_windows(entries: dict[BucketKey, tuple[float, Window]]) -> str:
-    """Return a page's text: for each limit when its window began, when it ends, units that may be and that are used."""
+    """Return a page's text: per limit the begin and end of its window, and how many units are reserved and used."""
     lines = {
         "/".join(key): [_milliseconds(window.started_at), _milliseconds(ends_at), window.reserved, window.used]
         for key, (ends_at, window) in sorted(entries.items())

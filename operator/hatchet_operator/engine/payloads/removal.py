@@ -103,14 +103,14 @@ class Removal:
 
     def _refer(self, uid: str, referenced: frozenset[Owner]) -> None:
         for owner in self._references.pop(uid, frozenset()) - referenced:
-            self._let_go(owner, uid)
+            self._drop_reference(owner, uid)
         if referenced:
             self._references[uid] = referenced
             self._stored |= referenced
             for owner in referenced:
                 self._referrers[owner].add(uid)
 
-    def _let_go(self, owner: Owner, uid: str) -> None:
+    def _drop_reference(self, owner: Owner, uid: str) -> None:
         referrers = self._referrers[owner]
         referrers.discard(uid)
         if not referrers:

@@ -108,7 +108,7 @@ class PoolPods:
         log.info("pod deleted", extra={"pool": pool.name, "pod": name})
 
     async def annotate(self, pool: ObjectRef, names: Collection[str], annotations: Mapping[str, str | None]) -> None:
-        """Write annotations on pods, or (None) take them off. If that fails, it is decided about again some time."""
+        """Write annotations on pods, or (None) take them off. If that fails, a later decision repeats it."""
         pods = [pod for pod in self._pods.get(pool, {}).values() if pod.name in names]
         await asyncio.gather(*(self._annotate(pool, pod, annotations) for pod in pods))
 

@@ -1,4 +1,4 @@
-"""Children: a spawn's identity becomes a name, and who has it must be that child."""
+"""Children: their names follow from what identifies a spawn, so a run that has the name already is checked for it."""
 
 import asyncio
 import uuid
@@ -312,7 +312,7 @@ class Children:
 
 
 def _is_child(existing: WorkflowRun, identity: ParentRef) -> bool:
-    """Whether a run is the child that is meant; its name alone proves nothing."""
+    """Whether a run is the child that is meant: anybody can create one of its name."""
     stored = existing.spec.parent
     return (
         stored is not None

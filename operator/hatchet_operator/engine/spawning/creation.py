@@ -1,4 +1,4 @@
-"""What creating a root and creating a child have in common: its workflow, the request, and reading what exists."""
+"""What creating roots and children have in common: find the workflow, create the object, read what exists."""
 
 import difflib
 

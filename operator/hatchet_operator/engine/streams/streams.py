@@ -104,7 +104,7 @@ class Streams:
                 asyncio.get_running_loop().call_later(self._just_over_seconds, self._just_over.pop, record.uid, None)
 
     def _rename(self, was: str, uid: str) -> None:
-        """Go on under the UID that a light run has got."""
+        """Move a light run's stream to the UID of the object that it has got."""
         self._buffer.rename(was, uid)
         if was in self._readers:
             self._readers[uid], self._steps[uid] = self._readers.pop(was), self._steps.pop(was)

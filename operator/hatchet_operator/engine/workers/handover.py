@@ -1,4 +1,4 @@
-"""The handover: a leader that shuts down cleanly tells the next one which worker has what, in the Lease's annotation."""
+"""The handover: a leader that ends in order tells the next one, in the Lease, which worker has which steps."""
 
 import json
 import logging
