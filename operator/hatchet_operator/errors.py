@@ -114,13 +114,13 @@ class DedupeViolation(RequestError):
 
     Args:
         value: The value.
-        holder: The run that has it, and until when.
+        taken_by: Says which run has it, and until when.
     """
 
-    def __init__(self, value: str, holder: str) -> None:
-        super().__init__(f"deduplication value {value} already exists: {holder}")
+    def __init__(self, value: str, taken_by: str) -> None:
+        super().__init__(f"deduplication value {value} already exists: {taken_by}")
         self.value = value
-        self.holder = holder
+        self.taken_by = taken_by
 
 
 class IdempotencyCollision(RequestError):

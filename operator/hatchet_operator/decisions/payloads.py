@@ -2,8 +2,8 @@
 
     <store>/<namespace>/<owner>/<sha256>     owner: the UID of a run whose step stored it, or what names a request
 
-A run *holds* what its input and outputs refer to. Its outputs, and the inputs of its children, are under its own UID;
-the input of a root run, which has no UID yet when it is stored, is under a name of its own.
+A payload stays while an input or output of some run refers to it. A run's outputs, and the inputs of its children, are
+under its own UID; the input of a root run, which has no UID yet when it is stored, is under a name of its own.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -89,7 +89,7 @@ def words_of(error: RequestError | ApiError) -> str:
     if isinstance(error, IdempotencyCollision | IdempotencyCollisions):
         return IDEMPOTENCY_COLLISION
     if isinstance(error, DedupeViolation):
-        return f"{DEDUPE_VIOLATION} {error.value} already exists: {error.holder}"
+        return f"{DEDUPE_VIOLATION} {error.value} already exists: {error.taken_by}"
     return f"the API server says: {error}" if isinstance(error, ApiError) else str(error)
 
 

@@ -77,7 +77,7 @@ class AttemptCalls:
             return attempt
         known = self._runs.attempts.get(attempt_id) or self._runs.attempts.over(attempt_id)
         if known is None:
-            if self._runs.holding:
+            if self._runs.has_runs_on_hold:
                 raise NotReady("this operator has just started, and does not know yet which worker has which attempts")
             raise StaleAttempt(f'there is no attempt "{attempt_id}", or it ended long ago; its report was dropped')
         if known.ref.namespace != caller.namespace or not known.is_of(caller):

@@ -253,7 +253,9 @@ class Working:
 
 def wire_working(given: Given, memory: Memory, running: Running, podding: Podding) -> Working:
     runs, pools = running.runs, podding.pools
-    offers = Offers(running.workflows, workers_of=memory.workers.shared_of, is_settled=lambda: not runs.holding)
+    offers = Offers(
+        running.workflows, workers_of=memory.workers.shared_of, is_settled=lambda: not runs.has_runs_on_hold
+    )
 
     def workers_changed(pool: ObjectRef) -> None:
         pools.changed(pool)

@@ -104,7 +104,7 @@ async def test_a_limit_holds_through_a_restart(server: ApiServer, api: Api) -> N
             run="z-first", attempt_id=attempt, step="work", started_at=worker.registration.registered_at
         )
         again, stream = engine.registry.listen(MAIN, worker.id, [held])
-        await until(lambda: not engine.runs.holding)
+        await until(lambda: not engine.runs.has_runs_on_hold)
         assert out_of(again) == ["z-first"]
         await engine.report(MAIN, attempt, Outcome.COMPLETED, payload="{}")
         await until(lambda: out_of(again) == ["a-second"])
@@ -185,7 +185,7 @@ async def test_max_parallel_holds_through_a_restart(server: ApiServer, api: Api)
             run="z-first", attempt_id=attempt, step="work", started_at=worker.registration.registered_at
         )
         again, _ = engine.registry.listen(MAIN, worker.id, [held])
-        await until(lambda: not engine.runs.holding)
+        await until(lambda: not engine.runs.has_runs_on_hold)
         assert out_of(again) == ["z-first"]
         await engine.report(MAIN, attempt, Outcome.COMPLETED, payload="{}")
         await until(lambda: out_of(again) == ["a-second"])
@@ -237,7 +237,7 @@ async def test_a_workflow_shows_who_goes_on_and_who_waits(server: ApiServer, api
 async def test_what_a_workflow_shows_is_written_once_in_ten_seconds(server: ApiServer, api: Api) -> None:
     async with started(server) as engine:
         worker, _ = await connect_limited(engine, LimitStrategy.QUEUE_NEWEST)
-        await until(lambda: not engine.runs.holding)
+        await until(lambda: not engine.runs.has_runs_on_hold)
         before = requests_to(server, "update", "workflows/status")
         begun = asyncio.get_running_loop().time()
         for number in range(30):

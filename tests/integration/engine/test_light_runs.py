@@ -187,7 +187,7 @@ async def test_a_light_child_that_was_not_recorded_is_unknown_after_a_restart_an
         async with asyncio.timeout(SECONDS):
             (result,) = await anext(awaiting.results())
         assert result.is_unknown
-        await until(lambda: not engine.runs.holding)
+        await until(lambda: not engine.runs.has_runs_on_hold)
         await engine.report(MAIN, lost, Outcome.COMPLETED, payload='{"late": 1}')  # of nothing that is known
         assert await engine.spawning.trigger(light_trigger(parent, "parent")) == child
         awaiting.add(child)

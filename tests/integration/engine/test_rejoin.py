@@ -178,7 +178,7 @@ async def test_what_a_pod_has_that_runs_on_is_held_longer(server: ApiServer, api
         caller = Caller(namespace=NAMESPACE, pool=POOL, pod_name="hidden", pod_uid=hidden.pod_uid)
         held = ClaimedAttempt(run="run", attempt_id=attempt, step="work", started_at=running_loop().now())
         engine.registry.listen(caller, hidden.id, [held])
-        await until(lambda: not engine.runs.holding)
+        await until(lambda: not engine.runs.has_runs_on_hold)
         await engine.report(caller, attempt, Outcome.COMPLETED)
         run = await api.get(RUNS, NAMESPACE, "run")
         assert (run["status"]["phase"], run["status"]["steps"]["work"].get("losses", 0)) == ("Succeeded", 0)
@@ -328,11 +328,11 @@ async def test_a_worker_that_does_not_come_back_holds_up_its_own_pool_only(serve
     async with started(server, rejoin=timedelta(seconds=10 * SECONDS)) as engine:
         _, stream = engine.registry.listen(MAIN, worker.id, [])
         assert engine.runs.attempts[await next_attempt(stream)].ref.name == "new"
-        assert engine.runs.holding
+        assert engine.runs.has_runs_on_hold
         assert len(engine.runs.attempts) == 1
         _, stream = engine.registry.listen(side, slow.id, [])
         assert engine.runs.attempts[await next_attempt(stream)].ref.name == "held"
-        assert not engine.runs.holding
+        assert not engine.runs.has_runs_on_hold
 
 
 async def test_a_pod_that_reports_what_is_in_the_queue_is_to_repeat_it(engine: Engine, api: Api) -> None:
@@ -362,11 +362,11 @@ async def test_a_step_of_a_worker_that_does_not_say_what_it_holds_is_waited_for(
         await until_phase(api, "run", "Running")
     async with started(server, rejoin=timedelta(seconds=1)) as engine:
         worker, _ = engine.registry.listen(MAIN, worker.id, None)
-        assert engine.runs.holding
+        assert engine.runs.has_runs_on_hold
         await engine.report(MAIN, attempt, Outcome.COMPLETED, run_uid=run["metadata"]["uid"])
         assert await phase_of(api, "run") == "Succeeded"
         assert not worker.assigned
-        await until(lambda: not engine.runs.holding)
+        await until(lambda: not engine.runs.has_runs_on_hold)
 
 
 async def leave_a_step_with_a_worker(server: ApiServer, api: Api) -> tuple[Worker, ClaimedAttempt]:

@@ -172,7 +172,7 @@ async def test_a_new_operator_knows_where_a_run_sticks(server: ApiServer, api: A
         second, _ = await connect(engine, "second", *AB, slots=9)
         held = ClaimedAttempt(run="run", attempt_id=b, step="b", started_at=first.registration.registered_at)
         again, _ = engine.registry.listen(MAIN, first.id, [held])
-        await until(lambda: not engine.runs.holding)
+        await until(lambda: not engine.runs.has_runs_on_hold)
         attempt = engine.runs.attempts[b]
         await engine.report(MAIN, attempt.id, Outcome.FAILED, payload="again", may_retry=False)
         await until_phase(api, "run", "Failed")
@@ -191,7 +191,7 @@ async def test_a_run_that_waits_when_the_operator_ends_waits_for_its_worker_stil
         await engine.report(MAIN, attempt, Outcome.COMPLETED, payload="{}")
     async with started(server, **QUICKLY) as engine:
         second, _ = await connect(engine, "second", *AB, slots=9)
-        await until(lambda: not engine.runs.holding)
+        await until(lambda: not engine.runs.has_runs_on_hold)
         record = await observed(engine, "run")
         await until(lambda: bool(record.attempts))
         assert not second.assigned

@@ -202,8 +202,8 @@ class Runs:
     # --- Calls from other rooms
 
     @property
-    def holding(self) -> bool:
-        """Whether runs from before the start wait until workers have said what they have."""
+    def has_runs_on_hold(self) -> bool:
+        """Whether some runs from before the start wait until workers have made their claims."""
         return self.hold.is_on
 
     def report(self, identity: str, report: Report, *, run_uid: str | None = None) -> asyncio.Future[None] | None:

@@ -76,15 +76,10 @@ class Claims:
                 self._runs.attempts.told_to_stop(worker, item.attempt_id, self._clock.now())
 
     def _claim(self, worker: Worker, record: RunRecord, step: str, attempt: Attempt | None) -> Claim:
-        holder = attempt.worker if attempt is not None else None
         report, state = record.reports.get(step), record.run.status.steps.get(step)
         return Claim(
             is_current=True,
-            assigned_to=AssignedTo.NOBODY
-            if holder is None
-            else AssignedTo.CLAIMANT
-            if holder is worker
-            else AssignedTo.ANOTHER,
+            assigned_to=_assigned_to(attempt, worker),
             is_for_other_run=worker.run_uid not in (None, record.uid),
             is_being_reassigned=report is not None and report.is_assumed and record.is_being_written(report.attempt_id),
             is_persisted=state is not None and state.worker == worker.shown_name,
@@ -114,3 +109,9 @@ def _started_at(record: RunRecord, step: str, item: ClaimedAttempt, now: datetim
     if state is not None and state.phase == "Running" and state.started_at is not None:
         return state.started_at
     return min(max(item.started_at, now - timedelta(days=1)), now) if item.started_at is not None else now
+
+
+def _assigned_to(attempt: Attempt | None, claimant: Worker) -> AssignedTo:
+    if attempt is None or attempt.worker is None:
+        return AssignedTo.NOBODY
+    return AssignedTo.CLAIMANT if attempt.worker is claimant else AssignedTo.ANOTHER

@@ -315,7 +315,7 @@ class Registry:
 
     def _know_from_annotation(self, pod: Pod) -> None:
         """Know a worker after a start, if it registered with a previous operator."""
-        if not self._runs.holding or self._workers.in_pod(pod.uid):
+        if not self._runs.has_runs_on_hold or self._workers.in_pod(pod.uid):
             return
         if (registration := read_registration(pod.name, pod.annotations)) is not None:
             self._add(pod.namespace, registration, pod, claim_state=ClaimState.AWAITED, run_uid=run_of(pod))
@@ -332,7 +332,7 @@ class Registry:
 
     def assignments(self) -> HandedOver | None:
         """Say which worker has what, for the next leader; None: unknown, since a worker has not said so yet."""
-        if self._runs.holding or self.rejoin.is_waiting:
+        if self._runs.has_runs_on_hold or self.rejoin.is_waiting:
             return None
         return assignments(self._store)
 
