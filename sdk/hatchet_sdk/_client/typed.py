@@ -35,6 +35,9 @@ def name_of(workflow: object) -> Any:
     """Return the name of a decorated class; anything else as it is, to be checked as a name."""
     if isinstance(workflow, type) and (definition := vars(workflow).get(DEFINITION)) is not None:
         return definition.name
+    if DEFINITION in vars(type(workflow)):
+        kind = type(workflow).__name__
+        raise TypeError(f"the workflow is an instance of {kind} (expected the class: {kind}, without parentheses)")
     return workflow
 
 

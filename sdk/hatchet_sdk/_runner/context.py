@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from hatchet_sdk._client.arguments import check_seconds
 from hatchet_sdk._client.chunks import chunk_of_stream
@@ -70,6 +70,12 @@ class Context:
         self._texts: dict[tuple[str, str], str] = {}
         self._waits_no_more = False
         self._when_interrupted: set[Callable[[], object]] = set()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f'the context of step "{self._assignment.step}" stays in its process (pass to others what they need of it, '
+            "as context.workflow_input())"
+        )
 
     @property  # not set by __init__ alone: a mock that has a class for its spec knows what the class has
     def aio(self) -> "ContextAio":

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import importlib.util
 import inspect
+import pickle
 import re
 import subprocess
 import sys
@@ -235,3 +236,8 @@ def test_a_local_server_says_that_it_is_not_started() -> None:
         server.run("Etl")
     with pytest.raises(RuntimeError, match="worker was called before the server was started"), server.worker():
         pass
+
+
+def test_a_context_stays_in_its_process() -> None:
+    with pytest.raises(TypeError, match='the context of step "load" stays in its process'):
+        pickle.dumps(FakeContext(step="load"))

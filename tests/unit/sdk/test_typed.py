@@ -65,6 +65,11 @@ def test_the_result_is_the_model_that_the_class_says() -> None:
     assert asyncio.run(gather_runs([ref])).results == [PageResult(words=Words(count=2))]
 
 
+def test_an_instance_stands_for_nothing() -> None:
+    with pytest.raises(TypeError, match=r"an instance of Page \(expected the class: Page, without parentheses\)"):
+        spawn(FakeContext(), Page(), {"text": "a"})
+
+
 def test_a_name_has_plain_results() -> None:
     context = FakeContext()
     context.answer(Page, {"words": {"count": 2}})
