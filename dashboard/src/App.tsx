@@ -92,7 +92,7 @@ function OfNamespace({ namespace, session, choose }: Place) {
       </AppShell.Navbar>
       <AppShell.Main>
         {problem === null ? null : (
-          <Alert color="red" mb="md" title="What is shown may be old" role="alert">
+          <Alert color="red" mb="md" title="This may be out of date" role="alert">
             {problem}
           </Alert>
         )}
@@ -113,7 +113,7 @@ function Views() {
   return (
     <>
       {withheld.length === 0 ? null : (
-        <Alert color="yellow" mb="md" title="Not all is shown" role="status">
+        <Alert color="yellow" mb="md" title="Not everything is shown" role="status">
           {withheld.map((why) => (
             <Text key={why} size="sm">
               {why}
@@ -203,7 +203,8 @@ function useHealth(namespace: string): string | null {
     const look = async (): Promise<void> => {
       const said = await get(`${inNamespace(namespace)}/health`).then(
         () => null,
-        (error: Error) => (error instanceof TypeError ? "The command that serves this page has ended." : error.message),
+        (error: Error) =>
+          error instanceof TypeError ? "The command that serves this page has exited." : error.message,
       );
       if (isCurrent) setProblem(said);
     };

@@ -31,7 +31,9 @@ async function answer<T>(response: Response): Promise<T> {
   const text = await response.text();
   if (response.ok) return JSON.parse(text) as T;
   const answered =
-    response.status === 401 ? "You are not signed in any more." : `The answer was ${response.status}, without a word.`;
+    response.status === 401
+      ? "You are no longer signed in."
+      : `The server answered ${response.status}, without a message.`;
   let sentence = text.trim() || answered;
   try {
     sentence = (JSON.parse(text) as { error?: string }).error ?? answered; // a proxy in front has no sentence

@@ -95,7 +95,7 @@ async def test_a_run_is_started_in_a_form_fails_while_looked_at_and_is_retried(w
     await page.get_by_role("button", name="Start a run").click()
     await page.get_by_label("Input").fill("[1]")
     await page.get_by_role("button", name="Start", exact=True).click()
-    await expect(page.get_by_role("alert")).to_have_text("The input is no object; expected one such as {}")
+    await expect(page.get_by_role("alert")).to_have_text("The input is not an object; expected one such as {}")
     await page.get_by_label("Input").fill(json.dumps({"keys": ["a", MARKUP], "waits": True, "fails": MARKUP}))
     await page.get_by_role("button", name="Start", exact=True).click()
 
@@ -185,7 +185,7 @@ async def test_what_others_start_and_change_is_seen_without_a_reload(world: Worl
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.get_by_text("Cancelled", exact=True).first).to_be_visible()
     await world.instance.delete_run("seen")
-    await expect(page.get_by_text("There is no run seen here, or no longer.")).to_be_visible()
+    await expect(page.get_by_text("There is no run seen in this namespace; it may have been deleted.")).to_be_visible()
 
 
 async def test_ten_thousand_runs_are_a_table_that_scrolls_and_filters(world: World) -> None:
@@ -219,7 +219,7 @@ async def test_a_server_that_is_gone_is_told_and_its_return_too(world: World) ->
         "optional": True,
     }
     world.instance.server.faults.install([away])
-    told = page.get_by_text("What is shown may be old")
+    told = page.get_by_text("This may be out of date")
     await expect(told).to_be_visible(timeout=60_000)
     world.instance.server.faults.clear()
     await expect(told).to_be_hidden(timeout=60_000)

@@ -152,7 +152,7 @@ async def test_with_its_right_each_button_does_what_it_says(filled: World) -> No
 
         await person.presses("/schedules", "Delete later")
         await page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
-        await expect(page.get_by_text("No run waits for its time.")).to_be_visible()
+        await expect(page.get_by_text("No scheduled runs.")).to_be_visible()
         names = [run["metadata"]["name"] for run in (await filled.admin.list_all(RUNS, TEAM))[0]]
         assert "later" not in names
 

@@ -209,7 +209,7 @@ async def test_an_api_server_that_was_away_is_followed_again(server: RealApi, ad
             await sign_in(page, world.origin, await world.person("lea", SEES))
             await expect(page.get_by_role("link", name="before", exact=True)).to_be_visible()
             await relay.cut()
-            told = page.get_by_text("What is shown may be old")
+            told = page.get_by_text("This may be out of date")
             await expect(told).to_be_visible()
             await expect(page.get_by_role("link", name="before", exact=True)).to_be_visible()
             await world.run("meanwhile")

@@ -73,7 +73,7 @@ async def test_crons_say_when_they_tick_in_their_zone_and_what_they_do(world: Wo
     await expect(table.get_by_role("row").filter(has_text="Atlantis")).to_contain_text("is not known")
     await world.passes_axe()
 
-    await page.get_by_label("Without those that are suspended").check()
+    await page.get_by_label("Hide suspended crons").check()
     await expect(suspended).to_be_hidden()
     await page.reload()  # the address says what is shown
     await expect(tokyo).to_be_visible()
@@ -81,7 +81,7 @@ async def test_crons_say_when_they_tick_in_their_zone_and_what_they_do(world: Wo
     await world.show("/workflows/report")
     await expect(tokyo).to_be_visible()
     await world.show("/schedules?workflow=call")
-    await expect(page.get_by_text("No such crons.")).to_be_visible()
+    await expect(page.get_by_text("No matching crons.")).to_be_visible()
 
 
 async def test_a_run_is_scheduled_in_the_form_moved_and_deleted(world: World) -> None:
@@ -114,7 +114,7 @@ async def test_a_run_is_scheduled_in_the_form_moved_and_deleted(world: World) ->
     await dialog.get_by_role("button", name="Close").click()
     await row.get_by_role("button", name=f"Delete {name}").click()
     await dialog.get_by_role("button", name="Delete", exact=True).click()
-    await expect(page.get_by_text("No run waits for its time.")).to_be_visible()
+    await expect(page.get_by_text("No scheduled runs.")).to_be_visible()
     assert await world.instance.runs() == []
 
 
@@ -157,14 +157,14 @@ async def test_a_group_says_who_goes_on_and_who_waits(world: World) -> None:
     await expect(group.get_by_role("cell").nth(2).get_by_role("link", name="ada-0")).to_be_visible()
     await expect(group.get_by_role("cell").nth(3)).to_contain_text("ada-1ada-2ada-3ada-4ada-5and 2 more")
     await world.passes_axe()
-    await page.get_by_label("Only where something waits").check()
+    await page.get_by_label("Only if something waits").check()
     await expect(table.get_by_role("row").filter(has_text="bob")).to_be_hidden()
     await group.get_by_role("link", name="and 2 more").click()
     await expect(page.get_by_test_id("shown")).to_have_text("8 of 9")
     await expect(page.get_by_label("Concurrency group")).to_have_value(MARKUP)
     await page.go_back()
     go_on.set()
-    await expect(page.get_by_text("No such groups.")).to_be_visible()  # without a reload
+    await expect(page.get_by_text("No matching groups.")).to_be_visible()  # without a reload
     assert await page.title() == "hatchet", "what users write is text"
 
 

@@ -34,7 +34,7 @@ export function Limits() {
       <Group align="flex-end">
         <WorkflowField workflows={workflows} filters={filters} />
         <Checkbox
-          label="Only where something waits"
+          label="Only if something waits"
           checked={isWaitingWanted}
           onChange={(event) => filters.change("waiting", event.currentTarget.checked ? "1" : null)}
           mb={8}
@@ -43,7 +43,7 @@ export function Limits() {
       <Title order={2} size="h4">
         Concurrency groups
       </Title>
-      {groups.length ? <Groups groups={groups} /> : isSynced ? <Nothing>No such groups.</Nothing> : null}
+      {groups.length ? <Groups groups={groups} /> : isSynced ? <Nothing>No matching groups.</Nothing> : null}
       {hidden > 0 ? (
         <Text size="sm" c="dimmed">
           {hidden} more groups, in which fewer runs wait
@@ -52,7 +52,11 @@ export function Limits() {
       <Title order={2} size="h4">
         Rate limits
       </Title>
-      {limits.length ? <RateLimits limits={limits} now={now} /> : isSynced ? <Nothing>No such limits.</Nothing> : null}
+      {limits.length ? (
+        <RateLimits limits={limits} now={now} />
+      ) : isSynced ? (
+        <Nothing>No matching limits.</Nothing>
+      ) : null}
     </Stack>
   );
 }

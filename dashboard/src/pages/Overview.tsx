@@ -110,7 +110,7 @@ export function Overview() {
           <Title order={2} size="h5" mb="xs">
             Pools
           </Title>
-          {pools.length === 0 ? <Nothing>No pools here.</Nothing> : null}
+          {pools.length === 0 ? <Nothing>No pools.</Nothing> : null}
           <Table aria-label="Pools">
             <Table.Thead>
               <Table.Tr>

@@ -18,7 +18,7 @@ export function Pools({ rights }: { rights: Rights | undefined }) {
       <Title order={1} size="h3">
         Pools
       </Title>
-      {pools.length === 0 && isSynced ? <Nothing>No pools here.</Nothing> : null}
+      {pools.length === 0 && isSynced ? <Nothing>No pools.</Nothing> : null}
       <SimpleGrid cols={{ base: 1, md: 2 }}>
         {sorted.map((pool) => (
           <Card key={pool.uid} withBorder>

@@ -23,7 +23,11 @@ export function Run({ rights }: { rights: Rights | undefined }) {
   const { value, error } = useLoaded<{ object: RunObject }>(ofRun(namespace, name), row?.version);
   const titles = useMemo(() => new Map(workflows.map((each) => [each.name, each.title])), [workflows]);
   if (row === undefined)
-    return isSynced ? <NotHere>There is no run {name} here, or no longer.</NotHere> : <Nothing>…</Nothing>;
+    return isSynced ? (
+      <NotHere>There is no run {name} in this namespace; it may have been deleted.</NotHere>
+    ) : (
+      <Nothing>…</Nothing>
+    );
   const workflow = workflows.find((each) => each.name === row.workflow);
   const object = value?.object;
   const steps = object?.status?.steps ?? {};

@@ -53,13 +53,13 @@ export function Runs() {
           w={180}
         />
         <Checkbox
-          label="Runs that others spawned"
+          label="Include child runs"
           checked={withChildren}
           onChange={(event) => change("children", event.currentTarget.checked ? "1" : null)}
           mb={8}
         />
       </Group>
-      {shown.length === 0 && isSynced ? <Nothing>No such runs.</Nothing> : null}
+      {shown.length === 0 && isSynced ? <Nothing>No matching runs.</Nothing> : null}
       <RunTable runs={shown} titles={titles} height="calc(100dvh - 220px)" />
     </Stack>
   );

@@ -35,7 +35,7 @@ export function Schedules({ rights }: { rights: Rights | undefined }) {
       <Group align="flex-end">
         <WorkflowField workflows={workflows} filters={filters} />
         <Checkbox
-          label="Without those that are suspended"
+          label="Hide suspended crons"
           checked={isSuspendedHidden}
           onChange={(event) => filters.change("active", event.currentTarget.checked ? "1" : null)}
           mb={8}
@@ -47,7 +47,7 @@ export function Schedules({ rights }: { rights: Rights | undefined }) {
       {crons.length ? (
         <Crons crons={crons} namespace={namespace} rights={rights} now={now} />
       ) : isSynced ? (
-        <Nothing>No such crons.</Nothing>
+        <Nothing>No matching crons.</Nothing>
       ) : null}
       <Title order={2} size="h4">
         Scheduled runs
@@ -55,7 +55,7 @@ export function Schedules({ rights }: { rights: Rights | undefined }) {
       {scheduled.length ? (
         <Scheduled runs={scheduled} titles={titles} namespace={namespace} rights={rights} now={now} />
       ) : isSynced ? (
-        <Nothing>No run waits for its time.</Nothing>
+        <Nothing>No scheduled runs.</Nothing>
       ) : null}
     </Stack>
   );

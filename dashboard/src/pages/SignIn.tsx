@@ -41,7 +41,7 @@ export function SignIn({ reason, signedIn }: { reason: string; signedIn: () => v
             )}
             <PasswordInput
               label="Token"
-              description="A bearer token of this cluster. You see and do here what it may, and nothing more."
+              description="A bearer token for this cluster. You can see and do what it allows, and nothing more."
               value={token}
               onChange={(event) => setToken(event.currentTarget.value)}
               autoComplete="off"

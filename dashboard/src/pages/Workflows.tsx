@@ -88,7 +88,7 @@ export function Workflow({ rights }: { rights: Rights | undefined }) {
   );
   const workflow = workflows.find((each) => each.name === name);
   if (workflow === undefined)
-    return isSynced ? <NotHere>There is no workflow {name} here.</NotHere> : <Nothing>…</Nothing>;
+    return isSynced ? <NotHere>There is no workflow {name} in this namespace.</NotHere> : <Nothing>…</Nothing>;
   return (
     <Stack>
       <Group justify="space-between">

@@ -12,7 +12,7 @@ const OVERLAP: Record<CronRow["overlap"], string> = {
   Forbid: "skips the tick",
   Replace: "cancels it",
 };
-const COLUMNS = ["Workflow", "Schedule", "Next tick", "Last tick", "Last run", "If one still runs", "State"] as const;
+const COLUMNS = ["Workflow", "Schedule", "Next tick", "Last tick", "Last run", "Overlap", "State"] as const;
 
 export interface Cron {
   workflow: WorkflowRow;

@@ -26,7 +26,7 @@ export function Logs({ namespace, name }: { namespace: string; name: string }) {
     <Stack gap="xs">
       <Group>
         <Checkbox
-          label="Runs below it, too"
+          label="Include runs below it"
           checked={withChildren}
           onChange={(event) => setWithChildren(event.currentTarget.checked)}
         />
@@ -38,7 +38,7 @@ export function Logs({ namespace, name }: { namespace: string; name: string }) {
       {problems.map((problem) => (
         <Problem key={problem}>{problem}</Problem>
       ))}
-      {isOver && !lines.length && !problems.length ? <Nothing>No line.</Nothing> : null}
+      {isOver && !lines.length && !problems.length ? <Nothing>No log lines.</Nothing> : null}
       <div ref={scrolled} className="virtual log" tabIndex={0} role="log" aria-label="Log">
         <div style={{ height: virtual.getTotalSize(), position: "relative" }}>
           {virtual.getVirtualItems().map((item) => (

@@ -12,7 +12,7 @@ export function Pods({ pool, namespace, now }: { pool: string; namespace: string
   const { value, error } = useLoaded<PodRow[]>(path, Math.floor(now / EVERY_MILLISECONDS));
   if (error !== undefined) return <Problem>{error}</Problem>;
   if (value === undefined) return <Nothing>…</Nothing>;
-  if (value.length === 0) return <Nothing>No pods: its workers came by themselves, or there are none.</Nothing>;
+  if (value.length === 0) return <Nothing>No pods that the operator created.</Nothing>;
   return (
     <Table aria-label={`Pods of ${pool}`} mt="sm">
       <Table.Thead>

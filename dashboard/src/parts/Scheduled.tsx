@@ -118,14 +118,14 @@ function Changing({ asked: { run, act }, namespace, close }: { asked: Asked; nam
           <TextInput
             type="datetime-local"
             label="Starts at"
-            description={`In the zone of this browser, ${Intl.DateTimeFormat().resolvedOptions().timeZone}`}
+            description={`In this browser's time zone, ${Intl.DateTimeFormat().resolvedOptions().timeZone}`}
             value={starts}
             onChange={(event) => setStarts(event.currentTarget.value)}
             required
             data-autofocus
           />
         ) : (
-          <Text size="sm">It has not started, and then it never will.</Text>
+          <Text size="sm">It has not started yet; once deleted, it never will.</Text>
         )}
         {error === null ? null : <Problem>{error}</Problem>}
         <Button type="submit" color={act === "delete" ? "red" : "teal"}>

@@ -187,5 +187,5 @@ function readObject(text: string): Input | string {
     return `The input is no JSON: ${(problem as Error).message}`;
   }
   if (typeof given === "object" && given !== null && !Array.isArray(given)) return given as Input;
-  return "The input is no object; expected one such as {}";
+  return "The input is not an object; expected one such as {}";
 }

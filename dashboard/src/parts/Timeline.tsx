@@ -85,7 +85,7 @@ export function Timeline({
                     <UnstyledButton
                       className="toggle"
                       onClick={() => toggle(line.id)}
-                      aria-label="What is below it"
+                      aria-label="Runs below it"
                       aria-expanded={line.isOpen}
                     >
                       {line.isOpen ? "▾" : "▸"}
