@@ -30,7 +30,7 @@ demo: $(DEMO_STAMP) ## Run the fan-out example: API server, operator and worker 
 
 test: $(DEV_STAMP) s3-server azure-server checkov verify lint ## Everything that can be checked on this machine
 	$(BIN)/python -m pytest tests/unit -n 2
-	$(BIN)/python -m pytest tests/chart tests/conformance tests/kube
+	$(BIN)/python -m pytest tests/chart tests/conformance tests/kube -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests/integration -n 3 --dist loadfile
 
 test-versions: ## Unit tests and the demo with each later Python that is at hand

@@ -23,28 +23,37 @@ AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLi
 CRD_FILES = [WIDGETS_CRD, *sorted((Path(__file__).parents[2] / "crds").glob("*.yaml"))]
 
 
-@pytest.fixture(scope="session", params=["embedded", "real"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    directory = tmp_path_factory.mktemp(f"{request.param}-api")
-    if request.param == "embedded":
-        running: Server = EmbeddedApi(directory, args=["--bookmark-seconds=1"])
-    else:
-        try:
-            running = RealApi(directory, unsafe_no_fsync=True)
-        except BinariesMissingError as missing:
-            pytest.skip(str(missing))
-    with running:
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedApi]:
+    with EmbeddedApi(tmp_path_factory.mktemp("embedded-api"), args=["--bookmark-seconds=1"]) as running:
         asyncio.run(_install_crds(running))
         yield running
 
 
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealApi]:
+    try:
+        starting = RealApi(tmp_path_factory.mktemp("real-api"), unsafe_no_fsync=True)
+    except BinariesMissingError as missing:
+        pytest.skip(str(missing))
+    with starting as running:
+        asyncio.run(_install_crds(running))
+        yield running
+
+
+@pytest.fixture(params=["embedded", "real"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """One of the two, which both stay up: processes that share the files out would start them for each file."""
+    running: Server = request.getfixturevalue(request.param)
+    return running
+
+
 async def _install_crds(server: Server) -> None:
+    crds = [yaml.safe_load(file.read_text()) for file in CRD_FILES]
     async with Api.connect(server.endpoint, "default") as api:
-        for file in CRD_FILES:
-            crd = yaml.safe_load(file.read_text())
+        for crd in crds:
             (await api.create(CRDS, crd)).ok()
-        for file in CRD_FILES:
-            crd = yaml.safe_load(file.read_text())
+        for crd in crds:
             path = f"/apis/{crd['spec']['group']}/{crd['spec']['versions'][0]['name']}/{crd['spec']['names']['plural']}"
 
             async def is_served(path: str = path) -> bool:

@@ -25,6 +25,8 @@ CHART = Path(__file__).parents[2] / "charts/hatchet-operator"
 CRDS_CHART = CHART.with_name("hatchet-operator-crds")
 RELEASE = "hatchet-operator"
 _SECONDS = 120.0
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""In C, if PyYAML has it: the chart's 180 kB take 0.07 s, in Python 0.7 s, and tests render them 200 times."""
 
 
 class HelmMissingError(Exception):
@@ -65,7 +67,7 @@ class Helm:
     def render(self, *values: str, chart: Path = CHART, release: str = RELEASE) -> list[Json]:
         """Return the objects that the chart makes of ``key=value``s, hooks included."""
         text = self("template", release, str(chart), *(f"--set={value}" for value in values))
-        return [body for body in yaml.safe_load_all(text) if body]
+        return [body for body in yaml.load_all(text, Loader=_LOADER) if body]
 
 
 def find_helm() -> Path:
