@@ -42,7 +42,8 @@ def test_only_what_a_dead_worker_had_runs_again(
     kubectl: Kubectl, kill: Callable[[Kubectl, str], None], has_parent: bool
 ) -> None:
     start_pool(kubectl, SLOW_FAN_OUT, minReplicas=2, slots=4)
-    parent = start(kubectl, children=30, seconds=3)
+    # The first are done soon; those after them run while the test looks around, which takes a slow machine ten seconds.
+    parent = start(kubectl, children=30, seconds=[1] * 10 + [6] * 20)
     until_children_succeeded(kubectl, 5)
     (parents_pod,) = {each["worker"].split("/")[0] for each in executions(kubectl) if each["executed"] == parent}
     pods = [pod["metadata"]["name"] for pod in pods_of(kubectl)]
