@@ -184,7 +184,7 @@ def test_runs_say_that_their_pods_were_evicted_for_what_they_wrote(kubectl: Kube
         step: Json = status_of(kubectl, run).get("steps", {}).get("work", {})
         return step
 
-    # The kubelet measures once a minute what a pod wrote.
+    # By default the kubelet measures once a minute what a pod wrote.
     eventually(lambda: all(step_of(run).get("losses") for run in runs), within_seconds=240)
     why = 'Evicted: Usage of EmptyDir volume "scratch" exceeds the limit "5Mi".'
     for run in runs:
