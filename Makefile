@@ -112,6 +112,11 @@ $(PUBLISHED_GO)/program: $(wildcard tests/compat/programs/golang/*) | $(VENV)/bi
 images: $(DEV_STAMP) ## Build the images, with Docker or without
 	PYTHON=$(BIN)/python images/build.sh
 
+# For HATCHET_TEST_IMAGE_ARCHIVES=DIR make e2e, which otherwise builds them itself.
+.PHONY: images-for-e2e
+images-for-e2e: $(DEMO_STAMP) ## Build the images of the tests on a cluster into the folder SAVE=DIR
+	PUBLISHED="$$($(BIN)/python -m tests.e2e.images)" PYTHON=$(BIN)/python images/build.sh --save $(SAVE)
+
 e2e: $(DEV_STAMP) ## Make a cluster (kind with Docker, else its own), run tests/e2e on it, remove it
 	$(BIN)/python -m tests.e2e
 

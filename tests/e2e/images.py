@@ -1,4 +1,4 @@
-"""Where the cluster has the images from."""
+"""Where the cluster has the images from. ``python -m tests.e2e.images`` says which of the published SDK it needs."""
 
 import os
 
@@ -28,3 +28,7 @@ def image_values(tag: str | None = None) -> list[str]:
 def pull_policy() -> str:
     """Loaded images are pulled from nowhere: one that is missing is said to be so at once."""
     return "IfNotPresent" if "HATCHET_TEST_IMAGES" in os.environ else "Never"
+
+
+if __name__ == "__main__":
+    print(*PUBLISHED)
