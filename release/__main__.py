@@ -24,10 +24,12 @@ from typing import Annotated
 
 import typer
 
-from release.files import checksums, digests, krew_manifest, provenance
+from release.files import checksums, compiled_for_some, digests, krew_manifest, provenance
 
 ROOT = Path(__file__).parents[1]
 DISTRIBUTIONS = ("sdk", "operator", "cli", "dev")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+"""What the plugin runs with, whichever "python3" is."""
 CHARTS = ("hatchet-operator", "hatchet-operator-crds")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -46,6 +48,8 @@ def main(
     url: Annotated[str, typer.Option(help="Where the files will be.")] = "https://example.invalid/hatchet-operator",
 ) -> None:
     """Build wheels, charts, the plugin and what tells about them."""
+    if changed := _told("git", "status", "--porcelain"):
+        raise typer.BadParameter(f"commit first, as the provenance names a commit for all that is built:\n{changed}")
     commit = _told("git", "rev-parse", "HEAD")
     os.environ["SOURCE_DATE_EPOCH"] = _told("git", "show", "--no-patch", "--format=%ct", "HEAD")
     version = tomllib.loads((ROOT / "operator" / "pyproject.toml").read_text())["project"]["version"]
@@ -116,11 +120,20 @@ def _plugin(out: Path, version: str) -> tuple[tuple[str, str], str]:
     system, architecture = platform.system().lower(), _architecture()
     archive = out / f"kubectl-hatchet-{version}-{system}-{architecture}.tar.gz"
     with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder, "kubectl-hatchet")
+        program, packages = Path(folder, "kubectl-hatchet"), Path(folder, "packages")
+        for python in PYTHONS:  # what is compiled has the version in its file's name, so that all of them fit into one
+            only = Path(folder, python)
+            _run(
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", only),
+                *("--python-version", python, "--only-binary", ":all:"),
+                *_ours(out),
+            )
+            shutil.copytree(only, packages, dirs_exist_ok=True)
+        if lacking := compiled_for_some(map(str, packages.rglob("*.so")), PYTHONS):
+            raise typer.BadParameter(f"not compiled for all of Python {', '.join(PYTHONS)}: {', '.join(lacking)}")
         _run(
-            *(sys.executable, "-m", "shiv", "--quiet", "--reproducible", "--console-script", "kubectl-hatchet"),
-            *("--python", "/usr/bin/env python3", "--output-file", program),
-            *_ours(out),
+            *(sys.executable, "-m", "shiv", "--reproducible", "--console-script", "kubectl-hatchet"),
+            *("--python", "/usr/bin/env python3", "--output-file", program, "--site-packages", packages),
         )
         with tarfile.open(archive, "w:gz") as packed:
             packed.add(program, program.name)

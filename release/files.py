@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,18 @@ def krew_manifest(archives: Mapping[tuple[str, str], tuple[str, str]], *, versio
         },
     }
     return yaml.safe_dump(manifest, sort_keys=False)
+
+
+def compiled_for_some(files: Iterable[str], pythons: Collection[str]) -> list[str]:
+    """Name what was compiled for some versions of Python and not for all: it can't be imported with the others.
+
+    Args:
+        files: Paths of compiled modules, such as "orjson/orjson.cpython-311-x86_64-linux-gnu.so".
+        pythons: The versions, as in "3.11".
+    """
+    found: dict[str, set[str]] = {}
+    for file in files:
+        if match := re.match(r"(.+)\.cpython-(\d+)-", file):
+            found.setdefault(match[1], set()).add(match[2])
+    wanted = {python.replace(".", "") for python in pythons}
+    return sorted(name for name, versions in found.items() if not wanted <= versions)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from release.__main__ import DISTRIBUTIONS, ROOT
-from release.files import PROVENANCE, checksums, digests, krew_manifest, provenance
+from release.files import PROVENANCE, checksums, compiled_for_some, digests, krew_manifest, provenance
 
 
 @pytest.fixture
@@ -59,3 +59,10 @@ def test_all_distributions_have_one_version() -> None:
         for field in ("version", "appVersion")
     }
     assert versions == charts
+
+
+def test_what_is_compiled_for_one_python_is_found() -> None:
+    files = [f"a/both.cpython-{python}-x86_64-linux-gnu.so" for python in ("311", "312")]
+    files += ["a/one.cpython-311-x86_64-linux-gnu.so", "a/any.abi3.so"]
+    assert compiled_for_some(files, ("3.11", "3.12")) == ["a/one"]
+    assert compiled_for_some(files, ("3.11",)) == []
