@@ -95,7 +95,7 @@ async def hello(stage: Stage) -> Outcome:
 async def nested(stage: Stage) -> Outcome:
     """Grow trees of four children each, three levels below their roots, one after the other.
 
-    One takes half a second, and a collection of kube-apiserver's garbage as much CPU: it had one, or none.
+    One takes half a second, in which kube-apiserver collects its garbage once, or not at all.
     """
     for _ in range(_TREES):
         await run_once(stage, "tree", {"depth": 3, "width": 4})
