@@ -83,3 +83,29 @@ async def test_a_stranger_who_awaits_a_child_frees_no_slot_of_its_parent(engine:
     assert not parent.occupies_slot
     itself.close()
     assert parent.occupies_slot
+
+
+async def test_a_spawn_waits_with_pauses_for_a_child_to_be_gone_that_nobody_here_watches(
+    server: ApiServer, engine: Engine, api: Api
+) -> None:
+    _, stream = await connect(engine, "etl")
+    await engine.workflows.register(NAMESPACE, POOL, make_definition("child"))
+    await api.create(RUNS, NAMESPACE, make_run("run"))
+    attempt = await next_attempt(stream)
+    name = await engine.spawning.trigger(child_trigger(attempt, "run"))
+    child = await api.get(RUNS, NAMESPACE, name)
+    await api.delete(RUNS, NAMESPACE, name)
+    await until(lambda: engine.store.get(ObjectRef(NAMESPACE, name)) is None)
+    metadata = {"name": name, "finalizers": ["tests/kept"], "ownerReferences": child["metadata"]["ownerReferences"]}
+    await api.create(
+        RUNS, NAMESPACE, {**child, "metadata": metadata, "spec": child["spec"] | {"managedBy": "another.example/one"}}
+    )
+    await api.delete(RUNS, NAMESPACE, name)
+    before = server.requests.total()
+    spawn = asyncio.ensure_future(engine.spawning.trigger(child_trigger(attempt, "run")))
+    await asyncio.sleep(10)
+    assert not spawn.done()
+    assert server.requests.total() - before < 100
+    await api.patch(RUNS, NAMESPACE, name, {"metadata": {"finalizers": None}})
+    async with asyncio.timeout(SECONDS):
+        assert await spawn == name

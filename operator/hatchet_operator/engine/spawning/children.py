@@ -55,6 +55,9 @@ from hatchet_operator.resources.reasons import Phase, Reason
 from hatchet_operator.resources.run import ParentRef, WorkflowRun
 from hatchet_operator.resources.worker_labels import StickyWorker
 
+_LOOK_AGAIN_SECONDS = 1
+"""Between two looks at a run that is being deleted and that is not watched here."""
+
 
 class Children:
     """Creates children, each exactly once.
@@ -296,12 +299,16 @@ class Children:
             return
 
     async def _wait_until_gone(self, run: WorkflowRun) -> None:
+        """Return when a run that is being deleted is gone, or, if no watch would tell us, when it is time to look again."""
         record = self._store.get(run.ref)
         if record is None or record.uid != run.metadata.uid:
-            obj = await self._creation.read(run.ref)  # known only to the API server; the watch delivers its end
-            record = self._store.get(run.ref) if obj else None
+            if await self._creation.read(run.ref) is None:
+                return
+            record = self._store.get(run.ref)
         if record is not None and record.uid == run.metadata.uid:
             await record.until_gone()
+        else:  # another controller's, say
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     def _worker_of(self, child: ParentAttempt, worker_id: str) -> StickyWorker:
         """Return where a sticky child goes; usually to its parent's worker, whose name is known."""
