@@ -59,7 +59,7 @@ async def a_page(*workflows: object, slots: int = 20) -> AsyncIterator[World]:
     """Run these workflows, and open the page in a browser."""
     async with (
         running_operator(running_after=0.2) as instance,
-        Session(Endpoint(server=instance.url), may_write=always) as session,
+        Session(Endpoint(server=instance.url), user_agent="page", may_write=always) as session,
         serving(session, NAMESPACE, ask_seconds=0.2) as address,
         browsing() as browser,
         page_of(browser) as page,
