@@ -4,6 +4,7 @@ import shlex
 import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,6 +89,12 @@ Wait = Annotated[bool, typer.Option("--wait", "-w", help="Draw the run until it 
 Output = Annotated[Format, typer.Option("--output", "-o", help="Output format.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"hatchet {version('hatchet-operator-cli')}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def main(
     context: typer.Context,
@@ -96,6 +103,9 @@ def main(
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Path of the kubeconfig.", show_default="$KUBECONFIG, or ~/.kube/config")
     ] = None,
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
 ) -> None:
     """Start, find, understand and change runs of hatchet-operator, with your kubeconfig and your rights."""
     context.obj = Place(namespace=namespace, context=kube_context, kubeconfig=kubeconfig)

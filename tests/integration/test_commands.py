@@ -52,11 +52,14 @@ async def test_a_run_on_a_cluster_of_processes(server: EmbeddedApi | RealApi, tm
         assert '"operator ready"' in log
 
 
-async def test_the_version_is_that_of_the_chart() -> None:
+@pytest.mark.parametrize(
+    ("module", "command"), [("hatchet_operator", "hatchet-operator"), ("hatchet_cli", "hatchet")], ids=str
+)
+async def test_the_version_is_that_of_the_chart(module: str, command: str) -> None:
     chart = yaml.safe_load((FANOUT.parents[2] / "charts/hatchet-operator/Chart.yaml").read_text())
-    async with running("hatchet_operator", "--version") as process:
+    async with running(module, "--version") as process:
         stdout, _ = await asyncio.wait_for(process.communicate(), ENDS_WITHIN_SECONDS)
-    assert (process.returncode, stdout.decode()) == (0, f"hatchet-operator {chart['appVersion']}\n")
+    assert (process.returncode, stdout.decode()) == (0, f"{command} {chart['appVersion']}\n")
 
 
 SLOW_IMPORTS = """
