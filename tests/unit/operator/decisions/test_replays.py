@@ -368,7 +368,7 @@ class Tree:
             self.done.append((name, step, is_well))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(root=nodes(2), data=st.data())
 def test_a_tree_is_replayed_until_it_succeeds_and_each_step_succeeds_once(root: Node, data: st.DataObject) -> None:
     tree = Tree(draw=data.draw)
