@@ -299,7 +299,7 @@ class Children:
             return
 
     async def _wait_until_gone(self, run: WorkflowRun) -> None:
-        """Return when a run that is being deleted is gone, or, if no watch would tell us, when it is time to look again."""
+        """Return when a leaving run is gone, or, if no watch would tell us that, when it is time to look again."""
         record = self._store.get(run.ref)
         if record is None or record.uid != run.metadata.uid:
             if await self._creation.read(run.ref) is None:
