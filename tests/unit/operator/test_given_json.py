@@ -73,7 +73,7 @@ def test_an_object_is_taken(text: str) -> None:
             " has a number of 5000 digits, of which Python reads 4300; write it as text",
             id="a number that Python does not read",
         ),
-        pytest.param('{"a": ' * 5000 + "1" + "}" * 5000, " is nested too deeply; make it flatter", id="too deep"),
+        pytest.param('{"a": ' * 100_000 + "1" + "}" * 100_000, " is nested too deeply; make it flatter", id="too deep"),
         pytest.param(
             '{"a": "\\ud800"}',
             " has half of a surrogate pair (\\ud800 to \\udfff), which is no text; expected UTF-8",
