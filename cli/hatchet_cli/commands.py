@@ -22,7 +22,7 @@ from hatchet_cli.watching import watch_tree
 from hatchet_cli.why import explain, names_of, where_time_went
 from hatchet_operator import terminal
 from hatchet_operator.decisions.acts import Act, is_paused
-from hatchet_operator.given_json import object_problem
+from hatchet_operator.decisions.given_json import object_problem
 from hatchet_operator.resources.base import Json
 from hatchet_operator.resources.names import ObjectRef
 from hatchet_operator.resources.reasons import Phase

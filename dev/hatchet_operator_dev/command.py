@@ -25,7 +25,8 @@ from rich.text import Text
 from hatchet_cli.screen import Screen
 from hatchet_operator import garbage
 from hatchet_operator.command_line import file_problem
-from hatchet_operator.given_json import UnreadableError, object_problem, read_given
+from hatchet_operator.decisions.given_json import object_problem
+from hatchet_operator.given_text import UnreadableError, read_given
 from hatchet_operator.logs import TextFormatter
 from hatchet_operator.terminal import lines
 from hatchet_operator_dev.errors import DevError

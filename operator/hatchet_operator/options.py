@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hatchet_operator.durations import parse_duration
-from hatchet_operator.given_json import UnreadableError, read_given
+from hatchet_operator.given_text import UnreadableError, read_given
 
 
 def run_name(text: str) -> str:

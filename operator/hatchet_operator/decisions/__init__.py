@@ -8,7 +8,7 @@ A run
     step_rules       how each of its steps proceeds
     step_states      what becomes of a step that ended, was lost, or is tried again
     graph            the steps of its workflow, with a person's overrides
-    run_input, inputs, outputs     what it is given, and whether what a step returned can be kept
+    given_json, run_input, inputs, outputs     what it is given, and whether what a step returned can be kept
     retry, losses    what follows a failed attempt, and a worker's death
     last_step        the on-failure step
     results          what a client that awaits it gets

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hatchet_operator.given_json import UnreadableError, object_problem, read_given
+from hatchet_operator.decisions.given_json import object_problem
+from hatchet_operator.given_text import UnreadableError, read_given
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,14 @@ def test_what_is_no_text_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"a": 1}', " {}\n", '{"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]}', '{"a": "\\ud83d\\ude00"}']
+    "text",
+    [
+        '{"a": 1}',
+        " {}\n",
+        '{"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]}',
+        '{"a": "\\ud83d\\ude00"}',
+        f'{{"a": {10**30}}}',
+    ],
 )
 def test_an_object_is_taken(text: str) -> None:
     assert object_problem(text, "--input") is None
@@ -73,7 +81,8 @@ def test_an_object_is_taken(text: str) -> None:
             " has a number of 5000 digits, of which Python reads 4300; write it as text",
             id="a number that Python does not read",
         ),
-        pytest.param('{"a": ' * 100_000 + "1" + "}" * 100_000, " is nested too deeply; make it flatter", id="too deep"),
+        pytest.param('{"a": ' * 101 + "1" + "}" * 101, " is nested deeper than 100 levels", id="too deep"),
+        pytest.param('{"a": ' * 100_000 + "1" + "}" * 100_000, " is nested deeper than 100", id="for Python too"),
         pytest.param(
             '{"a": "\\ud800"}',
             " has half of a surrogate pair (\\ud800 to \\udfff), which is no text; expected UTF-8",

@@ -1,37 +1,15 @@
-"""A JSON object that somebody gives to a command: as a text, a file or stdin; read, and checked before anything starts.
+"""Whether a text that somebody gives to a command is a JSON object that can be handed on; told before anything starts.
 
-Python's parser takes more than JSON is, and keeps one of two equal keys in silence. An editor of Windows may begin a
-file with a byte order mark, which says nothing in UTF-8.
+Python's parser takes more than JSON is, and keeps one of two equal keys in silence.
 """
 
 import json
 import sys
-from pathlib import Path
 from typing import Any, NoReturn
 
+from hatchet_operator.resources.nesting import depth_problem, read_json
+
 _WINDOW = 60  # characters that are shown on either side of a fault
-
-
-class UnreadableError(ValueError):
-    """A file can't be read, or is no text."""
-
-
-def read_given(said: str) -> str:
-    """Return the text that an option refers to: itself, that of a file after "@", or that of stdin for "-".
-
-    Raises:
-        UnreadableError: It can't be read; the message says why.
-    """
-    try:
-        if said != "-" and not said.startswith("@"):
-            # In a locale without these letters they are bytes in disguise.
-            return said.encode("utf-8", "surrogateescape").decode()
-        data = sys.stdin.buffer.read() if said == "-" else Path(said[1:]).read_bytes()
-        return data.decode("utf-8-sig")
-    except OSError as error:
-        raise UnreadableError(error.strerror or type(error).__name__) from error
-    except UnicodeError as error:
-        raise UnreadableError(f"it is not UTF-8 ({error})") from error
 
 
 def object_problem(text: str, where: str) -> str | None:
@@ -49,14 +27,14 @@ def object_problem(text: str, where: str) -> str | None:
     except json.JSONDecodeError as error:
         return f"{where} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}\n{_pointer(text, error)}"
     except RecursionError:
-        return f"{where} is nested too deeply; make it flatter"
+        return depth_problem(read_json(text), where)
     except _Fault as fault:
         return f"{where} {fault}"
     if not isinstance(value, dict):
         return f"{where} must be a JSON object, as in '{{\"k\": 1}}'; it is {_kind_of(value)}"
     if _has_lone_surrogate(text, value):
         return f"{where} has half of a surrogate pair (\\ud800 to \\udfff), which is no text; expected UTF-8"
-    return None
+    return depth_problem(read_json(text), where)
 
 
 class _Fault(Exception):
