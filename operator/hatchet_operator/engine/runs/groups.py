@@ -112,13 +112,15 @@ class Groups:
 
     def follow(self, record: RunRecord, graph: Graph) -> None:
         """Have an unfinished run in the groups that its workflow's limits put it into now."""
+        version = record.version
         member = self._members.get(record)
         if member is not None and member.limits != graph.concurrency and not member.goes_on:
             self._leave(member)  # a person changed them
+            version = member.order[-1]
             member = None
         if member is None:
             if graph.concurrency and not (graph.asks_for_group and _told_key(record) is None):
-                self._join(record, graph)
+                self._join(record, graph, version=version)
         elif member.is_assumed and not record.may_be_assigned:
             self._know(member)
 
@@ -135,12 +137,13 @@ class Groups:
 
     # --- Joining and leaving
 
-    def _join(self, record: RunRecord, graph: Graph) -> _Member:
+    def _join(self, record: RunRecord, graph: Graph, *, version: int) -> _Member:
         run = record.run
         # The version orders runs created in the same second: nobody writes to a run before it goes on or waits long.
+        # It is that of the first time, as what a waiting run says of itself is written to it.
         created = run.metadata.creation_timestamp or self._clock.now()
         priority = run.spec.priority or graph.priority if all(map(_is_queue, graph.concurrency)) else 0
-        order = (-priority, created, record.version)
+        order = (-priority, created, version)
         member = self._members[record] = _Member(record, graph.concurrency, order)
         given, metadata = input_object(run.spec), run.spec.additional_metadata or {}
         told = _told_key(record) if graph.asks_for_group else None
